@@ -1,0 +1,50 @@
+# Everything a fresh machine needs is Python >= 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+# The stamp changes when the lock or the package's own description does.
+STAMP := $(VENV)/.installed
+ARGS ?=
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test test-system test-long check format bench docs lock clean install
+
+demo: install ## From films to an answer in the reading room, in one command
+	$(BIN)/hilum demo $(ARGS)
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("hilum needs Python 3.11 or newer; set PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(UV) || $(BIN)/python -m pip install --quiet uv
+	$(UV) pip install --quiet --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+test: install ## Unit and property tests, without system packages
+	$(BIN)/python -m pytest -n 2 -m "not system and not long" $(ARGS)
+
+test-system: install ## Against real counterparts: DCMTK and what else the distribution has
+	$(BIN)/python -m pytest -m "system" $(ARGS)
+
+test-long: install ## Long counts
+	$(BIN)/python -m pytest -m "long" $(ARGS)
+
+check: install ## Style, types and the direction of imports
+	$(BIN)/ruff check src tests examples benchmarks
+	$(BIN)/ruff format --check src tests examples benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix src tests examples benchmarks
+	$(BIN)/ruff format src tests examples benchmarks
+
+lock: install ## Resolve anew; the lock names no host
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	    --python-version 3.11 --extra train --group dev --upgrade pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,86 @@
+"""What every verb shares: errors as one clear sentence, the closing summary, and ``--json``."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hilum.errors import HilumError, UsageError
+
+if TYPE_CHECKING:
+    from hilum.progress import Progress
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+
+
+def progress(quiet: bool) -> "Progress":
+    """Progress for this terminal."""
+    from hilum.progress import for_terminal
+
+    return for_terminal(quiet=quiet)
+
+
+def finish(summary: Mapping[str, Any], *, as_json: bool, lines: Sequence[str] = ()) -> None:
+    """Close a verb: the summary for a person, and for a program the same as one JSON line.
+
+    Args:
+        summary: what was done; JSON values; ``path`` names what was written.
+        as_json: also print the summary as the last line of standard output.
+        lines: the summary in words, one sentence or table row a line; made from the summary when empty.
+    """
+    out = sys.stderr if as_json else sys.stdout
+    for line in lines or [f"{key.replace('_', ' ')}: {value}" for key, value in summary.items()]:
+        print(line, file=out)
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False, allow_nan=False, default=str), flush=True)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Plain text table: columns padded, numbers as given."""
+    cells = [[str(cell) for cell in row] for row in [list(header), *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    padded = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return [padded[0], "  ".join("─" * width for width in widths), *padded[1:]]
+
+
+def run(app: typer.Typer) -> None:
+    """Run the app; no traceback reaches a person unless ``--debug`` is given.
+
+    Exit codes: 0 done, 1 failed, 2 wrong arguments or data, 130 interrupted.
+    """
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except HilumError as error:
+        if debug:
+            raise
+        print(f"hilum: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print(
+            "hilum: interrupted; what was finished is kept, and the same command goes on from there.", file=sys.stderr
+        )
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader went away (hilum … | head): no message, and no second error while closing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if debug:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"hilum: {error.strerror or error}{where}. Nothing half-written was left.", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        kind = type(error).__name__
+        print(f"hilum: an internal error ({kind}: {error}). Run again with --debug to see where.", file=sys.stderr)
+        sys.exit(1)

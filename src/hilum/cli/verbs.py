@@ -1,0 +1,37 @@
+"""The table of verbs: which file serves which."""
+
+from typing import Annotated
+
+import typer
+
+import hilum
+
+app = typer.Typer(
+    name="hilum",
+    help="CNN studies that measure what they claim, and a chest X-ray classifier taken to the reading room.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="For research and validation; not a medical device. Every verb takes --debug to show where an error arose.",
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"hilum {hilum.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+# One literal table: each verb's file is imported only for its parser; the rooms behind it are not.
+# (further verbs are registered below as their files are written)

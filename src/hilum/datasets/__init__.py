@@ -1,0 +1,1 @@
+"""Manifests, splits, duplicates, and the sets made by procedure; arrays only."""

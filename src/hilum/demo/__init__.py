@@ -1,0 +1,1 @@
+"""The story from phantom films to a live service, as one command."""

@@ -1,0 +1,1 @@
+"""Metrics, intervals, calibration and scorecards, on arrays only."""

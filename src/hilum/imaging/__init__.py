@@ -1,0 +1,1 @@
+"""Films as values: reading, pixel order, quality, intended use, the one preprocessing function, overlays."""

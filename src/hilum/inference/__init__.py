@@ -1,0 +1,1 @@
+"""From a film to an Assessment, by a bundle; no torch."""

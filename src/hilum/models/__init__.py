@@ -1,0 +1,1 @@
+"""The zoo, heads, weights, the one-pass answer and its export."""

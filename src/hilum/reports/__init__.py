@@ -1,0 +1,1 @@
+"""Figures, palette and the page template that every report shares."""

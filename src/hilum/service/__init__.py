@@ -1,0 +1,1 @@
+"""The reading room's service: intake, workflow, REST, pages, DICOM."""

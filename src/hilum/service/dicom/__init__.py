@@ -1,0 +1,1 @@
+"""The DICOM listener; the only home of pynetdicom."""

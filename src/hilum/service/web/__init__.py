@@ -1,0 +1,1 @@
+"""The clinicians' pages: worklist and film."""
