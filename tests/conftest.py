@@ -1,0 +1,33 @@
+"""What every test may use: real data where it is to be had; in CI nothing is skipped for want of a component."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHARED_DATA = Path(os.environ.get("HILUM_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def _need(condition: object, what: str) -> None:
+    """Skip where a component is missing; where CI=true, fail: CI installs what the tests need."""
+    if condition:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI must provide it: {what}")
+    pytest.skip(f"missing here: {what}")
+
+
+@pytest.fixture
+def need() -> Callable[[object, str], None]:
+    """``need(condition, what)``: go on, or skip with a reason (in CI: fail)."""
+    return _need
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real data sets; a test that uses it is skipped with a reason where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real data at {SHARED_DATA} (set HILUM_TEST_DATA)")
+    return SHARED_DATA

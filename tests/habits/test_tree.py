@@ -1,0 +1,38 @@
+"""What is committed: a lock that names no host, no pickle, no foreign weights."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def tracked() -> list[Path]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: what is tracked can't be told")
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in names.split("\0") if name and (ROOT / name).exists()]
+
+
+def test_lock_has_a_hash_for_every_package_and_names_no_host() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    blocks = re.split(r"\n(?=\S)", lock)
+    assert len(blocks) > 50
+    assert all("--hash=sha256:" in block for block in blocks if block.strip())
+    assert "://" not in lock
+
+
+def test_nothing_is_pickled() -> None:
+    for path in (ROOT / "src").rglob("*.py"):
+        text = path.read_text()
+        assert not re.search(r"^\s*(import|from) (pickle|dill|joblib|shelve)\b", text, re.M), path
+        assert "allow_pickle=True" not in text, path
+        assert "weights_only=False" not in text, path
+
+
+def test_the_only_weights_are_our_own_and_small() -> None:
+    weights = [p for p in tracked() if p.suffix in {".safetensors", ".pt", ".pth", ".onnx", ".npz"}]
+    assert all(p.name.startswith("hilum") for p in weights)
+    assert all(p.stat().st_size <= 4 * 1024 * 1024 for p in weights)
