@@ -1,0 +1,1 @@
+"""Verbs composed from the rooms below: train, evaluate, package, pretrain."""
