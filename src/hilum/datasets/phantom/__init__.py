@@ -1,0 +1,1 @@
+"""Procedural frontal chest radiographs, written as real DICOM files; synthetic, and named so."""
