@@ -1,0 +1,341 @@
+"""The acts on the records, each one transaction."""
+
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from hilum.config import canonical_json
+from hilum.errors import ServiceError
+from hilum.records.cursors import read_cursor, write_cursor
+from hilum.records.database import Database
+from hilum.records.reading import film_records
+from hilum.records.schema import AnswerRow, FilmRow, HeatmapRow, IdentifierRow
+from hilum.records.values import (
+    WAITING,
+    Claim,
+    FilmRecord,
+    HeatmapRecord,
+    Identity,
+    NewAnswer,
+    NewFilm,
+    Page,
+    Receipt,
+    State,
+)
+
+CRASHES_PER_ATTEMPT = 10
+UNKNOWN_RISK = 0.5
+SAME_UID = (
+    "Another film with the same SOP instance UID and other content was received before; a person must compare them."
+)
+OTHER_UID = "The film's SOP instance UID is not the one that its sender announced; a person must look at it."
+
+
+def now() -> datetime:
+    """The instant, in UTC."""
+    return datetime.now(UTC)
+
+
+class Store:
+    """Films and their answers.
+
+    Args:
+        database: where they are kept.
+        clock: gives the instant; tests give their own.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime] = now) -> None:
+        self._database, self._clock = database, clock
+
+    def receive(self, film: NewFilm, *, model_sha256: str | None = None) -> Receipt:
+        """Record a film whose bytes are durable; the same content again gives the same id.
+
+        Args:
+            film: what came.
+            model_sha256: the version in service: a finished film that it has not answered is put back in the queue.
+
+        Raises:
+            ServiceError: the database is away or full; nothing was recorded.
+        """
+        try:
+            with self._database.write() as session:
+                return self._receive(session, film, model_sha256)
+        except IntegrityError:
+            # Another process recorded the same film in between: now it is there.
+            with self._database.write() as session:
+                return self._receive(session, film, model_sha256)
+
+    def _receive(self, session: Session, film: NewFilm, model_sha256: str | None) -> Receipt:
+        known = session.scalar(select(FilmRow).where(FilmRow.content_sha256 == film.content_sha256))
+        if known is not None:
+            finished = known.state in ("answered", "not-analysed")
+            if finished and model_sha256 and not _has_answer(session, known.id, model_sha256):
+                known.state, known.attempts = "received", 0
+            return Receipt(film_id=known.id, new=False, state=_state(known.state))
+        clash = _uid_in_use(session, film.sop_instance_uid)
+        row = FilmRow(
+            id=secrets.token_hex(16),
+            received_at=self._clock(),
+            origin=film.origin,
+            calling_ae=film.calling_ae[:16],
+            format=film.format,
+            content_sha256=film.content_sha256,
+            file_sha256=film.file_sha256,
+            size=film.size,
+            sop_instance_uid=film.sop_instance_uid,
+            state="quarantined" if clash else "received",
+            attempts=0,
+            reason_code="same-uid-other-content" if clash else "",
+            reason=SAME_UID if clash else "",
+        )
+        session.add(row)
+        return Receipt(film_id=row.id, new=True, state=_state(row.state))
+
+    def claim(self, owner: str, *, lease_s: float, max_attempts: int) -> Claim | None:
+        """Lease the film that has waited longest; None when none waits.
+
+        A film whose lease ran out (its worker died) is claimed again. One that was claimed ten times as often as it
+        may fail has taken its workers down with it, and fails.
+        """
+        with self._database.write() as session:
+            for _ in range(100):
+                row = session.scalar(self._claimable())
+                if row is None:
+                    return None
+                if row.attempts < max_attempts * CRASHES_PER_ATTEMPT:
+                    return self._lease(row, owner, lease_s)
+                reason = f"Work on the film was broken off {row.attempts} times; a person must look at it."
+                _close(row, "failed", "crashing", reason)
+                session.flush()
+        return None
+
+    def _claimable(self) -> Select[FilmRow]:
+        free = or_(FilmRow.lease_until.is_(None), FilmRow.lease_until < self._clock())
+        return (
+            select(FilmRow)
+            .where(FilmRow.state.in_(WAITING), free)
+            .order_by(FilmRow.received_at, FilmRow.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)  # for databases with many writers; SQLite has one and leaves it out
+        )
+
+    def _lease(self, row: FilmRow, owner: str, lease_s: float) -> Claim:
+        row.state, row.attempts = "preparing", row.attempts + 1
+        row.lease_owner, row.lease_until = owner, self._clock() + timedelta(seconds=lease_s)
+        return Claim(film_id=row.id, file_sha256=row.file_sha256, attempts=row.attempts)
+
+    def record_answer(self, film_id: str, owner: str, identity: Identity, answer: NewAnswer) -> State | None:
+        """Record an answer, its heat maps and who the film is of, in one transaction.
+
+        Returns:
+            the film's state now; None when the lease was lost, and another worker's answer counts.
+        """
+        with self._database.write() as session:
+            row = _leased(session, film_id, owner)
+            if row is None:
+                return None
+            if not _identify(session, row, identity):
+                return _state(row.state)
+            if not _has_answer(session, film_id, answer.model_sha256):
+                _insert(session, film_id, answer, self._clock())
+            if answer.analysed:
+                _close(row, "answered")
+            else:
+                _close(row, "not-analysed", "outside-intended-use", answer.reason)
+            return _state(row.state)
+
+    def record_failure(
+        self, film_id: str, owner: str, *, code: str, reason: str, retry_after_s: float | None = None
+    ) -> State | None:
+        """Record that a film could not be answered.
+
+        Args:
+            film_id: the film.
+            owner: who holds the lease.
+            code: machine-readable reason.
+            reason: the same in one sentence, without identifiers.
+            retry_after_s: when to try again; None to give up.
+        """
+        with self._database.write() as session:
+            row = _leased(session, film_id, owner)
+            if row is None:
+                return None
+            if retry_after_s is None:
+                _close(row, "failed", code, reason)
+            else:
+                row.state, row.lease_owner = "received", None
+                row.lease_until = self._clock() + timedelta(seconds=retry_after_s)
+                row.reason_code, row.reason = code, reason
+            return _state(row.state)
+
+    def release(self, owner: str | None = None) -> int:
+        """Give back unfinished films: those of one owner (who stops), or all (at the start of the only process)."""
+        with self._database.write() as session:
+            change = update(FilmRow).where(FilmRow.state == "preparing")
+            if owner is not None:
+                # Stopped on purpose: that was no attempt.
+                change = change.where(FilmRow.lease_owner == owner).values(attempts=FilmRow.attempts - 1)
+            done = session.execute(change.values(state="received", lease_owner=None, lease_until=None))
+            return int(getattr(done, "rowcount", 0))
+
+    def film(self, film_id: str) -> FilmRecord | None:
+        """One film with its newest answer; None when the id is unknown."""
+        with self._database.read() as session:
+            records = film_records(session, select(FilmRow).where(FilmRow.id == film_id))
+            return records[0] if records else None
+
+    def films(self, *, limit: int = 50, cursor: str | None = None, states: Sequence[State] = ()) -> Page:
+        """Films, newest first.
+
+        Raises:
+            UsageError: the cursor is none of ours.
+        """
+        query = select(FilmRow).order_by(FilmRow.received_at.desc(), FilmRow.id.desc()).limit(limit + 1)
+        if cursor is not None:
+            when, film_id = read_cursor(cursor)
+            same_instant = and_(FilmRow.received_at == when, FilmRow.id < film_id)
+            query = query.where(or_(FilmRow.received_at < when, same_instant))
+        if states:
+            query = query.where(FilmRow.state.in_(states))
+        with self._database.read() as session:
+            records = film_records(session, query)
+        more = len(records) > limit
+        last = records[limit - 1] if more else None
+        return Page(
+            films=tuple(records[:limit]), next_cursor=write_cursor(last.received_at, last.film_id) if last else None
+        )
+
+    def worklist(self, *, limit: int, waiting_cap: timedelta) -> tuple[FilmRecord, ...]:
+        """Films by risk, highest first, but none waits behind fresher ones for longer than the cap.
+
+        A film whose risk is unknown (still waiting, not analysed, failed) stands in the middle: it is read as it
+        would be without a model.
+        """
+        risk = (
+            select(AnswerRow.risk)
+            .where(AnswerRow.film_id == FilmRow.id)
+            .order_by(AnswerRow.created_at.desc(), AnswerRow.id)
+            .limit(1)
+            .scalar_subquery()
+        )
+        overdue: ColumnElement[int] = case((FilmRow.received_at < self._clock() - waiting_cap, 0), else_=1)
+        order = (overdue, func.coalesce(risk, UNKNOWN_RISK).desc(), FilmRow.received_at, FilmRow.id)
+        with self._database.read() as session:
+            return tuple(film_records(session, select(FilmRow).order_by(*order).limit(limit)))
+
+    def heatmap(self, film_id: str, finding: str) -> HeatmapRecord | None:
+        """The newest answer's heat map of one finding; None when there is none."""
+        newest = (
+            select(AnswerRow.id)
+            .where(AnswerRow.film_id == film_id)
+            .order_by(AnswerRow.created_at.desc(), AnswerRow.id)
+            .limit(1)
+            .scalar_subquery()
+        )
+        with self._database.read() as session:
+            row = session.scalar(
+                select(HeatmapRow).where(HeatmapRow.answer_id == newest, HeatmapRow.finding == finding)
+            )
+            if row is None:
+                return None
+            return HeatmapRecord(
+                finding=finding, rows=row.rows, columns=row.columns, values=row.values, spread=row.spread
+            )
+
+    def accession_numbers(self, film_ids: Sequence[str]) -> dict[str, str]:
+        """Accession numbers by film id, for the reader's page alone."""
+        with self._database.read() as session:
+            rows = session.execute(
+                select(IdentifierRow.film_id, IdentifierRow.accession_number).where(IdentifierRow.film_id.in_(film_ids))
+            )
+            return {film_id: number for film_id, number in rows if number}
+
+    def counts(self) -> dict[str, int]:
+        """Number of films in each state."""
+        with self._database.read() as session:
+            rows = session.execute(select(FilmRow.state, func.count()).group_by(FilmRow.state))
+            return {str(state): int(count) for state, count in rows}
+
+    def ping(self) -> None:
+        """Raises ServiceError when the database is away."""
+        self._database.ping()
+
+
+def _leased(session: Session, film_id: str, owner: str) -> FilmRow | None:
+    row = session.get(FilmRow, film_id)
+    if row is None:
+        raise ServiceError(f"Film {film_id} is not in the records. It may have been erased.")
+    return row if row.lease_owner == owner and row.state == "preparing" else None
+
+
+def _identify(session: Session, row: FilmRow, identity: Identity) -> bool:
+    """Record who the film is of; False when it had to be quarantined."""
+    session.merge(
+        IdentifierRow(film_id=row.id, patient_id=identity.patient_id, accession_number=identity.accession_number)
+    )
+    row.study_instance_uid = identity.study_instance_uid
+    if identity.sop_instance_uid is None or identity.sop_instance_uid == row.sop_instance_uid:
+        return True
+    if row.sop_instance_uid is not None:
+        _close(row, "quarantined", "uid-mismatch", OTHER_UID)
+        return False
+    if _uid_in_use(session, identity.sop_instance_uid):
+        _close(row, "quarantined", "same-uid-other-content", SAME_UID)
+        row.sop_instance_uid = identity.sop_instance_uid
+        return False
+    row.sop_instance_uid = identity.sop_instance_uid
+    return True
+
+
+def _uid_in_use(session: Session, uid: str | None) -> bool:
+    if uid is None:
+        return False
+    in_use = select(FilmRow.id).where(FilmRow.sop_instance_uid == uid, FilmRow.state != "quarantined").limit(1)
+    return session.scalar(in_use) is not None
+
+
+def _has_answer(session: Session, film_id: str, model_sha256: str) -> bool:
+    same = select(AnswerRow.id).where(AnswerRow.film_id == film_id, AnswerRow.model_sha256 == model_sha256)
+    return session.scalar(same) is not None
+
+
+def _insert(session: Session, film_id: str, answer: NewAnswer, created_at: datetime) -> None:
+    answer_id = secrets.token_hex(16)
+    session.add(
+        AnswerRow(
+            id=answer_id,
+            film_id=film_id,
+            model_sha256=answer.model_sha256,
+            created_at=created_at,
+            label=answer.label,
+            abstained=answer.abstained,
+            risk=answer.risk,
+            assessment=canonical_json(json.loads(json.dumps(answer.assessment, allow_nan=False))),
+        )
+    )
+    session.flush()
+    for heatmap in answer.heatmaps:
+        session.add(
+            HeatmapRow(
+                answer_id=answer_id,
+                finding=heatmap.finding,
+                rows=heatmap.rows,
+                columns=heatmap.columns,
+                values=heatmap.values,
+                spread=heatmap.spread,
+            )
+        )
+
+
+def _close(row: FilmRow, state: State, code: str = "", reason: str = "") -> None:
+    row.state, row.reason_code, row.reason = state, code, reason
+    row.lease_owner = row.lease_until = None
+
+
+def _state(value: str) -> State:
+    return value  # type: ignore[return-value]  # the table's check constraint admits no other

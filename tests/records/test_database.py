@@ -1,0 +1,91 @@
+"""The database is durable, has one writer, and says clearly when it can't be used."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from hilum.errors import ServiceError
+from hilum.records.database import Database, sqlite_protection
+from hilum.records.schema import Base
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'hilum.db'}"
+
+
+def test_the_writer_is_durable(url: str) -> None:
+    database = Database(url)
+    with database.write() as session:
+        pragmas = {p: session.execute(text(f"PRAGMA {p}")).scalar_one() for p in ("journal_mode", "synchronous")}
+        keys = session.execute(text("PRAGMA foreign_keys")).scalar_one()
+        mmap = session.execute(text("PRAGMA mmap_size")).scalar_one_or_none()
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2}
+    assert keys == 1
+    assert not mmap
+    database.close()
+
+
+def test_a_reader_can_not_write(url: str) -> None:
+    database = Database(url)
+    with pytest.raises(ServiceError, match="could not be read or written"), database.read() as session:
+        session.execute(text("DELETE FROM films"))
+    database.close()
+
+
+def test_a_failed_block_leaves_nothing(url: str) -> None:
+    database = Database(url)
+    with pytest.raises(ZeroDivisionError), database.write() as session:
+        session.execute(text("CREATE TABLE t (x)"))
+        _ = 1 / 0
+    with database.read() as session:
+        assert session.execute(text("SELECT count(*) FROM sqlite_master WHERE name = 't'")).scalar_one() == 0
+    database.close()
+
+
+def test_migrations_give_the_schema_that_the_code_knows(url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    database = Database(url)
+    with database._writer.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    database.close()
+
+
+def test_a_second_start_changes_nothing(url: str) -> None:
+    Database(url).close()
+    database = Database(url)
+    with database.read() as session:
+        assert session.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0001"]
+    database.close()
+
+
+def test_a_newer_schema_is_refused(url: str) -> None:
+    database = Database(url)
+    with database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(ServiceError, match="written by a newer hilum"):
+        Database(url)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "hilum.db").write_bytes(b"not a database, not at all" * 100)
+    with pytest.raises(ServiceError, match="can't be opened or brought up to date"):
+        Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+
+
+def test_an_unknown_kind_of_database_is_refused_without_its_url() -> None:
+    with pytest.raises(ServiceError, match="can't be used") as raised:
+        Database("nonsense://user:secret@host/db")
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [((3, 40, 1), "has the WAL-reset fault"), ((3, 51, 3), "is free"), ((3, 6, 0), "is free")]
+)
+def test_the_log_says_what_protects_the_wal(version: tuple[int, int, int], words: str) -> None:
+    assert words in sqlite_protection(version)
+    assert "single" in sqlite_protection(version)
