@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 import hilum
+from hilum.cli.pretrain import pretrain
 
 app = typer.Typer(
     name="hilum",
@@ -34,4 +35,4 @@ def options(
 
 
 # One literal table: each verb's file is imported only for its parser; the rooms behind it are not.
-# (further verbs are registered below as their files are written)
+app.command()(pretrain)

@@ -1,0 +1,289 @@
+"""Train: from a split manifest to members, out-of-fold predictions, a temperature and operating points."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hilum.arrays import Array, Indices, Scores, Tiles
+from hilum.config import fingerprint, to_mapping
+from hilum.datasets.manifest import Manifest
+from hilum.errors import DataError, UsageError
+from hilum.evaluation.calibration import fit_temperature
+from hilum.evaluation.estimates import to_plain
+from hilum.evaluation.thresholds import choose_operating_points
+from hilum.files import write_json, write_text
+from hilum.labels import CHEST, Findings
+from hilum.models.classifier import Classifier, ClassifierConfig, build_classifier
+from hilum.models.weights.registry import WeightsInfo
+from hilum.predictions import Predictions
+from hilum.progress import Progress, Silent
+from hilum.provenance import environment, now_utc
+from hilum.runs.layout import RunFolder
+from hilum.runs.recipes import Recipe, recipe, shared_cut
+from hilum.runs.run import Run, save_member
+from hilum.runs.tiles import load_tiles
+from hilum.training.films import Films
+from hilum.training.history import History
+from hilum.training.losses import LossConfig
+from hilum.training.prediction import predict_from_cache, predict_logits
+from hilum.training.prefix_cache import PrefixCache
+from hilum.training.transfer import TrainingConfig, TrainingData, train_member
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """All that decides a run's result, beside the films."""
+
+    backbone: str = "mobilenet_v2"
+    """Network of the zoo."""
+    weights: str = "imagenet"
+    """Where the encoder starts: ``imagenet``, ``hilum``, ``none``, or a .safetensors file."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """How it is trained."""
+    folds: int = 5
+    """Members, each watching another fold; 1 is the quick form."""
+    seed: int = 0
+    """Seed of views, order, dropout and weights."""
+    findings: tuple[str, ...] = CHEST.names
+    """What is told apart, in the order of the outputs."""
+
+
+def train(
+    films: Manifest,
+    *,
+    out: str | Path,
+    backbone: str = "mobilenet_v2",
+    weights: str | Path = "imagenet",
+    recipe_name: str = "starter",
+    folds: int = 5,
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a classifier on the fit part of a split manifest; goes on where an earlier call was stopped.
+
+    Args:
+        films: a manifest that was split (``hilum data split``).
+        out: the run's folder.
+        backbone: network of the zoo.
+        weights: ``imagenet``, ``hilum``, ``none`` or a .safetensors file.
+        recipe_name: name in :data:`hilum.runs.recipes.RECIPES`.
+        folds: members; as many as the split has folds, or 1.
+        seed: of all chance.
+        cache: folder shared between runs; None for ``.cache`` beside the run.
+        progress: where progress goes.
+
+    Returns:
+        the finished run.
+
+    Raises:
+        DataError: the manifest was not split, has fewer folds, or films that can't be read.
+        RunError: the folder holds a run of another config.
+        WeightsError: the weights can't be had or don't fit.
+    """
+    config = TrainConfig(
+        backbone=backbone,
+        weights=str(weights),
+        recipe=recipe(recipe_name),
+        folds=folds,
+        seed=seed,
+        findings=findings_of(films),
+    )
+    return train_config(films, config, Path(out), cache=cache, progress=progress)
+
+
+def train_config(
+    films: Manifest, config: TrainConfig, out: Path, *, cache: Path | None = None, progress: Progress | None = None
+) -> Run:
+    """As :func:`train`, from a whole config."""
+    progress = progress or Silent()
+    _check_split(films, config)
+    folder = RunFolder(out)
+    cache = cache or out.parent / ".cache"
+    told = {"config": to_mapping(config), "films": films.fingerprint}
+    if not folder.claim(told):
+        films.write(folder.manifest)
+        write_json(folder.environment, {**environment(), "seed": config.seed, "films": films.fingerprint})
+        _Training(films, config, folder, cache, progress).run()
+    return Run.open(out)
+
+
+def findings_of(films: Manifest) -> tuple[str, ...]:
+    """The chest findings where all labels are among them, else the labels in alphabetical order.
+
+    Raises:
+        DataError: fewer than two labels.
+    """
+    labels = films.labels
+    if len(labels) < 2:
+        raise DataError(
+            f"The films have {len(labels)} distinct labels ({', '.join(labels) or 'none'}), but training "
+            "needs two or more. Label more films."
+        )
+    return CHEST.names if set(labels) <= set(CHEST.names) and len(labels) == len(CHEST) else tuple(labels)
+
+
+def _check_split(films: Manifest, config: TrainConfig) -> None:
+    there = sorted(set(films.column("fold")[films.rows(part="fit")].tolist()))
+    if not len(films.rows(part="fit")):
+        raise DataError("The manifest has no fit part. Split it first: hilum data split MANIFEST --out SPLIT.")
+    if config.folds < 1:
+        raise UsageError(f"--folds is {config.folds}, but must be 1 or more.")
+    if config.folds > 1 and config.folds != len(there):
+        raise DataError(
+            f"The split has {len(there)} folds, but --folds is {config.folds}. "
+            f"Give --folds {len(there)} or 1, or split again with --folds {config.folds}."
+        )
+
+
+class _Training:
+    """One run under way."""
+
+    def __init__(
+        self, films: Manifest, config: TrainConfig, folder: RunFolder, cache: Path, progress: Progress
+    ) -> None:
+        self.films, self.config, self.folder, self.progress = films, config, folder, progress
+        self.findings = Findings(config.findings)
+        self.weights_cache = cache / "weights"
+        self.prefixes = PrefixCache(cache / "prefix")
+        self.tiles_cache = cache
+
+    def run(self) -> None:
+        """Train every member, then calibrate on what each said of the fold it never fitted."""
+        recipe = self.config.recipe
+        fit = self.films.rows(part="fit")
+        films = self.films.select(fit)
+        tiles = load_tiles(films, recipe.preprocessing, self.tiles_cache, progress=self.progress)
+        targets = films.targets(self.findings)
+        fold_of = films.column("fold")
+        logits = np.full(targets.shape, np.nan)
+        histories: list[History] = []
+        info: WeightsInfo | None = None
+        for number in range(self.config.folds):
+            watch = np.flatnonzero(fold_of == number)
+            classifier, info, history = self._member(number, films, tiles, targets, watch)
+            logits[watch] = self._watched(classifier, films, tiles, watch)
+            histories.append(history)
+        self._close(films, targets, logits, histories, info)
+
+    def _member(
+        self, number: int, films: Manifest, tiles: Tiles, targets: Scores, watch: Indices
+    ) -> tuple[Classifier, WeightsInfo, History]:
+        recipe = self.config.recipe
+        fitted = np.setdiff1d(np.arange(len(films)), watch)
+        mean, std = _normalisation(recipe, tiles[fitted])
+        # All members start from the same weights: what they freeze is the same, and computed once.
+        classifier, info = build_classifier(
+            ClassifierConfig(
+                backbone=self.config.backbone,
+                findings=self.config.findings,
+                size=recipe.preprocessing.size,
+                hidden=recipe.hidden,
+                dropout=recipe.dropout,
+                mean=mean,
+                std=std,
+            ),
+            self.config.weights,
+            self.config.seed,
+            cache=self.weights_cache,
+        )
+        data = TrainingData(
+            tiles=tiles, film_ids=tuple(films.strings("film_id")), targets=targets, fit=fitted, watch=watch
+        )
+        history = train_member(
+            classifier,
+            data,
+            recipe.stages,
+            TrainingConfig(
+                loss=LossConfig(kind=recipe.loss, class_weights=recipe.class_weights),
+                augmentation=recipe.augmentation,
+                view_seed=self.config.seed,
+            ),
+            folder=self.folder.member(number),
+            cache=self.prefixes,
+            seed=self.config.seed + number,
+            progress=self.progress,
+        )
+        save_member(classifier, self.folder.weights(number))
+        return classifier, info, history
+
+    def _watched(self, classifier: Classifier, films: Manifest, tiles: Tiles, watch: Indices) -> Scores:
+        """Logits of the films that a member did not fit; from the cache where its last stage froze something."""
+        cut = shared_cut(self.config.recipe, classifier.encoder)
+        if not cut:
+            return predict_logits(classifier, tiles[watch])
+        held = Films(tiles, tuple(films.strings("film_id")))
+        return predict_from_cache(classifier, held, watch, cut=cut, cache=self.prefixes)
+
+    def _close(
+        self, films: Manifest, targets: Scores, logits: Scores, histories: list[History], info: WeightsInfo | None
+    ) -> None:
+        held = np.flatnonzero(~np.isnan(logits).any(axis=1))
+        temperature = fit_temperature(logits[held], targets[held])
+        out_of_fold = predictions_of(
+            films.select(held), self.findings, logits[held], temperature.probs(logits[held]), targets[held]
+        )
+        out_of_fold.write(self.folder.out_of_fold)
+        points = choose_operating_points(out_of_fold)
+        lines = [
+            {"member": number, **row} for number, history in enumerate(histories) for row in to_mapping(history.rows)
+        ]
+        _write_lines(self.folder.metrics, lines)
+        write_json(
+            self.folder.result,
+            {
+                "created": now_utc(),
+                "config_fingerprint": fingerprint(self.config),
+                "films": self.films.fingerprint,
+                "weights": to_mapping(info),
+                "temperature": to_plain(temperature),
+                "calibration_optimistic": self.config.folds == 1,
+                "operating_points": {name: to_plain(point) for name, point in points.items()},
+                "stages": [to_mapping(history.stages) for history in histories],
+                "seconds": {
+                    "prefix": round(sum(history.prefix_s for history in histories), 2),
+                    "training": round(sum(history.training_s for history in histories), 2),
+                },
+                "films_fitted": len(films),
+                "environment": environment(),
+            },
+        )
+
+
+def predictions_of(
+    films: Manifest,
+    findings: Findings,
+    logits: Scores,
+    probs: Scores,
+    targets: Scores,
+    uncertainty: Mapping[str, Array] | None = None,
+) -> Predictions:
+    """Predictions for the films of a manifest, in its order."""
+    return Predictions(
+        findings=findings,
+        film_ids=tuple(films.strings("film_id")),
+        patient_ids=tuple(films.strings("patient_id")),
+        logits=np.asarray(logits, dtype=np.float64),
+        probs=np.asarray(probs, dtype=np.float64),
+        targets=targets,
+        groups=films.groups(),
+        uncertainty={name: np.asarray(values, dtype=np.float64) for name, values in (uncertainty or {}).items()},
+    )
+
+
+def _normalisation(recipe: Recipe, tiles: Tiles) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Mean and standard deviation of the fitted tiles, or None for what the weights expect."""
+    if recipe.normalisation == "weights":
+        return None, None
+    histogram = np.bincount(tiles.reshape(-1), minlength=256) / tiles.size
+    grey = np.arange(256) / 255
+    mean = float(histogram @ grey)
+    return (mean,), (float(np.sqrt(histogram @ (grey - mean) ** 2)),)
+
+
+def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
