@@ -1,0 +1,218 @@
+"""All metrics of one set of films with their intervals, from one resampling that they share."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hilum.arrays import Array, Indices
+from hilum.evaluation import calibration as cal
+from hilum.evaluation import metrics
+from hilum.evaluation.estimates import Estimate, not_estimable
+from hilum.evaluation.intervals import (
+    FEWEST_PATIENTS,
+    Cohort,
+    Resampling,
+    basic_interval,
+    bootstrap,
+    percentile_interval,
+    proportion,
+    ranked,
+)
+from hilum.evaluation.ranks import Descent, Ranking, why_no_ranking
+from hilum.predictions import Predictions
+
+PER_FINDING = ("auroc", "auprc", *metrics.RATES)
+OVERALL = ("macro_auroc", "accuracy", "balanced_accuracy", "macro_f1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Figures by metric, and how much they rest on."""
+
+    figures: dict[str, Any]
+    """For each of :data:`PER_FINDING` a dict of estimates by finding; for each of :data:`OVERALL` one estimate."""
+    class_films: dict[str, int]
+    """Films by finding."""
+    class_patients: dict[str, int]
+    """Patients by finding."""
+
+    def fields(self) -> dict[str, Any]:
+        """All of it as fields of a scorecard."""
+        return {"class_films": self.class_films, "class_patients": self.class_patients, **self.figures}
+
+
+def measure(films: Predictions, classes: Indices, settings: Resampling) -> Measured:
+    """Measure decisions and rankings.
+
+    Args:
+        films: labelled films.
+        classes: [n] their classes.
+        settings: of the intervals.
+
+    Returns:
+        every figure; NaN with a reason where it can't be computed.
+    """
+    names, ids = films.findings.names, np.asarray(films.patient_ids, dtype=str)
+    class_films = {name: int((classes == c).sum()) for c, name in enumerate(names)}
+    class_patients = {name: len(np.unique(ids[classes == c])) for c, name in enumerate(names)}
+    missing = int(np.isnan(films.probs).any(axis=1).sum())
+    if not len(films) or missing:
+        reason = f"{missing} of {len(films)} films have no score (NaN)." if missing else "There is no labelled film."
+        nothing = not_estimable(reason, n=len(films), patients=len(set(films.patient_ids)))
+        per_finding = {metric: dict.fromkeys(names, nothing) for metric in PER_FINDING}
+        overall = dict.fromkeys(OVERALL, nothing)
+    else:
+        per_finding, overall = _measured(films, classes, settings)
+    return Measured(figures={**per_finding, **overall}, class_films=class_films, class_patients=class_patients)
+
+
+def _measured(
+    films: Predictions, classes: Indices, settings: Resampling
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, Estimate]]:
+    cohort, names = Cohort.of(films.patient_ids, classes), films.findings.names
+    predicted = films.probs.argmax(axis=1)
+    statistic = _statistic(films, classes, predicted)
+    samples = bootstrap(statistic, cohort, settings, name="scorecard")
+    values = statistic(np.ones((1, len(films))))[0]
+    k = len(names)
+    columns = {metric: slice(i * k, (i + 1) * k) for i, metric in enumerate(PER_FINDING)}
+    per_finding: dict[str, dict[str, Estimate]] = {metric: {} for metric in PER_FINDING}
+    for c, name in enumerate(names):
+        positive = classes == c
+        sides = (cohort.count(positive), cohort.count(~positive))
+        reason = why_no_ranking(films.probs[:, c], positive, name)
+        for metric in ("auroc", "auprc"):
+            per_finding[metric][name] = ranked(
+                float(values[columns[metric]][c]),
+                samples[:, columns[metric]][:, c],
+                n=len(films),
+                sides=sides,
+                level=settings.level,
+                finding=name,
+                reason=reason,
+            )
+        matrix = metrics.one_vs_rest(metrics.confusion_matrix(classes, predicted, k), c)
+        among = {
+            "sensitivity": positive,
+            "specificity": ~positive,
+            "precision": predicted == c,
+            "npv": predicted != c,
+            "f1": positive | (predicted == c),
+        }
+        for metric in metrics.RATES:
+            per_finding[metric][name] = proportion(
+                float(values[columns[metric]][c]),
+                samples[:, columns[metric]][:, c],
+                n=int(among[metric].sum()),
+                patients=cohort.count(among[metric]),
+                level=settings.level,
+                reason=metrics.why_not(metric, name, matrix),
+            )
+    last = dict(zip(OVERALL, range(len(PER_FINDING) * k, len(values)), strict=True))
+    overall = {
+        metric: _over_findings(metric, float(values[at]), samples[:, at], cohort, settings, per_finding)
+        for metric, at in last.items()
+    }
+    return per_finding, overall
+
+
+def _statistic(films: Predictions, classes: Indices, predicted: Indices) -> Callable[[Array], Array]:
+    """All metrics of weighted films as one row: each of PER_FINDING for each finding, then OVERALL."""
+    k, n = len(films.findings), len(films)
+    sides = [classes == c for c in range(k)]
+    rankable = [bool(side.any() and not side.all()) for side in sides]
+    rankings = [Ranking.of(films.probs[:, c], sides[c]) if rankable[c] else None for c in range(k)]
+    descents = [Descent.of(films.probs[:, c], sides[c]) if rankable[c] else None for c in range(k)]
+
+    def statistic(weights: Array) -> Array:
+        nothing = np.full(len(weights), np.nan)
+        auroc = np.column_stack([r.auroc(weights) if r else nothing for r in rankings])
+        auprc = np.column_stack([d.auprc(weights) if d else nothing for d in descents])
+        confusion = metrics.confusion_matrix(classes, predicted, k, weights).reshape(-1, k, k)
+        rates = metrics.rates(confusion)
+        overall = [
+            auroc.mean(axis=1),
+            metrics.accuracy(confusion),
+            metrics.balanced_accuracy(confusion),
+            metrics.macro_f1(confusion),
+        ]
+        return np.column_stack([auroc, auprc, *[rates[metric] for metric in metrics.RATES], *overall])
+
+    return statistic if n else lambda weights: np.empty((len(weights), 0))
+
+
+def _over_findings(
+    metric: str,
+    value: float,
+    samples: Array,
+    cohort: Cohort,
+    settings: Resampling,
+    per_finding: dict[str, dict[str, Estimate]],
+) -> Estimate:
+    parts = {"macro_auroc": "auroc", "balanced_accuracy": "sensitivity", "macro_f1": "f1"}
+    n = len(cohort.patient)
+    if metric in parts:
+        missing = [name for name, part in per_finding[parts[metric]].items() if not part.estimable]
+        if missing:
+            reason = f"It is a mean over all findings, and {', '.join(missing)} can't be measured."
+            return not_estimable(reason, n=n, patients=cohort.patients)
+    if metric == "macro_auroc":
+        smallest = min(cohort.count(cohort.stratum[cohort.patient] == s) for s in np.unique(cohort.stratum))
+        sides = (max(smallest, FEWEST_PATIENTS), cohort.patients)
+        return ranked(value, samples, n=n, sides=sides, level=settings.level, finding="each finding")
+    return proportion(value, samples, n=n, patients=cohort.patients, level=settings.level, reason="No labelled film.")
+
+
+def measure_calibration(
+    films: Predictions, probs: Array, classes: Indices, settings: Resampling, bins: int
+) -> dict[str, Estimate]:
+    """NLL, Brier and ECE (equal width, equal mass) of given probabilities.
+
+    The interval of ECE is the reflected one: resampling adds to its upward bias, and the percentile interval may
+    leave out the value itself.
+
+    Args:
+        films: labelled films, for their patients.
+        probs: [n, k] before or after calibration.
+        classes: [n] classes of the films.
+        settings: of the intervals.
+        bins: of the ECE.
+    """
+    names = ("nll", "brier", "ece", "ece_mass")
+    n, patients = len(films), len(set(films.patient_ids))
+    missing = int(np.isnan(probs).any(axis=1).sum())
+    if not n or missing:
+        reason = f"{missing} of {n} films have no score (NaN)." if missing else "There is no labelled film."
+        return dict.fromkeys(names, not_estimable(reason, n=n, patients=patients))
+    confidence, hits = probs.max(axis=1), probs.argmax(axis=1) == classes
+    own = np.clip(probs[np.arange(n), classes], 1e-300, None)
+    losses = np.column_stack([-np.log(own), cal.brier_of_films(probs, classes)])
+
+    def statistic(weights: Array) -> Array:
+        means = weights @ losses / weights.sum(axis=1, keepdims=True)
+        eces = [cal.ece_of(confidence, hits, weights, bins=bins, mass=mass) for mass in ("width", "mass")]
+        return np.column_stack([means, *eces])
+
+    values = statistic(np.ones((1, n)))[0]
+    samples = bootstrap(statistic, Cohort.of(films.patient_ids, classes), settings, name="calibration")
+    made = {}
+    for column, name in enumerate(names):
+        value = float(values[column])
+        if name.startswith("ece"):
+            low, high = basic_interval(value, samples[:, column], settings.level)
+        else:
+            low, high = percentile_interval(samples[:, column], settings.level)
+        few = patients < FEWEST_PATIENTS
+        made[name] = Estimate(
+            value=value,
+            low=math.nan if few else low,
+            high=math.nan if few else high,
+            n=n,
+            patients=patients,
+            method="reflected bootstrap by patient" if name.startswith("ece") else "bootstrap by patient",
+            reason=f"Only {patients} patients are too few for an interval." if few else "",
+        )
+    return made

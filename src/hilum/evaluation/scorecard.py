@@ -1,0 +1,350 @@
+"""The scorecard: everything that was measured on one set of films, as one value that survives JSON unchanged."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from hilum.arrays import Array, Indices
+from hilum.errors import DataError
+from hilum.evaluation import calibration as cal
+from hilum.evaluation.confounding import Confounding, find_confounding
+from hilum.evaluation.estimates import NAN, Estimate, from_plain, to_plain
+from hilum.evaluation.externality import Development, why_not_external
+from hilum.evaluation.intervals import Resampling
+from hilum.evaluation.localisation import Localisation
+from hilum.evaluation.measuring import measure, measure_calibration
+from hilum.evaluation.metrics import classes_of, confusion_matrix
+from hilum.evaluation.predictability import Predictability, predict_group
+from hilum.evaluation.ranks import RocCurve, roc_curve
+from hilum.evaluation.thresholds import OperatingPoint, apply_operating_points
+from hilum.evaluation.verdict import Evidence, Role, Verdict, judge, sample_warnings
+from hilum.predictions import Predictions
+from hilum.progress import Progress, Silent
+
+SCHEMA = 1
+
+OPTIMISTIC = (
+    "The probabilities were calibrated on the films that early stopping watched, so their calibration is optimistic; "
+    "train with five folds for out-of-fold calibration."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the figures depend on besides the films."""
+
+    resampling: Resampling = field(default_factory=Resampling)
+    """Of every interval."""
+    ece_bins: int = 15
+    """Bins of the expected calibration error."""
+    reliability_bins: int = 10
+    """Bins of the reliability diagram."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationFigures:
+    """How far probabilities can be taken at their word."""
+
+    nll: Estimate
+    """Mean negative log-likelihood in nats, lower is better."""
+    brier: Estimate
+    """Mean Brier score over all findings, 0 … 2, lower is better."""
+    ece: Estimate
+    """Expected calibration error of the answered finding, bins of equal width, 0 … 1."""
+    ece_mass: Estimate
+    """The same with bins of equal mass."""
+    ece_if_perfect: float
+    """The ECE that a perfectly calibrated model would show on so many films: its bias."""
+    ece_if_perfect_high: float
+    """95th percentile of the same; an ECE above it is a true miscalibration."""
+    reliability: dict[str, tuple[cal.ReliabilityBin, ...]]
+    """Bins of the reliability diagram, by finding."""
+
+    @property
+    def miscalibrated(self) -> bool:
+        """Whether the ECE is larger than chance on a perfectly calibrated model allows."""
+        return self.ece.value > self.ece_if_perfect_high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scorecard:
+    """All figures of one test."""
+
+    schema: int = SCHEMA
+    """Version of this layout."""
+    name: str
+    """Name of the test, such as ``internal test``."""
+    role: Role
+    """Internal or external."""
+    findings: tuple[str, ...]
+    """In the order of every per-finding figure."""
+    films: int
+    """Labelled films."""
+    patients: int
+    """Patients of the labelled films."""
+    unlabelled: int
+    """Films of unknown label, which are left out everywhere."""
+    class_films: dict[str, int]
+    """Labelled films by finding."""
+    class_patients: dict[str, int]
+    """Their patients by finding; a patient may count in several."""
+    settings: Settings
+    """Seed, resamples, level and bins."""
+    auroc: dict[str, Estimate]
+    """Each finding against the rest."""
+    auprc: dict[str, Estimate]
+    """Average precision, each finding against the rest; chance is the finding's share of the films."""
+    sensitivity: dict[str, Estimate]
+    """Of the most probable finding as the answer, as all figures down to macro_f1."""
+    specificity: dict[str, Estimate]
+    """Share of the films without the finding that are not answered with it."""
+    precision: dict[str, Estimate]
+    """Positive predictive value at the shares that these films have."""
+    npv: dict[str, Estimate]
+    """Negative predictive value at the shares that these films have."""
+    f1: dict[str, Estimate]
+    """Harmonic mean of sensitivity and precision."""
+    macro_auroc: Estimate
+    """Mean AUROC over findings."""
+    accuracy: Estimate
+    """Share of films answered right."""
+    balanced_accuracy: Estimate
+    """Mean sensitivity over findings."""
+    macro_f1: Estimate
+    """Mean F1 over findings."""
+    confusion: tuple[tuple[int, ...], ...]
+    """Films by true finding (rows) and most probable finding (columns)."""
+    roc: dict[str, RocCurve]
+    """ROC curve of each finding against the rest."""
+    calibration_before: CalibrationFigures
+    """At temperature 1."""
+    calibration_after: CalibrationFigures
+    """As the model answers."""
+    calibration_optimistic: bool = False
+    """Whether the temperature was fitted on films that training watched (one fold)."""
+    operating_points: dict[str, OperatingPoint] = field(default_factory=dict)
+    """Fixed thresholds, measured on these films; empty when none were given."""
+    confounding: Confounding = field(default_factory=Confounding)
+    """What else the label can be read from."""
+    localisation: tuple[Localisation, ...] = ()
+    """Whether heat maps point at lesions, where masks exist."""
+    not_external: tuple[str, ...] = ()
+    """Why the films can't be called external; empty when they can, or needn't."""
+    warnings: tuple[str, ...] = ()
+    """Small samples, optimistic calibration and the like."""
+    verdict: Verdict
+    """What may be claimed, what not, and why."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, NaN as null; :meth:`from_json` gives the same scorecard back."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any] | str) -> "Scorecard":
+        """Read back what :meth:`to_json` wrote.
+
+        Raises:
+            DataError: another version of the layout, or no JSON.
+            ConfigError: fields that are unknown, missing or of a wrong type.
+        """
+        if isinstance(values, str):
+            try:
+                values = json.loads(values)
+            except json.JSONDecodeError as error:
+                raise DataError(f"This scorecard is not JSON ({error}). Give what Scorecard.to_json wrote.") from None
+        if not isinstance(values, Mapping) or values.get("schema") != SCHEMA:
+            found = values.get("schema") if isinstance(values, Mapping) else type(values).__name__
+            raise DataError(
+                f"This scorecard has schema {found!r}, but this version reads {SCHEMA}. Evaluate the run again."
+            )
+        return from_plain(cls, values, where="scorecard")
+
+
+def score(
+    predictions: Predictions,
+    *,
+    name: str = "internal test",
+    role: Role = "internal",
+    settings: Settings | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+    operating_points: Mapping[str, OperatingPoint] | None = None,
+    features: Float[np.ndarray, "n d"] | None = None,
+    localisation: Sequence[Localisation] = (),
+    seen: Development | None = None,
+    calibration_optimistic: bool = False,
+    progress: Progress | None = None,
+) -> Scorecard:
+    """Measure everything about one set of predictions.
+
+    Args:
+        predictions: what the model said, with what is known of the films; unknown labels are left out.
+        name: of the test, for the report.
+        role: ``external`` is a claim: it needs ``seen``, and what speaks against it is written down.
+        settings: of intervals and bins; overrides seed and resamples.
+        seed: of the intervals.
+        resamples: of the intervals.
+        operating_points: chosen on validation films, to be measured on these.
+        features: [n, d] of all n films, to ask whether the source can be read from them (needs scikit-learn).
+        localisation: rows of :func:`hilum.evaluation.localisation.localise` on these films.
+        seen: what the model has seen, to check the external claim.
+        calibration_optimistic: the temperature was fitted on films that training watched.
+        progress: where progress goes.
+
+    Returns:
+        the scorecard. Figures that can't be computed are NaN with a reason.
+
+    Raises:
+        DataError: probabilities outside 0 … 1 or rows that don't sum to 1, targets that are not one-hot.
+    """
+    settings = settings or Settings(resampling=Resampling(seed=seed, resamples=resamples))
+    films = predictions.labelled
+    classes = classes_of(films.targets, films.findings)
+    _check_probs(films.probs)
+    with (progress or Silent()).bar(f"Scoring the {name}", 4) as bar:
+        measured = measure(films, classes, settings.resampling)
+        bar.advance(note="calibration")
+        before = _calibration(films, _softmax(films.logits), classes, settings)
+        after = _calibration(films, films.probs, classes, settings)
+        bar.advance(note="operating points")
+        points = apply_operating_points(operating_points, films, settings.resampling) if operating_points else {}
+        bar.advance(note="confounding")
+        predictable = _predictable(predictions, features, settings)
+        confounding = find_confounding(films, predictable=predictable, settings=settings.resampling)
+        bar.advance()
+    not_external = _not_external(predictions, role, seen)
+    warnings = (*sample_warnings(measured.class_patients), *((OPTIMISTIC,) if calibration_optimistic else ()))
+    return Scorecard(
+        name=name,
+        role=role,
+        **_counts(predictions, films),
+        **measured.fields(),
+        settings=settings,
+        confusion=_confusion(films, classes),
+        roc=_curves(films, classes),
+        calibration_before=before,
+        calibration_after=after,
+        calibration_optimistic=calibration_optimistic,
+        operating_points=points,
+        confounding=confounding,
+        localisation=tuple(localisation),
+        not_external=not_external,
+        warnings=warnings,
+        verdict=judge(
+            Evidence(
+                role=role,
+                auroc=measured.figures["auroc"],
+                n=len(films),
+                unscored=_unscored(films),
+                flags=confounding.flags,
+                warnings=(*warnings, *_localisation_warnings(localisation)),
+                not_external=not_external,
+            )
+        ),
+    )
+
+
+def _unscored(films: Predictions) -> int:
+    return int(np.isnan(films.probs).any(axis=1).sum())
+
+
+def _counts(predictions: Predictions, films: Predictions) -> dict[str, Any]:
+    return {
+        "findings": films.findings.names,
+        "films": len(films),
+        "patients": len(set(films.patient_ids)),
+        "unlabelled": len(predictions) - len(films),
+    }
+
+
+def _check_probs(probs: Array) -> None:
+    known = probs[~np.isnan(probs).any(axis=1)]
+    wrong = (known < 0).any(axis=1) | (known > 1).any(axis=1) | (np.abs(known.sum(axis=1) - 1) > 1e-3)
+    if wrong.any():
+        row = known[np.flatnonzero(wrong)[0]]
+        raise DataError(
+            f"{int(wrong.sum())} of {len(probs)} films have probabilities that are no distribution, such as "
+            f"{np.round(row, 4).tolist()}. Give values in 0 … 1 that sum to 1 (logits belong into 'logits')."
+        )
+
+
+def _softmax(logits: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        return cal.softmax(logits) if len(logits) else logits
+
+
+def _confusion(films: Predictions, classes: Indices) -> tuple[tuple[int, ...], ...]:
+    scored = ~np.isnan(films.probs).any(axis=1)
+    predicted = np.argmax(np.where(np.isnan(films.probs), 0, films.probs), axis=1)
+    matrix = confusion_matrix(classes[scored], predicted[scored], len(films.findings))
+    return tuple(tuple(row) for row in matrix.tolist())
+
+
+def _curves(films: Predictions, classes: Indices) -> dict[str, RocCurve]:
+    return {
+        name: roc_curve(films.probs[:, column], classes == column) for column, name in enumerate(films.findings.names)
+    }
+
+
+def _calibration(films: Predictions, probs: Array, classes: Indices, settings: Settings) -> CalibrationFigures:
+    figures = measure_calibration(films, probs, classes, settings.resampling, settings.ece_bins)
+    scored = not np.isnan(probs).any()
+    bias = (NAN, NAN)
+    if scored:
+        bias = cal.ece_if_perfect(probs, seed=settings.resampling.seed, bins=settings.ece_bins)
+    bins = {
+        name: cal.reliability(
+            probs[:, column],
+            classes == column,
+            patients=films.patient_ids,
+            bins=settings.reliability_bins,
+            level=settings.resampling.level,
+        )
+        if scored
+        else ()
+        for column, name in enumerate(films.findings.names)
+    }
+    return CalibrationFigures(**figures, ece_if_perfect=bias[0], ece_if_perfect_high=bias[1], reliability=bins)
+
+
+def _predictable(films: Predictions, features: Array | None, settings: Settings) -> tuple[Predictability, ...]:
+    """Ask the features for the source, over all films and inside each finding that several sources hold."""
+    if features is None or "source" not in films.groups:
+        return ()
+    if len(features) != len(films):
+        raise DataError(f"{len(features)} rows of features for {len(films)} films. Give one row a film.")
+    sources = np.asarray([source or "not recorded" for source in films.groups["source"]])
+    ids, classes = np.asarray(films.patient_ids), classes_of(films.targets, films.findings)
+    found = []
+    for within, rows in [("", np.arange(len(films)))] + [
+        (name, np.flatnonzero(classes == column)) for column, name in enumerate(films.findings.names)
+    ]:
+        asked = predict_group(
+            features[rows], sources[rows].tolist(), ids[rows].tolist(), within=within, settings=settings.resampling
+        )
+        if asked.auroc.estimable:
+            found.append(asked)
+    return tuple(found)
+
+
+def _not_external(films: Predictions, role: Role, seen: Development | None) -> tuple[str, ...]:
+    if role != "external":
+        return ()
+    if seen is None:
+        return ("What the model was developed on was not given, so the claim can't be checked.",)
+    return why_not_external(films, seen)
+
+
+def _localisation_warnings(rows: Sequence[Localisation]) -> tuple[str, ...]:
+    return tuple(
+        f"The heat maps of {row.name} films don't point at the lesion better than chance "
+        f"(hit rate {row.hit_rate.text()}, chance {row.chance:.2f})."
+        for row in rows
+        if row.hit_rate.estimable and not math.isnan(row.chance) and not row.better_than_chance
+    )

@@ -1,0 +1,215 @@
+"""Operating points: thresholds chosen on validation films, fixed, and then tested on films they have never seen."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hilum.arrays import Array, Vector
+from hilum.errors import ConfigError, DataError
+from hilum.evaluation.estimates import Estimate, not_estimable
+from hilum.evaluation.intervals import Cohort, Resampling, bootstrap, proportion
+from hilum.evaluation.metrics import classes_of
+from hilum.predictions import Predictions
+
+Rule = Literal["sensitivity-floor", "youden"]
+"""A floor for sensitivity (then the best specificity), or the best sum of both (Youden 1950)."""
+
+FEW_POSITIVES = 20
+"""With fewer patients who have the finding than this, a floor of 0.95 rests on less than one missed patient."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingRules:
+    """How thresholds are chosen."""
+
+    sensitivity_floor: float = 0.95
+    """Lowest sensitivity on the validation films, for every finding but the normal one: a miss is the worst error."""
+    normal: str = "normal"
+    """Finding that means health; its threshold is Youden's. If the name is no finding, each gets the floor."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sensitivity_floor <= 1:
+            raise ConfigError(
+                [f"sensitivity_floor is {self.sensitivity_floor}, but must lie above 0 and up to 1, such as 0.95."]
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingPoint:
+    """One finding's threshold, and how it does on the films named by ``measured_on``."""
+
+    finding: str
+    """The finding."""
+    rule: Rule
+    """How the threshold was chosen."""
+    threshold: float
+    """A film is called positive when its probability is at least this; NaN when no threshold could be chosen."""
+    sensitivity: Estimate
+    """Share of the films with the finding that are called positive."""
+    specificity: Estimate
+    """Share of the films without it that are not."""
+    flagged: float
+    """Share of all films that are called positive: the work it makes; NaN when there is none."""
+    measured_on: str
+    """Which films: ``validation`` (chosen here, so optimistic) or ``test``."""
+    reason: str = ""
+    """Why there is no threshold, or what to mind; empty when all is well."""
+
+
+def floor_threshold(probs: Vector, positive: Array, floor: float) -> float:
+    """The highest threshold whose sensitivity is at least the floor.
+
+    It lies halfway to the next lower score, so that a film whose probability moves in the seventh digit (another
+    processor, another runtime) stays on its side.
+
+    Args:
+        probs: [n] probabilities of the finding.
+        positive: [n] bool with at least one true.
+        floor: lowest sensitivity, above 0 and up to 1.
+    """
+    falling = np.sort(probs[positive])[::-1]
+    needed = math.ceil(floor * len(falling) - 1e-9)
+    return _halfway_down(probs, float(falling[needed - 1]))
+
+
+def youden_threshold(probs: Vector, positive: Array) -> float:
+    """The threshold with the highest sensitivity + specificity; the lowest one among equals, for sensitivity's sake."""
+    rising, group = np.unique(probs, return_inverse=True)
+    with_it = np.bincount(group, weights=positive, minlength=len(rising))
+    without = np.bincount(group, weights=~positive, minlength=len(rising))
+    sensitivity = with_it[::-1].cumsum()[::-1] / with_it.sum()
+    specificity = (without.cumsum() - without) / without.sum()
+    return _halfway_down(probs, float(rising[int(np.argmax(np.round(sensitivity + specificity, 12)))]))
+
+
+def _halfway_down(probs: Vector, score: float) -> float:
+    below = probs[probs < score]
+    return (score + float(below.max())) / 2 if len(below) else score / 2
+
+
+def choose_operating_points(
+    validation: Predictions,
+    rules: OperatingRules | None = None,
+    settings: Resampling | None = None,
+) -> dict[str, OperatingPoint]:
+    """Choose one threshold a finding on validation films.
+
+    Args:
+        validation: predictions on films that are neither training nor test films (out-of-fold ones serve).
+        rules: floor and name of the normal finding.
+        settings: of the intervals.
+
+    Returns:
+        an operating point for each finding, measured on the validation films; NaN with a reason where a finding has
+        no film, or nothing else has.
+    """
+    rules = rules or OperatingRules()
+    chosen = {}
+    films = validation.labelled
+    classes = classes_of(films.targets, films.findings)
+    for column, finding in enumerate(films.findings.names):
+        rule: Rule = "youden" if finding == rules.normal else "sensitivity-floor"
+        probs, positive = films.probs[:, column], classes == column
+        reason = _why_no_threshold(probs, positive, finding)
+        threshold = math.nan
+        if not reason:
+            floor = rules.sensitivity_floor
+            threshold = (
+                youden_threshold(probs, positive) if rule == "youden" else floor_threshold(probs, positive, floor)
+            )
+            owners = len({films.patient_ids[i] for i in np.flatnonzero(positive)})
+            if owners < FEW_POSITIVES:
+                reason = f"Only {owners} patients with {finding} choose this threshold; other films may fall below it."
+        chosen[finding] = (rule, threshold, reason)
+    return _measured(films, chosen, "validation", settings or Resampling())
+
+
+def apply_operating_points(
+    points: Mapping[str, OperatingPoint], films: Predictions, settings: Resampling | None = None
+) -> dict[str, OperatingPoint]:
+    """Measure fixed operating points on other films; the thresholds stay as they are.
+
+    Raises:
+        DataError: the points are for other findings.
+    """
+    if set(points) != set(films.findings.names):
+        raise DataError(
+            f"Operating points for {sorted(points)} can't be applied to predictions of {sorted(films.findings.names)}. "
+            "Choose them on predictions of the same classifier."
+        )
+    chosen = {name: (points[name].rule, points[name].threshold, points[name].reason) for name in films.findings.names}
+    return _measured(films.labelled, chosen, "test", settings or Resampling())
+
+
+def thresholds(points: Mapping[str, OperatingPoint]) -> dict[str, float]:
+    """The thresholds alone, for a bundle; findings without one are left out."""
+    return {name: point.threshold for name, point in points.items() if not math.isnan(point.threshold)}
+
+
+def _why_no_threshold(probs: Vector, positive: Array, finding: str) -> str:
+    if np.isnan(probs).any():
+        return f"{int(np.isnan(probs).sum())} of {len(probs)} films have no probability (NaN), so no threshold fits."
+    if not positive.any():
+        return f"No labelled film shows {finding}, so no threshold can be chosen."
+    if positive.all():
+        return f"Every labelled film shows {finding}, so no threshold can be chosen."
+    return ""
+
+
+def _measured(
+    films: Predictions, chosen: Mapping[str, tuple[Rule, float, str]], measured_on: str, settings: Resampling
+) -> dict[str, OperatingPoint]:
+    classes = classes_of(films.targets, films.findings)
+    cohort = Cohort.of(films.patient_ids, classes) if len(films) else None
+    right, among, usable = [], [], []
+    for column, (_, threshold, _) in enumerate(chosen.values()):
+        probs, positive = films.probs[:, column], classes == column
+        usable.append(bool(len(films)) and not math.isnan(threshold) and not np.isnan(probs).any())
+        called = probs >= threshold
+        right += [called & positive, ~called & ~positive]
+        among += [positive, ~positive]
+    samples = _resampled(np.column_stack(right), np.column_stack(among), cohort, settings)
+    measured = {}
+    for column, (finding, (rule, threshold, reason)) in enumerate(chosen.items()):
+        rates = [
+            _share(right[i], among[i], samples[:, i], cohort if usable[column] else None, settings.level, finding)
+            for i in (2 * column, 2 * column + 1)
+        ]
+        measured[finding] = OperatingPoint(
+            finding=finding,
+            rule=rule,
+            threshold=threshold,
+            sensitivity=rates[0],
+            specificity=rates[1],
+            flagged=float((films.probs[:, column] >= threshold).mean()) if usable[column] else math.nan,
+            measured_on=measured_on,
+            reason=reason,
+        )
+    return measured
+
+
+def _resampled(right: Array, among: Array, cohort: Cohort | None, settings: Resampling) -> Array:
+    """Shares of ``right`` in ``among`` [n, m] under the bootstrap, [r, m]."""
+    if cohort is None:
+        return np.full((1, right.shape[1]), np.nan)
+    counted = np.column_stack([right, among]).astype(np.float64)
+
+    def statistic(weights: Array) -> Array:
+        counts, m = weights @ counted, right.shape[1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares: Array = counts[:, :m] / counts[:, m:]
+            return shares
+
+    return bootstrap(statistic, cohort, settings, name="operating-point")
+
+
+def _share(right: Array, among: Array, samples: Array, cohort: Cohort | None, level: float, finding: str) -> Estimate:
+    n = int(among.sum())
+    if cohort is None:
+        return not_estimable("There is no threshold, or a film has no probability.", n=n)
+    if not n:
+        return not_estimable(f"The labelled films all show {finding}, or none does.")
+    return proportion(float(right.sum() / n), samples, n=n, patients=cohort.count(among), level=level)
