@@ -1,0 +1,150 @@
+"""What a DICOM header says of a film, as `FilmFacts`; a value that makes no sense counts as not recorded."""
+
+import re
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from hilum.imaging.codecs import CODECS
+from hilum.imaging.radiograph import FilmFacts
+
+# Keywords whose elements are read for the facts; nothing else of the header is decoded.
+FACT_KEYWORDS = (
+    "SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "AccessionNumber",
+    "Modality", "PresentationIntentType", "ImageType", "BodyPartExamined", "ViewPosition", "ViewCodeSequence",
+    "PatientOrientation", "PatientAge", "PatientBirthDate", "PatientSex", "AcquisitionDate", "AcquisitionDateTime",
+    "ContentDate", "StudyDate", "Manufacturer", "ManufacturerModelName", "InstitutionName",
+    "PhotometricInterpretation", "SamplesPerPixel", "BitsStored", "Rows", "Columns", "PixelSpacing",
+    "ImagerPixelSpacing", "BurnedInAnnotation", "ImageLaterality", "Laterality", "LossyImageCompression",
+)  # fmt: skip
+
+GREY = ("MONOCHROME1", "MONOCHROME2")
+
+# Code meanings of CID 4010 "DX View", by their first words, for devices that fill View Code Sequence alone.
+VIEWS = {"antero-posterior": "AP", "postero-anterior": "PA", "left lateral": "LL", "right lateral": "RL"}
+
+_AGE = re.compile(r"(\d{1,3})([DWMY])")
+_YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+
+
+def text(dataset: Any, keyword: str) -> str | None:
+    """A single text value without padding; ``None`` when absent, empty or of another kind."""
+    value = dataset.get(keyword)
+    if value is None or not isinstance(value, str):
+        return None
+    return str(value).strip(" \0") or None
+
+
+def texts(dataset: Any, keyword: str) -> tuple[str, ...]:
+    """All values of a text element, upper case."""
+    value = dataset.get(keyword)
+    if value is None or value == "":
+        return ()
+    several = [value] if isinstance(value, str) else value
+    return tuple(str(one).strip(" \0").upper() for one in several) if isinstance(several, Sequence | list) else ()
+
+
+def whole(dataset: Any, keyword: str) -> int | None:
+    """A whole number; ``None`` when absent or not one."""
+    try:
+        return int(dataset.get(keyword))
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _upper(value: str | None) -> str | None:
+    return value.upper() if value else None
+
+
+def dicom_facts(dataset: Any, transfer_syntax: str) -> FilmFacts:
+    """Facts from a pydicom data set that holds at least the elements of `FACT_KEYWORDS`."""
+    photometric = _upper(text(dataset, "PhotometricInterpretation"))
+    compressed = text(dataset, "LossyImageCompression")
+    codec = CODECS.get(transfer_syntax)
+    lossy = None if compressed is None else compressed == "01"
+    return FilmFacts(
+        format="dicom",
+        sop_instance_uid=text(dataset, "SOPInstanceUID"),
+        sop_class_uid=text(dataset, "SOPClassUID"),
+        study_instance_uid=text(dataset, "StudyInstanceUID"),
+        series_instance_uid=text(dataset, "SeriesInstanceUID"),
+        patient_id=text(dataset, "PatientID"),
+        accession_number=text(dataset, "AccessionNumber"),
+        modality=_upper(text(dataset, "Modality")),
+        presentation_intent=_upper(text(dataset, "PresentationIntentType")),
+        image_type=texts(dataset, "ImageType"),
+        body_part=_upper(text(dataset, "BodyPartExamined")),
+        view_position=_view(dataset),
+        patient_orientation=texts(dataset, "PatientOrientation"),
+        age_years=_age(dataset),
+        sex=_sex(dataset),
+        acquired=_acquired(dataset),
+        manufacturer=text(dataset, "Manufacturer"),
+        device=text(dataset, "ManufacturerModelName"),
+        institution=text(dataset, "InstitutionName"),
+        photometric=photometric,
+        bits_stored=whole(dataset, "BitsStored"),
+        rows=whole(dataset, "Rows"),
+        columns=whole(dataset, "Columns"),
+        spacing_mm=_spacing(dataset),
+        transfer_syntax=transfer_syntax,
+        burned_in=_upper(text(dataset, "BurnedInAnnotation")),
+        laterality=_upper(text(dataset, "ImageLaterality") or text(dataset, "Laterality")),
+        lossy=True if codec is not None and codec.lossy else lossy,
+        colour=False if photometric in GREY else None,
+    )
+
+
+def _view(dataset: Any) -> str | None:
+    recorded = text(dataset, "ViewPosition")
+    if recorded:
+        return recorded.upper()
+    for item in dataset.get("ViewCodeSequence") or ():
+        meaning = (text(item, "CodeMeaning") or "").lower()
+        for start, view in VIEWS.items():
+            if meaning.startswith(start):
+                return view
+    return None
+
+
+def _age(dataset: Any) -> float | None:
+    found = _AGE.fullmatch((text(dataset, "PatientAge") or "").upper())
+    if found:
+        return int(found[1]) * _YEARS[found[2]]
+    born, acquired = _iso_date(text(dataset, "PatientBirthDate")), _acquired(dataset)
+    if born is None or acquired is None:
+        return None
+    years = (date.fromisoformat(acquired) - date.fromisoformat(born)).days / 365.25
+    return years if 0 <= years < 130 else None
+
+
+def _sex(dataset: Any) -> str | None:
+    sex = _upper(text(dataset, "PatientSex"))
+    return sex if sex in ("F", "M", "O") else None
+
+
+def _acquired(dataset: Any) -> str | None:
+    for keyword in ("AcquisitionDate", "AcquisitionDateTime", "ContentDate", "StudyDate"):
+        found = _iso_date((text(dataset, keyword) or "")[:10])
+        if found:
+            return found
+    return None
+
+
+def _iso_date(recorded: str | None) -> str | None:
+    digits = (recorded or "").replace(".", "").replace("-", "")[:8]
+    try:
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).isoformat()
+    except ValueError:
+        return None
+
+
+def _spacing(dataset: Any) -> tuple[float, float] | None:
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        try:
+            down, across = (float(one) for one in dataset.get(keyword))
+        except (TypeError, ValueError):
+            continue
+        if 0 < down < 100 and 0 < across < 100:
+            return down, across
+    return None

@@ -1,0 +1,201 @@
+"""Reading a film from DICOM bytes: structure first, then header, then pixels in the right order.
+
+pydicom warns about much that films in the field get wrong (odd values, unknown encodings, missing groups). What matters
+of it is checked here by ourselves and ends as an error or a flag, so its warnings are muted at this boundary.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+
+from hilum.arrays import Array, Pixels
+from hilum.errors import FilmError, nearest
+from hilum.imaging.codecs import CODECS, SampleFormat, decode_frame, native_samples
+from hilum.imaging.colour import Grey, palette_to_rgb, rgb_to_grey, ycbcr_to_rgb
+from hilum.imaging.dicom_facts import FACT_KEYWORDS, GREY, dicom_facts, text, whole
+from hilum.imaging.dicom_structure import FLOAT_PIXEL_DATA, Structure, examine
+from hilum.imaging.grey_scale import film_order
+from hilum.imaging.limits import Limits
+from hilum.imaging.pixel_order import present
+from hilum.imaging.radiograph import FilmFacts
+
+T = TypeVar("T")
+
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+DICOMDIR = "1.2.840.10008.1.3.10"
+
+
+def is_dicom(head: bytes) -> bool:
+    """True when the first 132 bytes are a preamble and the prefix DICM (PS3.10 section 7.1)."""
+    return head[128:132] == b"DICM"
+
+
+def read_dicom_facts(stream: BinaryIO, limits: Limits) -> FilmFacts:
+    """Facts of a DICOM film; the pixels are skipped, not read.
+
+    Raises:
+        FilmError: see `hilum.imaging.reading.read_film`.
+    """
+    structure = examine(stream, limits)
+    dataset = _at_the_boundary(lambda: _dataset(stream, structure, pixels=False))
+    return _at_the_boundary(lambda: dicom_facts(dataset, structure.transfer_syntax))
+
+
+def read_dicom(content: bytes, limits: Limits) -> tuple[Pixels, FilmFacts, tuple[str, ...]]:
+    """Pixels, facts and flags of a DICOM film.
+
+    Raises:
+        FilmError: see `hilum.imaging.reading.read_film`.
+    """
+    structure = examine(io.BytesIO(content), limits)
+    if structure.transfer_syntax not in CODECS:
+        raise FilmError(
+            f"Transfer syntax {structure.transfer_syntax!r} can't be read. {nearest('', sorted(CODECS))}",
+            code="unsupported-syntax",
+        )
+    dataset = _at_the_boundary(lambda: _dataset(io.BytesIO(content), structure, pixels=True))
+    return _at_the_boundary(lambda: _film(dataset, structure, limits))
+
+
+def _at_the_boundary(step: Callable[[], T]) -> T:
+    """Run a step of pydicom's with its warnings muted and its exceptions mapped."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return step()
+        except (FilmError, MemoryError):
+            raise
+        except Exception as error:  # pydicom raises a dozen kinds on damaged files, RecursionError among them
+            raise FilmError(
+                f"The DICOM file is damaged and can't be read ({type(error).__name__}). Send it again.",
+                code="unreadable",
+            ) from error
+
+
+def _dataset(stream: BinaryIO, structure: Structure, *, pixels: bool) -> Any:
+    from pydicom import dcmread
+
+    stream.seek(0)
+    if pixels:
+        return dcmread(stream)
+    # A deflated data set can't be read in part, so pydicom inflates it whole; `examine` has bounded it.
+    return dcmread(stream, stop_before_pixels=True, specific_tags=list(FACT_KEYWORDS))
+
+
+def _film(dataset: Any, structure: Structure, limits: Limits) -> tuple[Pixels, FilmFacts, tuple[str, ...]]:
+    form = sample_format(dataset, structure, limits)
+    facts = dicom_facts(dataset, structure.transfer_syntax)
+    codes = _codes(dataset, structure, form)
+    flags: list[str] = ["several-frames"] if "NumberOfFrames" in dataset else []
+    if form.photometric in GREY:
+        order = film_order(dataset, form, flags)
+        return present(_aligned(codes, form), order), facts, tuple(flags)
+    grey = _colour_to_grey(dataset, codes, form)
+    if grey.share_coloured > 0 and not grey.colour:
+        flags.append("some-colour")
+    from dataclasses import replace
+
+    return grey.pixels, replace(facts, colour=grey.colour), tuple(flags)
+
+
+def sample_format(dataset: Any, structure: Structure, limits: Limits) -> SampleFormat:
+    """The Image Pixel module, checked against the limits before anything is decoded.
+
+    Raises:
+        FilmError: code "no-pixels", "unreadable" or "too-large".
+    """
+    if structure.pixels is None:
+        kind = "a directory of films" if text(dataset.file_meta, "MediaStorageSOPClassUID") == DICOMDIR else "no pixels"
+        raise FilmError(
+            f"The DICOM file holds {kind}, so there is nothing to look at. Send the film itself.", code="no-pixels"
+        )
+    if structure.pixels in FLOAT_PIXEL_DATA:
+        raise FilmError("The pixels are floating-point numbers; a film holds whole ones.", code="unreadable")
+    numbers = {key: whole(dataset, key) for key in ("Rows", "Columns", "BitsAllocated", "BitsStored")}
+    missing = [key for key, value in numbers.items() if value is None]
+    photometric = text(dataset, "PhotometricInterpretation")
+    if missing or not photometric:
+        names = ", ".join([*missing, *([] if photometric else ["PhotometricInterpretation"])])
+        raise FilmError(f"The header lacks {names}, without which pixels mean nothing.", code="unreadable")
+    rows, columns, allocated, stored = (int(value or 0) for value in numbers.values())
+    frames = _given(dataset, "NumberOfFrames", 1)
+    samples = _given(dataset, "SamplesPerPixel", 1)
+    _check_bits(allocated, stored, samples, photometric.upper())
+    limits.check_pixels(rows, columns, frames, samples * allocated // 8)
+    if frames != 1:
+        raise FilmError(
+            f"The file holds {frames} frames, but a radiograph has one. Send the frames as films of their own.",
+            code="not-an-image",
+        )
+    return SampleFormat(
+        rows=rows,
+        columns=columns,
+        samples=samples,
+        allocated=allocated,
+        stored=stored,
+        high_bit=_given(dataset, "HighBit", stored - 1),
+        signed=_given(dataset, "PixelRepresentation", 0) == 1,
+        photometric=photometric.upper(),
+        planar=_given(dataset, "PlanarConfiguration", 0) == 1,
+    )
+
+
+def _given(dataset: Any, keyword: str, default: int) -> int:
+    """A whole number, or the default where the element is absent or empty; nonsense counts as −1 and is refused."""
+    if dataset.get(keyword) in (None, ""):
+        return default
+    value = whole(dataset, keyword)
+    return -1 if value is None else value
+
+
+def _check_bits(allocated: int, stored: int, samples: int, photometric: str) -> None:
+    if allocated not in (8, 16) or not 1 <= stored <= allocated:
+        raise FilmError(
+            f"Bits Stored is {stored} of {allocated} allocated; 1 to 8 of 8 and 1 to 16 of 16 can be read.",
+            code="unreadable",
+        )
+    if photometric not in (*GREY, *COLOURS):
+        raise FilmError(
+            f"Photometric Interpretation {photometric[:16]!r} can't be read. {nearest(photometric, [*GREY, *COLOURS])}",
+            code="unreadable",
+        )
+    expected = 1 if photometric in (*GREY, "PALETTE COLOR") else 3
+    if samples != expected:
+        raise FilmError(f"Samples per Pixel is {samples}, but {photometric} has {expected}.", code="unreadable")
+
+
+def _codes(dataset: Any, structure: Structure, form: SampleFormat) -> Array:
+    element = dataset["PixelData"]
+    syntax = structure.transfer_syntax
+    if CODECS[syntax].decode is None:
+        big_endian = syntax == "1.2.840.10008.1.2.2"
+        return native_samples(element.value, form, big_endian=big_endian, words=element.VR == "OW")
+    if structure.fragments == 0:
+        raise FilmError("The compressed pixel data hold no fragment.", code="no-pixels")
+    from pydicom.encaps import get_frame
+
+    return decode_frame(get_frame(element.value, 0, number_of_frames=1), syntax, form)
+
+
+def _aligned(codes: Array, form: SampleFormat) -> Array:
+    """Shift samples down when High Bit lies above Bits Stored − 1, as old devices have it."""
+    shift = form.high_bit + 1 - form.stored
+    if not 0 <= shift <= 16 - form.stored:
+        raise FilmError(
+            f"High Bit is {form.high_bit} with {form.stored} bits stored, which can't be.", code="unreadable"
+        )
+    return codes >> shift if shift else codes
+
+
+def _colour_to_grey(dataset: Any, codes: Array, form: SampleFormat) -> Grey:
+    if form.photometric == "PALETTE COLOR":
+        return rgb_to_grey(palette_to_rgb(dataset, codes), bits=8)
+    # JPEG decoders (not JPEG-LS) hand RGB over, whatever the codestream was made from; the others hand over samples.
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    decoded_to_rgb = syntax in ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+    if form.photometric in ("YBR_FULL", "YBR_FULL_422") and not decoded_to_rgb:
+        codes = ycbcr_to_rgb(codes, bits=form.stored)
+    return rgb_to_grey(np.ascontiguousarray(codes), bits=form.stored)

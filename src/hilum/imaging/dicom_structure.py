@@ -1,0 +1,253 @@
+"""A walk over the data elements of a DICOM file that trusts none of its lengths.
+
+pydicom recurses into sequences (it overflows Python's stack near 249 levels) and reads as much as a length says, so
+this walk comes first: without recursion, without reading values, and with every number checked (PS3.5 section 7).
+"""
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from hilum.errors import FilmError
+from hilum.imaging.limits import Limits
+
+# PS3.5 table 7.1-1: these have two reserved bytes and a length of 32 bits.
+LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+UNDEFINED = 0xFFFFFFFF
+TRANSFER_SYNTAX_UID = 0x00020010
+PIXEL_DATA = 0x7FE00010
+FLOAT_PIXEL_DATA = (0x7FE00008, 0x7FE00009)
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+DEFLATED, BIG_ENDIAN, IMPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Structure:
+    """What the walk found.
+
+    Attributes:
+        transfer_syntax: UID from the file meta information.
+        elements: data elements and items, nested ones counted, pixels excluded.
+        depth: deepest nesting of sequences.
+        pixels: tag of the element that holds the pixels, or ``None``.
+        pixel_bytes: its length, the item headers of fragments included.
+        fragments: fragments of encapsulated pixels, the offset table excluded; 0 for native pixels.
+    """
+
+    transfer_syntax: str
+    elements: int
+    depth: int
+    pixels: int | None
+    pixel_bytes: int
+    fragments: int
+
+
+def examine(stream: BinaryIO, limits: Limits) -> Structure:
+    """Walk over a DICOM file with a preamble, to its pixels and over them.
+
+    Args:
+        stream: a seekable file; values are skipped, not read.
+        limits: bounds on elements, depth, header bytes and inflated bytes.
+
+    Raises:
+        FilmError: code "truncated", "too-large" or "unreadable".
+    """
+    size = stream.seek(0, io.SEEK_END)
+    meta = _Walk(stream, size, limits)
+    meta.at = 132
+    syntax = meta.file_meta()
+    walk = meta
+    if syntax == DEFLATED:
+        stream.seek(meta.at)
+        content = inflate(stream.read(), limits)
+        walk = _Walk(io.BytesIO(content), len(content), limits)
+    walk.order = ">" if syntax == BIG_ENDIAN else "<"
+    walk.dataset(implicit=syntax == IMPLICIT)
+    return Structure(
+        transfer_syntax=syntax,
+        elements=walk.elements,
+        depth=walk.depth,
+        pixels=walk.pixels,
+        pixel_bytes=walk.pixel_bytes,
+        fragments=walk.fragments,
+    )
+
+
+def inflate(content: bytes, limits: Limits) -> bytes:
+    """Inflate a raw deflate stream (PS3.5 A.5), never beyond the limit.
+
+    Raises:
+        FilmError: code "too-large", "truncated" or "unreadable".
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = inflater.decompress(content, limits.max_bytes + 1)
+    except zlib.error as error:
+        raise FilmError("The deflated data set is damaged and can't be inflated.", code="unreadable") from error
+    if len(inflated) > limits.max_bytes:
+        raise FilmError(
+            f"The deflated data set inflates to more than the {limits.max_bytes:,} bytes allowed.", code="too-large"
+        )
+    if not inflater.eof:
+        raise FilmError("The deflated data set ends before its end marker.", code="truncated")
+    return inflated
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A sequence or an item that the walk is inside of; end is ``None`` when a delimiter closes it."""
+
+    is_sequence: bool
+    implicit: bool
+    end: int | None
+
+
+class _Walk:
+    """Position and counts of one walk."""
+
+    def __init__(self, stream: BinaryIO, size: int, limits: Limits) -> None:
+        self.stream, self.size, self.limits = stream, size, limits
+        self.at, self.order = 0, "<"
+        self.elements = self.depth = self.pixel_bytes = self.fragments = 0
+        self.pixels: int | None = None
+
+    def file_meta(self) -> str:
+        """Walk over group 0002 (always explicit, little endian) and return the transfer syntax."""
+        syntax = ""
+        while self.at + 8 <= self.size and self._peek_group() == 0x0002:
+            tag, _, length = self._header(implicit=False)
+            if length == UNDEFINED:
+                raise FilmError("File meta information holds a value without a length.", code="unreadable")
+            if tag == TRANSFER_SYNTAX_UID:
+                if length > 66:
+                    raise FilmError(f"Transfer Syntax UID has {length} characters; 64 fit.", code="unreadable")
+                syntax = self._read(length).rstrip(b"\0 ").decode("ascii", "replace")
+            else:
+                self._skip(length)
+        if not syntax:
+            raise FilmError("Transfer Syntax UID (0002,0010) is missing, so the file can't be read.", code="unreadable")
+        return syntax
+
+    def dataset(self, *, implicit: bool) -> None:
+        """Walk over the data set up to and over the pixels."""
+        if not implicit and self.at + 6 <= self.size:
+            # Some writers declare explicit VRs and write implicit ones; pydicom looks at the first element too.
+            self.stream.seek(self.at + 4)
+            vr = self.stream.read(2)
+            implicit = not (vr.isalpha() and vr.isupper())
+        stack: list[_Open] = []
+        while True:
+            while stack and stack[-1].end is not None and self.at >= stack[-1].end:
+                stack.pop()
+            if not stack and self.at >= self.size:
+                return
+            inner = stack[-1] if stack else None
+            if self._element(stack, inner, implicit if inner is None else inner.implicit):
+                return
+
+    def _element(self, stack: list[_Open], inner: _Open | None, implicit: bool) -> bool:
+        """Walk over one element or item; True when the pixels were reached."""
+        tag, vr, length = self._header(implicit=implicit)
+        self._count()
+        if tag in (ITEM_END, SEQUENCE_END):
+            if inner is None or inner.is_sequence != (tag == SEQUENCE_END):
+                raise FilmError(f"A delimiter stands where none belongs, at byte {self.at - 8}.", code="unreadable")
+            stack.pop()
+        elif inner is not None and inner.is_sequence:
+            if tag != ITEM:
+                raise FilmError(
+                    f"A sequence holds something other than items, at byte {self.at - 8}.", code="unreadable"
+                )
+            stack.append(_Open(False, inner.implicit, self._end(length)))
+        elif inner is None and (tag == PIXEL_DATA or tag in FLOAT_PIXEL_DATA):
+            self.pixels = tag
+            self._pixels(length)
+            return True
+        elif vr == b"SQ" or length == UNDEFINED:
+            self._enter(stack, _Open(True, implicit or vr == b"UN", self._end(length)))
+        else:
+            self._skip(length)
+            if not stack and self.at > self.limits.max_header_bytes:
+                raise FilmError(
+                    f"The header is longer than the {self.limits.max_header_bytes:,} bytes allowed.", code="too-large"
+                )
+        return False
+
+    def _enter(self, stack: list[_Open], sequence: _Open) -> None:
+        stack.append(sequence)
+        self.depth = max(self.depth, sum(one.is_sequence for one in stack))
+        if self.depth > self.limits.max_depth:
+            raise FilmError(
+                f"Sequences are nested more than {self.limits.max_depth} deep, which no film needs.", code="too-large"
+            )
+
+    def _pixels(self, length: int) -> None:
+        start = self.at
+        if length != UNDEFINED:
+            self._skip(length)
+            self.pixel_bytes = length
+            return
+        while True:
+            tag, _, length = self._header(implicit=True)
+            if tag == SEQUENCE_END:
+                break
+            if tag != ITEM or length == UNDEFINED:
+                raise FilmError("Encapsulated pixel data hold something other than fragments.", code="unreadable")
+            self._count()
+            self._skip(length)
+            self.fragments += 1
+        # The first item is the basic offset table (PS3.5 A.4), which may be empty but is always there.
+        self.fragments = max(0, self.fragments - 1)
+        self.pixel_bytes = self.at - start
+
+    def _count(self) -> None:
+        self.elements += 1
+        if self.elements > self.limits.max_elements:
+            raise FilmError(
+                f"The file has more than the {self.limits.max_elements:,} data elements allowed.", code="too-large"
+            )
+
+    def _peek_group(self) -> int:
+        self.stream.seek(self.at)
+        return int.from_bytes(self.stream.read(2), "little")
+
+    def _header(self, *, implicit: bool) -> tuple[int, bytes, int]:
+        start = self._read(8)
+        group, element = struct.unpack(self.order + "HH", start[:4])
+        tag = group << 16 | element
+        if implicit or group == 0xFFFE:
+            return tag, b"", struct.unpack(self.order + "L", start[4:])[0]
+        vr = start[4:6]
+        if not (vr.isalpha() and vr.isupper()):
+            raise FilmError(f"Data element ({group:04X},{element:04X}) has no value representation.", code="unreadable")
+        if vr in LONG_VRS:
+            return tag, vr, struct.unpack(self.order + "L", self._read(4))[0]
+        return tag, vr, struct.unpack(self.order + "H", start[6:])[0]
+
+    def _end(self, length: int) -> int | None:
+        if length == UNDEFINED:
+            return None
+        self._check_fits(length)
+        return self.at + length
+
+    def _read(self, count: int) -> bytes:
+        self._check_fits(count)
+        self.stream.seek(self.at)
+        self.at += count
+        return self.stream.read(count)
+
+    def _skip(self, length: int) -> None:
+        if length == UNDEFINED:
+            raise FilmError("A value has no length where it must have one.", code="unreadable")
+        self._check_fits(length)
+        self.at += length
+
+    def _check_fits(self, length: int) -> None:
+        if self.at + length > self.size:
+            raise FilmError(
+                f"The file is truncated: {length:,} bytes are announced at byte {self.at:,}, and only "
+                f"{max(0, self.size - self.at):,} are left. Send it again.",
+                code="truncated",
+            )

@@ -1,0 +1,156 @@
+"""From stored codes to presentation values, once and in DICOM's order, as a table over every possible code.
+
+The order is PS3.4 N.2: padding, Modality LUT or rescale (PS3.3 C.11.1), VOI LUT or window (C.11.2), polarity last
+(C.11.6 and C.7.6.3.1.2). A film of b stored bits has only 2^b codes, so every step is computed on that many numbers in
+float64, and the film itself is one table look-up.
+
+Without a VOI the modality values are stretched from the smallest to the largest in use (padding left out), but never
+more than 32-fold, so that a blank film's noise doesn't become a picture; 8-bit films without a VOI are presentation
+values already and are taken as they are.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hilum.arrays import Array, Pixels
+
+WHITE = 65535
+LARGEST_STRETCH = 32.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lut:
+    """A look-up table of PS3.3 C.11.1.1 or C.11.2.1.1.
+
+    Attributes:
+        first: the input that the first entry is for; smaller inputs take it too, larger ones than the last the last.
+        values: float64 entries.
+        bits: bits of an entry, 8 to 16: outputs span 0 … 2^bits − 1.
+    """
+
+    first: int
+    values: Array
+    bits: int
+
+    def apply(self, inputs: Array) -> Array:
+        """Look inputs up, clamped to the table's ends."""
+        index = np.clip(np.rint(inputs) - self.first, 0, len(self.values) - 1).astype(np.intp)
+        looked: Array = self.values[index]
+        return looked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A window of PS3.3 C.11.2.1.2 and C.11.2.1.3."""
+
+    center: float
+    """In modality values."""
+    width: float
+    """In modality values; > 0, and ≥ 1 for LINEAR."""
+    function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"] = "LINEAR"
+    """VOI LUT Function."""
+
+    def apply(self, x: Array) -> Array:
+        """Map modality values to 0 … 1."""
+        c, w = self.center, self.width
+        if self.function == "SIGMOID":
+            # The exponent is bounded where the answer is 0 or 1 to the last bit anyway.
+            return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (x - c) / w, -700.0, 700.0)))
+        if self.function == "LINEAR":
+            c, w = c - 0.5, w - 1.0
+        if w == 0.0:  # LINEAR of width 1 is a threshold
+            return np.where(x <= c, 0.0, 1.0)
+        return np.clip((x - c) / w + 0.5, 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PixelOrder:
+    """Everything that turns a film's codes into presentation values."""
+
+    bits: int
+    """Bits Stored, 1 to 16."""
+    signed: bool = False
+    """Codes are two's complement."""
+    padding: tuple[int, int] | None = None
+    """First and last value that mark pixels outside the picture; they become black."""
+    modality: Lut | tuple[float, float] = (1.0, 0.0)
+    """Modality LUT, or rescale slope and intercept."""
+    voi: Lut | Window | None = None
+    """VOI LUT or window; ``None`` stretches the range in use."""
+    inverted: bool = False
+    """True when the smallest value after the VOI is white."""
+
+    def stored_values(self) -> Array:
+        """Value of each code, float64 [2^bits]."""
+        values = np.arange(1 << self.bits, dtype=np.float64)
+        if self.signed:
+            values[1 << (self.bits - 1) :] -= 1 << self.bits
+        return values
+
+    def is_padding(self) -> Array:
+        """True [2^bits] for codes that mark padding."""
+        values = self.stored_values()
+        if self.padding is None:
+            return np.zeros(len(values), bool)
+        return (values >= self.padding[0]) & (values <= self.padding[1])
+
+    def table(self, used: Array) -> Array:
+        """Presentation value of each code.
+
+        Args:
+            used: bool [2^bits], which codes the film holds; looked at only when there is no VOI.
+
+        Returns:
+            uint16 [2^bits], 0 black … 65535 white.
+        """
+        stored, padding = self.stored_values(), self.is_padding()
+        if isinstance(self.modality, Lut):
+            values = self.modality.apply(stored)
+        else:
+            values = stored * self.modality[0] + self.modality[1]
+        if isinstance(self.voi, Window):
+            shown = self.voi.apply(values)
+        elif self.voi is not None:
+            shown = np.clip(self.voi.apply(values) / ((1 << self.voi.bits) - 1), 0.0, 1.0)
+        else:
+            shown = self._stretched(values, used & ~padding)
+        if self.inverted:
+            shown = 1.0 - shown
+        shown[padding] = 0.0
+        # Half up, so that the table doesn't depend on a platform's rounding mode.
+        return np.floor(shown * WHITE + 0.5).astype(np.uint16)
+
+    def _stretched(self, values: Array, used: Array) -> Array:
+        low, high = float(values.min()), float(values.max())
+        if self.bits > 8 and used.any():
+            span = (high - low) / LARGEST_STRETCH
+            least, most = float(values[used].min()), float(values[used].max())
+            # Too narrow a range is widened on both sides, and pushed back inside the codes there are.
+            slack = max(0.0, span - (most - least)) / 2
+            shift = max(0.0, low - (least - slack)) - max(0.0, most + slack - high)
+            low, high = least - slack + shift, most + slack + shift
+        if high <= low:
+            return np.zeros_like(values)
+        return np.clip((values - low) / (high - low), 0.0, 1.0)
+
+
+def present(codes: Array, order: PixelOrder) -> Pixels:
+    """Presentation values of a film.
+
+    Args:
+        codes: uint8 or uint16 [h, w]; bits beyond Bits Stored are ignored (they may hold old overlays).
+        order: what the header says.
+
+    Returns:
+        uint16 [h, w], 0 black … 65535 white.
+    """
+    size = 1 << order.bits
+    if size <= np.iinfo(codes.dtype).max:
+        codes = codes & codes.dtype.type(size - 1)
+    used = np.ones(size, bool)
+    if order.voi is None and order.bits > 8:
+        used = np.bincount(codes.ravel(), minlength=size) > 0
+    pixels: Pixels = np.take(order.table(used), codes)
+    return pixels

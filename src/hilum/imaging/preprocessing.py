@@ -1,0 +1,243 @@
+"""The one preprocessing function: training and service both call it, so they can't drift apart.
+
+A film is brought to a square tile in two steps: **area averaging** with exact weights (each tile pixel is the mean of
+the film's area under it, pixels on its border counted by the fraction inside) and then a stretch of the grey values.
+
+The averaging is done in whole numbers, so its result doesn't depend on the processor, on the number of threads or on
+the order of summation. Rows are summed first, straight from the film's uint16 values: the film is read once and never
+copied as floats.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hilum.arrays import Array, Heatmap, Pixels, Tile
+from hilum.errors import ConfigError, UsageError
+
+VERSION = 1
+"""Raised whenever the same film and config would give another tile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How a film becomes a tile; travels in every bundle.
+
+    Raises:
+        ConfigError: a field is out of range; all of them are reported at once.
+    """
+
+    size: int = 224
+    """Height and width of the tile in pixels."""
+    resize: Literal["stretch", "crop", "letterbox"] = "stretch"
+    """"stretch" ignores the film's proportions, "crop" takes its central square, "letterbox" adds black borders."""
+    intensity: Literal["percentile", "minmax", "none"] = "percentile"
+    """"percentile" and "minmax" stretch the tile's own grey values to 0 … 255; "none" keeps the film's."""
+    low_percent: float = 0.5
+    """Percentile of the averaged values that becomes black; for "percentile" alone."""
+    high_percent: float = 99.5
+    """Percentile of the averaged values that becomes white; for "percentile" alone."""
+    version: int = VERSION
+    """Version of the function; another version than this package's is refused."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not 8 <= self.size <= 4096:
+            problems.append(f"Preprocessing.size is {self.size}, but must be from 8 to 4096 pixels.")
+        if self.resize not in ("stretch", "crop", "letterbox"):
+            problems.append(f"Preprocessing.resize is {self.resize!r}. Known: stretch, crop, letterbox.")
+        if self.intensity not in ("percentile", "minmax", "none"):
+            problems.append(f"Preprocessing.intensity is {self.intensity!r}. Known: percentile, minmax, none.")
+        if not 0 <= self.low_percent < self.high_percent <= 100:
+            problems.append(
+                f"Preprocessing.low_percent and high_percent are {self.low_percent} and {self.high_percent}, but must "
+                "rise within 0 … 100."
+            )
+        if self.version != VERSION:
+            problems.append(
+                f"Preprocessing.version is {self.version}, but this package has version {VERSION}. Use the hilum "
+                "release that made the bundle, or make the bundle again."
+            )
+        if problems:
+            raise ConfigError(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Which part of a film fills which part of the tile; all in pixels."""
+
+    top: int
+    """First row of the film's part."""
+    left: int
+    """First column of the film's part."""
+    height: int
+    """Rows of the film's part."""
+    width: int
+    """Columns of the film's part."""
+    tile_top: int
+    """First row of the tile's part."""
+    tile_left: int
+    """First column of the tile's part."""
+    tile_height: int
+    """Rows of the tile's part."""
+    tile_width: int
+    """Columns of the tile's part."""
+
+
+def geometry(film_shape: tuple[int, int], config: Preprocessing) -> Geometry:
+    """Where a film of this height and width goes on the tile.
+
+    Raises:
+        UsageError: the film has no pixels.
+    """
+    height, width = film_shape
+    if height < 1 or width < 1:
+        raise UsageError(f"A film of {height} × {width} pixels can't be preprocessed; it needs at least one.")
+    size, top, left, tile_height, tile_width = config.size, 0, 0, config.size, config.size
+    if config.resize == "crop":
+        side = min(height, width)
+        top, left, height, width = (height - side) // 2, (width - side) // 2, side, side
+    elif config.resize == "letterbox":
+        longest = max(height, width)
+        # Half up in whole numbers: the same on every platform.
+        tile_height = max(1, (2 * size * height + longest) // (2 * longest))
+        tile_width = max(1, (2 * size * width + longest) // (2 * longest))
+    return Geometry(
+        top=top,
+        left=left,
+        height=height,
+        width=width,
+        tile_top=(size - tile_height) // 2,
+        tile_left=(size - tile_width) // 2,
+        tile_height=tile_height,
+        tile_width=tile_width,
+    )
+
+
+def preprocess(pixels: Pixels, config: Preprocessing) -> Tile:
+    """Turn a film into the tile that a network sees.
+
+    Args:
+        pixels: uint16 [h, w], 0 black … 65535 white.
+        config: the parameters.
+
+    Returns:
+        uint8 [size, size], 0 black … 255 white. A film of a single grey value keeps it, whatever the intensity mode.
+
+    Raises:
+        UsageError: the pixels are not uint16 [h, w], or there are none.
+    """
+    if pixels.ndim != 2 or pixels.dtype != np.uint16:
+        raise UsageError(f"Pixels must be uint16 [h, w], but are {pixels.dtype} {list(pixels.shape)}. Use read_film.")
+    height, width = pixels.shape
+    where = geometry((height, width), config)
+    part = pixels[where.top : where.top + where.height, where.left : where.left + where.width]
+    averaged = area_average(part, where.tile_height, where.tile_width)
+    tile = np.zeros((config.size, config.size), np.uint8)
+    rows = slice(where.tile_top, where.tile_top + where.tile_height)
+    columns = slice(where.tile_left, where.tile_left + where.tile_width)
+    tile[rows, columns] = _to_bytes(averaged, config)
+    return tile
+
+
+def area_average(pixels: Array, height: int, width: int) -> Array:
+    """Average a picture over the areas of a coarser (or finer) grid, exactly.
+
+    Args:
+        pixels: uint8 or uint16 [h, w].
+        height: rows of the grid.
+        width: columns of the grid.
+
+    Returns:
+        float64 [height, width], in units of the pixels: each an exact sum in whole numbers, divided once.
+    """
+    rows, columns = pixels.shape
+    return _sum_columns(_sum_rows(pixels, height), width) / (float(rows) * float(columns))
+
+
+def _edges(pixels: int, cells: int) -> tuple[Array, Array]:
+    """For each of cells + 1 edges the pixel that it falls into, and how much of that pixel, in 1/cells, lies before."""
+    at = np.arange(cells + 1, dtype=np.int64) * pixels
+    return at // cells, at % cells
+
+
+def _sum_rows(pixels: Array, height: int) -> Array:
+    """Rows summed under each row of the grid, weighted in 1/height of a row: whole numbers [height, columns].
+
+    A cell from edge a to edge b is `height` × (sum of the rows from a's to before b's) + the part of b's row that lies
+    before b − the part of a's row that lies before a.
+    """
+    rows, columns = pixels.shape
+    # A cell's sum is at most 65535 · rows. Differences may wrap on the way, which modular arithmetic undoes.
+    kind = np.uint32 if rows <= 65536 else np.uint64
+    row, part = _edges(rows, height)
+    sums = np.empty((height, columns), kind)
+    for i in range(height):
+        np.add.reduce(pixels[row[i] : row[i + 1]], axis=0, dtype=kind, out=sums[i])
+    sums *= kind(height)
+    partial = pixels[row[1:-1]] * part[1:-1, None].astype(kind)
+    sums[:-1] += partial
+    sums[1:] -= partial
+    return sums
+
+
+def _sum_columns(sums: Array, width: int) -> Array:
+    """Columns summed under each column of the grid, as `_sum_rows` does: whole numbers [height, width]."""
+    column, part = _edges(sums.shape[1], width)
+    before = np.zeros((sums.shape[0], sums.shape[1] + 1), np.uint64)
+    np.cumsum(sums, axis=1, out=before[:, 1:])
+    # The last edge lies on the border, where nothing is left over.
+    inside = np.minimum(column, sums.shape[1] - 1)
+    up_to = before[:, column] * np.uint64(width) + sums[:, inside] * part.astype(np.uint64)
+    within: Array = np.diff(up_to, axis=1)
+    return within
+
+
+def _to_bytes(averaged: Array, config: Preprocessing) -> Tile:
+    low, high = 0.0, 65535.0
+    if config.intensity == "percentile":
+        low, high = (float(one) for one in np.percentile(averaged, (config.low_percent, config.high_percent)))
+    elif config.intensity == "minmax":
+        low, high = float(averaged.min()), float(averaged.max())
+    if high <= low:
+        low, high = 0.0, 65535.0
+    scaled = (averaged - low) * (255.0 / (high - low))
+    tile: Tile = np.floor(np.clip(scaled, 0.0, 255.0) + 0.5).astype(np.uint8)
+    return tile
+
+
+def heatmap_on_film(heatmap: Heatmap, film_shape: tuple[int, int], config: Preprocessing) -> Array:
+    """Lay a heat map over the film that its tile was made from.
+
+    Args:
+        heatmap: float [h, w] that covers the whole tile, of any resolution.
+        film_shape: height and width of the film.
+        config: how the tile was made.
+
+    Returns:
+        float32 [H, W] of the film's size, bilinear between the centres of the heat map's cells and constant beyond the
+        outermost; 0 where the tile didn't look.
+    """
+    where = geometry(film_shape, config)
+    rows = _taps(where.height, where.tile_top, where.tile_height, config.size, heatmap.shape[0])
+    columns = _taps(where.width, where.tile_left, where.tile_width, config.size, heatmap.shape[1])
+    source = heatmap.astype(np.float32)
+    across = source[:, columns[0]] * (1 - columns[2]) + source[:, columns[1]] * columns[2]
+    film = np.zeros(film_shape, np.float32)
+    part = film[where.top : where.top + where.height, where.left : where.left + where.width]
+    for start in range(0, where.height, 64):  # a strip at a time stays in the processor's cache
+        strip = slice(start, start + 64)
+        weight = rows[2][strip, None]
+        np.multiply(across[rows[0][strip]], 1 - weight, out=part[strip])
+        part[strip] += across[rows[1][strip]] * weight
+    return film
+
+
+def _taps(length: int, start: int, extent: int, size: int, cells: int) -> tuple[Array, Array, Array]:
+    """For each pixel of the film its two neighbouring cells and the second's weight, pixel centres aligned."""
+    on_tile = start + (np.arange(length) + 0.5) * (extent / length)
+    at = np.clip(on_tile * (cells / size) - 0.5, 0, cells - 1)
+    first = np.floor(at).astype(np.intp)
+    second = np.minimum(first + 1, cells - 1)
+    return first, second, (at - first).astype(np.float32)

@@ -1,0 +1,86 @@
+"""Films from files: DICOM, PNG, JPEG and TIFF."""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+from hilum.errors import FilmError
+from hilum.imaging.dicom_reading import is_dicom, read_dicom, read_dicom_facts
+from hilum.imaging.limits import Limits
+from hilum.imaging.radiograph import FilmFacts, Radiograph
+from hilum.imaging.raster_reading import raster_format, read_raster, read_raster_facts
+
+__all__ = ["Limits", "read_facts", "read_film"]
+
+
+def read_film(source: Path | str | bytes, *, limits: Limits = Limits()) -> Radiograph:  # noqa: B008 - a frozen value
+    """Read a film: decode it and bring its pixels into presentation values.
+
+    Args:
+        source: a file, or its bytes.
+        limits: what the film may cost; checked before anything is decoded.
+
+    Returns:
+        The film. Damage that can be worked around is named in its ``flags``.
+
+    Raises:
+        FilmError: the film can't be read; its ``code`` is one of ``empty``, ``too-large``, ``truncated``,
+            ``unreadable``, ``not-an-image`` (neither DICOM, PNG, JPEG nor TIFF, or more than one frame),
+            ``no-pixels``, ``unsupported-syntax``.
+    """
+    content = _content(source, limits)
+    if is_dicom(content[:132]):
+        pixels, facts, flags = read_dicom(content, limits)
+    else:
+        pixels, facts, flags = read_raster(content, raster_format(content[:16]), limits)
+    return Radiograph(pixels=pixels, facts=facts, sha256=hashlib.sha256(content).hexdigest(), flags=flags)
+
+
+def read_facts(source: Path | str | bytes, *, limits: Limits = Limits()) -> FilmFacts:  # noqa: B008 - a frozen value
+    """Read what a film's header says; its pixels are not read, and a file's are not even loaded.
+
+    Args:
+        source: a file, or its bytes.
+        limits: what the film may cost.
+
+    Raises:
+        FilmError: as for `read_film`, where the header alone shows it.
+    """
+    if isinstance(source, bytes):
+        limits.check_file(len(source))
+        return _facts(io.BytesIO(source), limits)
+    try:
+        with open(source, "rb") as stream:
+            limits.check_file(stream.seek(0, io.SEEK_END))
+            return _facts(stream, limits)
+    except OSError as error:
+        raise _cannot_open(error) from error
+
+
+def _facts(stream: BinaryIO, limits: Limits) -> FilmFacts:
+    stream.seek(0)
+    head = stream.read(132)
+    stream.seek(0)
+    if is_dicom(head):
+        return read_dicom_facts(stream, limits)
+    return read_raster_facts(stream, raster_format(head), limits)
+
+
+def _content(source: Path | str | bytes, limits: Limits) -> bytes:
+    if isinstance(source, bytes):
+        limits.check_file(len(source))
+        return source
+    try:
+        with open(source, "rb") as stream:
+            # A file that grows while it is read, or a pipe, must not slip past the limit.
+            content = stream.read(limits.max_bytes + 1)
+    except OSError as error:
+        raise _cannot_open(error) from error
+    limits.check_file(len(content))
+    return content
+
+
+def _cannot_open(error: OSError) -> FilmError:
+    # The path stays out of the message: file names often hold a patient's name.
+    return FilmError(f"The film can't be opened: {error.strerror or 'unknown reason'}.", code="unreadable")
