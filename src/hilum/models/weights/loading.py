@@ -16,6 +16,8 @@ from hilum.models.zoo import published_network
 from hilum.progress import Progress, Silent
 from hilum.provenance import sha256_file
 
+__all__ = ["CACHE", "WeightsInfo", "batch_norm_folded", "load_weights"]
+
 SHIPPED = Path(__file__).parent
 """Folder of the weights that travel with the package."""
 

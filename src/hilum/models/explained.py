@@ -1,0 +1,235 @@
+"""One forward pass answers everything: classes, calibrated probabilities, uncertainty, heat maps, drift features.
+
+With a head ``GAP → Linear(W1, b1) → ReLU → Dropout(p) → Linear(W2, b2)`` over maps A, and ``h = W1·GAP(A) + b1``,
+the gradient of logit k with respect to A is the same at every pixel: ``α_k = W2[k]·diag(1[h>0])·W1 / HW``. So Grad-CAM
+(Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74) of all classes is ``relu(α·A)``, exact and without a backward pass,
+and ``Σ_ij α·A + W2·(1[h>0]∘b1) + b2`` is the logits. MC-dropout (Gal, Ghahramani 2016, arXiv:1506.02142) touches the
+head only: its masks are constants, one small matrix product.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from hilum.errors import UsageError
+from hilum.models.classifier import Classifier
+from hilum.models.encoders import Cut
+from hilum.models.heads import Head
+from hilum.randomness import stream
+
+SAMPLES = 32
+"""Dropout masks for each member."""
+
+
+class Explanation(NamedTuple):
+    """What one pass answers: n films, k findings, d features, heat maps of h × w."""
+
+    logits: Float[Tensor, "n k"]
+    """Mean of the members' logits, before calibration."""
+    probabilities: Float[Tensor, "n k"]
+    """Mean over members of softmax(logits / temperature)."""
+    mc_mean: Float[Tensor, "n k"]
+    """Mean probability over members and dropout masks."""
+    mc_std: Float[Tensor, "n k"]
+    """Standard deviation of the probability over members and dropout masks."""
+    mutual_information: Float[Tensor, " n"]
+    """What members and masks disagree on, in nats: entropy of the mean minus mean of the entropies, ≥ 0."""
+    cam: Float[Tensor, "n k h w"]
+    """Grad-CAM of every finding, ≥ 0, in units of logit a pixel of the feature map; mean over members."""
+    cam_std: Float[Tensor, "n k h w"]
+    """Standard deviation of α·A, before its ReLU, over members and all dropout masks, in closed form."""
+    features: Float[Tensor, "n d"]
+    """Pooled feature maps, by which drift is measured; mean over members."""
+    member_std: Float[Tensor, "n k"]
+    """Standard deviation over members of their calibrated probabilities; zero for one member."""
+
+
+OUTPUTS: tuple[str, ...] = Explanation._fields
+"""Names of the outputs, in the graph's order."""
+
+
+class _MemberAnswer(NamedTuple):
+    """One member's part of the answer."""
+
+    logits: Tensor
+    samples: Tensor
+    evidence: Tensor
+    spread: Tensor
+    features: Tensor
+
+
+class Member(nn.Module):
+    """One head with its constant dropout masks, and what the encoder does behind the shared prefix.
+
+    Args:
+        classifier: whose head it is.
+        cut: where the encoder is cut; the layers from there on are this member's own.
+        masks: [t, hidden], 0 where a unit is dropped and 1/(1 − p) where it is kept.
+    """
+
+    masks: Tensor
+
+    def __init__(self, classifier: Classifier, cut: Cut, masks: Tensor) -> None:
+        super().__init__()
+        encoder = classifier.encoder
+        self.layers = nn.ModuleList(encoder.modules_from(cut))
+        self.fc1, self.fc2 = classifier.head.fc1, classifier.head.fc2
+        dropout = classifier.head.dropout.p
+        self.odds = dropout / (1 - dropout)
+        self.register_buffer("masks", masks)
+
+    def forward(self, maps: Float[Tensor, "n c y x"]) -> _MemberAnswer:
+        """Answer for the maps at the cut."""
+        if len(self.layers) and getattr(self.layers[0], "inplace", False):
+            maps = maps.clone()  # the other members need them as they are
+        for layer in self.layers:
+            maps = layer(maps)
+        height, width = maps.shape[2:]
+        features = maps.mean(dim=(2, 3))
+        hidden = self.fc1(features)
+        active = (hidden > 0).to(maps.dtype)
+        alive = hidden * active
+        logits = self.fc2(alive)
+        samples = self.fc2(alive[:, None, :] * self.masks[None])
+        # W1·A at every pixel, without its bias: both the heat map and its spread are weighted sums of these.
+        responses = torch.matmul(self.fc1.weight, maps.flatten(2)) / (height * width)
+        weights = self.fc2.weight[None] * active[:, None, :]
+        grid = (-1, weights.shape[1], height, width)
+        evidence = torch.matmul(weights, responses).reshape(grid)
+        variance = self.odds * torch.matmul(weights * weights, responses * responses).reshape(grid)
+        return _MemberAnswer(logits, samples, evidence, variance, features)
+
+
+class Explained(nn.Module):
+    """Films → everything that a reader is shown, as one graph.
+
+    Args:
+        members: one classifier, or several of one architecture.
+        temperature: by which logits are divided before softmax, > 0.
+        cut: several members share the layers before this cut, whose weights must be equal in all of them; None runs
+            each member whole.
+        samples: dropout masks for each member.
+        seed: of the masks, which are constants of the graph.
+
+    Raises:
+        UsageError: no member, members of different kinds, a prefix that is not shared, or a wrong temperature.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Classifier],
+        *,
+        temperature: float = 1.0,
+        cut: Cut | None = None,
+        samples: int = SAMPLES,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _check(members, temperature)
+        first = members[0]
+        position = 0 if cut is None else first.encoder.position(cut)
+        if cut is not None:
+            _check_shared(members, position)
+        self.temperature = float(temperature)
+        self.findings = first.config.findings
+        self.image_channels = first.config.image_channels
+        self.size = first.config.size
+        self.normalise = first.normalise
+        self.shared = nn.ModuleList(first.encoder.modules_before(position))
+        self.members = nn.ModuleList(
+            Member(member, position, dropout_masks(member.head, samples, seed, index))
+            for index, member in enumerate(members)
+        )
+        self.eval()
+
+    def forward(self, films: UInt8[Tensor, "n f h w"]) -> Explanation:
+        """Answer a batch.
+
+        Args:
+            films: uint8 [n, 1 or 3, h, w], as preprocessing gives them; normalisation is inside.
+
+        Returns:
+            the answers in the order of :data:`OUTPUTS`.
+        """
+        maps = self.normalise(films)
+        for layer in self.shared:
+            maps = layer(maps)
+        # Each member takes a copy where it could overwrite the maps that the next one needs.
+        answers = [
+            cast(_MemberAnswer, member(maps.clone() if len(self.members) > 1 else maps)) for member in self.members
+        ]
+        return self._combine(answers)
+
+    def _combine(self, answers: list[_MemberAnswer]) -> Explanation:
+        logits = torch.stack([answer.logits for answer in answers])
+        chances = torch.softmax(logits / self.temperature, dim=-1)
+        probabilities = chances.mean(0)
+        sampled = torch.softmax(torch.cat([a.samples for a in answers], dim=1) / self.temperature, dim=-1)
+        mc_mean = sampled.mean(1)
+        evidence = torch.stack([answer.evidence for answer in answers])
+        between = _spread(evidence, 0) ** 2
+        within = torch.stack([answer.spread for answer in answers]).mean(0)
+        return Explanation(
+            logits=logits.mean(0),
+            probabilities=probabilities,
+            mc_mean=mc_mean,
+            mc_std=_spread(sampled, 1),
+            mutual_information=torch.relu(_entropy(mc_mean) - _entropy(sampled).mean(1)),
+            cam=torch.relu(evidence).mean(0),
+            cam_std=torch.sqrt(within + between),
+            features=torch.stack([answer.features for answer in answers]).mean(0),
+            member_std=_spread(chances, 0),
+        )
+
+
+def dropout_masks(head: Head, samples: int, seed: int, member: int) -> Float[Tensor, "t hidden"]:
+    """Constant dropout masks of one member, from their own stream: 0 with probability p, else 1/(1 − p)."""
+    dropout = head.dropout.p
+    uniform = stream(seed, "dropout-masks", member).random((samples, head.fc1.out_features))
+    return torch.from_numpy(((uniform >= dropout) / (1 - dropout)).astype(np.float32))
+
+
+def _spread(values: Tensor, dim: int) -> Tensor:
+    """Population standard deviation, from deviations: the difference of squares would lose small spreads."""
+    deviations = values - values.mean(dim, keepdim=True)
+    return torch.sqrt((deviations * deviations).mean(dim))
+
+
+def _entropy(probabilities: Tensor) -> Tensor:
+    """Entropy in nats over the last axis; 0·log 0 is 0."""
+    return -(probabilities * torch.log(probabilities.clamp_min(1e-12))).sum(-1)
+
+
+def _check(members: Sequence[Classifier], temperature: float) -> None:
+    if not members:
+        raise UsageError("An explained classifier needs at least one member, but got none. Give a trained classifier.")
+    kinds = {(m.config.backbone, m.config.findings, m.config.size, m.config.image_channels) for m in members}
+    if len(kinds) > 1:
+        raise UsageError(
+            f"Members differ in backbone, findings, size or channels: {sorted(map(str, kinds))}. "
+            "Make an ensemble of one kind."
+        )
+    if len({(m.config.mean, m.config.std) for m in members}) > 1:
+        raise UsageError("Members normalise with different mean and std. Make an ensemble of members trained alike.")
+    if not temperature > 0:
+        raise UsageError(f"temperature is {temperature}, but must be above 0. Fit it on validation data.")
+
+
+def _check_shared(members: Sequence[Classifier], position: int) -> None:
+    """Every member must have the first one's weights before the cut; otherwise a shared prefix would be a wrong one."""
+    reference = members[0].encoder.modules_before(position)
+    for index, member in enumerate(members[1:], start=1):
+        for name, ours, theirs in zip(
+            member.encoder.layers, reference, member.encoder.modules_before(position), strict=False
+        ):
+            theirs_state = theirs.state_dict()
+            differing = [key for key, value in ours.state_dict().items() if not torch.equal(value, theirs_state[key])]
+            if differing:
+                raise UsageError(
+                    f"Member {index} differs from member 0 in layer {name} ({differing[0]}), which lies before the "
+                    "cut. Share no prefix (cut=None), or one that training left frozen."
+                )
