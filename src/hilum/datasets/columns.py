@@ -51,7 +51,7 @@ COLUMNS: dict[str, Column] = {
     "mask": Column("text", "file of the lesion mask, kept like path; blank when there is none"),
     "licence": Column("text", "under which the film may be used"),
     "bytes": Column("integer", "size of the file; 0 when not known"),
-    "thumb": Column("vector", f"int8 [{THUMB_SIDE}, {THUMB_SIDE}] perceptual thumb; null when not computed"),
+    "thumb": Column("vector", f"uint8 [{THUMB_SIDE}, {THUMB_SIDE}] perceptual thumb; null when not computed"),
     "part": Column("text", '"" before a split, then "fit" or "test"'),
     "fold": Column("integer", "fold inside the fit part, from 0; -1 for none", blank=-1),
 }

@@ -52,7 +52,7 @@ class Manifest:
 
         Args:
             columns: name → n values (list, NumPy array or pyarrow array); None and null are blank. ``thumb`` is
-                int8 [n, THUMB_SIDE, THUMB_SIDE] or n bytes or None.
+                uint8 [n, THUMB_SIDE, THUMB_SIDE] or n bytes or None.
             folder: what relative paths are relative to.
             notes: JSON values to travel with the table.
 
@@ -162,12 +162,12 @@ class Manifest:
         """Perceptual thumbs of the films that have one.
 
         Returns:
-            (int64 [m] rows, int8 [m, THUMB_SIDE, THUMB_SIDE]).
+            (int64 [m] rows, uint8 [m, THUMB_SIDE, THUMB_SIDE]).
         """
         column = self._column("thumb")
         rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
         content = b"".join(column.drop_null().to_pylist())
-        return rows, np.frombuffer(content, dtype=np.int8).reshape(len(rows), THUMB_SIDE, THUMB_SIDE)
+        return rows, np.frombuffer(content, dtype=np.uint8).reshape(len(rows), THUMB_SIDE, THUMB_SIDE)
 
     def select(self, rows: Indices | Sequence[int]) -> "Manifest":
         """The given rows, in the given order (repeats allowed)."""
@@ -296,7 +296,7 @@ def _arrow(name: str, values: Any) -> pa.Array | str:
 def _vectors(values: Any) -> pa.Array:
     if isinstance(values, np.ndarray):
         n, length = len(values), THUMB_SIDE**2
-        flat = np.ascontiguousarray(values, dtype=np.int8).reshape(n, -1)
+        flat = np.ascontiguousarray(values, dtype=np.uint8).reshape(n, -1)
         if n and flat.shape[1] != length:
             raise ValueError(f"{flat.shape[1]} values a film instead of {length}")
         offsets = np.arange(n + 1, dtype=np.int64) * length
