@@ -6,6 +6,7 @@ import typer
 
 import hilum
 from hilum.cli.pretrain import pretrain
+from hilum.cli.serve import serve
 
 app = typer.Typer(
     name="hilum",
@@ -36,3 +37,4 @@ def options(
 
 # One literal table: each verb's file is imported only for its parser; the rooms behind it are not.
 app.command()(pretrain)
+app.command()(serve)

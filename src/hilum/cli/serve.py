@@ -1,0 +1,40 @@
+"""``hilum serve``: the reading room on one bundle."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="The model: a .hilum file or a bundle's folder.")],
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of REST and page; 0: a free one.", show_default="8042")] = None,
+    dicom_port: Annotated[
+        int | None, typer.Option(help="Port of the DICOM listener; 0: a free one.", show_default="11112")
+    ] = None,
+    no_dicom: Annotated[bool, typer.Option("--no-dicom", help="No DICOM listener.")] = False,
+    ae_title: Annotated[str | None, typer.Option(help="Our AE title.", show_default="HILUM")] = None,
+    allow: Annotated[str | None, typer.Option(help="Calling AE titles that may send, comma-separated.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of films and records.", show_default="hilum-data")] = None,
+) -> None:
+    """Answer films over REST, page and DICOM until Ctrl-C, which finishes what is in work.
+
+    Further settings come from HILUM_… in the environment; see docs/operations.md. Assistive, not for diagnosis.
+    """
+    from hilum.service.app import serve as serve_bundle
+    from hilum.service.settings import read_settings
+
+    given = {
+        "bundle": bundle,
+        "host": host,
+        "port": port,
+        "dicom_port": dicom_port,
+        "ae_title": ae_title,
+        "allowed_ae_titles": allow,
+        "data": data,
+    }
+    settings = read_settings(**given)
+    if no_dicom:
+        settings = settings.model_copy(update={"dicom_port": None})
+    serve_bundle(settings, said=lambda line: print(line, flush=True))

@@ -1,0 +1,72 @@
+"""What the service answers, as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyAnswer:
+    """A film and what became of it. Assistive, not for diagnosis."""
+
+    id: str
+    """Opaque id of the film."""
+    state: str
+    """``received``, ``preparing``, ``answered``, ``not-analysed``, ``failed`` or ``quarantined``."""
+    received_at: datetime
+    """When it was acknowledged (UTC)."""
+    sha256: str
+    """Digest of the file as the service keeps it."""
+    label: str | None
+    """The finding; None when abstained, not analysed or not answered yet."""
+    probs: Mapping[str, float]
+    """Calibrated probability of each finding; empty while there is no answer."""
+    uncertainty: Mapping[str, Any]
+    """``mc_mean``, ``mc_std``, ``member_std``, ``mutual_information``, ``ood_distance``: those that the model gives."""
+    positive: tuple[str, ...]
+    """Findings that reach their operating point, likeliest first."""
+    abstained: bool
+    """True when the film goes to a person without a label."""
+    reasons: tuple[str, ...]
+    """Why there is no label, one sentence each."""
+    gate: Mapping[str, Any]
+    """Verdict of the intended-use checks."""
+    heatmaps: tuple[str, ...]
+    """Findings that have a heat map."""
+    provenance: Mapping[str, Any]
+    """Model version, preprocessing version, runtime, time."""
+    new: bool | None
+    """When it was sent just now: False if the service had it already. None when it was only asked for."""
+    raw: Mapping[str, Any]
+    """The whole reply."""
+
+    @property
+    def finished(self) -> bool:
+        """True when nothing more is to come."""
+        return self.state not in ("received", "preparing")
+
+
+def read_answer(reply: Mapping[str, Any], *, new: bool | None = None) -> StudyAnswer:
+    """A reply's JSON as a value; a KeyError or ValueError when it is no answer."""
+    answer: Mapping[str, Any] = reply["answer"] or {}
+    reason: Mapping[str, Any] | None = reply["reason"]
+    said = tuple(answer.get("reasons", ()))
+    why = (reason["sentence"],) if reason and reason["sentence"] not in said else ()
+    return StudyAnswer(
+        id=reply["id"],
+        state=reply["state"],
+        received_at=datetime.fromisoformat(reply["received_at"]),
+        sha256=reply["sha256"],
+        label=answer.get("label"),
+        probs=answer.get("probabilities") or {},
+        uncertainty=answer.get("uncertainty", {}),
+        positive=tuple(answer.get("positive", ())),
+        abstained=bool(answer.get("abstained", False)),
+        reasons=(*why, *said),
+        gate=answer.get("gate", {}),
+        heatmaps=tuple(answer.get("heatmaps", ())),
+        provenance=answer.get("provenance", {}),
+        new=new,
+        raw=reply,
+    )

@@ -1,0 +1,59 @@
+"""What the workflow needs of a model, and no more; :mod:`hilum.service.bundled` is the real one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from hilum.records.values import HeatmapRecord, Identity, NewAnswer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """The model in service."""
+
+    sha256: str
+    """Digest of the bundle: the version that answers are recorded under."""
+    name: str
+    """Its name."""
+    version: str
+    """Its version, for people."""
+    findings: tuple[str, ...]
+    """What it tells apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A film that is read, checked and ready for the model."""
+
+    identity: Identity
+    """Who it says it is of."""
+    prepared: Any
+    """What the model takes; opaque to the workflow."""
+
+
+class Answering(Protocol):
+    """Reads films and answers them."""
+
+    @property
+    def model(self) -> Model:
+        """The model in service."""
+
+    def prepare(self, path: Path) -> Ready:
+        """Read one film, apart from this process; raises FilmError. Called from several threads."""
+
+    def answer(self, films: Sequence[Ready]) -> Sequence[NewAnswer]:
+        """Answer films, one answer each, in their order. Called from one thread."""
+
+
+class Drawing(Protocol):
+    """Draws films and heat maps for people; both raise FilmError and are called from several threads."""
+
+    def film(self, path: Path) -> bytes:
+        """The film as a grey PNG."""
+
+    def heatmap(self, path: Path, heatmap: HeatmapRecord, *, assessment: Mapping[str, Any], layer: bool) -> bytes:
+        """The heat map over the film as a PNG; with ``layer`` the heat map alone, transparent where it is zero.
+
+        The assessment that it belongs to says how the film was preprocessed.
+        """

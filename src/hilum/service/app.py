@@ -1,0 +1,207 @@
+"""The web application, and the service as one call."""
+
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+import hilum
+from hilum.errors import ServiceError
+from hilum.service.answering import Answering, Drawing
+from hilum.service.logs import logger, start_logs
+from hilum.service.reading_room import ReadingRoom, open_reading_room
+from hilum.service.rest import health, problems, studies
+from hilum.service.rest.schemas import NOTICE
+from hilum.service.settings import Settings
+from hilum.service.shield import Shield
+from hilum.service.web import pages
+
+STATIC = Path(__file__).parent / "web" / "static"
+DESCRIPTION = f"""
+Send chest radiographs, read answers. **{NOTICE}**
+
+* A film is acknowledged when its bytes and its record are durable, and answered exactly once by each model version.
+* `POST /api/v1/studies?wait=10` gives the answer in one round trip; without `wait`, ask for it later by its id.
+* Every error is a problem document (RFC 9457). Ids are opaque; no address holds an identifier of a patient.
+"""
+
+
+def create_app(room: ReadingRoom) -> FastAPI:
+    """The web application of an open reading room: REST, pages, health."""
+    app = FastAPI(
+        title="hilum",
+        version=hilum.__version__,
+        summary="Chest X-ray reading room",
+        description=DESCRIPTION,
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.room = room
+    problems.install(app)
+    app.include_router(studies.router)
+    app.include_router(health.router)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(room.settings), www_redirect=False)
+    app.add_middleware(Shield)
+    return app
+
+
+def _hosts(settings: Settings) -> list[str]:
+    if not settings.on_loopback and not settings.allowed_hosts:
+        return ["*"]
+    return ["localhost", "127.0.0.1", "[::1]", settings.host, *settings.allowed_hosts]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A service that runs."""
+
+    room: ReadingRoom
+    """What is behind its doors."""
+    url: str
+    """Address of REST and page, without a slash at the end."""
+    dicom: str | None
+    """DICOM address as ``TITLE@host:port``; None when there is no listener."""
+    dicom_port: int | None
+    """Port of the DICOM listener."""
+    wait: Callable[[], None]
+    """Wait until it is told to stop."""
+    stop: Callable[[], None]
+    """Tell it to stop; leaving the context drains it."""
+
+
+@contextlib.contextmanager
+def running(
+    settings: Settings, *, answering: Answering | None = None, drawing: Drawing | None = None
+) -> Iterator[Running]:
+    """Run the service in threads of this process; leaving drains and closes it.
+
+    Args:
+        settings: what it needs to know.
+        answering: the model; None opens ``settings.bundle``.
+        drawing: what draws; None draws with :mod:`hilum.imaging`.
+
+    Raises:
+        ServiceError: it can't start.
+        BundleError: the bundle is damaged.
+    """
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(_bound(settings))
+        if answering is None or drawing is None:
+            from hilum.service.bundled import open_bundled
+
+            bundled = stack.enter_context(open_bundled(settings))
+            answering, drawing = answering or bundled, drawing or bundled
+        room = stack.enter_context(open_reading_room(settings, answering, drawing))
+        server = _Server(create_app(room), settings)
+        thread = threading.Thread(target=server.run, args=([listening],), name="hilum-web", daemon=True)
+        thread.start()
+        stack.callback(_stop_web, room, server, thread, settings.drain_s)
+        _await_start(server, thread)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        port = room.listener.port if room.listener else None
+        yield Running(
+            room=room,
+            url=f"http://{host}:{listening.getsockname()[1]}",
+            dicom=f"{settings.ae_title}@{host}:{port}" if port else None,
+            dicom_port=port,
+            wait=thread.join,
+            stop=server.tell_to_stop,
+        )
+
+
+def serve(settings: Settings, *, said: Callable[[str], None] = print) -> None:
+    """Run the service until SIGTERM or SIGINT, then drain; returns normally after a clean stop.
+
+    Args:
+        settings: what it needs to know.
+        said: told the addresses, one sentence each.
+    """
+    started, stop = time.monotonic(), threading.Event()
+    start_logs()
+    before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with running(settings) as service:
+            model = service.room.answering.model
+            said(f"Model {model.name} {model.version} ({model.sha256[:12]})")
+            said(f"Page and REST: {service.url}/   (OpenAPI: {service.url}/openapi.json)")
+            said(f"DICOM: {service.dicom}" if service.dicom else "DICOM: off")
+            said(f"Ready after {time.monotonic() - started:.1f} s. {NOTICE} Ctrl-C stops it.")
+            while not stop.wait(0.2):
+                if not service.room.intake.broken:
+                    continue
+                raise ServiceError(service.room.intake.broken)
+            said("Stopping: finishing what is in work.")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, leaving signals to us: it would raise them again after a clean stop."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=True,
+                lifespan="off",
+                timeout_keep_alive=15,
+                timeout_graceful_shutdown=max(1, int(settings.drain_s)),
+                limit_concurrency=200,
+                h11_max_incomplete_event_size=32 * 1024,
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    def tell_to_stop(self) -> None:
+        """Finish the requests in work, then end."""
+        self.should_exit = True
+
+
+@contextlib.contextmanager
+def _bound(settings: Settings) -> Iterator[socket.socket]:
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        raise ServiceError(
+            f"Port {settings.port} on {settings.host} can't be used ({error.strerror}). Give another with --port."
+        ) from None
+    with listening:
+        yield listening
+
+
+def _await_start(server: _Server, thread: threading.Thread, within_s: float = 10) -> None:
+    deadline = time.monotonic() + within_s
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline:
+            raise ServiceError("The web server did not start. Its log says why.")
+        time.sleep(0.005)
+
+
+def _stop_web(room: ReadingRoom, server: _Server, thread: threading.Thread, drain_s: float) -> None:
+    room.stop_accepting()
+    server.tell_to_stop()
+    thread.join(drain_s + 2)
+    logger().info("web server stopped", finished=not thread.is_alive())

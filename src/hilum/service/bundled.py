@@ -1,0 +1,121 @@
+"""A bundle behind the workflow: films are read in sandboxed children, answered in this process."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hilum.config import to_mapping
+from hilum.imaging.sandbox import Sandbox
+from hilum.inference.assess import Assessor, open_bundle
+from hilum.inference.assessment import Assessment
+from hilum.inference.preparing import Prepared, prepare_film
+from hilum.records.values import HeatmapRecord, Identity, NewAnswer
+from hilum.service.answering import Model, Ready
+from hilum.service.drawing import draw_film, draw_heatmap, warm
+from hilum.service.settings import Settings
+
+CHILDREN = 2
+"""Decoding processes: one may draw for a reader while the other reads for the model."""
+
+PRELOAD = ("hilum.inference.preparing", "hilum.service.drawing")
+
+
+class Bundled:
+    """Answers and draws with one bundle.
+
+    Args:
+        assessor: the bundle, opened.
+        sandbox: where foreign files are read.
+    """
+
+    def __init__(self, assessor: Assessor, sandbox: Sandbox) -> None:
+        self._assessor, self._sandbox = assessor, sandbox
+        info = assessor.info
+        self._preprocessing = to_mapping(info.preprocessing)
+        self._model = Model(sha256=assessor.sha256, name=info.name, version=info.version, findings=info.findings)
+
+    @property
+    def model(self) -> Model:
+        """The model in service."""
+        return self._model
+
+    def prepare(self, path: Path) -> Ready:
+        """Read, gate and preprocess one film in a child; raises FilmError."""
+        prepared = self._sandbox.run(prepare_film, path, self._assessor.info.preprocessing, self._assessor.policy)
+        return Ready(identity=_identity(prepared), prepared=prepared)
+
+    def answer(self, films: Sequence[Ready]) -> list[NewAnswer]:
+        """Answer films in one run of the graph."""
+        assessments = self._assessor.assess_prepared([film.prepared for film in films])
+        return [self._record(assessment) for assessment in assessments]
+
+    def film(self, path: Path) -> bytes:
+        """The film as a grey PNG; raises FilmError."""
+        return self._sandbox.run(draw_film, path)
+
+    def heatmap(self, path: Path, heatmap: HeatmapRecord, *, assessment: Mapping[str, Any], layer: bool) -> bytes:
+        """A heat map over its film as a PNG, or alone; raises FilmError."""
+        values = np.frombuffer(heatmap.values, "<f4").reshape(heatmap.rows, heatmap.columns)
+        # As the answer was made, which may have been by an earlier model.
+        preprocessing, top = dict(assessment["preprocessing"]), float(assessment["heatmap_top"])
+        return self._sandbox.run(draw_heatmap, path, values, preprocessing, top, layer)
+
+    def _record(self, assessment: Assessment) -> NewAnswer:
+        return NewAnswer(
+            model_sha256=self._model.sha256,
+            analysed=assessment.analysed,
+            label=assessment.label,
+            abstained=assessment.abstained,
+            risk=assessment.risk,
+            assessment={**assessment.to_json(), "preprocessing": self._preprocessing},
+            reason="" if assessment.analysed else " ".join(assessment.reasons),
+            heatmaps=_heatmaps(assessment),
+        )
+
+
+@contextlib.contextmanager
+def open_bundled(settings: Settings) -> Iterator[Bundled]:
+    """Verify and load the bundle while the children start.
+
+    Raises:
+        BundleError: the bundle can't be trusted.
+    """
+    with (
+        Sandbox(
+            CHILDREN, memory_mb=settings.decode_memory_mb, wall_s=settings.decode_wall_s, preload=PRELOAD
+        ) as sandbox,
+        open_bundle(settings.bundle, settings.threads) as assessor,
+    ):
+        with ThreadPoolExecutor(CHILDREN) as pool:  # the first film finds its child awake
+            list(pool.map(lambda _: sandbox.run(warm), range(CHILDREN)))
+        yield Bundled(assessor, sandbox)
+
+
+def _identity(prepared: Prepared) -> Identity:
+    facts = prepared.facts
+    return Identity(
+        sop_instance_uid=facts.sop_instance_uid,
+        study_instance_uid=facts.study_instance_uid,
+        patient_id=facts.patient_id or "",
+        accession_number=facts.accession_number or "",
+    )
+
+
+def _heatmaps(assessment: Assessment) -> tuple[HeatmapRecord, ...]:
+    cams, spreads = assessment.cams, assessment.cam_std
+    if cams is None:
+        return ()
+    return tuple(
+        HeatmapRecord(
+            finding=finding,
+            rows=cams.shape[1],
+            columns=cams.shape[2],
+            values=cams[i].astype("<f4").tobytes(),
+            spread=None if spreads is None else spreads[i].astype("<f4").tobytes(),
+        )
+        for i, finding in enumerate(assessment.findings)
+    )

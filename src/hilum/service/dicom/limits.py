@@ -1,0 +1,123 @@
+"""Limits on what a DICOM peer may send.
+
+pynetdicom 3.0 reads as many bytes as a PDU's 32-bit length says (its issue 1086), waits for each receive anew, and
+queues messages without end. Its socket is wrapped here, where every byte passes.
+"""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pynetdicom.transport import AssociationSocket, RequestHandler
+
+from hilum.service.logs import logger
+
+PDU_HEADER_BYTES = 6
+RECEIVE_BYTES = 64 * 1024
+QUEUED_MESSAGES = 2
+
+
+class GuardedSocket(AssociationSocket):
+    """A pynetdicom socket that gives up on peers which send too much or too slowly.
+
+    Args:
+        plain: the socket that pynetdicom made; this takes its place.
+        largest_pdu: bytes of the largest PDU received.
+        largest_message: bytes of the largest message received, command and data set together.
+        pdu_s: a PDU must be complete after so long.
+        association_s: the connection ends after so long, whatever it does.
+    """
+
+    def __init__(
+        self, plain: AssociationSocket, *, largest_pdu: int, largest_message: int, pdu_s: float, association_s: float
+    ) -> None:
+        # Not the parent's constructor: it would announce the connection to the state machine a second time.
+        self.__dict__.update(plain.__dict__)
+        self.largest_pdu, self.largest_message, self.pdu_s = largest_pdu, largest_message, pdu_s
+        self.ends = time.monotonic() + association_s
+        self.message_bytes = 0
+
+    @property
+    def ready(self) -> bool:
+        """True when there is something to read, and room for it."""
+        if time.monotonic() > self.ends and self.socket is not None:
+            logger().warning("association cut off", reason="association deadline")
+            self.close()
+            return False
+        if self.assoc.dimse.msg_queue.qsize() >= QUEUED_MESSAGES:
+            return False  # the peer sends ahead of our answers: it waits
+        return bool(super().ready)
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read exactly so many bytes, or fewer when the peer has gone.
+
+        Raises:
+            OSError: the peer exceeds a limit; pynetdicom then closes the connection.
+        """
+        self.message_bytes += nr_bytes
+        if nr_bytes > self.largest_pdu:
+            self._refuse(f"a PDU of {nr_bytes} bytes, more than {self.largest_pdu}")
+        if self.message_bytes > self.largest_message:
+            self._refuse(f"a message of more than {self.largest_message} bytes")
+        received = bytearray(nr_bytes)
+        view, ends = memoryview(received), min(self.ends, time.monotonic() + self.pdu_s)
+        while len(view):
+            left = ends - time.monotonic()
+            if left <= 0:
+                self._refuse(f"a PDU that is not complete after {self.pdu_s:g} s")
+            connection: socket.socket | None = self.socket
+            if connection is None:
+                break
+            connection.settimeout(left)
+            count = connection.recv_into(view, min(len(view), RECEIVE_BYTES))
+            if count == 0:
+                break
+            view = view[count:]
+        return received[: nr_bytes - len(view)]
+
+    def send(self, bytestream: bytes) -> None:
+        """Send, giving up on a peer that does not read."""
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                self.socket.settimeout(self.pdu_s)
+        super().send(bytestream)
+
+    def _shutdown_socket(self) -> None:
+        """Close, also when the peer has gone already; pynetdicom would leave the socket open then."""
+        connection: socket.socket | None = self.socket
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+    def _refuse(self, what: str) -> None:
+        logger().warning("association cut off", reason=what)
+        raise OSError(f"The peer sent {what}.")
+
+
+def guarded_handler(guard: Callable[[AssociationSocket], GuardedSocket], most_connections: int) -> type[RequestHandler]:
+    """A request handler for pynetdicom's server whose sockets are guarded and whose connections are counted.
+
+    Args:
+        guard: wraps a socket.
+        most_connections: connections at once, negotiated or not; further ones are closed unanswered.
+    """
+
+    class GuardedHandler(RequestHandler):
+        def handle(self) -> None:
+            if len(self.server.active_associations) >= most_connections:
+                logger().warning("connection refused", reason="too many connections")
+                self.server.shutdown_request(self.request)
+                return
+            super().handle()
+
+        def _create_association(self) -> Any:
+            association = super()._create_association()
+            plain = association.dul.socket
+            if plain is not None:
+                association.dul.socket = guard(plain)
+            return association
+
+    return GuardedHandler

@@ -1,0 +1,51 @@
+"""Is the service alive, and is it ready for films?"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hilum.errors import ServiceError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Verdict on each part."""
+
+    ready: bool
+    """True when films are accepted and answered."""
+    checks: Mapping[str, str]
+    """``ok`` or one sentence, by part."""
+
+
+def look(
+    *,
+    ping_records: Callable[[], None],
+    storage_broken: str | None,
+    stopping: bool,
+    films_folder: str,
+    least_free_bytes: int,
+    listener_alive: bool | None,
+) -> Health:
+    """Look at every part.
+
+    Args:
+        ping_records: raises ServiceError when the database is away.
+        storage_broken: why nothing is accepted any more; None when all is well.
+        stopping: whether the service drains.
+        films_folder: where films lie.
+        least_free_bytes: below this nothing is accepted.
+        listener_alive: None when there is no DICOM listener.
+    """
+    checks = {"model": "ok", "records": "ok", "storage": storage_broken or "ok"}
+    try:
+        ping_records()
+    except ServiceError as error:
+        checks["records"] = str(error)
+    free = shutil.disk_usage(films_folder).free
+    enough = free >= least_free_bytes
+    checks["disk"] = "ok" if enough else f"{free >> 20} MiB free; {least_free_bytes >> 20} MiB are needed."
+    if listener_alive is not None:
+        checks["dicom"] = "ok" if listener_alive else "The DICOM listener is not running."
+    if stopping:
+        checks["service"] = "The service is stopping."
+    return Health(ready=all(value == "ok" for value in checks.values()), checks=checks)

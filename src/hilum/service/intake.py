@@ -1,0 +1,240 @@
+"""The door: a film is acknowledged only when its bytes and its record are durable.
+
+Bytes go to ``incoming/``, are synced, and are renamed to ``films/ab/cdef….<format>`` by their own digest: no path ever
+comes from a peer. The folder is synced, the record is committed, and only then is the sender answered. Killed in
+between, either nothing is known of the film, and the sender, never answered, sends it again; or all of it is.
+
+The 128-byte preamble of an uploaded DICOM file can make it an executable or a web page as well (CVE-2019-11687). It is
+set to zero before anything is hashed or kept, so that the digest on record is that of the bytes on disk.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from hilum.errors import ServiceError
+from hilum.records.store import Store
+from hilum.records.values import NewFilm, Receipt
+from hilum.service.container import HEAD_BYTES, PREAMBLE_BYTES, Container, recognise
+from hilum.service.refusals import Refused
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class FilmFiles:
+    """Where films lie, by the digest of their bytes."""
+
+    def __init__(self, data: Path) -> None:
+        self.incoming, self.films = data / "incoming", data / "films"
+        for folder in (data, self.incoming, self.films):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left_over in self.incoming.iterdir():  # never acknowledged: their senders send again
+            left_over.unlink()
+
+    def path(self, file_sha256: str) -> Path:
+        """A film's file."""
+        return self.films / file_sha256[:2] / f"{file_sha256[2:]}.film"
+
+
+class Intake:
+    """Accepts films.
+
+    Args:
+        files: where they lie.
+        store: where they are recorded.
+        model_sha256: the version in service; a film that it has not answered yet is queued again.
+        largest_bytes: largest film.
+        least_free_bytes: with less free disk nothing is accepted.
+        received: told each film's id after it is durable, to wake the workers.
+        fsync: makes a descriptor durable; tests make it fail.
+    """
+
+    def __init__(
+        self,
+        files: FilmFiles,
+        store: Store,
+        *,
+        model_sha256: str,
+        largest_bytes: int,
+        least_free_bytes: int,
+        received: Callable[[str], None],
+        fsync: Callable[[int], None] = os.fsync,
+    ) -> None:
+        self.files, self.store, self.model_sha256 = files, store, model_sha256
+        self.largest_bytes, self.least_free_bytes = largest_bytes, least_free_bytes
+        self.received, self.fsync = received, fsync
+        self.broken: str | None = None
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Accept nothing more."""
+        self._stopping.set()
+
+    def begin(self) -> "Arrival":
+        """Make ready for one film.
+
+        Raises:
+            Refused: stopping, storage failed before, or the disk is nearly full.
+        """
+        if self._stopping.is_set():
+            raise Refused("The service is stopping. Send the film again in a minute.", code="stopping")
+        if self.broken:
+            raise Refused(self.broken, code="storage-failed")
+        try:
+            free = shutil.disk_usage(self.files.films).free
+            if free < self.least_free_bytes:
+                raise Refused(
+                    f"The disk has {free >> 20} MiB left, less than the {self.least_free_bytes >> 20} MiB kept free. "
+                    "Free some, then send the film again.",
+                    code="no-space",
+                )
+            return Arrival(self)
+        except OSError as error:
+            raise self.refusal(error) from None
+
+    def refusal(self, error: OSError, *, while_syncing: bool = False) -> Refused:
+        """What a failed write means. After a failed sync nothing can be trusted: nothing more is acknowledged."""
+        if error.errno in FULL:
+            return Refused(
+                "The disk is full; nothing of the film was kept. Free some, then send it again.", code="no-space"
+            )
+        what = os.strerror(error.errno) if error.errno else type(error).__name__
+        message = (
+            f"The storage failed ({what}); nothing of the film was kept. Check the disk, then start the service again."
+        )
+        if while_syncing:
+            self.broken = message
+        return Refused(message, code="storage-failed")
+
+
+class Arrival:
+    """One film on its way in: write its bytes, then finish; leaving without finishing keeps nothing."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._path = intake.files.incoming / uuid.uuid4().hex
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._head: bytearray | None = bytearray()
+        self._container: Container | None = None
+        self._file_digest, self._content_digest = hashlib.sha256(), hashlib.sha256()
+        self._size = 0
+
+    def __enter__(self) -> "Arrival":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    @property
+    def format(self) -> str:
+        """Kind of file; known after :data:`HEAD_BYTES` bytes or at the finish."""
+        return self._container.format if self._container else ""
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Add bytes.
+
+        Raises:
+            Refused: too many, of no known kind, or the disk is full.
+        """
+        self._size += len(chunk)
+        if self._size > self._intake.largest_bytes:
+            raise Refused(
+                f"The film is larger than the {self._intake.largest_bytes >> 20} MiB accepted. "
+                "Raise HILUM_LARGEST_FILM_MB if films of this size are expected.",
+                code="too-large",
+            )
+        if self._head is None:
+            self._keep(chunk, chunk)
+            return
+        self._head += chunk
+        if len(self._head) >= HEAD_BYTES:
+            self._keep_head()
+
+    def _keep_head(self) -> None:
+        head, self._head = self._head or bytearray(), None
+        self._container = container = recognise(bytes(head[:HEAD_BYTES]))
+        if container.format == "dicom":
+            head[:PREAMBLE_BYTES] = bytes(PREAMBLE_BYTES)
+        self._content_digest.update(container.content_prefix)
+        self._keep(head, memoryview(head)[container.content_starts :])
+
+    def _keep(self, chunk: bytes | bytearray | memoryview, content: bytes | memoryview) -> None:
+        self._file_digest.update(chunk)
+        self._content_digest.update(content)
+        rest = memoryview(chunk)
+        try:
+            while len(rest):
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise self._intake.refusal(error) from None
+
+    def finish(
+        self, *, origin: str, calling_ae: str = "", sop_instance_uid: str | None = None, expected: str | None = None
+    ) -> Receipt:
+        """Make the film durable and record it.
+
+        Args:
+            origin: which door it came through.
+            calling_ae: what the peer called itself.
+            sop_instance_uid: what the peer announced.
+            expected: kind of file that the sender declared; None for any.
+
+        Returns:
+            the receipt: now, and not before, the sender may be told.
+
+        Raises:
+            Refused: nothing was kept.
+        """
+        if self._head is not None:
+            self._keep_head()
+        if expected is not None and expected != self.format:
+            raise Refused(
+                f"The body is declared as {expected} but is {self.format}. Declare what it is.", code="unsupported"
+            )
+        digest = self._file_digest.hexdigest()
+        self._make_durable(digest)
+        film = NewFilm(
+            content_sha256=self._content_digest.hexdigest(),
+            file_sha256=digest,
+            size=self._size,
+            format=self.format,
+            origin=origin,
+            calling_ae=calling_ae,
+            sop_instance_uid=sop_instance_uid,
+        )
+        try:
+            receipt = self._intake.store.receive(film, model_sha256=self._intake.model_sha256)
+        except ServiceError as error:
+            raise Refused(f"{error} The film was not accepted; send it again.", code="records-away") from None
+        self._intake.received(receipt.film_id)
+        return receipt
+
+    def _make_durable(self, digest: str) -> None:
+        target = self._intake.files.path(digest)
+        try:
+            self._intake.fsync(self._file.fileno())
+            new_bucket = not target.parent.exists()
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            os.replace(self._path, target)
+            self._sync_folder(target.parent)
+            if new_bucket:
+                self._sync_folder(self._intake.files.films)
+        except OSError as error:
+            raise self._intake.refusal(error, while_syncing=True) from None
+
+    def _sync_folder(self, folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._intake.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,35 @@
+"""Pictures of films and heat maps, drawn when asked for and kept for a while in memory, never on disk."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+KEPT_BYTES = 64 * 1024 * 1024
+
+
+class PictureCache:
+    """The most recently used pictures.
+
+    Args:
+        largest: bytes kept.
+    """
+
+    def __init__(self, largest: int = KEPT_BYTES) -> None:
+        self._largest, self._kept = largest, 0
+        self._pictures: OrderedDict[tuple[str, ...], bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, ...], draw: Callable[[], bytes]) -> bytes:
+        """A picture, drawn unless it is there. Two who ask at once may both draw it."""
+        with self._lock:
+            if key in self._pictures:
+                self._pictures.move_to_end(key)
+                return self._pictures[key]
+        picture = draw()
+        with self._lock:
+            if key not in self._pictures:
+                self._pictures[key] = picture
+                self._kept += len(picture)
+            while self._kept > self._largest and self._pictures:
+                self._kept -= len(self._pictures.popitem(last=False)[1])
+        return picture

@@ -1,0 +1,149 @@
+"""The service put together: records, door, workers and listener, opened and closed as one."""
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hilum.errors import ServiceError
+from hilum.records.database import Database
+from hilum.records.store import Store
+from hilum.service.announcements import Announcements
+from hilum.service.answering import Answering, Drawing
+from hilum.service.health import Health, look
+from hilum.service.intake import FilmFiles, Intake
+from hilum.service.logs import logger
+from hilum.service.pictures import PictureCache
+from hilum.service.settings import MIB, Settings
+from hilum.service.workflow import Workflow
+
+if TYPE_CHECKING:
+    from hilum.service.dicom.listener import Listener
+
+
+@dataclass(slots=True, kw_only=True)
+class ReadingRoom:
+    """Everything that the doors (REST, page, DICOM) share."""
+
+    settings: Settings
+    store: Store
+    answering: Answering
+    drawing: Drawing
+    intake: Intake
+    workflow: Workflow
+    announcements: Announcements
+    pictures: PictureCache = field(default_factory=PictureCache)
+    listener: "Listener | None" = None
+    stopping: bool = False
+
+    def health(self) -> Health:
+        """Is every part well?"""
+        return look(
+            ping_records=self.store.ping,
+            storage_broken=self.intake.broken,
+            stopping=self.stopping,
+            films_folder=str(self.intake.files.films),
+            least_free_bytes=self.intake.least_free_bytes,
+            listener_alive=None if self.settings.dicom_port is None else bool(self.listener and self.listener.alive),
+        )
+
+    def stop_accepting(self) -> None:
+        """First step of a drain: nothing more comes in."""
+        self.stopping = True
+        self.intake.stop()
+
+
+@contextlib.contextmanager
+def open_reading_room(settings: Settings, answering: Answering, drawing: Drawing) -> Iterator[ReadingRoom]:
+    """Open the records, start the workers and the DICOM listener; on leaving, drain and close.
+
+    Args:
+        settings: what it needs to know.
+        answering: the model.
+        drawing: what draws films and heat maps.
+
+    Raises:
+        ServiceError: the data folder is in use or not writable, the database can't be used, or a port is taken.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_sole_use(settings.data))
+        database = Database(settings.url)
+        stack.callback(database.close)
+        room = _assemble(settings, database, answering, drawing)
+        logger().info("records open", protection=database.protection, sqlite=sqlite3.sqlite_version)
+        if database.is_sqlite:
+            # This is the only process on these records, so whoever held a lease is dead.
+            logger().info("unfinished films taken up again", films=room.store.release())
+        room.workflow.start()
+        stack.callback(_drain, room)
+        if settings.dicom_port is not None:
+            from hilum.service.dicom.listener import Listener
+
+            room.listener = Listener(settings, room.intake)
+            stack.callback(room.listener.stop, settings.drain_s)
+        yield room
+
+
+def _assemble(settings: Settings, database: Database, answering: Answering, drawing: Drawing) -> ReadingRoom:
+    store, announcements = Store(database), Announcements()
+    files = FilmFiles(settings.data)
+    workflow = Workflow(
+        store,
+        files,
+        answering,
+        finished=announcements.announce,
+        hands=settings.hands,
+        lease_s=settings.lease_s,
+        max_attempts=settings.max_attempts,
+    )
+    intake = Intake(
+        files,
+        store,
+        model_sha256=answering.model.sha256,
+        largest_bytes=settings.largest_film_mb * MIB,
+        least_free_bytes=settings.least_free_mb * MIB,
+        received=workflow.wake,
+    )
+    return ReadingRoom(
+        settings=settings,
+        store=store,
+        answering=answering,
+        drawing=drawing,
+        intake=intake,
+        workflow=workflow,
+        announcements=announcements,
+    )
+
+
+def _drain(room: ReadingRoom) -> None:
+    """Finish the films in work; the others stay in the queue for the next start."""
+    room.stop_accepting()
+    finished = room.workflow.stop(room.settings.drain_s)
+    logger().info("workers stopped", finished=finished)
+
+
+@contextlib.contextmanager
+def _sole_use(data: Path) -> Iterator[None]:
+    """Keep other processes off the data folder; the kernel gives the lock back however this process ends."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(data / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ServiceError(
+            f"The data folder {data} can't be used ({error.strerror}). Give a writable folder with --data."
+        ) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ServiceError(
+                f"The data folder {data} is in use by another hilum service. Stop it, or give another folder with "
+                "--data."
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)

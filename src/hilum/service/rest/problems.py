@@ -1,0 +1,76 @@
+"""Every error as a problem document (RFC 9457), without a word of what the caller sent."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from hilum.errors import FilmError, ServiceError, UsageError
+from hilum.service.refusals import Refused
+
+REFUSALS = {
+    "too-large": (413, "The film is too large"),
+    "unsupported": (415, "The body is of a kind that is not accepted"),
+    "empty": (422, "The film is empty"),
+    "too-slow": (408, "The upload took too long"),
+    "no-space": (503, "No film can be kept now"),
+    "storage-failed": (503, "The storage has failed"),
+    "records-away": (503, "The records can't be written now"),
+    "stopping": (503, "The service is stopping"),
+}
+RETRY_AFTER_S = "10"
+
+
+def problem(status: int, code: str, title: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """A problem document."""
+    body = {"type": f"urn:hilum:problem:{code}", "title": title, "status": status, "detail": detail}
+    return JSONResponse(body, status_code=status, media_type="application/problem+json", headers=headers)
+
+
+def unknown_study() -> HTTPException:
+    """No film has this id."""
+    return HTTPException(404, "No film has this id. Ids are given when a film is sent; GET /api/v1/studies lists them.")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the app with a problem document."""
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(UsageError, _usage)
+    app.add_exception_handler(FilmError, _film)
+    app.add_exception_handler(ServiceError, _service)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+
+
+def _refused(_: Request, error: Any) -> JSONResponse:
+    status, title = REFUSALS[error.code]
+    headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
+    if status in (408, 413):
+        headers["Connection"] = "close"  # the rest of the body is not read
+    return problem(status, error.code, title, str(error), headers)
+
+
+def _usage(_: Request, error: Exception) -> JSONResponse:
+    return problem(422, "wrong-argument", "An argument is wrong", str(error))
+
+
+def _film(_: Request, error: Any) -> JSONResponse:
+    return problem(422, error.code, "The film can't be drawn", str(error))
+
+
+def _service(_: Request, error: Exception) -> JSONResponse:
+    return problem(503, "unavailable", "The service can't answer now", str(error), {"Retry-After": RETRY_AFTER_S})
+
+
+def _invalid(_: Request, error: Any) -> JSONResponse:
+    wrong = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+    return problem(422, "wrong-argument", "An argument is wrong", "; ".join(wrong) + ".")
+
+
+def _http(_: Request, error: Any) -> JSONResponse:
+    phrase = HTTPStatus(error.status_code).phrase
+    detail = error.detail if error.detail != phrase else f"{phrase}. See /openapi.json for what there is."
+    return problem(error.status_code, phrase.lower().replace(" ", "-"), phrase, detail, dict(error.headers or {}))

@@ -1,0 +1,185 @@
+"""``/api/v1/studies``: send films, read answers."""
+
+import asyncio
+import functools
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from hilum.records.values import FINISHED, AnswerRecord, FilmRecord, HeatmapRecord, Receipt
+from hilum.service.intake import Arrival
+from hilum.service.logs import logger
+from hilum.service.reading_room import ReadingRoom
+from hilum.service.refusals import Refused
+from hilum.service.rest.problems import unknown_study
+from hilum.service.rest.schemas import Problem, StateName, Study, StudyList, study_of
+
+LONGEST_WAIT_S = 60.0
+DECLARED = {"application/dicom": "dicom", "image/png": "png", "image/jpeg": "jpeg", "application/octet-stream": None}
+FILM_ID = re.compile(r"[0-9a-f]{32}")
+
+PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
+BODY = {"schema": {"type": "string", "format": "binary"}}
+PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}, 404: PROBLEM, 422: PROBLEM}
+
+router = APIRouter(prefix="/api/v1/studies", tags=["studies"])
+
+
+def room_of(request: Request) -> ReadingRoom:
+    """The reading room behind the app."""
+    return request.app.state.room  # type: ignore[no-any-return]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Study,
+    summary="Send one film",
+    responses={
+        200: {"model": Study, "description": "The same film was there already; its id and answer."},
+        201: {"description": "The film and its record are durable."},
+        **dict.fromkeys((408, 413, 415, 422, 503), PROBLEM),
+    },
+    openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(DECLARED, BODY)}},
+)
+async def send(
+    request: Request,
+    response: Response,
+    wait: Annotated[
+        float, Query(ge=0, le=LONGEST_WAIT_S, description="Wait so many seconds for the answer before replying.")
+    ] = 0,
+) -> Study:
+    """Send one film: the body is the file itself, a DICOM Part 10 file, a PNG or a JPEG.
+
+    The reply says that the film is durable, never before it is. Sending the same film again is harmless: the same id,
+    and no second answer.
+    """
+    room = room_of(request)
+    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if declared not in DECLARED:
+        raise Refused(f"Content-Type must be one of {', '.join(DECLARED)}. Name the film's kind.", code="unsupported")
+    receipt = await _receive(request, room, DECLARED[declared])
+    logger().info("film received", origin="rest", film=receipt.film_id, new=receipt.new, state=receipt.state)
+    film = await _answered(room, receipt.film_id, wait)
+    response.status_code = 201 if receipt.new else 200
+    response.headers["Location"] = f"/api/v1/studies/{film.film_id}"
+    return study_of(film)
+
+
+async def _receive(request: Request, room: ReadingRoom, expected: str | None) -> Receipt:
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > room.intake.largest_bytes:
+        raise Refused(
+            f"The film has {length} bytes, more than the {room.intake.largest_bytes} accepted.", code="too-large"
+        )
+    deadline = room.settings.upload_deadline_s
+    with await run_in_threadpool(room.intake.begin) as arrival:
+        try:
+            async with asyncio.timeout(deadline):
+                await _read(request, arrival)
+        except TimeoutError:
+            raise Refused(
+                f"The upload was not complete after {deadline:g} s. Send it over a faster line.", code="too-slow"
+            ) from None
+        except ClientDisconnect:
+            raise Refused("The upload broke off. Send the film again.", code="too-slow") from None
+        return await run_in_threadpool(arrival.finish, origin="rest", expected=expected)
+
+
+async def _read(request: Request, arrival: Arrival) -> None:
+    async for chunk in request.stream():
+        arrival.write(chunk)
+
+
+async def _answered(room: ReadingRoom, film_id: str, wait_s: float) -> FilmRecord:
+    """The film, once it is finished or the time is over."""
+    async with room.announcements.listen(film_id) as announced:
+        film = await run_in_threadpool(room.store.film, film_id)
+        if film is not None and film.state not in FINISHED and wait_s > 0:
+            try:
+                async with asyncio.timeout(wait_s):
+                    await announced.wait()
+            except TimeoutError:
+                pass
+            film = await run_in_threadpool(room.store.film, film_id)
+    if film is None:
+        raise unknown_study()
+    return film
+
+
+@router.get("", response_model=StudyList, summary="List films, newest first", responses={422: PROBLEM})
+def studies(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most films of a page.")] = 50,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
+    state: Annotated[list[StateName] | None, Query(description="Only films in these states.")] = None,
+) -> StudyList:
+    """One page of films. Follow `next` until it is null; films that arrive meanwhile don't shift the pages."""
+    page = room_of(request).store.films(limit=limit, cursor=cursor, states=state or ())
+    return StudyList(studies=[study_of(film) for film in page.films], next=page.next_cursor)
+
+
+@router.get("/{film_id}", response_model=Study, summary="Read one film's answer", responses={404: PROBLEM})
+async def study(
+    request: Request,
+    film_id: str,
+    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_S, description="Wait so many seconds for the answer.")] = 0,
+) -> Study:
+    """A film, its state and, once it is answered, the answer with its uncertainty, gate verdict and provenance."""
+    return study_of(await _answered(room_of(request), _known(film_id), wait))
+
+
+@router.get("/{film_id}/film.png", response_class=Response, summary="The film as a picture", responses=PNG)
+def film_picture(request: Request, film_id: str) -> Response:
+    """The film as a grey PNG: polarity and window applied, reduced to at most 1,024 pixels. Not for reading."""
+    room = room_of(request)
+    film = _film(room, film_id)
+    path = room.intake.files.path(film.file_sha256)
+    return _png(room.pictures.get((film_id, film.file_sha256), lambda: room.drawing.film(path)))
+
+
+@router.get("/{film_id}/heatmap/{finding}.png", response_class=Response, summary="A finding's heat map", responses=PNG)
+def heatmap_picture(
+    request: Request,
+    film_id: str,
+    finding: str,
+    layer: Annotated[bool, Query(description="The heat map alone, transparent where it is zero.")] = False,
+) -> Response:
+    """Where on the film the model saw evidence for a finding: a class activation map over the film."""
+    room = room_of(request)
+    film = _film(room, film_id)
+    heatmap, answer = _heatmap(room, film, finding)
+    path = room.intake.files.path(film.file_sha256)
+    key = (film_id, film.file_sha256, answer.model_sha256, finding, "layer" if layer else "overlay")
+    draw = functools.partial(room.drawing.heatmap, path, heatmap, assessment=answer.assessment, layer=layer)
+    return _png(room.pictures.get(key, draw))
+
+
+def _known(film_id: str) -> str:
+    if not FILM_ID.fullmatch(film_id):
+        raise unknown_study()
+    return film_id
+
+
+def _film(room: ReadingRoom, film_id: str) -> FilmRecord:
+    film = room.store.film(_known(film_id))
+    if film is None:
+        raise unknown_study()
+    return film
+
+
+def _heatmap(room: ReadingRoom, film: FilmRecord, finding: str) -> tuple[HeatmapRecord, AnswerRecord]:
+    there = film.answer.findings if film.answer else ()
+    heatmap = room.store.heatmap(film.film_id, finding) if finding in there else None
+    if heatmap is None or film.answer is None:
+        known = f"It has: {', '.join(there)}." if there else "It has none yet; see its state."
+        raise HTTPException(404, f"The film has no heat map of this finding. {known}")
+    return heatmap, film.answer
+
+
+def _png(picture: bytes) -> Response:
+    return Response(picture, media_type="image/png", headers={"Content-Disposition": "inline"})

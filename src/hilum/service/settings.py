@@ -1,0 +1,141 @@
+"""Settings of the service: from arguments, else from ``HILUM_…`` in the environment, else the defaults here."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from hilum.errors import ConfigError
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """What the service needs to know. Defaults are safe for one machine: everything listens on loopback."""
+
+    model_config = SettingsConfigDict(env_prefix="HILUM_", frozen=True, extra="forbid")
+
+    bundle: Path
+    """The model: a ``.hilum`` file or a bundle's folder."""
+    data: Path = Path("hilum-data")
+    """Folder for films and records; made when absent. One service at a time may use it."""
+    database_url: str | None = None
+    """SQLAlchemy URL of the records; None for SQLite inside ``data``."""
+    host: str = "127.0.0.1"
+    """Address that REST, page and DICOM listen on."""
+    port: int = Field(default=8042, ge=0, le=65535)
+    """Port of REST and page; 0 takes a free one."""
+    dicom_port: int | None = Field(default=11112, ge=0, le=65535)
+    """Port of the DICOM listener; 0 takes a free one, None leaves it out."""
+    ae_title: str = Field(default="HILUM", min_length=1, max_length=16)
+    """Our AE title."""
+    allowed_ae_titles: Annotated[tuple[str, ...], NoDecode] = ()
+    """Calling AE titles that may send; empty for any, which is accepted on loopback only. Comma-separated."""
+    other_classes: Literal["refuse", "skip"] = "refuse"
+    """Storage classes other than CR, DX and SC: refuse the presentation context, or accept, drop and log."""
+    unprotected_network: bool = False
+    """Accept that whoever reaches ``host`` can read and send films: this version has no users yet."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Host names that browsers may call us by, beside ``host`` and loopback's; guards against DNS rebinding."""
+
+    largest_film_mb: int = Field(default=128, ge=1, le=2048)
+    """Largest film accepted, MiB."""
+    upload_deadline_s: float = Field(default=60, gt=0)
+    """A REST upload must be complete after so long."""
+    least_free_mb: int = Field(default=256, ge=0)
+    """Below this much free disk, MiB, no film is accepted."""
+    maximum_associations: int = Field(default=10, ge=1, le=100)
+    """DICOM associations at once."""
+    association_deadline_s: float = Field(default=900, gt=0)
+    """An association is closed after so long, whatever it does."""
+    network_timeout_s: float = Field(default=30, gt=0)
+    """A DICOM peer that is silent for so long, or takes so long over one PDU, is cut off."""
+
+    hands: int = Field(default=3, ge=1, le=32)
+    """Films in work at once."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of the model's runtime; None lets it choose."""
+    decode_memory_mb: int = Field(default=1024, ge=256)
+    """Memory limit of a decoding process, MiB."""
+    decode_wall_s: float = Field(default=10, gt=0)
+    """Time limit for decoding one film."""
+    lease_s: float = Field(default=120, gt=0)
+    """A film whose worker died is taken up again after so long."""
+    max_attempts: int = Field(default=3, ge=1)
+    """How often a film is tried before it fails."""
+    drain_s: float = Field(default=20, ge=0)
+    """On stop, how long the current films and associations may take to finish."""
+    waiting_cap_min: float = Field(default=60, gt=0)
+    """On the worklist no film waits behind fresher, riskier ones for longer than this."""
+
+    @field_validator("allowed_ae_titles", "allowed_hosts", mode="before")
+    @classmethod
+    def _from_commas(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_ae_titles")
+    @classmethod
+    def _titles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [title for title in value if not 1 <= len(title) <= 16 or not title.isascii() or "\\" in title]
+        if wrong:
+            raise ValueError(f"{wrong} are no AE titles: 1 to 16 ASCII characters without a backslash")
+        return value
+
+    @model_validator(mode="after")
+    def _safe(self) -> "Settings":
+        if self.on_loopback:
+            return self
+        if not self.unprotected_network:
+            raise ValueError(
+                f"host {self.host!r} is reachable from the network and this version has no users: "
+                "listen on 127.0.0.1 behind a proxy that checks who comes, "
+                "or accept it with HILUM_UNPROTECTED_NETWORK=1"
+            )
+        if self.dicom_port is not None and not self.allowed_ae_titles:
+            raise ValueError(
+                f"host {self.host!r} is reachable from the network and any AE title may send: "
+                "name the senders in HILUM_ALLOWED_AE_TITLES"
+            )
+        return self
+
+    @property
+    def on_loopback(self) -> bool:
+        """True when only this machine can reach us."""
+        return is_loopback(self.host)
+
+    @property
+    def url(self) -> str:
+        """Database URL in use."""
+        return self.database_url or f"sqlite:///{self.data.resolve() / 'hilum.db'}"
+
+
+def is_loopback(host: str) -> bool:
+    """True for ``localhost`` and loopback addresses."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_settings(**given: Any) -> Settings:
+    """Settings from arguments (None counts as not given) and the environment.
+
+    Raises:
+        ConfigError: all that is wrong, one sentence each.
+    """
+    try:
+        return Settings(**{key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigError([_sentence(dict(problem)) for problem in error.errors(include_url=False)]) from None
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "settings"
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"Setting {where!r} is missing. Give it, or set HILUM_{where.upper()}."
+    return f"Setting {where!r}: {text}."

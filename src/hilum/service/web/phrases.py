@@ -1,0 +1,45 @@
+"""Words for states and numbers, the same on every page."""
+
+from datetime import datetime, timedelta
+
+STATE_WORDS = {
+    "received": "waiting",
+    "preparing": "in work",
+    "answered": "answered",
+    "not-analysed": "not analysed",
+    "failed": "unreadable",
+    "quarantined": "set aside",
+}
+
+# Least probability, phrase: the five steps of a lexicon of certainty for radiology reports (Panicek and Hricak,
+# AJR 2016), with the borders half-way between them.
+PROBABILITY_PHRASES = (
+    (0.90, "consistent with"),
+    (0.625, "probable"),
+    (0.375, "possible"),
+    (0.10, "less likely"),
+    (0.00, "unlikely"),
+)
+
+
+def probability_phrase(probability: float) -> str:
+    """A probability in words; a NaN is ``not known``."""
+    return next((phrase for least, phrase in PROBABILITY_PHRASES if probability >= least), "not known")
+
+
+def percent(probability: float) -> str:
+    """A probability as a whole percentage, never 0 % or 100 %: a model is not certain."""
+    if probability < 0.01:
+        return "< 1 %"
+    return "> 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
+
+
+def waited(since: datetime, now: datetime) -> str:
+    """How long ago, coarsely."""
+    passed = max(now - since, timedelta())
+    minutes = int(passed.total_seconds() // 60)
+    if minutes < 1:
+        return "just now"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 24 * 60 else f"{minutes // (24 * 60)} d"

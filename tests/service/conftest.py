@@ -1,0 +1,34 @@
+"""A running service on free ports, with the smallest real model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.service.small import SmallDrawing, SmallModel
+
+from hilum.service.app import Running, running
+from hilum.service.settings import Settings, read_settings
+
+
+def settings_in(folder: Path, **changes: object) -> Settings:
+    values = {"bundle": folder / "none.hilum", "data": folder / "data", "port": 0, "dicom_port": 0, "least_free_mb": 1}
+    return read_settings(**{**values, "drain_s": 5, **changes})
+
+
+@pytest.fixture(scope="module")
+def model() -> SmallModel:
+    return SmallModel()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, model: SmallModel) -> Iterator[Running]:
+    settings = settings_in(tmp_path_factory.mktemp("service"), largest_film_mb=1, network_timeout_s=2)
+    with running(settings, answering=model, drawing=SmallDrawing()) as started:
+        yield started
+
+
+@pytest.fixture
+def http(service: Running) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=20) as client:
+        yield client
