@@ -73,8 +73,11 @@ def _content(source: Path | str | bytes, limits: Limits) -> bytes:
         return source
     try:
         with open(source, "rb") as stream:
-            # A file that grows while it is read, or a pipe, must not slip past the limit.
-            content = stream.read(limits.max_bytes + 1)
+            size = stream.seek(0, io.SEEK_END)
+            limits.check_file(size)
+            stream.seek(0)
+            # No more than was checked, should the file grow meanwhile; `read` sets aside as much as it is asked for.
+            content = stream.read(size)
     except OSError as error:
         raise _cannot_open(error) from error
     limits.check_file(len(content))

@@ -1,0 +1,214 @@
+"""The intended-use gate: adult, frontal, CR or DX, for presentation, a chest, a readable grey picture.
+
+Every check says pass, fail or unknown, and one sentence why. A fail always means "not analysed"; what an unknown means
+is the site's policy. The header is asked about the examination, the pixels about the picture. That a picture shows a
+chest can't be told from grey-value statistics, so without a header that check stays unknown here; the distance from the
+training films in the classifier's feature space answers it later.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from hilum.errors import ConfigError, nearest
+from hilum.imaging.quality import Quality
+from hilum.imaging.radiograph import Radiograph
+
+Outcome = Literal["pass", "fail", "unknown"]
+
+DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
+CR_IMAGE = "1.2.840.10008.5.1.4.1.1.1"
+
+# Words that devices add to the body part without changing it.
+_ADDED = frozenset(["AP", "PA", "PORT", "PORTABLE", "BEDSIDE", "ADULT", "XR"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatePolicy:
+    """What a site lets be analysed.
+
+    Raises:
+        ConfigError: ``refuse_unknown`` names a check that doesn't exist.
+    """
+
+    modalities: tuple[str, ...] = ("CR", "DX")
+    """Modalities that are analysed."""
+    views: tuple[str, ...] = ("AP", "PA")
+    """View positions that are analysed."""
+    body_parts: tuple[str, ...] = ("CHEST", "THORAX", "LUNG")
+    """Body parts that are analysed."""
+    minimum_age_years: float = 18.0
+    """Younger patients are not analysed."""
+    minimum_side: int = 128
+    """Fewer rows or columns hold too little to read."""
+    minimum_contrast: float = 0.02
+    """Less contrast (see `Quality.contrast`) is a blank film."""
+    maximum_flat_share: float = 0.98
+    """A larger share of black, or of white, is a blank film."""
+    minimum_structure: float = 0.5
+    """Less structure (see `Quality.structure`) is noise; films have more than 0.9."""
+    refuse_unknown: tuple[str, ...] = ()
+    """Codes of the checks whose unknown means "not analysed"; by default an unknown is named and the film analysed."""
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"GatePolicy.refuse_unknown holds {code!r}. {nearest(code, list(CHECKS))}"
+            for code in self.refuse_unknown
+            if code not in CHECKS
+        ]
+        if problems:
+            raise ConfigError(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One question of the gate and its answer."""
+
+    code: str
+    """Stable name, a key of `CHECKS`."""
+    outcome: Outcome
+    """pass, fail or unknown."""
+    sentence: str
+    """Why, for a person."""
+    refuses: bool = False
+    """True when this answer alone keeps the film from being analysed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """The gate's verdict."""
+
+    analyse: bool
+    """True when the film may be analysed."""
+    checks: tuple[Check, ...]
+    """Every check, in the order of `CHECKS`."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Sentences of the checks that keep the film from being analysed."""
+        return tuple(check.sentence for check in self.checks if check.refuses or check.outcome == "fail")
+
+    @property
+    def unknowns(self) -> tuple[str, ...]:
+        """Sentences of the checks that could not be answered and did not refuse."""
+        return tuple(check.sentence for check in self.checks if check.outcome == "unknown" and not check.refuses)
+
+
+def check_intended_use(radiograph: Radiograph, quality: Quality, policy: GatePolicy) -> Gate:
+    """Ask every question of the gate.
+
+    Args:
+        radiograph: the film.
+        quality: its measures, from `hilum.imaging.quality.measure_quality`.
+        policy: what the site lets be analysed.
+    """
+    checks = []
+    for code, question in CHECKS.items():
+        outcome, sentence = question(radiograph, quality, policy)
+        refuses = outcome == "fail" or (outcome == "unknown" and code in policy.refuse_unknown)
+        checks.append(Check(code=code, outcome=outcome, sentence=sentence, refuses=refuses))
+    return Gate(analyse=not any(check.refuses for check in checks), checks=tuple(checks))
+
+
+Answer = tuple[Outcome, str]
+
+
+def _among(value: str | None, allowed: tuple[str, ...], what: str) -> Answer:
+    if value is None:
+        return "unknown", f"{what} is not recorded."
+    known = ", ".join(allowed)
+    if value in allowed:
+        return "pass", f"{what} is {value}."
+    # Header text is shown in part: free text could hold anything.
+    return "fail", f"{what} is {value[:16]}, but only {known} are analysed."
+
+
+def _modality(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+    return _among(film.facts.modality, policy.modalities, "Modality")
+
+
+def _presentation(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+    intent = film.facts.presentation_intent
+    if intent is not None:
+        return _among(intent, ("FOR PRESENTATION",), "Presentation intent")
+    if film.facts.sop_class_uid == CR_IMAGE:
+        return "pass", "A Computed Radiography object has no presentation intent and is meant to be looked at."
+    if film.facts.sop_class_uid == DX_FOR_PRESENTATION:
+        return "pass", "The object's class is Digital X-Ray for presentation."
+    return "unknown", "Presentation intent is not recorded."
+
+
+def _view(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+    if film.facts.view_position is None and film.facts.patient_orientation:
+        # (L, F) is frontal; (A, F) and (P, F) are lateral (PS3.3 C.7.6.1.1.1).
+        row = film.facts.patient_orientation[0][:1]
+        if row in ("L", "R"):
+            return "pass", "View position is not recorded, but the patient's orientation is frontal."
+        if row in ("A", "P"):
+            return "fail", "View position is not recorded, and the patient's orientation is lateral, not frontal."
+    return _among(film.facts.view_position, policy.views, "View position")
+
+
+def _adult(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+    age = film.facts.age_years
+    if age is None:
+        return "unknown", "Age is not recorded."
+    if age >= policy.minimum_age_years:
+        return "pass", f"The patient is {policy.minimum_age_years:g} or older."
+    return "fail", f"The patient is younger than {policy.minimum_age_years:g} years."
+
+
+def _body_part(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+    recorded = film.facts.body_part
+    words = [word for word in re.split(r"[^A-Z]+", recorded or "") if word and word not in _ADDED]
+    if recorded and words:
+        return _among(" ".join(words), policy.body_parts, "Body part")
+    return "unknown", "Body part is not recorded, and grey values alone don't tell a chest from something else."
+
+
+def _grey(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+    if film.facts.colour is None:
+        return "unknown", "It is not known whether the picture holds colours."
+    if film.facts.colour:
+        return "fail", "The picture is in colour, and a radiograph is grey."
+    return "pass", "The picture is grey."
+
+
+def _size(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+    size = f"{quality.height} × {quality.width}"
+    if min(quality.height, quality.width) >= policy.minimum_side:
+        return "pass", f"The picture has {size} pixels."
+    return "fail", f"The picture has {size} pixels, but needs {policy.minimum_side} each way to be read."
+
+
+def _exposed(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+    if quality.black_share > policy.maximum_flat_share:
+        return "fail", f"{quality.black_share:.1%} of the picture is black."
+    if quality.white_share > policy.maximum_flat_share:
+        return "fail", f"{quality.white_share:.1%} of the picture is white."
+    if quality.contrast < policy.minimum_contrast:
+        return "fail", f"The picture is blank: its contrast is {quality.contrast:.1%} of black to white."
+    if quality.structure < policy.minimum_structure:
+        return "fail", f"The picture is noise: neighbouring pixels correlate at {quality.structure:.2f}."
+    return "pass", "The picture is neither blank nor noise."
+
+
+def _polarity(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+    if "polarity-contradiction" in film.flags:
+        return "unknown", "The header contradicts itself about whether the picture is inverted."
+    return "pass", "The header doesn't contradict itself about black and white."
+
+
+CHECKS: dict[str, Callable[[Radiograph, Quality, GatePolicy], Answer]] = {
+    "modality": _modality,
+    "presentation": _presentation,
+    "view": _view,
+    "adult": _adult,
+    "body-part": _body_part,
+    "grey": _grey,
+    "size": _size,
+    "exposed": _exposed,
+    "polarity": _polarity,
+}
+"""Every check by its code, in the order in which a person would ask."""

@@ -1,0 +1,98 @@
+"""Measures of a film's technical quality, by its pixels alone.
+
+They tell a picture from a blank, a black, a burnt-out or a noise film. They can't tell a chest from a knee or a grey
+cat: that is asked of the header first and of the classifier's feature space afterwards.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hilum.arrays import Array, Pixels
+from hilum.imaging.preprocessing import area_average
+
+GRID = 256
+"""Most rows and columns of the averaged picture that contrast and structure are measured on."""
+
+SAMPLE = 512
+"""Most rows and columns of the sampled pixels that clipping and entropy are counted on."""
+
+COARSE = 64
+"""Rows and columns on which neighbours are compared: noise averages out, anatomy stays."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """What was measured; shares and contrasts lie in 0 … 1, where 1 is the whole film or from black to white."""
+
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+    contrast: float
+    """99th minus 1st percentile of the averaged picture."""
+    mean: float
+    """Mean grey value."""
+    black_share: float
+    """Share of the averaged picture within 1 % of black."""
+    white_share: float
+    """Share of the averaged picture within 1 % of white."""
+    clipped_black: float
+    """Share of pixels that are exactly black."""
+    clipped_white: float
+    """Share of pixels that are exactly white."""
+    entropy_bits: float
+    """Shannon entropy of the 256-level histogram, 0 … 8."""
+    sharpness: float
+    """Mean gradient from one averaged pixel to the next, as a share of the contrast; 0 where there is none."""
+    structure: float
+    """Correlation of neighbouring pixels on a 64 × 64 picture, −1 … 1: near 1 for films, near 0 for noise."""
+
+
+def measure_quality(pixels: Pixels) -> Quality:
+    """Measure a film.
+
+    Args:
+        pixels: uint16 [h, w], 0 black … 65535 white.
+    """
+    height, width = (int(one) for one in pixels.shape)
+    averaged = area_average(pixels, min(height, GRID), min(width, GRID)) / 65535.0
+    sampled = pixels[:: -(-height // SAMPLE), :: -(-width // SAMPLE)]
+    low, high = (float(one) for one in np.percentile(averaged, (1.0, 99.0)))
+    return Quality(
+        height=height,
+        width=width,
+        contrast=high - low,
+        mean=float(averaged.mean()),
+        black_share=float(np.mean(averaged <= 0.01)),
+        white_share=float(np.mean(averaged >= 0.99)),
+        clipped_black=float(np.mean(sampled == 0)),
+        clipped_white=float(np.mean(sampled == 65535)),
+        entropy_bits=_entropy(sampled),
+        sharpness=_gradient(averaged) / (high - low) if high > low else 0.0,
+        structure=_neighbours(pixels),
+    )
+
+
+def _entropy(pixels: Pixels) -> float:
+    counts = np.bincount((pixels >> 8).ravel(), minlength=256)
+    shares = counts[counts > 0] / counts.sum()
+    return float(max(0.0, -np.sum(shares * np.log2(shares))))
+
+
+def _gradient(picture: Array) -> float:
+    steps = [np.abs(np.diff(picture, axis=axis)) for axis in (0, 1) if picture.shape[axis] > 1]
+    return float(np.mean([step.mean() for step in steps])) if steps else 0.0
+
+
+def _neighbours(pixels: Pixels) -> float:
+    height, width = pixels.shape
+    coarse = area_average(pixels, min(int(height), COARSE), min(int(width), COARSE))
+    found = []
+    for first, second in ((coarse[:-1], coarse[1:]), (coarse[:, :-1], coarse[:, 1:])):
+        if first.size < 2:
+            continue
+        a, b = first - first.mean(), second - second.mean()
+        scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
+        found.append(float((a * b).sum()) / scale if scale > 0 else 0.0)
+    return float(np.mean(found)) if found else 0.0

@@ -1,0 +1,316 @@
+"""Decoding in child processes with limits on memory, processor time and waiting, so that a bad film harms only itself.
+
+Children are started once and reused. A child that hangs, crashes or runs out of memory is killed and replaced, and the
+caller gets a `FilmError`. The child inherits nothing but its end of a socket: no environment, hence no secrets of the
+service, and no open files. What comes back is unpickled with a closed list of types, so that a decoder that was taken
+over can't run code in the parent that way; against code execution inside the child this is no barrier.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import io
+import json
+import os
+import pickle
+import queue
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from hilum.errors import DataError, FilmError, UsageError
+
+R = TypeVar("R")
+
+STARTUP_S = 60.0
+"""How long a child may take to start and import; generous, since it is paid once and never by a film."""
+
+# The child's libraries must not start threads of their own: each reserves address space and shares the CPU limit.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LANG": "C.UTF-8", "PATH": os.defpath}
+BOOT = (
+    "import json, sys; settings = json.loads(sys.argv[1]); sys.path[:] = settings.pop('path'); "
+    "from hilum.imaging.sandbox_child import main; main(**settings)"
+)
+HEADER = struct.Struct(">Q")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxLimits:
+    """What one call may use."""
+
+    memory_mb: int = 1024
+    """Address space on top of what the child has after its imports."""
+    cpu_s: float = 20.0
+    """Processor time; rounded up to whole seconds by the kernel."""
+    wall_s: float = 10.0
+    """Time until the answer."""
+
+
+class Sandbox:
+    """A pool of limited child processes; use it as a context manager, from any number of threads.
+
+    Args:
+        workers: children, hence calls at the same time; further callers wait.
+        memory_mb: see `SandboxLimits`.
+        cpu_s: see `SandboxLimits`.
+        wall_s: see `SandboxLimits`.
+        preload: modules that children import before their limits count.
+
+    Raises:
+        UsageError: a limit or the number of workers is not positive.
+    """
+
+    def __init__(
+        self,
+        workers: int = 1,
+        *,
+        memory_mb: int = 1024,
+        cpu_s: float = 20.0,
+        wall_s: float = 10.0,
+        preload: tuple[str, ...] = ("hilum.imaging.reading", "pydicom.pixels", "PIL.Image"),
+    ) -> None:
+        if workers < 1 or memory_mb < 1 or cpu_s <= 0 or wall_s <= 0:
+            raise UsageError(
+                f"Sandbox needs positive numbers, but got workers={workers}, memory_mb={memory_mb}, cpu_s={cpu_s}, "
+                f"wall_s={wall_s}."
+            )
+        self.workers, self.preload = workers, preload
+        self.limits = SandboxLimits(memory_mb=memory_mb, cpu_s=cpu_s, wall_s=wall_s)
+        self._idle: queue.SimpleQueue[_Child | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._children: set[_Child] = set()
+        self._open = False
+
+    def __enter__(self) -> "Sandbox":
+        with self._lock:
+            if self._open:
+                raise UsageError("The sandbox is open already.")
+            self._open = True
+        for _ in range(self.workers):
+            self._idle.put(self._start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill all children; calls under way get a FilmError with code "crashed"."""
+        with self._lock:
+            self._open = False
+            children, self._children = self._children, set()
+        for child in children:
+            child.kill()
+        # Callers that wait for a child wake up one after another, each passing the end on.
+        self._idle.put(None)
+
+    def run(self, function: Callable[..., R], *args: Any) -> R:
+        """Call a function in a child.
+
+        Args:
+            function: a function of a module (it travels by name).
+            args: its arguments; they are pickled.
+
+        Returns:
+            Its result: arrays, dataclasses of hilum, and plain values.
+
+        Raises:
+            FilmError: code "timeout", "crashed" or "out-of-memory", or whatever FilmError the function raised.
+            DataError: the function raised another HilumError; the text is the same.
+            UsageError: the sandbox is not open.
+        """
+        call = pickle.dumps((function, args), protocol=5)
+        child = self._idle.get() if self._open else None
+        if child is None:
+            self._idle.put(None)
+            raise UsageError("The sandbox is not open. Use it in a with block.")
+        fit = False
+        try:
+            reply = child.ask(call)
+            fit = reply[0] != "out-of-memory"
+        finally:
+            # Also when a KeyboardInterrupt comes while waiting: the child's state is then unknown.
+            self._idle.put(child if fit else self._replace(child))
+        result: R = _unwrap(reply)
+        return result
+
+    def map(self, function: Callable[..., R], items: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, R | DataError]]:
+        """Call a function for many items, as many at a time as there are workers.
+
+        Args:
+            function: as for `run`.
+            items: a tuple of arguments each; taken as they are needed.
+
+        Yields:
+            (index of the item, result or the error), in the order in which they end.
+        """
+        with ThreadPoolExecutor(self.workers) as pool:
+            pending: dict[Future[R], int] = {}
+            for index, args in enumerate(items):
+                pending[pool.submit(self.run, function, *args)] = index
+                if len(pending) >= 2 * self.workers:
+                    yield from _ended(pending)
+            while pending:
+                yield from _ended(pending)
+
+    def _start(self) -> "_Child | None":
+        with self._lock:
+            if not self._open:
+                return None
+            child = _Child(self.limits, self.preload)
+            self._children.add(child)
+            return child
+
+    def _replace(self, child: "_Child") -> "_Child | None":
+        child.kill()
+        with self._lock:
+            self._children.discard(child)
+        return self._start()
+
+
+def _ended(pending: dict[Future[R], int]) -> Iterator[tuple[int, R | DataError]]:
+    for future in wait(pending, return_when=FIRST_COMPLETED).done:
+        index = pending.pop(future)
+        try:
+            yield index, future.result()
+        except DataError as error:
+            yield index, error
+
+
+def _unwrap(reply: tuple[Any, ...]) -> Any:
+    kind, *rest = reply
+    if kind == "ok":
+        return rest[0]
+    if kind == "film-error":
+        raise FilmError(rest[0], code=rest[1])
+    if kind == "hilum-error":
+        raise DataError(rest[0])
+    if kind == "out-of-memory":
+        raise FilmError("Reading the film needs more memory than the sandbox allows.", code="out-of-memory")
+    raise FilmError(f"Reading the film failed inside the sandbox ({rest[0]}).", code="crashed") from RuntimeError(
+        rest[1]
+    )
+
+
+class _Child:
+    """One child process and this side of its socket."""
+
+    def __init__(self, limits: SandboxLimits, preload: tuple[str, ...]) -> None:
+        self.limits = limits
+        self.ready = False
+        self.socket, theirs = socket.socketpair()
+        settings = {"path": sys.path, "descriptor": theirs.fileno(), "preload": preload, **dataclasses.asdict(limits)}
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", BOOT, json.dumps(settings)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=ENVIRONMENT,
+                start_new_session=True,  # Ctrl-C at a terminal is for the parent to handle
+            )
+
+    def ask(self, call: bytes) -> tuple[Any, ...]:
+        """Send a call and wait for its reply.
+
+        Raises:
+            FilmError: code "timeout" or "crashed"; the child must then be replaced.
+        """
+        try:
+            if not self.ready:
+                self._receive(time.monotonic() + STARTUP_S)
+                self.ready = True
+            deadline = time.monotonic() + self.limits.wall_s
+            self.socket.settimeout(self.limits.wall_s)
+            self.socket.sendall(HEADER.pack(len(call)) + call)
+            return _load(self._receive(deadline))
+        except TimeoutError as error:
+            raise FilmError(
+                f"Reading the film took longer than the {self.limits.wall_s:g} s allowed and was stopped.",
+                code="timeout",
+            ) from error
+        except (EOFError, OSError) as error:
+            raise self._why_dead() from error
+
+    def _receive(self, deadline: float) -> bytes:
+        size = HEADER.unpack(self._exactly(HEADER.size, deadline))[0]
+        if size > self.limits.memory_mb << 20:
+            raise FilmError(f"The sandbox's answer of {size:,} bytes is larger than its memory.", code="crashed")
+        return self._exactly(size, deadline)
+
+    def _exactly(self, size: int, deadline: float) -> bytes:
+        content = bytearray(size)
+        view = memoryview(content)
+        while view:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self.socket.settimeout(left)
+            received = self.socket.recv_into(view)
+            if received == 0:
+                raise EOFError
+            view = view[received:]
+        return bytes(content)
+
+    def _why_dead(self) -> FilmError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(1.0)
+        code = self.process.returncode
+        if code in (-signal.SIGXCPU, -signal.SIGALRM):
+            return FilmError(
+                f"Reading the film used up the {self.limits.cpu_s:g} s of processor time allowed and was stopped.",
+                code="timeout",
+            )
+        name = signal.Signals(-code).name if code is not None and code < 0 else f"exit {code}"
+        return FilmError(
+            f"Reading the film ended its process ({name}). The film is damaged or hostile.", code="crashed"
+        )
+
+    def kill(self) -> None:
+        """End the process and collect it."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.process.kill()
+        self.process.wait()
+        self.socket.close()
+
+
+# What may come back besides dataclasses of hilum: arrays, and plain values that pickle by name.
+_ALLOWED = {
+    "numpy": ("ndarray", "dtype"),
+    "numpy._core.multiarray": ("_reconstruct", "scalar"),
+    "numpy._core.numeric": ("_frombuffer",),
+    "builtins": ("bytearray", "complex", "frozenset", "range", "set", "slice"),
+    "datetime": ("date", "datetime", "timedelta", "timezone"),
+    "pathlib": ("PosixPath", "PurePosixPath"),
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """Only classes that hold data."""
+        if name in _ALLOWED.get(module, ()):
+            return getattr(importlib.import_module(module), name)
+        if module.split(".")[0] == "hilum" and "." not in name:
+            found = getattr(importlib.import_module(module), name, None)
+            if isinstance(found, type) and dataclasses.is_dataclass(found):
+                return found
+        raise pickle.UnpicklingError(f"{module}.{name} may not come out of a sandbox")
+
+
+def _load(content: bytes) -> tuple[Any, ...]:
+    try:
+        reply = _Unpickler(io.BytesIO(content)).load()
+    except Exception as error:  # a hostile pickle can raise anything
+        raise FilmError("The sandbox's answer holds something that may not leave it.", code="crashed") from error
+    if not isinstance(reply, tuple) or not reply:
+        raise FilmError("The sandbox's answer is not one.", code="crashed")
+    return reply
