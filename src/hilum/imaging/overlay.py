@@ -1,0 +1,215 @@
+"""Heat maps over films, and films as PNG.
+
+The colour scale is dark violet → red → orange → pale yellow. Its lightness (CIE L*) rises all the way, so that it reads
+in the same order without colour vision and in print; where there is no heat the film shows through untouched.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+
+from hilum.arrays import Array, Heatmap, Pixels, Tile
+from hilum.errors import UsageError
+from hilum.imaging.preprocessing import Preprocessing, heatmap_on_film
+
+CAPTION = "AI heat map - not for diagnosis"
+
+# sRGB at equal steps of heat from 0 to 1.
+ANCHORS = (
+    (32, 8, 64),
+    (84, 14, 104),
+    (134, 28, 106),
+    (184, 48, 86),
+    (222, 82, 54),
+    (244, 128, 22),
+    (250, 180, 36),
+    (252, 224, 92),
+    (255, 250, 180),
+)
+FULL_OPACITY_FROM = 0.4
+"""Heat from which the colour has its full opacity; below, it fades away with the heat."""
+
+CONTOURS = (0.25, 0.5, 0.75)
+"""Shares of the top at which lines are drawn."""
+
+STRIP = 256
+"""Rows blended at a time, so that no full-size copy of another type is made."""
+
+
+def colour_scale() -> Array:
+    """Colours of 256 steps of heat: uint8 [256, 3], lightness rising."""
+    steps = np.linspace(0, len(ANCHORS) - 1, 256)
+    anchors = np.array(ANCHORS, np.float64)
+    channels = [np.interp(steps, np.arange(len(ANCHORS)), anchors[:, i]) for i in range(3)]
+    scale: Array = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    return scale
+
+
+def overlay(
+    film: Pixels | Tile,
+    heatmap: Heatmap,
+    *,
+    opacity: float = 0.45,
+    style: str = "heat",
+    top: float | None = None,
+    caption: str = "",
+) -> Array:
+    """Draw a heat map over a film.
+
+    Args:
+        film: uint16 or uint8 [h, w], 0 black.
+        heatmap: float [h, w] ≥ 0 of the film's size, from `heatmap_on_film`; of another size it is stretched over the
+            whole film. Values that are not numbers count as 0.
+        opacity: 0 … 1, of the hottest places.
+        style: "heat" colours areas, "contour" draws lines at a quarter, a half and three quarters of the top.
+        top: the heat of the hottest colour; the map's own largest value when not given. Give the same top for all
+            films that are compared.
+        caption: small text in the bottom left corner, such as `CAPTION`.
+
+    Returns:
+        uint8 [h, w, 3].
+
+    Raises:
+        UsageError: the film, the opacity or the style is none of the above.
+    """
+    if film.ndim != 2 or film.dtype not in (np.uint8, np.uint16):
+        raise UsageError(f"A film to draw on must be uint8 or uint16 [h, w], but is {film.dtype} {list(film.shape)}.")
+    if not 0.0 <= opacity <= 1.0:
+        raise UsageError(f"opacity is {opacity}, but must be from 0 to 1.")
+    if style not in ("heat", "contour"):
+        raise UsageError(f"style is {style!r}. Known: heat, contour.")
+    height, width = (int(one) for one in film.shape)
+    steps = _steps(heatmap, (height, width), top)
+    drawn = np.empty((height, width, 3), np.uint8)
+    colours, weights = _blend_tables(opacity)
+    for start in range(0, height, STRIP):
+        strip = slice(start, start + STRIP)
+        grey = _bytes(film[strip])[..., None].astype(np.uint32)
+        if style == "contour":
+            drawn[strip] = grey
+        else:
+            index = steps[strip]
+            drawn[strip] = (grey * (65536 - weights[index])[..., None] + colours[index] + 32768) >> 16
+    if style == "contour":
+        _draw_contours(drawn, steps)
+    return _with_caption(drawn, caption) if caption else drawn
+
+
+def _steps(heatmap: Heatmap, shape: tuple[int, int], top: float | None) -> Array:
+    """Heat in 255ths of the top, uint8 [h, w]."""
+    if tuple(heatmap.shape) != shape:
+        heatmap = heatmap_on_film(heatmap, shape, Preprocessing())
+    if top is None:
+        top = float(np.nanmax(heatmap, initial=0.0))
+    if not top > 0:
+        return np.zeros(shape, np.uint8)
+    steps = np.empty(shape, np.uint8)
+    for start in range(0, shape[0], STRIP):
+        strip = slice(start, start + STRIP)
+        scaled = np.nan_to_num(heatmap[strip] * (255.0 / top), nan=0.0, posinf=255.0, neginf=0.0)
+        steps[strip] = np.clip(scaled, 0.0, 255.0) + 0.5
+    return steps
+
+
+def _blend_tables(opacity: float) -> tuple[Array, Array]:
+    """For each step of heat its colour times its weight, and its weight, in 65536ths."""
+    heat = np.linspace(0.0, 1.0, 256)
+    weights = np.rint(opacity * np.clip(heat / FULL_OPACITY_FROM, 0.0, 1.0) * 65536).astype(np.uint32)
+    return colour_scale().astype(np.uint32) * weights[:, None], weights
+
+
+def _draw_contours(drawn: Array, steps: Array) -> None:
+    scale = colour_scale()
+    reach = max(1, round(min(steps.shape) / 500))
+    for level in CONTOURS:
+        inside = steps >= level * 255
+        line = np.zeros(steps.shape, bool)
+        for axis in (0, 1):
+            # A pixel belongs to the line when a pixel within reach lies on the other side.
+            for distance in range(1, reach + 1):
+                near = [slice(None), slice(None)]
+                far = [slice(None), slice(None)]
+                near[axis], far[axis] = slice(None, -distance), slice(distance, None)
+                differs = inside[tuple(near)] != inside[tuple(far)]
+                line[tuple(near)] |= differs & inside[tuple(near)]
+                line[tuple(far)] |= differs & inside[tuple(far)]
+        # From the lighter half of the scale, so that lines show on dark and on bright anatomy.
+        drawn[line] = scale[int(96 + level * 159)]
+
+
+def _with_caption(drawn: Array, caption: str) -> Array:
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.fromarray(drawn)
+    font = ImageFont.load_default(max(9, min(48, image.height // 36)))
+    draw = ImageDraw.Draw(image)
+    margin = max(2, image.height // 128)
+    text = "\n".join(_lines(caption, draw, font, image.width - 4 * margin))
+    left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font=font)
+    at = (2 * margin - left, image.height - 2 * margin - bottom)
+    box = (margin, at[1] + top - margin, 3 * margin + right - left, image.height - margin)
+    draw.rectangle(box, fill=(0, 0, 0))
+    draw.multiline_text(at, text, font=font, fill=(255, 255, 255))
+    captioned: Array = np.asarray(image)
+    return captioned
+
+
+def _lines(caption: str, draw: Any, font: Any, width: int) -> list[str]:
+    """Break a caption into lines that fit, between words."""
+    lines: list[str] = []
+    for word in caption.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and draw.textlength(longer, font=font) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _bytes(film: Pixels | Tile) -> Array:
+    """To 8 bits, rounded: 65535 / 255 is 257 exactly."""
+    if film.dtype == np.uint8:
+        return film
+    rounded: Array = ((film.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return rounded
+
+
+def grey_png(pixels: Pixels | Tile, *, bits: int = 8) -> bytes:
+    """A film as PNG.
+
+    Args:
+        pixels: uint16 or uint8 [h, w], 0 black.
+        bits: 8 for looking, 16 for a viewer that sets its own window (uint16 alone).
+
+    Raises:
+        UsageError: bits is neither, or the pixels are not a film.
+    """
+    if bits not in (8, 16) or (bits == 16 and pixels.dtype != np.uint16):
+        raise UsageError(f"grey_png makes 8 bits, or 16 from uint16, but bits is {bits} and pixels are {pixels.dtype}.")
+    if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
+        raise UsageError(f"A film must be uint8 or uint16 [h, w], but is {pixels.dtype} {list(pixels.shape)}.")
+    return _png(_bytes(pixels) if bits == 8 else pixels)
+
+
+def png(rgb: Array) -> bytes:
+    """A picture as PNG.
+
+    Args:
+        rgb: uint8 [h, w, 3].
+
+    Raises:
+        UsageError: it is not.
+    """
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise UsageError(f"A picture must be uint8 [h, w, 3], but is {rgb.dtype} {list(rgb.shape)}.")
+    return _png(rgb)
+
+
+def _png(picture: Array) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    # Level 3 is three times as quick as the default and a few per cent larger.
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
