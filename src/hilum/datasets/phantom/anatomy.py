@@ -41,10 +41,16 @@ class Body:
     """How far front structures are shifted to the picture's right by a turn of the trunk."""
     girth: float
     """Soft tissue over the chest, 0.8 lean … 1.3 stout."""
-    breast: float
-    """Strength of the breast shadows; 0 for most men."""
+    breast: tuple[float, float]
+    """Strength of each breast's shadow; faint for most men, and now and then of one side only."""
     scapula: float
     """How far the shoulder blades lie over the lungs, in units."""
+    flank: float
+    """Strength of the soft tissue along the chest wall, which veils the lungs' outer parts."""
+    crowding: float
+    """Strength of the haze at the bases that a shallow breath leaves."""
+    aeration: tuple[float, float]
+    """Air in each lung against the usual; a turned trunk makes one lung darker."""
     stomach: float
     """Size of the stomach's air bubble."""
     rib_step: float
@@ -63,7 +69,10 @@ def draw_body(plan: FilmPlan) -> Body:
     dome = float(person.normal(0.46, 0.035)) + depth
     older = (plan.age_years - 50) / 100
     female = plan.sex == "F"
-    body_breast = float(person.uniform(0.25, 1.0)) if female else float(person.uniform(0, 0.25))
+    breast = float(person.uniform(0.25, 1.0)) if female else float(person.uniform(0, 0.35))
+    one_sided = 0.15 if person.random() < 0.06 else 1.0
+    turned = float(film.normal(0, 0.06))
+    volume = float(film.normal(0.98, 0.06))
     return Body(
         thorax=float(person.normal(0.72 if female else 0.75, 0.025)),
         apex=float(person.normal(-0.77, 0.02)) - 0.2 * depth,
@@ -74,8 +83,11 @@ def draw_body(plan: FilmPlan) -> Body:
         knob=0.075 + 0.04 * older + float(person.uniform(-0.01, 0.015)),
         rotated=float(film.normal(0, 0.022)),
         girth=float(person.uniform(0.82, 1.25)),
-        breast=body_breast * float(film.uniform(0.8, 1.1)),
+        breast=(breast * float(film.uniform(0.7, 1.15)), breast * one_sided * float(film.uniform(0.7, 1.15))),
         scapula=float(film.uniform(0.08, 0.22)) if portable else float(film.uniform(-0.06, 0.08)),
+        flank=float(person.uniform(0.0, 0.11)) * float(film.uniform(0.7, 1.3)),
+        crowding=float(np.clip(0.03 - 0.5 * depth + film.normal(0, 0.03), 0, 0.12)),
+        aeration=(volume + turned, volume - turned),
         stomach=float(film.uniform(0.02, 0.15)),
         rib_step=float(person.normal(0.138, 0.005)),
         rib_drop=float(person.normal(1.0, 0.12)) * (0.85 if portable else 1.0),
@@ -89,9 +101,9 @@ def draw_frame(plan: FilmPlan) -> Frame:
     return Frame(
         rows=plan.rows,
         columns=plan.columns,
-        zoom=plan.device.zoom * float(rng.uniform(0.93, 1.1)),
-        turn=float(np.clip(rng.normal(0, 0.035), -0.1, 0.1)),
-        shift=(float(rng.normal(0, 0.035)), float(rng.normal(0.0, 0.04))),
+        zoom=plan.device.zoom * float(rng.uniform(0.88, 1.12)),
+        turn=float(np.clip(rng.normal(0, 0.045), -0.12, 0.12)),
+        shift=(float(np.clip(rng.normal(0, 0.05), -0.14, 0.14)), float(np.clip(rng.normal(0.0, 0.06), -0.14, 0.14))),
     )
 
 
@@ -186,6 +198,7 @@ def draw_chest(body: Body, u: Array, v: Array) -> Chest:
     deep = np.clip(inside / np.float32(0.24), 0, 1)
     rise = np.clip((v - np.float32(body.apex)) * 1.6, 0, 1)
     air = (0.42 + 0.58 * (1 - (1 - deep) ** 2)) * (0.62 + 0.38 * rise)
+    air = air * np.where(u < 0, np.float32(body.aeration[0]), np.float32(body.aeration[1]))
     heart = draw_heart(body, u, v)
     outline = _outline(body, u, v)
     return Chest(tissue=_tissue(body, u, v, outline, heart), air=air, lungs=lungs, heart=heart, outline=outline)
@@ -212,14 +225,15 @@ def _tissue(body: Body, u: Array, v: Array, outline: Array, heart: Array) -> Arr
     size = np.float32(body.stomach)
     bubble = _ellipse(u, v, (0.36, body.dome[1] + 0.05 + 0.5 * body.stomach), (1.2 * body.stomach, 0.5 * body.stomach))
     tissue = tissue - size * step(bubble, 0.06)
-    return tissue + _breasts(body, u, v)
+    veil = body.flank * np.clip((w - 0.35) * 2.5, 0, 1) + body.crowding * np.clip((v + 0.05) * 2, 0, 1)
+    return tissue + veil.astype(np.float32) + _breasts(body, u, v)
 
 
 def _breasts(body: Body, u: Array, v: Array) -> Array:
     """Two soft shadows over the lower zones whose lower border is the sharper one."""
     total = np.zeros_like(u)
-    for side in SIDES:
+    for side, strength in zip(SIDES, body.breast, strict=True):
         disc = _ellipse(u, v, (side * 0.43, 0.30), (0.33, 0.30), side * 0.25)
         lower = np.clip((v - 0.1) * 3, 0, 1)
-        total += np.clip(disc / np.float32(0.22), 0, 1) * (0.4 + 0.6 * lower)
-    return np.float32(0.11 * body.breast) * total
+        total += np.float32(0.13 * strength) * np.clip(disc / np.float32(0.22), 0, 1) * (0.4 + 0.6 * lower)
+    return total

@@ -29,24 +29,27 @@ class Sheet:
         self.pen = ImageDraw.Draw(self.image)
 
     def line(self, points: Array, width: float, tone: float) -> None:
-        """A line through points [n, 2] of the patient; width in patient units; tone 0 … 1."""
-        pixels = max(1, round(self.frame.length(width, self.scale)))
-        self.pen.line(self.frame.pixels(points, self.scale), fill=round(255 * tone), width=pixels, joint="curve")
+        """A line through points [p, 2] of the patient; width in patient units; tone 0 … 1."""
+        self.lines(points[None], np.array([width]), np.array([tone]))
 
     def lines(self, points: Array, widths: Array, tones: Array) -> None:
         """Many lines of as many points each: points [n, p, 2], widths [n] in patient units, tones [n] in 0 … 1."""
-        pixels = self.frame.pixels(points.reshape(-1, 2), self.scale)
-        each = points.shape[1]
+        pixels, each = self.frame.pixels(points.reshape(-1, 2), self.scale), points.shape[1]
         thick = np.maximum(1, np.round(self.frame.length(1.0, self.scale) * widths)).astype(int).tolist()
         shades = np.round(255 * tones).astype(int).tolist()
         for i, (width, shade) in enumerate(zip(thick, shades, strict=True)):
-            self.pen.line(
-                pixels[i * each : (i + 1) * each], fill=shade, width=width, joint="curve" if width > 3 else None
-            )
+            joint = "curve" if width > 3 else None
+            self.pen.line(pixels[i * each : (i + 1) * each], fill=shade, width=width, joint=joint)
 
     def area(self, points: Array, tone: float) -> None:
-        """A filled outline through points [n, 2] of the patient."""
-        self.pen.polygon(self.frame.pixels(points, self.scale), fill=round(255 * tone))
+        """A filled outline through points [p, 2] of the patient."""
+        self.areas(points[None], tone)
+
+    def areas(self, points: Array, tone: float) -> None:
+        """Many filled outlines of as many points each: points [n, p, 2]."""
+        pixels, each = self.frame.pixels(points.reshape(-1, 2), self.scale), points.shape[1]
+        for i in range(len(points)):
+            self.pen.polygon(pixels[i * each : (i + 1) * each], fill=round(255 * tone))
 
     def disc(self, centre: tuple[float, float], radius: float, tone: float) -> None:
         """A filled disc; at least one pixel across."""
@@ -58,59 +61,62 @@ class Sheet:
         """The drawing as float32 [h, w] in 0 … 1, blurred by a box that reaches soft_units of the patient."""
         image = self.image
         if soft_units > 0:
-            image = image.filter(ImageFilter.BoxBlur(max(0.7, self.frame.length(soft_units, self.scale))))
-        return np.asarray(image, dtype=np.float32) / np.float32(255)
+            image = image.filter(ImageFilter.BoxBlur(self.frame.length(soft_units, self.scale)))
+        return np.asarray(image, dtype=np.float32) * np.float32(1 / 255)
 
 
-def _band(sheet: Sheet, centre: Array, half_width: Array, *, fill: float, rim: float) -> None:
-    """A flat bone: a filled band between two curves, with cortical rims, the lower one denser."""
-    upper = np.stack([centre[:, 0], centre[:, 1] - half_width], axis=1)
-    lower = np.stack([centre[:, 0], centre[:, 1] + half_width], axis=1)
-    sheet.area(np.concatenate([upper, lower[::-1]]), fill)
-    sheet.line(upper, 0.005, rim * 0.75)
-    sheet.line(lower, 0.008, rim)
+def _bands(sheet: Sheet, centres: Array, half_widths: Array, *, fill: float, rim: float) -> None:
+    """Flat bones: filled bands with cortical rims, the lower one denser; centres [n, p, 2], half_widths [n, p]."""
+    off = np.stack([np.zeros_like(half_widths), half_widths], axis=2)
+    upper, lower = centres - off, centres + off
+    sheet.areas(np.concatenate([upper, lower[:, ::-1]], axis=1), fill)
+    count = len(centres)
+    sheet.lines(upper, np.full(count, 0.005), np.full(count, rim * 0.75))
+    sheet.lines(lower, np.full(count, 0.008), np.full(count, rim))
 
 
 def draw_bones(body: Body, frame: Frame, rng: np.random.Generator) -> Array:
-    """Density of all bones, float32 [h, w] at half resolution, about 0 … 0.3."""
+    """Density of ribs, shoulder blades and clavicles, float32 [h, w] at half resolution, about 0 … 0.3."""
     back, front, girdle = Sheet(frame), Sheet(frame), Sheet(frame)
     for side in SIDES:
-        for number in range(11):
-            _posterior_rib(back, body, side, number, rng)
-            if number in range(1, 8):
-                _anterior_rib(front, body, side, number, rng)
+        _posterior_ribs(back, body, side, rng)
+        _anterior_ribs(front, body, side, rng)
         _scapula(girdle, body, side, rng)
         _clavicle(girdle, body, side, rng)
-    soft = 0.006
-    return 0.105 * back.field(soft) + 0.05 * front.field(0.01) + 0.11 * girdle.field(soft)
+    return 0.105 * back.field() + 0.05 * front.field() + 0.11 * girdle.field()
 
 
-def _posterior_rib(sheet: Sheet, body: Body, side: int, number: int, rng: np.random.Generator) -> None:
-    start = body.apex - 0.02 + body.rib_step * number
-    r = np.linspace(0.0, 1.0, 18)
-    fall = body.rib_drop * (0.13 + 0.016 * number) * (0.55 if number == 0 else 1.0)
-    level = start + 0.5 * fall
-    reach = float(chest_wall(body, np.array(level + 0.1, dtype=np.float32))) + 0.01
+def _rib_levels(body: Body, numbers: Array) -> tuple[Array, Array]:
+    """v at the spine and fall to the side, [n, 1] each."""
+    start = body.apex - 0.02 + body.rib_step * numbers[:, None]
+    return start, body.rib_drop * (0.13 + 0.016 * numbers[:, None]) * np.where(numbers[:, None] == 0, 0.55, 1.0)
+
+
+def _posterior_ribs(sheet: Sheet, body: Body, side: int, rng: np.random.Generator) -> None:
+    start, fall = _rib_levels(body, np.arange(11))
+    r = np.linspace(0.0, 1.0, 18)[None]
+    reach = chest_wall(body, start + 0.5 * fall + 0.1) + 0.01
     w = 0.05 + (reach - 0.05) * np.sin(r * np.pi / 2)
-    v = start + fall * (-0.45 * np.sin(np.pi * np.minimum(r * 1.4, 1)) + 1.5 * r**2.2) + float(rng.normal(0, 0.004))
-    half = (0.026 - 0.007 * (r - 0.35) ** 2) * float(rng.uniform(0.92, 1.08))
-    _band(sheet, np.stack([side * w, v], axis=1), half, fill=0.62, rim=1.0)
+    v = start + fall * (-0.45 * np.sin(np.pi * np.minimum(r * 1.4, 1)) + 1.5 * r**2.2)
+    v = v + rng.normal(0, 0.004, size=(11, 1))
+    half = (0.026 - 0.007 * (r - 0.35) ** 2) * rng.uniform(0.92, 1.08, size=(11, 1))
+    _bands(sheet, np.stack([side * w, v], axis=2), half, fill=0.62, rim=1.0)
 
 
-def _anterior_rib(sheet: Sheet, body: Body, side: int, number: int, rng: np.random.Generator) -> None:
-    start = body.apex - 0.02 + body.rib_step * number
-    lateral = start + body.rib_drop * (0.13 + 0.016 * number) * 1.5
-    reach = float(chest_wall(body, np.array(lateral, dtype=np.float32))) + 0.01
-    r = np.linspace(0, 1, 16)
+def _anterior_ribs(sheet: Sheet, body: Body, side: int, rng: np.random.Generator) -> None:
+    numbers = np.arange(1, 8)
+    start, fall = _rib_levels(body, numbers)
+    lateral = start + 1.5 * fall
+    reach = chest_wall(body, lateral) + 0.01
+    r = np.linspace(0, 1, 16)[None]
     # Front ribs run down towards the breastbone and fade where they turn to cartilage.
-    end = 0.3 * reach + 0.02 * number
+    end = 0.3 * reach + 0.02 * numbers[:, None]
     w = end + (reach - end) * np.cos(r * np.pi / 2)
-    v = lateral + 0.015 + (0.18 + 0.02 * number) * r**1.3 * body.rib_drop
-    centre = np.stack([side * w + body.rotated, v], axis=1)
-    half = np.full_like(r, 0.029 * float(rng.uniform(0.9, 1.1)))
-    _band(sheet, centre[:11], half[:11], fill=0.7, rim=0.95)
-    _band(sheet, centre[10:14], half[10:14], fill=0.5, rim=0.6)
-    _band(sheet, centre[13:], half[13:] * 0.9, fill=0.22, rim=0.25)
+    v = lateral + 0.015 + (0.18 + 0.02 * numbers[:, None]) * r**1.3 * body.rib_drop
+    centre = np.stack([side * w + body.rotated, v], axis=2)
+    half = np.broadcast_to(0.029 * rng.uniform(0.9, 1.1, size=(7, 1)), (7, 16))
+    for part, fill, rim in ((slice(0, 11), 0.7, 0.95), (slice(10, 14), 0.5, 0.6), (slice(13, 16), 0.22, 0.25)):
+        _bands(sheet, centre[:, part], half[:, part], fill=fill, rim=rim)
 
 
 def _clavicle(sheet: Sheet, body: Body, side: int, rng: np.random.Generator) -> None:
@@ -119,7 +125,7 @@ def _clavicle(sheet: Sheet, body: Body, side: int, rng: np.random.Generator) -> 
     w = 0.065 + 0.62 * r
     v = inner - 0.13 * r + 0.03 * np.sin(2 * np.pi * r) - 0.05 * r**2
     half = 0.021 + 0.012 * (np.abs(r - 0.5) * 2) ** 3
-    _band(sheet, np.stack([side * w + body.rotated, v], axis=1), half, fill=0.7, rim=1.0)
+    _bands(sheet, np.stack([side * w + body.rotated, v], axis=1)[None], half[None], fill=0.7, rim=1.0)
 
 
 def _scapula(sheet: Sheet, body: Body, side: int, rng: np.random.Generator) -> None:
@@ -128,8 +134,7 @@ def _scapula(sheet: Sheet, body: Body, side: int, rng: np.random.Generator) -> N
     sheet.area(points, 0.42)
     sheet.line(points[[1, 2, 3, 4]], 0.012, 0.85)
     sheet.line(points[[4, 5, 6, 0]], 0.008, 0.6)
-    socket = (side * (edge + 0.37), -0.6)
-    sheet.disc(socket, 0.115, 0.8)
+    sheet.disc((side * (edge + 0.37), -0.6), 0.115, 0.8)
     sheet.line(points[[0, 1]], 0.035, 0.7)
 
 

@@ -30,8 +30,8 @@ class Device:
     """Deviation of the noise at mid exposure."""
     grain: int
     """Width of a noise grain in pixels: 1 for a flat panel, 2 for a storage phosphor plate."""
-    soft_pixels: int
-    """Width of the box that blurs anatomy, in half-resolution pixels; 1 is sharp."""
+    softening: int
+    """How often anatomy is smoothed over its neighbours at half resolution; 0 is sharp."""
     grid_lines: float
     """Amplitude of the anti-scatter grid's pattern."""
     gamma: float
@@ -55,7 +55,7 @@ DEVICES: tuple[Device, ...] = (
         long_side_mm=430.0,
         sigma=0.011,
         grain=1,
-        soft_pixels=1,
+        softening=2,
         grid_lines=0.0,
         gamma=1.0,
         zoom=1.0,
@@ -72,7 +72,7 @@ DEVICES: tuple[Device, ...] = (
         long_side_mm=420.0,
         sigma=0.019,
         grain=2,
-        soft_pixels=3,
+        softening=3,
         grid_lines=0.004,
         gamma=1.18,
         zoom=0.93,

@@ -23,7 +23,7 @@ def draw_distractors(body: Body, frame: Frame, rng: np.random.Generator, *, port
     for probability, on_portable, draw in _TABLE:
         if rng.random() < (on_portable if portable else probability):
             draw(soft, hard, body, rng)
-    return 0.09 * soft.field(0.014), 0.2 * hard.field(0.002)
+    return 0.09 * soft.field(0.014), 0.2 * hard.field()
 
 
 def _nipples(soft: Sheet, hard: Sheet, body: Body, rng: np.random.Generator) -> None:

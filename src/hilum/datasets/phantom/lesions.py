@@ -72,7 +72,7 @@ def _consolidation(plan: FilmPlan, chest: Chest, frame: Frame, u: Array, v: Arra
     tissue = noise("tissue", film, half)
     # Air spaces fill unevenly: the mottle is strongest where the lesion is thin.
     mottled = np.clip(extent + 0.16 * tissue * extent * (1.3 - extent), 0, 1)
-    strength = float(np.clip(film.uniform(0.38, 0.72) / plan.difficulty, 0.02, 0.95))
+    strength = float(np.clip(film.uniform(0.34, 0.68) / plan.difficulty, 0.02, 0.95))
     inner, outer = _hilum_and_centre(lung, region, u, v)
     air = draw_bronchogram(frame, inner, outer, film)
     loss = np.float32(strength) * mottled * (1 - 0.5 * air)
@@ -116,7 +116,7 @@ def _ground_glass(plan: FilmPlan, chest: Chest, frame: Frame, u: Array, v: Array
             clear = clear * (1 - _patch(lung, v, frame, person, film))
     extent = double(1 - clear)
     tissue = noise("tissue", film, extent.shape)
-    strength = float(np.clip(film.uniform(0.26, 0.46) / plan.difficulty, 0.02, 0.8))
+    strength = float(np.clip(film.uniform(0.24, 0.44) / plan.difficulty, 0.02, 0.8))
     loss = np.clip(np.float32(strength) * extent * (1 + 0.28 * tissue), 0, 0.95)
     return Lesion(loss=loss, hides=0.25 * extent, extent=extent)
 

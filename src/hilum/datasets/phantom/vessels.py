@@ -25,7 +25,7 @@ def draw_vessels(body: Body, frame: Frame, rng: np.random.Generator) -> Array:
     sheet.lines(lines[order], widths[order], tones[order])
     for side, root in zip(SIDES, roots, strict=True):
         _hilum(sheet, root, side, rng)
-    return sheet.field(0.004)
+    return sheet.field()
 
 
 def _trees(roots: Array, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -96,4 +96,4 @@ def draw_bronchogram(frame: Frame, start: Array, end: Array, rng: np.random.Gene
         sheet.line(np.array(points[2:]), 0.011, 0.8)
         fork = points[3] + 0.3 * length * np.array([np.cos(angle + 0.6), np.sin(angle + 0.6)])
         sheet.line(np.array([points[3], fork]), 0.009, 0.7)
-    return sheet.field(0.004)
+    return sheet.field()
