@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 import hilum
+from hilum.cli.models import app as models
 from hilum.cli.pretrain import pretrain
 from hilum.cli.serve import serve
 
@@ -38,3 +39,4 @@ def options(
 # One literal table: each verb's file is imported only for its parser; the rooms behind it are not.
 app.command()(pretrain)
 app.command()(serve)
+app.add_typer(models)
