@@ -132,8 +132,7 @@ class Run:
         """The network that answers everything in one pass: what is evaluated, exported and served."""
         members = [self.classifier(number) for number in range(self.config.folds)]
         cut = shared_cut(self.recipe, members[0].encoder) if len(members) > 1 else 0
-        network = Explained(members, temperature=self.temperature, cut=cut)
-        return network.eval()
+        return Explained(members, temperature=self.temperature, cut=cut or None, seed=self.config.seed)
 
     def evaluate(
         self, on: str | Path | None = None, *, external: bool = False, progress: Progress | None = None

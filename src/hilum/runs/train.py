@@ -175,7 +175,7 @@ class _Training:
     ) -> tuple[Classifier, WeightsInfo, History]:
         recipe = self.config.recipe
         fitted = np.setdiff1d(np.arange(len(films)), watch)
-        mean, std = _normalisation(recipe, tiles[fitted])
+        mean, std = _normalisation(recipe, tiles)
         # All members start from the same weights: what they freeze is the same, and computed once.
         classifier, info = build_classifier(
             ClassifierConfig(
@@ -276,7 +276,10 @@ def predictions_of(
 
 
 def _normalisation(recipe: Recipe, tiles: Tiles) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Mean and standard deviation of the fitted tiles, or None for what the weights expect."""
+    """Mean and standard deviation of the fit part's tiles, or None for what the weights expect.
+
+    All folds share one normalisation, since they share the layers behind it; no label enters it.
+    """
     if recipe.normalisation == "weights":
         return None, None
     histogram = np.bincount(tiles.reshape(-1), minlength=256) / tiles.size

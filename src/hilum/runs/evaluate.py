@@ -1,0 +1,200 @@
+"""Evaluate: a run's one-pass network on the locked test share, or on another manifest."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hilum.arrays import Array, Mask, Tiles
+from hilum.datasets.manifest import Manifest
+from hilum.errors import DataError, UsageError
+from hilum.evaluation.estimates import from_plain
+from hilum.evaluation.externality import Development
+from hilum.evaluation.localisation import Localisation, localise
+from hilum.evaluation.scorecard import Scorecard, score
+from hilum.evaluation.thresholds import OperatingPoint
+from hilum.files import write_json, write_text
+from hilum.imaging.preprocessing import Preprocessing, heatmap_on_film
+from hilum.predictions import Predictions
+from hilum.progress import Progress, Silent
+from hilum.provenance import now_utc
+from hilum.runs.answers import Answers, answer_films
+from hilum.runs.run import Run
+from hilum.runs.tiles import load_tiles
+from hilum.runs.train import predictions_of
+
+MASK_SIDE = 256
+"""Grid, in points a side, on which heat maps are held against lesion masks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One evaluation, with what its report shows.
+
+    Attributes:
+        scorecard: everything measured.
+        predictions: one row a film.
+        answers: every output of the network.
+        films: the films' manifest.
+        tiles: the preprocessed films.
+        folder: where it was written.
+        openings: how often this model version has looked at the locked test share, this time included; 0 elsewhere.
+    """
+
+    scorecard: Scorecard
+    predictions: Predictions
+    answers: Answers
+    films: Manifest
+    tiles: Tiles
+    folder: Path
+    openings: int
+
+
+def evaluate(
+    run: Run,
+    *,
+    on: Path | None = None,
+    external: bool = False,
+    cache: Path | None = None,
+    resamples: int = 1000,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Answer the films, measure, and write ``predictions.parquet`` and ``scorecard.json``.
+
+    Args:
+        run: a finished run.
+        on: another manifest; None for the run's own locked test share, whose opening is logged.
+        external: claim that the films are external; what speaks against it is written into the verdict.
+        cache: folder shared between runs; None for ``.cache`` beside the run.
+        resamples: of the intervals.
+        progress: where progress goes.
+
+    Raises:
+        DataError: no film to evaluate, or a label that the run doesn't know.
+        UsageError: ``external`` without another manifest.
+    """
+    progress = progress or Silent()
+    if external and on is None:
+        raise UsageError("--external is said of other films: name their manifest with --on MANIFEST.")
+    films = Manifest.read(on) if on else run.films.select(run.films.rows(part="test"))
+    if not len(films):
+        where = on or run.folder.manifest
+        raise DataError(f"{where} has no film to evaluate. Split with a test share above 0, or give --on MANIFEST.")
+    name = "external" if external else (on.stem if on else "internal")
+    openings = 0 if on else _log_opening(run)
+    targets = films.targets(run.findings)
+    recipe = run.recipe
+    tiles = load_tiles(films, recipe.preprocessing, cache or run.path.parent / ".cache", progress=progress)
+    answers = answer_films(run.explained(), tiles, progress=progress)
+    predictions = predictions_of(
+        films,
+        run.findings,
+        answers["logits"],
+        answers["probabilities"].astype(np.float64) / answers["probabilities"].sum(axis=1, keepdims=True),
+        targets,
+        {"mutual_information": answers["mutual_information"]},
+    )
+    scorecard = score(
+        predictions,
+        name=f"{name} test",
+        role="external" if external else "internal",
+        seed=run.config.seed,
+        resamples=resamples,
+        operating_points=operating_points(run),
+        features=answers["features"].astype(np.float64),
+        localisation=measure_localisation(run, films, targets, answers),
+        seen=development(run),
+        calibration_optimistic=bool(run.result["calibration_optimistic"]),
+        progress=progress,
+    )
+    folder = run.folder.evaluation(name)
+    predictions.write(folder / "predictions.parquet")
+    write_json(folder / "scorecard.json", scorecard.to_json())
+    return Evaluation(
+        scorecard=scorecard,
+        predictions=predictions,
+        answers=answers,
+        films=films,
+        tiles=tiles,
+        folder=folder,
+        openings=openings,
+    )
+
+
+def operating_points(run: Run) -> dict[str, OperatingPoint]:
+    """The run's operating points, chosen on out-of-fold predictions; those that could not be chosen are left out."""
+    points = run.result["operating_points"]
+    return {
+        name: from_plain(OperatingPoint, value, where=f"{run.folder.result}: operating point {name}")
+        for name, value in points.items()
+        if value["threshold"] is not None
+    }
+
+
+def development(run: Run) -> Development:
+    """What the run has seen: every film, patient and source of its fit part, and what the weights were made from."""
+    seen = run.films
+    weights = run.result["weights"] or {}
+    return Development(
+        film_ids=frozenset(seen.strings("film_id")),
+        patient_ids=frozenset(seen.strings("patient_id")),
+        sources=frozenset(seen.groups()["source"]),
+        pretrained_on=tuple(weights.get("pretrained_on", ())),
+    )
+
+
+def measure_localisation(run: Run, films: Manifest, targets: Array, answers: Answers) -> tuple[Localisation, ...]:
+    """Heat maps of the true finding against the lesion masks, on the films that have one."""
+    masks = films.mask_paths()
+    rows = [row for row, mask in enumerate(masks) if mask is not None and not np.isnan(targets[row]).any()]
+    if not rows:
+        return ()
+    column = targets[rows].argmax(axis=1)
+    shown = [read_mask(mask) for row in rows if (mask := masks[row]) is not None]
+    heat = [on_mask_grid(answers["cam"][row, k], run.recipe.preprocessing) for row, k in zip(rows, column, strict=True)]
+    patients = films.strings("patient_id")
+    kept = [i for i, mask in enumerate(shown) if mask.any()]
+    return localise(
+        [heat[i] for i in kept],
+        [shown[i] for i in kept],
+        [run.findings.name(int(column[i])) for i in kept],
+        [patients[rows[i]] for i in kept],
+    )
+
+
+def read_mask(path: Path) -> Mask:
+    """A lesion mask on a square grid of :data:`MASK_SIDE` points.
+
+    Raises:
+        DataError: the file is no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            reduced = picture.convert("L").resize((MASK_SIDE, MASK_SIDE), Image.Resampling.NEAREST)
+    except OSError as error:
+        raise DataError(f"Lesion mask {path} can't be read ({error}). Restore it, or clear its cell.") from None
+    mask: Mask = np.asarray(reduced) > 127
+    return mask
+
+
+def on_mask_grid(heatmap: Array, preprocessing: Preprocessing) -> Array:
+    """A heat map on the grid of :func:`read_mask`."""
+    return np.maximum(heatmap_on_film(heatmap, (MASK_SIDE, MASK_SIDE), preprocessing), 0)
+
+
+def _log_opening(run: Run) -> int:
+    """Write down that the locked test share is looked at; how often this model version has, with this time."""
+    path = run.folder.openings
+    lines = path.read_text().splitlines() if path.exists() else []
+    model = run.fingerprint
+    lines.append(json.dumps({"time": now_utc(), "model": model}))
+    write_text(path, "\n".join(lines) + "\n")
+    return sum(json.loads(line)["model"] == model for line in lines)
+
+
+def history_rows(run: Run) -> Sequence[dict[str, object]]:
+    """Metrics of every epoch, from ``metrics.jsonl``."""
+    return [json.loads(line) for line in run.folder.metrics.read_text().splitlines()]

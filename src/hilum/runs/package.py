@@ -1,0 +1,279 @@
+"""Package: a run's network as one bundle, with references, operating points, model card and provenance."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hilum.arrays import Array
+from hilum.bundle.card import DataSet, Measured, ModelCard, render_card
+from hilum.bundle.distribution import DriftReference, OodReference, heatmap_top
+from hilum.bundle.reference import ReferenceAnswers
+from hilum.bundle.schema import AbstentionPolicy, BundleInfo
+from hilum.bundle.writing import write_bundle
+from hilum.config import fingerprint
+from hilum.datasets.manifest import Manifest
+from hilum.datasets.phantom.cohort import plan_cohort
+from hilum.datasets.phantom.config import PhantomConfig
+from hilum.datasets.phantom.rendering import render
+from hilum.errors import BundleError
+from hilum.evaluation.scorecard import Scorecard
+from hilum.imaging.intended_use import GatePolicy
+from hilum.imaging.preprocessing import Preprocessing, preprocess
+from hilum.inference.runtimes import OnnxRuntime
+from hilum.models.explained import Explained
+from hilum.models.export import export_onnx
+from hilum.progress import Progress, Silent
+from hilum.provenance import now_utc, sha256_bytes
+from hilum.runs.answers import Answers, answer_films
+from hilum.runs.run import Run
+from hilum.runs.tiles import load_tiles
+
+PARITY = 1e-4
+"""Most that a probability may differ between the trained network and the exported graph."""
+
+REFERENCES = 6
+"""Synthetic phantom films that travel inside a bundle with their answers; no patient's film leaves the site."""
+
+INTENDED_USE = (
+    "Assistive reading of frontal chest radiographs (CR, DX) of adults, for research and validation: how probable are "
+    "{findings}. A person decides. Not a medical device, and not for diagnosis."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """What the members say of films that they did not fit.
+
+    Attributes:
+        features: [n, d].
+        cams: [n, k, h, w].
+        uncertainty: mutual information [n].
+    """
+
+    features: Array
+    cams: Array
+    uncertainty: Array
+
+
+def package(
+    run: Run,
+    out: Path,
+    *,
+    name: str = "chest",
+    version: str | None = None,
+    gate: GatePolicy | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Export a run and write a bundle; the exported graph is first held against the trained network.
+
+    Args:
+        run: a finished run.
+        out: ``….hilum`` for a zip, any other name for a folder.
+        name: of the model.
+        version: of the model; None takes the first 12 digits of the weights' fingerprint.
+        gate: which films are analysed; None for the default policy.
+        cache: folder shared between runs; None for ``.cache`` beside the run.
+        progress: where progress goes.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        BundleError: the graph answers otherwise than the network, or ``out`` holds something else than a bundle.
+    """
+    progress = progress or Silent()
+    cache = cache or run.path.parent / ".cache"
+    network = run.explained()
+    held = held_out(run, cache, progress)
+    with progress.bar("Exporting", 3) as bar:
+        model = export_onnx(network)
+        bar.advance(note="checking the graph against the network")
+        tiles = reference_tiles(run.recipe.preprocessing)
+        runtime = OnnxRuntime(model, size=run.recipe.preprocessing.size)
+        answer = runtime.run(tiles[:, None])
+        check_parity(answer["probabilities"], answer_films(network, tiles))
+        bar.advance(note="writing")
+        info = _info(run, network, held, name=name, version=version or run.fingerprint[:12], gate=gate, model=model)
+        cards = _scorecards(run)
+        write_bundle(
+            out,
+            info=info,
+            model_onnx=model,
+            reference=ReferenceAnswers(tiles=tiles[:, None], outputs=answer.as_mapping()),
+            card_markdown=render_card(model_card(run, info, cards)),
+            files={
+                f"scorecards/{key}.json": json.dumps(card.to_json(), allow_nan=False).encode()
+                for key, card in cards.items()
+            },
+        )
+        bar.advance()
+    return out
+
+
+def held_out(run: Run, cache: Path, progress: Progress) -> HeldOut:
+    """Features, heat maps and uncertainty of each fit film, by the member that did not fit it."""
+    films = run.films.select(run.films.rows(part="fit"))
+    tiles = load_tiles(films, run.recipe.preprocessing, cache, progress=progress)
+    fold_of = films.column("fold")
+    parts: list[Answers] = []
+    for number in range(run.config.folds):
+        member = Explained([run.classifier(number)], temperature=run.temperature, seed=run.config.seed)
+        parts.append(answer_films(member, tiles[fold_of == number], progress=progress))
+    return HeldOut(
+        features=np.concatenate([part["features"] for part in parts]).astype(np.float64),
+        cams=np.concatenate([part["cam"] for part in parts]),
+        uncertainty=np.concatenate([part["mutual_information"] for part in parts]).astype(np.float64),
+    )
+
+
+def reference_tiles(preprocessing: Preprocessing) -> Array:
+    """Synthetic phantom films, preprocessed: uint8 [n, size, size]."""
+    plans = plan_cohort(PhantomConfig(patients=REFERENCES, size=256, seed=2026))
+    films = [render(plan).pixels for plan in plans[:REFERENCES]]
+    pixels = [np.round(np.clip(film, 0, 1) * 65535).astype(np.uint16) for film in films]
+    return np.stack([preprocess(film, preprocessing) for film in pixels])
+
+
+def check_parity(probabilities: Array, trained: Answers) -> None:
+    """Hold the exported graph against the trained network.
+
+    Raises:
+        BundleError: a probability differs by more than :data:`PARITY`.
+    """
+    worst = float(np.abs(probabilities - trained["probabilities"]).max())
+    if not worst <= PARITY:
+        raise BundleError(
+            f"The exported graph answers otherwise than the trained network (probabilities differ by {worst:.2g}, "
+            f"allowed {PARITY:g}). Nothing was written; report the backbone and the package versions."
+        )
+
+
+def _info(
+    run: Run, network: Explained, held: HeldOut, *, name: str, version: str, gate: GatePolicy | None, model: bytes
+) -> BundleInfo:
+    out_of_fold = run.out_of_fold()
+    findings = run.findings.names
+    return BundleInfo(
+        name=name,
+        version=version,
+        created=now_utc(),
+        findings=findings,
+        preprocessing=run.recipe.preprocessing,
+        intended_use=INTENDED_USE.format(findings=", ".join(findings)),
+        normal="normal" if "normal" in findings else None,
+        temperature=run.temperature,
+        dropout=run.recipe.dropout,
+        members=run.config.folds,
+        thresholds=run.thresholds,
+        operating_points=run.result["operating_points"],
+        abstention=AbstentionPolicy(least_probability=0.5),
+        ood=OodReference.of(held.features),
+        drift=DriftReference.of(
+            features=held.features,
+            probs=out_of_fold.probs,
+            findings=findings,
+            uncertainty={"mutual_information": held.uncertainty},
+        ),
+        heatmap_top=heatmap_top(held.cams),
+        gate=gate or GatePolicy(),
+        provenance={
+            "backbone": run.config.backbone,
+            "weights": run.result["weights"],
+            "trained": run.result["created"],
+            "environment": run.result["environment"],
+            "calibration_optimistic": run.result["calibration_optimistic"],
+            "reference": "synthetic phantom films",
+        },
+        fingerprints={
+            "films": run.result["films"],
+            "config": run.result["config_fingerprint"],
+            "preprocessing": fingerprint(run.recipe.preprocessing),
+            "weights": run.fingerprint,
+            "graph": sha256_bytes(model),
+        },
+    )
+
+
+def _scorecards(run: Run) -> dict[str, Scorecard]:
+    """What was evaluated until now, by name of the evaluation."""
+    found = sorted(run.folder.root.glob("evaluation/*/scorecard.json"))
+    return {path.parent.name: Scorecard.from_json(path.read_text()) for path in found}
+
+
+def model_card(run: Run, info: BundleInfo, cards: dict[str, Scorecard]) -> ModelCard:
+    """The card, from the run's artefacts alone."""
+    weights = run.result["weights"] or {}
+    films = run.films
+    return ModelCard(
+        name=info.name,
+        version=info.version,
+        created=info.created,
+        intended_use=info.intended_use,
+        intended_users="Radiologists and researchers who validate it; a person decides on every film.",
+        not_intended_for=("diagnosis without a person", "children", "lateral films", "CT, or any other modality"),
+        findings=info.findings,
+        architecture=f"{run.config.backbone}, {info.preprocessing.size} × {info.preprocessing.size}, "
+        f"{info.members} member{'s' if info.members > 1 else ''}",
+        weights=f"{weights.get('name', 'none')}; licence: {weights.get('licence') or 'not stated'}",
+        training=f"Stages {', '.join(stage.name for stage in run.recipe.stages)}; loss {run.recipe.loss}, "
+        f"class weights {run.recipe.class_weights}; seed {run.config.seed}.",
+        data=(_data_set("fit part", films.select(films.rows(part="fit"))), *_tests(films, cards)),
+        performance=[row for card in cards.values() for row in _performance(card)],
+        operating_points=info.thresholds,
+        calibration=f"Temperature {info.temperature:.3f}, fitted on out-of-fold predictions.",
+        abstention="Without a label when the gate refuses the film, the likeliest finding stays below "
+        f"{info.abstention.least_probability}, or the features lie farther from the fit part than "
+        f"{info.ood.threshold if info.ood else float('nan'):.2f}.",
+        explanation="Grad-CAM of every finding in closed form, from the same pass as the probabilities.",
+        warnings=tuple(dict.fromkeys(text for card in cards.values() for text in _red_flags(card))),
+        provenance={**info.fingerprints, "hilum": run.result["environment"]["packages"].get("hilum")},
+    )
+
+
+def _red_flags(card: Scorecard) -> list[str]:
+    return [flag.sentence for flag in card.confounding.flags if flag.severity == "red"]
+
+
+def _tests(films: Manifest, cards: dict[str, Scorecard]) -> list[DataSet]:
+    return [
+        DataSet(name=card.name, films=card.films, patients=card.patients, labels=card.class_films)
+        for card in cards.values()
+    ]
+
+
+def _data_set(name: str, films: Manifest) -> DataSet:
+    def counts(column: str) -> dict[str, int]:
+        values, numbers = np.unique(films.column(column).astype(str), return_counts=True)
+        return dict(zip(values.tolist(), numbers.tolist(), strict=True))
+
+    return DataSet(
+        name=name,
+        films=len(films),
+        patients=len(set(films.strings("patient_id"))),
+        labels=counts("label"),
+        sources=counts("source"),
+        fingerprint=films.fingerprint,
+    )
+
+
+def _performance(card: Scorecard) -> list[Measured]:
+    named: dict[str, Any] = {"AUROC": card.auroc, "sensitivity": card.sensitivity, "specificity": card.specificity}
+    rows = [(what, finding, value) for what, values in named.items() for finding, value in values.items()]
+    rows += [("accuracy", "all", card.accuracy), ("ECE", "all", card.calibration_after.ece)]
+    return [
+        Measured(
+            what=what,
+            finding=finding,
+            on=card.name,
+            value=value.value if value.estimable else None,
+            low=value.low if value.bounded else None,
+            high=value.high if value.bounded else None,
+            n=value.n,
+            reason=value.reason,
+        )
+        for what, finding, value in rows
+    ]
