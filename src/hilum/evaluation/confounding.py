@@ -11,13 +11,14 @@ from typing import Literal
 
 import numpy as np
 
-from hilum.arrays import Array, Indices
+from hilum.arrays import Array, Indices, Scores
 from hilum.errors import DataError
 from hilum.evaluation.estimates import Estimate
 from hilum.evaluation.intervals import Cohort, Resampling, bootstrap, ranked
 from hilum.evaluation.metrics import classes_of
 from hilum.evaluation.predictability import Predictability
 from hilum.evaluation.ranks import Ranking, why_no_ranking
+from hilum.labels import Findings
 from hilum.predictions import GROUPS, NOT_RECORDED, Predictions
 
 Severity = Literal["red", "amber", "note"]
@@ -174,22 +175,54 @@ def find_confounding(
         tables, within-source AUROCs and flags.
     """
     films = films.labelled
-    classes = classes_of(films.targets, films.findings)
-    groups = {**{g: films.groups[g] for g in GROUPS if g in films.groups}, **films.groups}
-    names = films.findings.names
-    tables = [cross_table(group, levels, classes, names, films.patient_ids) for group, levels in groups.items()]
-    tables = [table for table in tables if table.levels]
     pairs = within_source(films, settings) if "source" in films.groups else ()
+    by_label = confounding_of_labels(films.findings, films.targets, films.groups, films.patient_ids)
+    found = [_predictable_flag(asked, by_label.tables) for asked in predictable if asked.auroc.estimable]
+    return Confounding(
+        tables=by_label.tables,
+        within_source=pairs,
+        predictable=tuple(predictable),
+        flags=_sorted([*by_label.flags, *falls(pairs), *found]),
+    )
+
+
+def confounding_of_labels(
+    findings: Findings, targets: Scores, groups: Mapping[str, Sequence[str]], patient_ids: Sequence[str]
+) -> Confounding:
+    """Tables and flags from labels alone, such as those of a whole manifest, before any model.
+
+    Args:
+        findings: the k findings.
+        targets: [n, k] one-hot; films of unknown label (NaN) are left out.
+        groups: for each group n texts; blank ones count as ``not recorded``.
+        patient_ids: n ids.
+
+    Raises:
+        DataError: a group or the patient ids of another length, or targets that are not one-hot.
+    """
+    columns = {"patient_ids": patient_ids, **groups}
+    wrong = [f"{name} has {len(values)}" for name, values in columns.items() if len(values) != len(targets)]
+    if wrong:
+        raise DataError(f"Labels of {len(targets)} films: {', '.join(wrong)} values. Give one a film.")
+    classes = classes_of(targets, findings)
+    rows = np.flatnonzero(classes >= 0).tolist()
+    ordered = [name for name in GROUPS if name in groups] + [name for name in groups if name not in GROUPS]
+    owners = [patient_ids[i] for i in rows]
+    tables = [
+        cross_table(name, [groups[name][i] for i in rows], classes[rows], findings.names, owners)
+        for name in ordered
+        if len(rows)
+    ]
     flags = [flag for table in tables for flag in table_flags(table, tests=len(tables))]
-    if "source" not in films.groups:
+    if "source" not in groups:
         sentence = "The films' sources were not given, so a confounding of label and source can't be looked for."
         flags.append(Flag(severity="amber", code="source-unknown", sentence=sentence, group="source"))
-    flags += falls(pairs)
-    flags += [_predictable_flag(found, tables) for found in predictable if found.auroc.estimable]
-    flags = [flag for flag in flags if not _implied(flag, flags)]
+    return Confounding(tables=tuple(tables), flags=_sorted([f for f in flags if not _implied(f, flags)]))
+
+
+def _sorted(flags: Sequence[Flag]) -> tuple[Flag, ...]:
     order = {"red": 0, "amber": 1, "note": 2}
-    flags.sort(key=lambda flag: order[flag.severity])
-    return Confounding(tables=tuple(tables), within_source=pairs, predictable=tuple(predictable), flags=tuple(flags))
+    return tuple(sorted(flags, key=lambda flag: order[flag.severity]))
 
 
 def table_flags(table: CrossTable, *, tests: int = 1) -> list[Flag]:
@@ -209,14 +242,23 @@ def table_flags(table: CrossTable, *, tests: int = 1) -> list[Flag]:
         if patients[:, column].sum():
             flags += _class_flags(table, column, finding, alpha / len(table.findings))
     if table.cramers_v >= NOTABLE and table.p_value < alpha:
+        flags = [flag for flag in flags if flag.code != "nearly-single"]  # the association says as much
         strong = table.group == "source" and table.cramers_v >= STRONG
         sentence = (
-            f"Label and {what} go together (Cramér's V {table.cramers_v:.2f} over patients, where 0 is none and 1 is "
-            f"complete), so part of every figure over all films may be the {what}."
+            f"Label and {what} go together (Cramér's V {table.cramers_v:.2f}, where 0 is none and 1 is complete"
+            f"{_by_missing(table)}), so part of every figure over all films may be the {what}."
         )
         severity: Severity = "red" if strong else "amber"
         flags.append(Flag(severity=severity, code="association", sentence=sentence, group=table.group))
     return flags
+
+
+def _by_missing(table: CrossTable) -> str:
+    """Says so when the association is chiefly one of being recorded at all."""
+    if NOT_RECORDED not in table.levels:
+        return ""
+    recorded, _ = cramers_v(np.array(table.patients)[:-1])
+    return "" if recorded >= NOTABLE else "; chiefly by whether it is recorded"
 
 
 def _one_level(table: CrossTable, what: str) -> list[Flag]:
@@ -398,15 +440,3 @@ def _predictable_flag(found: Predictability, tables: Sequence[CrossTable]) -> Fl
     if found.auroc.value < 0.75:
         sentence = f"The {what} can hardly be read from the network's features{among} (AUROC {found.auroc.text()})."
     return Flag(severity=severity, code="group-predictable", sentence=sentence, group=found.group)
-
-
-def groups_of(mapping: Mapping[str, Sequence[str]], n: int) -> dict[str, tuple[str, ...]]:
-    """Groups with blanks written as ``not recorded``, for tables over a whole manifest.
-
-    Raises:
-        DataError: a group of another length.
-    """
-    wrong = [f"{name} has {len(values)}" for name, values in mapping.items() if len(values) != n]
-    if wrong:
-        raise DataError(f"Groups of {n} films: {', '.join(wrong)} values. Give one a film.")
-    return {name: tuple(value or NOT_RECORDED for value in values) for name, values in mapping.items()}

@@ -13,10 +13,10 @@ Colour = Literal["red", "amber", "green"]
 Role = Literal["internal", "external"]
 """Films like those the model was developed on, or films of another source."""
 
-DISCLAIMER = "Assistive, for research and validation; not for diagnosis."
-
 SMALL_CLASS = 30
 """Fewer patients than this in a class get a warning."""
+
+ORDER_ONLY = "Only that the model orders these very films as the figures say; what it goes by is unknown."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,9 @@ class Verdict:
     may_not_claim: tuple[str, ...] = ()
     """What they don't."""
     why: tuple[str, ...] = ()
-    """The reasons for the colour; empty for green."""
+    """The reasons for red; empty otherwise."""
+    reservations: tuple[str, ...] = ()
+    """What limits the claim: reasons for amber, which stand beside those for red; empty for green."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,20 +80,24 @@ def judge(evidence: Evidence) -> Verdict:
     amber = [flag.sentence for flag in evidence.flags if flag.severity == "amber"]
     amber += list(evidence.warnings)
     amber += [f"Not external: {reason}" for reason in evidence.not_external]
-    amber += [f"AUROC of {name} is not estimable: {e.reason}" for name, e in evidence.auroc.items() if not e.estimable]
+    amber += [
+        f"AUROC of {name} is not estimable: {e.reason}"
+        for name, e in evidence.auroc.items()
+        if not e.estimable and e.reason != f"No labelled film shows {name}."  # a warning says that already
+    ]
     amber += [
         f"{name} is not told from the rest better than chance: AUROC {e.text()}."
         for name, e in evidence.auroc.items()
         if e.bounded and e.low <= 0.5
     ]
-    why = list(dict.fromkeys(red + amber))
     colour: Colour = "red" if red else "amber" if amber or evidence.role == "internal" else "green"
     return Verdict(
         colour=colour,
         headline=_headline(colour, evidence, bool(red)),
         may_claim=_claims(evidence, bool(red)),
         may_not_claim=_no_claims(evidence),
-        why=tuple(why),
+        why=tuple(dict.fromkeys(red)),
+        reservations=tuple(dict.fromkeys(amber)),
     )
 
 
@@ -162,7 +168,7 @@ def drops(internal: Mapping[str, Estimate], external: Mapping[str, Estimate]) ->
 
 
 def overall(
-    internal: Verdict, external: Verdict | None, falls: Sequence[str] = (), more: Sequence[str] = ()
+    internal: Verdict, external: Verdict | None, falls: Sequence[str] = (), data: Sequence[Flag] = ()
 ) -> Verdict:
     """One verdict for a report.
 
@@ -170,20 +176,41 @@ def overall(
         internal: of the internal test.
         external: of the external test, when there is one; it speaks for other hospitals, so the internal test needn't.
         falls: sentences from :func:`drops`; they make it amber at least.
-        more: further reservations, such as a heat map that doesn't point at the lesion.
+        data: flags of the whole data set that the model was developed on; red ones make the verdict red.
     """
-    why = list(dict.fromkeys([*internal.why, *(external.why if external else ()), *falls, *more]))
-    parts = [internal] + ([external] if external else [])
+    of_data = judge(Evidence(role="internal", auroc={}, n=1, flags=data))
+    parts = [internal, *([external] if external else []), of_data]
+    why = dict.fromkeys([*_sides(internal.why, external.why if external else None), *of_data.why])
+    reservations = dict.fromkeys(
+        [*_sides(internal.reservations, external.reservations if external else None), *falls, *of_data.reservations]
+    )
     worst = next((verdict for verdict in parts if verdict.colour == "red"), None)
     leading = worst or external or internal
-    colour: Colour = "red" if worst else "amber" if why or leading.colour == "amber" else "green"
+    colour: Colour = "red" if worst else "amber" if reservations or leading.colour == "amber" else "green"
     headline = leading.headline
     if colour == "amber" and leading.colour == "green":
         headline = "The model was tested on films of another source; read the reservations before the figures."
     if worst:
-        claims, no_claims = worst.may_claim, worst.may_not_claim
+        claims: tuple[str, ...] = (ORDER_ONLY,) if any(verdict.may_claim for verdict in parts) else ()
+        red_parts = [verdict for verdict in parts if verdict.colour == "red"]
+        no_claims = tuple(dict.fromkeys(text for verdict in red_parts for text in verdict.may_not_claim))
     else:
-        prefix = (("Inside: ", internal), ("Outside: ", external)) if external else (("", internal),)
-        claims = tuple(before + text for before, verdict in prefix if verdict for text in verdict.may_claim)
+        claims = tuple(_sides(internal.may_claim, external.may_claim if external else None))
         no_claims = leading.may_not_claim
-    return Verdict(colour=colour, headline=headline, may_claim=claims, may_not_claim=no_claims, why=tuple(why))
+    return Verdict(
+        colour=colour,
+        headline=headline,
+        may_claim=claims,
+        may_not_claim=no_claims,
+        why=tuple(why),
+        reservations=tuple(reservations),
+    )
+
+
+def _sides(inside: Sequence[str], outside: Sequence[str] | None) -> list[str]:
+    """Sentences of both tests, each saying which; what both say, and what there is of one test, as it is."""
+    if outside is None:
+        return list(inside)
+    both = [text for text in inside if text in outside]
+    inside_only = [f"Inside: {text}" for text in inside if text not in both]
+    return both + inside_only + [f"Outside: {text}" for text in outside if text not in both]
