@@ -1,5 +1,6 @@
 """The database is durable, has one writer, and says clearly when it can't be used."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from sqlalchemy import text
 
 from hilum.errors import ServiceError
 from hilum.records.database import Database, sqlite_protection
-from hilum.records.schema import Base
+from hilum.records.schema import HEAD, Base
 
 
 @pytest.fixture
@@ -49,16 +50,44 @@ def test_migrations_give_the_schema_that_the_code_knows(url: str) -> None:
     from alembic.migration import MigrationContext
 
     database = Database(url)
+    with database.write() as session:
+        for name in ("heatmaps", "answers", "identifiers", "films"):
+            session.execute(text(f"DROP TABLE {name}"))
+        session.execute(text("DELETE FROM alembic_version"))
+    database.close()
+    database = Database(url)  # step by step now
     with database._writer.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == HEAD
     database.close()
+
+
+def statements(url: str) -> list[str]:
+    database = Database(url)
+    with database.read() as session:
+        found = session.execute(
+            text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name <> 'alembic_version'")
+        ).scalars()
+        lines = sorted(" ".join(line.split()).rstrip(",") for sql in found for line in sql.splitlines())
+    database.close()
+    return lines
+
+
+def test_a_fresh_database_is_what_the_migrations_lead_to(tmp_path: Path) -> None:
+    fresh, stepped = (f"sqlite:///{tmp_path / name}" for name in ("fresh.db", "stepped.db"))
+    with sqlite3.connect(tmp_path / "stepped.db") as raw:
+        raw.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        raw.execute("DROP TABLE alembic_version")
+        raw.execute("CREATE TABLE other (x)")  # not empty, so it is migrated
+    raw.close()
+    assert set(statements(stepped)) - set(statements(fresh)) == {"CREATE TABLE other (x)"}
 
 
 def test_a_second_start_changes_nothing(url: str) -> None:
     Database(url).close()
     database = Database(url)
     with database.read() as session:
-        assert session.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0001"]
+        assert session.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == [HEAD]
     database.close()
 
 

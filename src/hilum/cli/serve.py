@@ -20,7 +20,8 @@ def serve(
 ) -> None:
     """Answer films over REST, page and DICOM until Ctrl-C, which finishes what is in work.
 
-    Further settings come from HILUM_… in the environment; see docs/operations.md. Assistive, not for diagnosis.
+    Further settings come from HILUM_… in the environment (hilum.service.settings lists them). Assistive, not for
+    diagnosis.
     """
     from hilum.service.app import serve as serve_bundle
     from hilum.service.settings import read_settings

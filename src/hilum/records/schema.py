@@ -22,6 +22,9 @@ from sqlalchemy.types import TypeDecorator
 
 from hilum.records.values import STATES
 
+HEAD = "0001"
+"""The migration that leads to these tables."""
+
 
 class UtcTime(TypeDecorator[datetime]):
     """An instant in UTC: SQLite knows no time zones, so it is stored without and read back with one."""

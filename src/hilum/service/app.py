@@ -192,7 +192,7 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
         yield listening
 
 
-def _await_start(server: _Server, thread: threading.Thread, within_s: float = 10) -> None:
+def _await_start(server: _Server, thread: threading.Thread, within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
     while not server.started:
         if not thread.is_alive() or time.monotonic() > deadline:

@@ -1,5 +1,6 @@
 """Pictures of films and heat maps; these functions run in a sandboxed child, because films are foreign files."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hilum.arrays import Array, Heatmap, Tile
+from hilum.arrays import Array, Heatmap, Pixels
 from hilum.config import from_mapping
-from hilum.imaging.overlay import grey_png, overlay, png
+from hilum.imaging.overlay import CAPTION, FULL_OPACITY_FROM, colour_scale, grey_png, overlay, png, shrink
 from hilum.imaging.preprocessing import Preprocessing, heatmap_on_film
 from hilum.imaging.reading import read_film
 
 LONGEST_SIDE = 1024
-CAPTION = "AI heat map - not for diagnosis"
 
 
 def warm() -> None:
@@ -51,12 +51,15 @@ def draw_heatmap(path: Path, values: Heatmap, preprocessing: Mapping[str, Any], 
     return _layer(heat, top)
 
 
-def _reduced(path: Path) -> Tile:
-    pixels = read_film(path).pixels
-    grey = Image.fromarray((pixels >> 8).astype(np.uint8))
-    grey.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
-    return np.asarray(grey)
+def _reduced(path: Path) -> Pixels:
+    return shrink(read_film(path).pixels, LONGEST_SIDE)
 
 
 def _layer(heat: Array, top: float) -> bytes:
-    raise NotImplementedError
+    """Colours at full strength, their alpha growing with the heat as the overlay's opacity does."""
+    share = np.clip(np.nan_to_num(heat) / top, 0.0, 1.0)
+    steps = (share * 255 + 0.5).astype(np.uint8)
+    alpha = (np.clip(share / FULL_OPACITY_FROM, 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(np.dstack([colour_scale()[steps], alpha])).save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()

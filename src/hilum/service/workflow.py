@@ -22,7 +22,7 @@ from hilum.service.logs import logger, where
 PASSING = frozenset(("timeout", "crashed", "out-of-memory"))
 """Codes of film errors that may pass: the film is tried again. All others are the film's own."""
 
-POLL_S = 0.5
+POLL_S = 1.0
 
 
 class Workflow:

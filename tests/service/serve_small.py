@@ -1,0 +1,30 @@
+"""A service on the smallest model as a process of its own: ``python -m tests.service.serve_small DATA DELAY_S``."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.service.conftest import settings_in
+from tests.service.small import SmallDrawing, SmallModel
+
+from hilum.records.values import NewAnswer
+from hilum.service.answering import Ready
+from hilum.service.app import running
+
+
+class Slow(SmallModel):
+    def __init__(self, delay_s: float) -> None:
+        super().__init__()
+        self.delay_s = delay_s
+
+    def answer(self, films: Sequence[Ready]) -> list[NewAnswer]:
+        time.sleep(self.delay_s)
+        return super().answer(films)
+
+
+if __name__ == "__main__":
+    settings = settings_in(Path(sys.argv[1]), dicom_port=None)
+    with running(settings, answering=Slow(float(sys.argv[2])), drawing=SmallDrawing()) as service:
+        print(service.url, flush=True)
+        service.wait()

@@ -1,0 +1,161 @@
+"""Films are answered once, retried when it may help, and one bad film does not hold up the others."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from tests.service.small import SmallModel, png
+
+from hilum.errors import FilmError
+from hilum.records.database import Database
+from hilum.records.store import Store
+from hilum.records.values import FilmRecord, NewAnswer
+from hilum.service.answering import Ready
+from hilum.service.intake import FilmFiles, Intake
+from hilum.service.workflow import Workflow
+
+
+class Bench:
+    """Store, intake and workflow around one model."""
+
+    def __init__(self, folder: Path, model: SmallModel, **changes: object) -> None:
+        self.database = Database(f"sqlite:///{folder / 'hilum.db'}")
+        self.store, self.files = Store(self.database), FilmFiles(folder / "data")
+        self.finished: list[str] = []
+        values = {"finished": self.finished.append, "backoff_s": 0.01, "lease_s": 5, **changes}
+        self.workflow = Workflow(self.store, self.files, model, **values)  # type: ignore[arg-type]
+        self.intake = Intake(
+            self.files,
+            self.store,
+            model_sha256=model.model.sha256,
+            largest_bytes=1 << 20,
+            least_free_bytes=0,
+            received=self.workflow.wake,
+        )
+
+    def send(self, content: bytes) -> str:
+        with self.intake.begin() as arrival:
+            arrival.write(content)
+            return arrival.finish(origin="rest").film_id
+
+    def outcome(self, film_id: str) -> FilmRecord:
+        for _ in range(1000):
+            film = self.store.film(film_id)
+            assert film is not None
+            if film.state not in ("received", "preparing"):
+                return film
+            time.sleep(0.01)
+        raise AssertionError(f"still {film.state}")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(model: SmallModel, **changes: object) -> Bench:
+        made.append(Bench(tmp_path, model, **changes))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.workflow.stop(5)
+        one.database.close()
+
+
+class Moody(SmallModel):
+    """Fails in prepare as often as it is told."""
+
+    def __init__(self, error: Exception, times: int) -> None:
+        super().__init__()
+        self.error, self.left = error, times
+
+    def prepare(self, path: Path) -> Ready:
+        if self.left > 0 and len(path.read_bytes()) == len(png(7)):
+            self.left -= 1
+            raise self.error
+        return super().prepare(path)
+
+
+def test_many_films_are_each_answered_once(bench: Callable[..., Bench]) -> None:
+    model = SmallModel()
+    one = bench(model)
+    ids = [one.send(png(level)) for level in range(10, 40)]
+    one.workflow.start()
+    films = [one.outcome(film_id) for film_id in ids]
+    assert [film.answer.risk for film in films if film.answer] == [pytest.approx(v / 255) for v in range(10, 40)]
+    assert sum(model.answered) == 30
+    assert sorted(one.finished) == sorted(ids)
+
+
+def test_a_passing_error_is_tried_again(bench: Callable[..., Bench]) -> None:
+    one = bench(Moody(FilmError("Slow.", code="timeout"), 2))
+    one.workflow.start()
+    film = one.outcome(one.send(png(7)))
+    assert (film.state, film.attempts, film.reason_code) == ("answered", 3, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "code", "words"),
+    [
+        (FilmError("Slow.", code="timeout"), 3, "timeout", "Slow."),
+        (FilmError("Cut short.", code="truncated"), 1, "truncated", "Cut short."),
+        (RuntimeError("Canary^Name"), 3, "internal", "RuntimeError"),
+    ],
+)
+def test_a_poison_film_fails_with_its_reason_and_the_others_go_on(
+    bench: Callable[..., Bench], error: Exception, attempts: int, code: str, words: str
+) -> None:
+    one = bench(Moody(error, 99))
+    poison, good = one.send(png(7)), one.send(png(100, 40))
+    one.workflow.start()
+    film = one.outcome(poison)
+    assert (film.state, film.attempts, film.reason_code) == ("failed", attempts, code)
+    assert words in film.reason
+    assert "Canary" not in film.reason
+    assert one.outcome(good).state == "answered"
+
+
+class Held(SmallModel):
+    """Answers only when released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.release = threading.Event(), threading.Event()
+
+    def answer(self, films: Sequence[Ready]) -> list[NewAnswer]:
+        self.begun.set()
+        assert self.release.wait(10)
+        return super().answer(films)
+
+
+def test_a_stop_finishes_what_is_in_work_and_leaves_the_rest_queued(bench: Callable[..., Bench]) -> None:
+    model = Held()
+    one = bench(model, hands=1)
+    first, second = one.send(png(50)), one.send(png(51))
+    one.workflow.start()
+    model.begun.wait(5)
+    threading.Timer(0.2, model.release.set).start()
+    assert one.workflow.stop(5)
+    assert one.outcome(first).state == "answered"
+    film = one.store.film(second)
+    assert film is not None
+    assert (film.state, film.attempts) == ("received", 0)
+
+
+def test_a_hanging_model_is_given_up_on_at_the_stop_and_its_film_is_queued(bench: Callable[..., Bench]) -> None:
+    model = Held()
+    one = bench(model, hands=1)
+    film_id = one.send(png(50))
+    one.workflow.start()
+    model.begun.wait(5)
+    assert not one.workflow.stop(0.1)
+    film = one.store.film(film_id)
+    assert film is not None
+    assert film.state == "received"
+    model.release.set()
+    time.sleep(0.2)
+    film = one.store.film(film_id)
+    assert film is not None
+    assert film.answer is None, "its lease was given back: a late answer does not count"
