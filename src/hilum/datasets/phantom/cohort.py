@@ -1,8 +1,7 @@
 """Who is filmed, where, when and with what finding: the plan of a cohort, before any pixel is drawn.
 
-Finding is balanced against everything that a header tells: within each hospital each finding has as many patients, and
-within each such cell sex, view, age and the number of films follow the same pattern. So a model that reads only the
-header is at chance.
+Each hospital has as many patients of each finding, and everything else that a header tells (sex, age, view, dates,
+the marker) is drawn without a look at the finding. So a model that reads only the header is at chance.
 """
 
 from dataclasses import dataclass
@@ -16,9 +15,6 @@ from hilum.randomness import stream
 
 FIRST_DAY = date(2024, 1, 8)
 """First day of the invented study period, which lasts a year."""
-
-GOLDEN = 0.6180339887498949
-"""Fractional part of the golden ratio: its multiples spread evenly over 0 … 1 (a Weyl sequence)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,19 +85,17 @@ def plan_cohort(config: PhantomConfig) -> tuple[FilmPlan, ...]:
     # The order of patients says nothing about their cell: places are dealt out by a seeded shuffle.
     places = stream(config.seed, "phantom", "cohort").permutation(config.patients)
     return tuple(
-        plan
-        for patient, place in enumerate(places.tolist())
-        for plan in _plans(config, patient, place % cells, place // cells)
+        plan for patient, place in enumerate(places.tolist()) for plan in _plans(config, patient, place % cells)
     )
 
 
-def _plans(config: PhantomConfig, patient: int, cell: int, rank: int) -> list[FilmPlan]:
+def _plans(config: PhantomConfig, patient: int, cell: int) -> list[FilmPlan]:
     hospital, finding = divmod(cell, len(CHEST))
     label, device = CHEST.name(finding), config.device(hospital)
     rng = stream(config.seed, "phantom", patient, "header")
-    sex, age = "FM"[rank % 2], 18 + int(72 * ((rank // 2 * GOLDEN) % 1.0))
+    sex, age = "FM"[int(rng.integers(2))], int(rng.integers(18, 90))
     day = FIRST_DAY + timedelta(days=int(rng.integers(0, 350)))
-    films = 2 if (rank * GOLDEN * GOLDEN) % 1.0 < config.second_film_share else 1
+    films = 2 if rng.random() < config.second_film_share else 1
     plans = []
     for film in range(films):
         follows = rng.random() < config.shortcut
@@ -113,8 +107,7 @@ def _plans(config: PhantomConfig, patient: int, cell: int, rank: int) -> list[Fi
                 label=label,
                 hospital=config.hospitals[hospital],
                 device=device,
-                # Three of five are PA; the step of seven keeps view from following sex.
-                view="PA" if (rank * 7 // 2 + film) % 5 < 3 else "AP",
+                view="PA" if rng.random() < 0.6 else "AP",
                 sex=sex,
                 age_years=age,
                 acquired=day,
