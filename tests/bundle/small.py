@@ -1,4 +1,4 @@
-"""The smallest real bundle: an ONNX graph with convolution, pooled head, dropout masks and closed-form CAM, no torch."""
+"""The smallest real bundle: convolution, pooled head, dropout masks and closed-form CAM in an ONNX graph, no torch."""
 
 from pathlib import Path
 from typing import Any

@@ -5,7 +5,10 @@ from typing import Annotated
 import typer
 
 import hilum
+from hilum.cli.bundle import app as bundle
+from hilum.cli.doctor import doctor
 from hilum.cli.models import app as models
+from hilum.cli.predict import predict
 from hilum.cli.pretrain import pretrain
 from hilum.cli.serve import serve
 
@@ -40,3 +43,6 @@ def options(
 app.command()(pretrain)
 app.command()(serve)
 app.add_typer(models)
+app.command()(predict)
+app.add_typer(bundle)
+app.command()(doctor)

@@ -1,0 +1,81 @@
+"""``hilum bundle``: verify a bundle, and show what it says of itself."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hilum.cli.terminal import JsonOption, finish, table
+
+app = typer.Typer(name="bundle", help="Make, verify and show bundles.", no_args_is_help=True)
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .hilum file or a bundle's folder.")]
+
+
+@app.command()
+def verify(bundle: BundleArgument, as_json: JsonOption = False) -> None:
+    """Check every hash, then reproduce the reference answers on this machine; refuse any change."""
+    from hilum.errors import BundleError
+    from hilum.inference.selftest import verify_bundle
+
+    test = verify_bundle(bundle)
+    rows = [[name, f"{value:.2e}"] for name, value in test.differences.items()]
+    lines = [
+        *table(["output", "largest difference"], rows),
+        f"{test.bundle} ({test.sha256[:12]}…): {test.films} reference tiles on {test.runtime} {test.precision}, "
+        f"tolerance {test.tolerance:g}",
+    ]
+    if not test.passed:
+        print("\n".join(lines))
+        raise BundleError(
+            f"{bundle} is unchanged, but {test.worst} differs by {test.differences[test.worst]:.2e} on this machine, "
+            f"more than {test.tolerance:g}. Don't use it here; say which processor and runtime this is."
+        )
+    summary = {
+        "path": str(bundle),
+        "bundle": test.bundle,
+        "sha256": test.sha256,
+        "verified": True,
+        "films": test.films,
+        "runtime": test.runtime,
+        "precision": test.precision,
+        "tolerance": test.tolerance,
+        "differences": test.differences,
+    }
+    finish(
+        summary, as_json=as_json, lines=[*lines, f"verified: {bundle} is whole, unchanged, and answers as it should"]
+    )
+
+
+@app.command()
+def show(
+    bundle: BundleArgument,
+    card: Annotated[bool, typer.Option("--card", help="Print the model card instead.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what a bundle says of itself: labels, preprocessing, thresholds, provenance, members."""
+    from hilum.bundle.reading import read_bundle
+    from hilum.config import to_mapping
+
+    opened = read_bundle(bundle)
+    info = opened.info
+    summary = {
+        "path": str(bundle),
+        "sha256": opened.sha256,
+        "bytes": sum(member.bytes for member in opened.members.values()),
+        **{name: value for name, value in to_mapping(info).items() if name not in ("ood", "drift")},
+        "ood_threshold": None if info.ood is None else info.ood.threshold,
+        "drift_films": None if info.drift is None else info.drift.films,
+        "members_listed": {name: member.sha256 for name, member in opened.members.items()},
+    }
+    lines = [
+        f"{info.name} {info.version}, made {info.created}; assistive, not for diagnosis",
+        f"digest: {opened.sha256}",
+        f"intended use: {info.intended_use}",
+        f"findings: {', '.join(info.findings)} (members: {info.members}, temperature {info.temperature:.3f})",
+        f"positive from: {', '.join(f'{k} {v:.3f}' for k, v in info.thresholds.items()) or 'not stated'}",
+        f"preprocessing: {to_mapping(info.preprocessing)}",
+        "",
+        *table(["member", "bytes", "sha256"], [[n, m.bytes, m.sha256[:16]] for n, m in sorted(opened.members.items())]),
+    ]
+    finish(summary, as_json=as_json, lines=opened.card.splitlines() if card else lines)

@@ -1,0 +1,202 @@
+"""What ``hilum doctor`` looks at: is this machine fit to answer films, and what would make it fitter?"""
+
+import importlib.util
+import platform
+import shutil
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from hilum.errors import HilumError
+from hilum.inference.machine import available_cpus, cpu_quota
+
+State = Literal["ok", "warn", "mend"]
+"""Fine; fine with a limit; broken until mended."""
+
+PACKAGES = ("numpy", "onnxruntime", "pydicom", "pynetdicom", "pillow", "fastapi", "sqlalchemy")
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "train": ("torch", "torchvision", "onnx", "onnxscript", "safetensors", "sklearn", "matplotlib"),
+}
+"""Modules of each optional part."""
+
+SQLITE_FIXED = (3, 51, 3)
+"""First version without the WAL-reset fault, which needs two connections that write at once; the service has one."""
+
+_LEAST_DISK_GB, _MOST_MS = 5.0, 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """One line of the checkup."""
+
+    what: str
+    """What was looked at."""
+    state: State
+    """How it is."""
+    found: str
+    """What was found."""
+    mend: str = ""
+    """What to do about it; empty when all is well."""
+
+    @property
+    def line(self) -> str:
+        """State, what, found, and the mend."""
+        tail = f" → {self.mend}" if self.mend else ""
+        return f"{self.state:<4}  {self.what}: {self.found}{tail}"
+
+
+def check_up(folder: Path, bundle: Path | None = None) -> tuple[Sign, ...]:
+    """Look at everything.
+
+    Args:
+        folder: where data will be kept; its disk is looked at.
+        bundle: verify and time this bundle; None: time a tiny graph.
+    """
+    checks: tuple[Callable[[], list[Sign]], ...] = (
+        versions,
+        extras,
+        decoders,
+        processors,
+        sqlite,
+        lambda: disk(folder),
+        lambda: speed(bundle),
+    )
+    return tuple(sign for check in checks for sign in check())
+
+
+def versions() -> list[Sign]:
+    """Python and the packages that answering needs."""
+    python = platform.python_version()
+    signs = [Sign(what="Python", state="ok", found=f"{python}, {platform.system()} {platform.machine()}")]
+    have = {name: _version(name) for name in ("hilum", *PACKAGES)}
+    missing = [name for name, version in have.items() if version is None]
+    found = ", ".join(f"{name} {version}" for name, version in have.items() if version)
+    if missing:
+        mend = f"install {', '.join(missing)}: pip install hilum brings them"
+        return [*signs, Sign(what="packages", state="mend", found=found or "none", mend=mend)]
+    return [*signs, Sign(what="packages", state="ok", found=found)]
+
+
+def extras() -> list[Sign]:
+    """Optional parts; without ``train`` a machine answers films and doesn't train."""
+    signs = []
+    for extra, modules in EXTRAS.items():
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        if missing:
+            mend = f"to train here: pip install 'hilum[{extra}]'"
+            signs.append(Sign(what=f"extra {extra}", state="warn", found=f"without {', '.join(missing)}", mend=mend))
+        else:
+            signs.append(Sign(what=f"extra {extra}", state="ok", found="present"))
+    return signs
+
+
+def decoders() -> list[Sign]:
+    """A line for each transfer syntax: a small film is written in it, read back, and compared with the plain one."""
+    from hilum.imaging.codecs import CODECS
+    from hilum.imaging.encoders import ENCODERS
+
+    written = {encoder.uid: name for name, encoder in ENCODERS.items()}
+    signs = []
+    for uid, codec in CODECS.items():
+        what = f"decoder {codec.name}"
+        if uid in written:
+            problem = _round_trip(written[uid], lossy=codec.lossy or ENCODERS[written[uid]].lossy)
+            found = "reads what was written"
+        else:
+            # Nothing here writes these; GDCM reads them.
+            problem = "" if importlib.util.find_spec("gdcm") else "python-gdcm is not installed"
+            found = "GDCM present (not tried)"
+        mend = "films in this syntax are refused by name; install hilum again with all its dependencies"
+        state: State = "warn" if problem else "ok"
+        signs.append(Sign(what=what, state=state, found=problem or found, mend=mend if problem else ""))
+    return signs
+
+
+def _round_trip(syntax: str, *, lossy: bool) -> str:
+    """What is wrong with a decoder; empty when nothing is."""
+    from hilum.imaging.dicom_writing import FilmHeader, film_bytes
+    from hilum.imaging.reading import read_film
+
+    bits = 8 if syntax == "jpeg" else 12
+    ramp = np.add.outer(np.arange(32), np.arange(32)) * ((1 << bits) - 1) // 62
+    header = FilmHeader(bits_stored=bits, patient_id="SYNTHETIC")
+    stored = ramp.astype(np.uint8 if bits == 8 else np.uint16)
+    try:
+        plain = read_film(film_bytes(stored, header)[0]).pixels.astype(np.int64)
+        found = read_film(film_bytes(stored, header, transfer_syntax=syntax)[0]).pixels.astype(np.int64)
+    except (ImportError, HilumError) as error:
+        return str(error)
+    apart = int(np.abs(plain - found).max())
+    return f"differs by {apart} of 65535 grey values" if apart > (65535 // 16 if lossy else 0) else ""
+
+
+def processors() -> list[Sign]:
+    """Processors that this process may use."""
+    cpus, quota = available_cpus(), cpu_quota()
+    granted = "no quota" if quota is None else f"quota {quota:g}"
+    found = f"{cpus} usable ({granted})"
+    if cpus < 2:
+        return [Sign(what="processors", state="warn", found=found, mend="two let decoding and answering overlap")]
+    return [Sign(what="processors", state="ok", found=found)]
+
+
+def sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> list[Sign]:
+    """SQLite's version against a known fault."""
+    text = ".".join(str(part) for part in version)
+    if version < SQLITE_FIXED:
+        mend = "safe with the one writer that hilum uses; let nothing else write to its database (fixed in 3.51.3)"
+        return [Sign(what="SQLite", state="warn", found=text, mend=mend)]
+    return [Sign(what="SQLite", state="ok", found=text)]
+
+
+def disk(folder: Path) -> list[Sign]:
+    """Free space where data will be kept."""
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    free = shutil.disk_usage(there).free / 1e9
+    found = f"{free:.1f} GB free at {there}"
+    if free < _LEAST_DISK_GB:
+        return [Sign(what="disk", state="warn", found=found, mend="about 10 MB a film are needed; free some")]
+    return [Sign(what="disk", state="ok", found=found)]
+
+
+def speed(bundle: Path | None) -> list[Sign]:
+    """Latency of the runtime; with a bundle also its self-test."""
+    from hilum.inference.benchmark import benchmark
+    from hilum.inference.runtimes import OnnxRuntime
+    from hilum.inference.tiny_graph import SIZE, tiny_graph
+
+    signs = []
+    try:
+        if bundle is None:
+            runtime, size, what = OnnxRuntime(tiny_graph()), SIZE, "a tiny graph"
+        else:
+            from hilum.bundle.reading import read_bundle
+            from hilum.inference.selftest import self_test
+
+            opened = read_bundle(bundle)
+            runtime, size = OnnxRuntime(opened.model), opened.info.preprocessing.size
+            what = f"{opened.info.name} {opened.info.version}"
+            test = self_test(opened, runtime)
+            found = f"{what}: {test.films} reference tiles, {test.worst} differs by {test.differences[test.worst]:.1e}"
+            mend = "" if test.passed else "answers on this machine are not those of the bundle; don't use it here"
+            signs.append(Sign(what="self-test", state="ok" if test.passed else "mend", found=found, mend=mend))
+    except HilumError as error:
+        return [Sign(what="runtime", state="mend", found=str(error), mend="nothing can be answered before this works")]
+    rows = benchmark(runtime, size, budget_s=0.5)
+    times = ", ".join(f"batch {row.batch} {row.median_ms:.1f} ms" for row in rows)
+    found = f"{runtime.name} {runtime.precision}, {runtime.threads} threads, {what}: {times} (median)"
+    slow = rows[0].median_ms > _MOST_MS
+    mend = "a film takes long here; give the process more processors" if slow else ""
+    return [*signs, Sign(what="runtime", state="warn" if slow else "ok", found=found, mend=mend)]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,57 @@
+"""From a file to a tile: what runs in a sandboxed child. Imports no runtime, so that a child starts fast and small."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hilum.arrays import Tile
+from hilum.imaging.intended_use import Gate, GatePolicy, check_intended_use
+from hilum.imaging.limits import Limits
+from hilum.imaging.preprocessing import Preprocessing, preprocess
+from hilum.imaging.quality import Quality, measure_quality
+from hilum.imaging.radiograph import FilmFacts, Radiograph
+from hilum.imaging.reading import read_film
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """A film ready for the graph, small enough to cross between processes."""
+
+    tile: Tile
+    """uint8 [size, size]."""
+    gate: Gate
+    """Whether the film may be analysed, and why not."""
+    quality: Quality
+    """What was measured of the pixels."""
+    facts: FilmFacts
+    """What the file says; holds identifiers, so it goes to the patient's records and nowhere else."""
+    sha256: str
+    """Digest of the file's bytes."""
+    shape: tuple[int, int]
+    """Height and width of the film."""
+    flags: tuple[str, ...] = ()
+    """Oddities that the reader worked around."""
+
+
+def prepare_film(
+    source: Path | bytes, preprocessing: Preprocessing, policy: GatePolicy, limits: Limits | None = None
+) -> Prepared:
+    """Read, measure, gate and preprocess one film.
+
+    Raises:
+        FilmError: it can't be read; the code says why.
+    """
+    return prepare_radiograph(read_film(source, limits=limits or Limits()), preprocessing, policy)
+
+
+def prepare_radiograph(film: Radiograph, preprocessing: Preprocessing, policy: GatePolicy) -> Prepared:
+    """The same for a film that has been read already."""
+    quality = measure_quality(film.pixels)
+    return Prepared(
+        tile=preprocess(film.pixels, preprocessing),
+        gate=check_intended_use(film, quality, policy),
+        quality=quality,
+        facts=film.facts,
+        sha256=film.sha256,
+        shape=film.shape,
+        flags=film.flags,
+    )

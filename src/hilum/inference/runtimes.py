@@ -1,0 +1,166 @@
+"""Runtimes behind one small interface: tiles in, every output of the graph out, in fp32."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+
+from hilum.arrays import Array
+from hilum.bundle.schema import OPTIONAL_OUTPUTS, OUTPUTS
+from hilum.errors import BundleError, UsageError
+from hilum.inference.machine import available_cpus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """The graph's outputs for n films and k findings, all float32; see :data:`hilum.bundle.schema.OUTPUTS`.
+
+    ``answer["cam"]`` is the same as ``answer.cam``.
+    """
+
+    logits: Array
+    """[n, k] before calibration."""
+    probabilities: Array
+    """[n, k] calibrated; rows sum to 1."""
+    mc_mean: Array
+    """[n, k] mean probability under dropout."""
+    mc_std: Array
+    """[n, k] its standard deviation."""
+    mutual_information: Array
+    """[n] in nats: what the dropout masks (and members) disagree about."""
+    cam: Array
+    """[n, k, h, w] class activation maps, ≥ 0, in units of logit."""
+    cam_std: Array
+    """[n, k, h, w] their spread under dropout."""
+    features: Array
+    """[n, d] pooled features, for drift."""
+    member_std: Array
+    """[n, k] standard deviation of the members' probabilities; zeros for one member."""
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in OUTPUTS:
+            raise KeyError(name)
+        values: Array = getattr(self, name)
+        return values
+
+    def as_mapping(self) -> dict[str, Array]:
+        """The arrays by name."""
+        return {one.name: self[one.name] for one in fields(self)}
+
+
+class Runtime(Protocol):
+    """What runs a graph."""
+
+    name: str
+    """Name and version, such as ``onnxruntime 1.23.0``."""
+    precision: str
+    """What it computes in, such as ``fp32``; pinned, because some runtimes choose for themselves."""
+    threads: int
+    """Threads that one run may use."""
+
+    def run(self, tiles: Array) -> Answer:
+        """Every output for tiles uint8 [n, 1, h, w], n ≥ 1."""
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU, fp32, with its threads set by us.
+
+    Args:
+        model: bytes of a single-file graph.
+        threads: threads of one run; None: the processors that this process may use.
+        size: height and width of the tiles; when given, the graph is warmed up and its numbers checked.
+
+    Raises:
+        BundleError: the graph can't be loaded, lacks outputs, or answers with values that are not numbers.
+        UsageError: threads below 1.
+    """
+
+    precision = "fp32"
+
+    def __init__(self, model: bytes, threads: int | None = None, *, size: int | None = None) -> None:
+        import onnxruntime
+
+        self.threads = available_cpus() if threads is None else threads
+        if self.threads < 1:
+            raise UsageError(f"threads is {self.threads}, but a runtime needs at least 1.")
+        self.name = f"onnxruntime {onnxruntime.__version__}"
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model, _options(self.threads), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the runtime's own exceptions share no base class but Exception
+            raise BundleError(
+                f"model.onnx can't be loaded by {self.name} ({_first_line(error)}). Export the model again."
+            ) from None
+        inputs, outputs = self._session.get_inputs(), {output.name for output in self._session.get_outputs()}
+        missing = [name for name in OUTPUTS if name not in outputs and name not in OPTIONAL_OUTPUTS]
+        if missing or len(inputs) != 1 or inputs[0].type != "tensor(uint8)":
+            raise BundleError(
+                f"model.onnx has inputs {[(one.name, one.type) for one in inputs]} and lacks outputs {missing}; it "
+                "needs one uint8 input and every output of the schema. Export the model again."
+            )
+        self._input: str = inputs[0].name
+        self._names = [name for name in OUTPUTS if name in outputs]
+        if size is not None:
+            self._warm_up(size)
+
+    def run(self, tiles: Array) -> Answer:
+        """Every output for tiles uint8 [n, 1, h, w], n ≥ 1.
+
+        Raises:
+            UsageError: tiles of another kind or shape.
+            BundleError: the graph failed on them.
+        """
+        if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[1] != 1 or not len(tiles):
+            raise UsageError(
+                f"A runtime takes tiles uint8 [n, 1, h, w] with n ≥ 1, but got {tiles.dtype} {tiles.shape}."
+            )
+        try:
+            values = self._session.run(self._names, {self._input: np.ascontiguousarray(tiles)})
+        except Exception as error:
+            raise BundleError(
+                f"model.onnx failed on tiles {tiles.shape} ({_first_line(error)}). Use tiles of the bundle's size."
+            ) from None
+        return answer_of(dict(zip(self._names, values, strict=True)))
+
+    def _warm_up(self, size: int) -> None:
+        """Run once, so that the first film doesn't pay for it; weights that are not numbers show here."""
+        answer = self.run(np.full((1, 1, size, size), 128, np.uint8))
+        broken = [name for name, values in answer.as_mapping().items() if not np.isfinite(values).all()]
+        if broken:
+            raise BundleError(
+                f"model.onnx answers a grey tile with values that are not numbers ({', '.join(broken)}): its weights "
+                "are damaged. Export the model again."
+            )
+
+
+def answer_of(outputs: Mapping[str, Any]) -> Answer:
+    """An answer from named outputs, read-only; an optional output that is missing becomes zeros."""
+    arrays = {name: np.asarray(outputs[name], np.float32) for name in OUTPUTS if name in outputs}
+    arrays.setdefault("member_std", np.zeros_like(arrays["probabilities"]))
+    for values in arrays.values():
+        values.setflags(write=False)
+    return Answer(**arrays)
+
+
+def _options(threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4
+    # Threads that spin while they wait would take the processors from decoding and from the service beside us.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "0")
+    return options
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
