@@ -26,7 +26,7 @@ class DuplicateConfig:
     """Absolute correlation of coarse views from which a pair is looked at."""
     neighbours: int = 32
     """Candidates looked at for each film, the best first: the cost of large sets grows with this, not with pairs."""
-    coarse: float = 0.75
+    coarse: float = 0.8
     """Correlation of coarse views after registration from which a pair is looked at closely."""
     similarity: float = 0.8
     """Correlation of fine views after registration from which two films are copies."""
@@ -148,7 +148,7 @@ def near_pairs(
     return first, second, similarity, negative
 
 
-PAIRS = 128
+PAIRS = 64
 """Pairs registered at once: few enough for a processor's cache."""
 
 BLOCK = 2**22

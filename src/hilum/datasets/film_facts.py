@@ -143,8 +143,9 @@ class FactCache:
 
 
 def _facts(text: str) -> FilmFacts:
-    values: dict[str, Any] = json.loads(text)
-    return FilmFacts(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    found: dict[str, Any] = json.loads(text)
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    return FilmFacts(**values)
 
 
 def _open(path: Path) -> sqlite3.Connection:
