@@ -13,8 +13,11 @@ app = typer.Typer(
     name="models", help="The zoo of networks, and the anatomy of each.", no_args_is_help=True, rich_markup_mode=None
 )
 
-QUIET_KINDS = ("ReLU", "ReLU6", "SiLU", "Sigmoid", "Dropout", "Identity", "Flatten", "Unflatten", "StochasticDepth")
-"""Layers without weights that keep the shape: left out of the table unless asked for."""
+QUIET_KINDS = (
+    ("ReLU", "ReLU6", "SiLU", "Sigmoid", "Dropout", "StochasticDepth")
+    + ("Identity", "Sequential", "Flatten", "Unflatten")  # a Sequential without layers is a plain shortcut
+)
+"""Layers without weights that keep the values' number: left out of the table unless asked for."""
 
 
 @app.command("list")
@@ -78,11 +81,12 @@ def show_model(
         "last_block": {"from": row.last_block, "parameters": last[0], "macs": last[1]},
         "layers": to_mapping(anatomy.rows),
     }
+    width = anatomy.input_shape[-1]
     facts = [
         "",
-        f"{name}: {anatomy.parameters:,} parameters, {anatomy.macs / 1e9:.3f} GMACs at {anatomy.input_shape[1:]}.",
-        f"Encoder: {encoder[0]:,} parameters, {encoder[1] / 1e9:.3f} GMACs; its last block, from {row.last_block}: "
-        f"{last[0]:,} and {last[1] / 1e9:.3f}.",
+        f"{name}: {anatomy.parameters:,} parameters, {anatomy.macs / 1e6:,.1f} million MACs at {width}×{width}.",
+        f"Encoder: {encoder[0]:,} parameters, {encoder[1] / 1e6:,.1f} million MACs; its last block, from "
+        f"{row.last_block}: {last[0]:,} and {last[1] / 1e6:,.1f} million.",
         f"Outputs of all layers, one image, fp32: {activation_bytes(anatomy) / 1e6:.1f} MB. {row.citation}.",
     ]
     finish(summary, as_json=as_json, lines=[*_layer_lines(anatomy, every), *facts])
