@@ -91,11 +91,9 @@ def decode_frame(frame: bytes, syntax: str, form: SampleFormat) -> Array:
         _compare(codec.inspect(frame), form, codec.name)
     try:
         samples = codec.decode(frame, form)
-    except FilmError:
+    except (FilmError, MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise whatever they like; this is their boundary
+    except BaseException as error:  # decoders raise whatever they like; a panic of Rust's is not even an Exception
         raise FilmError(f"The {codec.name} pixel data are damaged and can't be decoded.", code="unreadable") from error
     expected = (form.rows, form.columns) if form.samples == 1 else (form.rows, form.columns, form.samples)
     if samples.shape != expected:

@@ -11,7 +11,7 @@ import numpy as np
 
 from hilum.arrays import Array, Heatmap, Pixels, Tile
 from hilum.errors import UsageError
-from hilum.imaging.preprocessing import Preprocessing, heatmap_on_film
+from hilum.imaging.preprocessing import Preprocessing, area_average, heatmap_on_film
 
 CAPTION = "AI heat map - not for diagnosis"
 
@@ -82,15 +82,16 @@ def overlay(
     height, width = (int(one) for one in film.shape)
     steps = _steps(heatmap, (height, width), top)
     drawn = np.empty((height, width, 3), np.uint8)
-    colours, weights = _blend_tables(opacity)
+    colours, kept = _blend_tables(opacity)
     for start in range(0, height, STRIP):
         strip = slice(start, start + STRIP)
-        grey = _bytes(film[strip])[..., None].astype(np.uint32)
+        grey = _bytes(film[strip])
         if style == "contour":
-            drawn[strip] = grey
-        else:
-            index = steps[strip]
-            drawn[strip] = (grey * (65536 - weights[index])[..., None] + colours[index] + 32768) >> 16
+            drawn[strip] = grey[..., None]
+            continue
+        faded = np.take(kept, steps[strip]) * grey + np.uint16(128)
+        for channel in range(3):
+            drawn[strip, :, channel] = (faded + np.take(colours[channel], steps[strip])) >> 8
     if style == "contour":
         _draw_contours(drawn, steps)
     return _with_caption(drawn, caption) if caption else drawn
@@ -113,15 +114,16 @@ def _steps(heatmap: Heatmap, shape: tuple[int, int], top: float | None) -> Array
 
 
 def _blend_tables(opacity: float) -> tuple[Array, Array]:
-    """For each step of heat its colour times its weight, and its weight, in 65536ths."""
+    """For each step of heat: its colour times its weight, uint16 [3, 256], and what is kept of the film, in 256ths."""
     heat = np.linspace(0.0, 1.0, 256)
-    weights = np.rint(opacity * np.clip(heat / FULL_OPACITY_FROM, 0.0, 1.0) * 65536).astype(np.uint32)
-    return colour_scale().astype(np.uint32) * weights[:, None], weights
+    weights = np.rint(opacity * np.clip(heat / FULL_OPACITY_FROM, 0.0, 1.0) * 256)
+    # Both parts together stay below 65,280, so that 16 bits are enough to add them.
+    return (colour_scale().T * weights).astype(np.uint16), (256 - weights).astype(np.uint16)
 
 
 def _draw_contours(drawn: Array, steps: Array) -> None:
     scale = colour_scale()
-    reach = max(1, round(min(steps.shape) / 500))
+    reach = max(1, round(min(steps.shape) / 300))
     for level in CONTOURS:
         inside = steps >= level * 255
         line = np.zeros(steps.shape, bool)
@@ -173,6 +175,22 @@ def _bytes(film: Pixels | Tile) -> Array:
         return film
     rounded: Array = ((film.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return rounded
+
+
+def shrink(pixels: Pixels, longest: int) -> Pixels:
+    """A film small enough for a page, averaged over areas.
+
+    Args:
+        pixels: uint16 [h, w].
+        longest: most rows or columns to keep; a smaller film is returned as it is.
+    """
+    height, width = (int(one) for one in pixels.shape)
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return pixels
+    averaged = area_average(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
+    small: Pixels = (averaged + 0.5).astype(np.uint16)
+    return small
 
 
 def grey_png(pixels: Pixels | Tile, *, bits: int = 8) -> bytes:

@@ -36,7 +36,7 @@ class Lut:
 
     def apply(self, inputs: Array) -> Array:
         """Look inputs up, clamped to the table's ends."""
-        index = np.clip(np.rint(inputs) - self.first, 0, len(self.values) - 1).astype(np.intp)
+        index = np.clip(np.floor(inputs + 0.5) - self.first, 0, len(self.values) - 1).astype(np.intp)
         looked: Array = self.values[index]
         return looked
 

@@ -56,7 +56,8 @@ def measure_quality(pixels: Pixels) -> Quality:
         pixels: uint16 [h, w], 0 black … 65535 white.
     """
     height, width = (int(one) for one in pixels.shape)
-    averaged = area_average(pixels, min(height, GRID), min(width, GRID)) / 65535.0
+    grid = area_average(pixels, min(height, GRID), min(width, GRID))
+    averaged = grid / 65535.0
     sampled = pixels[:: -(-height // SAMPLE), :: -(-width // SAMPLE)]
     low, high = (float(one) for one in np.percentile(averaged, (1.0, 99.0)))
     return Quality(
@@ -70,7 +71,7 @@ def measure_quality(pixels: Pixels) -> Quality:
         clipped_white=float(np.mean(sampled == 65535)),
         entropy_bits=_entropy(sampled),
         sharpness=_gradient(averaged) / (high - low) if high > low else 0.0,
-        structure=_neighbours(pixels),
+        structure=_neighbours((grid + 0.5).astype(np.uint16)),
     )
 
 
@@ -85,9 +86,9 @@ def _gradient(picture: Array) -> float:
     return float(np.mean([step.mean() for step in steps])) if steps else 0.0
 
 
-def _neighbours(pixels: Pixels) -> float:
-    height, width = pixels.shape
-    coarse = area_average(pixels, min(int(height), COARSE), min(int(width), COARSE))
+def _neighbours(grid: Pixels) -> float:
+    height, width = grid.shape
+    coarse = area_average(grid, min(int(height), COARSE), min(int(width), COARSE))
     found = []
     for first, second in ((coarse[:-1], coarse[1:]), (coarse[:, :-1], coarse[:, 1:])):
         if first.size < 2:
