@@ -244,7 +244,7 @@ def _reliability(card: Scorecard) -> draw.Figure:
         name=f"reliability-{slug(card.name)}",
         title=f"Reliability, {card.name}",
         caption=(
-            "Each point is a tenth of the films: on the diagonal, the finding is as frequent as the model says. Bars "
+            "Each point stands for as many films: on the diagonal, the finding is as frequent as the model says. Bars "
             "are Wilson intervals with patients as trials."
         ),
     )

@@ -43,7 +43,9 @@ class Settings:
     ece_bins: int = 15
     """Bins of the expected calibration error."""
     reliability_bins: int = 10
-    """Bins of the reliability diagram."""
+    """Bins of the reliability diagram, each of equal mass."""
+    films_per_bin: int = 20
+    """Films that a bin of the reliability diagram needs; fewer films make fewer bins, but three at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +305,7 @@ def _calibration(films: Predictions, probs: Array, classes: Indices, settings: S
             probs[:, column],
             classes == column,
             patients=films.patient_ids,
-            bins=settings.reliability_bins,
+            bins=min(settings.reliability_bins, max(3, len(films) // settings.films_per_bin)),
             level=settings.resampling.level,
         )
         if scored

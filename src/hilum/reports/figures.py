@@ -359,6 +359,8 @@ def lines_figure(
         markers: vertical lines with a word each, such as the start of a stage.
     """
     with _matplotlib().rc_context(SETTINGS):
+        from matplotlib.ticker import MaxNLocator
+
         canvas, all_axes = _canvas(max(4.0, 3.6 * len(panels)), 3.1, columns=max(1, len(panels)))
         for axes, (quantity, curves) in zip(all_axes, panels, strict=False):
             for i, curve in enumerate(curves):
@@ -376,7 +378,7 @@ def lines_figure(
             axes.set(xlabel=xlabel)
             axes.set_title(quantity, pad=16 if markers else None)
             if all(float(x).is_integer() for curve in curves for x in curve.x):
-                axes.xaxis.get_major_locator().set_params(integer=True)
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             if len(curves) > 1:
                 axes.legend(loc="best")
         alt = "; ".join(

@@ -1,0 +1,169 @@
+"""The bootstrap resamples patients within their class; intervals cover what they say; a perfect score is not sure."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hilum.errors import ConfigError, DataError
+from hilum.evaluation.intervals import (
+    Cohort,
+    Resampling,
+    basic_interval,
+    bootstrap,
+    percentile_interval,
+    proportion,
+    ranked,
+    wilson_interval,
+)
+from hilum.evaluation.ranks import Ranking
+from hilum.randomness import stream
+
+
+def test_wilson_agrees_with_scipy() -> None:
+    for hits, n in ((0, 7), (3, 10), (10, 10), (81, 263)):
+        expected = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
+        assert wilson_interval(hits / n, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_of_nothing_is_nan() -> None:
+    assert all(math.isnan(bound) for bound in wilson_interval(0.5, 0))
+
+
+def test_films_of_one_patient_are_drawn_together() -> None:
+    cohort = Cohort.of(["p", "p", "q", "q", "r"], np.zeros(5, dtype=int))
+    seen = bootstrap(lambda weights: weights, cohort, Resampling(resamples=50))
+    np.testing.assert_array_equal(seen[:, 0], seen[:, 1])
+    np.testing.assert_array_equal(seen[:, 2], seen[:, 3])
+    assert seen.std() > 0
+
+
+def test_each_class_keeps_its_number_of_patients() -> None:
+    ids = [f"p{i}" for i in range(12)]
+    classes = np.array([0] * 9 + [1] * 3)
+    seen = bootstrap(lambda weights: weights, Cohort.of(ids, classes), Resampling(resamples=40))
+    assert (seen[:, :9].sum(axis=1) == 9).all()
+    assert (seen[:, 9:].sum(axis=1) == 3).all()
+
+
+def test_a_patient_of_two_classes_counts_in_the_commoner_of_theirs_and_in_the_rarer_on_a_tie() -> None:
+    cohort = Cohort.of(["p", "p", "p", "q", "q", "r", "s"], np.array([0, 0, 1, 0, 1, 0, 0]))
+    assert cohort.stratum.tolist() == [0, 1, 0, 0]
+
+
+def test_resampling_is_reproducible_and_depends_on_the_seed() -> None:
+    cohort = Cohort.of([f"p{i}" for i in range(30)], np.zeros(30, dtype=int))
+    first, again, other = (bootstrap(lambda w: w[:, :3], cohort, Resampling(seed=s, resamples=20)) for s in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_duplicating_every_film_of_every_patient_leaves_the_interval_as_it_is() -> None:
+    rng = stream(0, "duplication")
+    ids, positive = [f"p{i}" for i in range(60)], np.arange(60) % 2 == 0
+    scores = rng.normal(size=60) + positive
+    settings = Resampling(resamples=100)
+
+    def interval(copies: int) -> tuple[float, float]:
+        s, p = np.repeat(scores, copies), np.repeat(positive, copies)
+        cohort = Cohort.of([i for i in ids for _ in range(copies)], p.astype(int))
+        return percentile_interval(bootstrap(Ranking.of(s, p).auroc, cohort, settings)[:, 0], 0.95)
+
+    assert interval(1) == pytest.approx(interval(3), abs=1e-12)
+
+
+def test_bootstrap_interval_of_auroc_covers_the_truth_about_as_often_as_it_says() -> None:
+    truth = stats.norm.cdf(1 / math.sqrt(2))  # binormal, one standard deviation apart
+    rng, covered = stream(0, "coverage"), 0
+    for draw in range(200):
+        positive = np.arange(80) < 40
+        ranking = Ranking.of(rng.normal(size=80) + positive, positive)
+        cohort = Cohort.of([str(i) for i in range(80)], positive.astype(int))
+        low, high = percentile_interval(
+            bootstrap(ranking.auroc, cohort, Resampling(seed=draw, resamples=200))[:, 0], 0.9
+        )
+        covered += low <= truth <= high
+    assert 0.83 <= covered / 200 <= 0.96  # 0.90 ± 3.3 standard errors, less a little undercoverage
+
+
+def test_intervals_by_patient_are_wider_than_by_film_when_films_repeat() -> None:
+    rng = stream(1, "clusters")
+    hits = np.repeat(rng.random(40) < 0.7, 5)
+    shares = lambda weights: weights @ hits / weights.sum(axis=1)  # noqa: E731
+    by_patient = Cohort.of([f"p{i // 5}" for i in range(200)], np.zeros(200, dtype=int))
+    by_film = Cohort.of([f"p{i}" for i in range(200)], np.zeros(200, dtype=int))
+    widths = [
+        np.ptp(percentile_interval(bootstrap(shares, cohort, Resampling(resamples=300))[:, 0], 0.95))
+        for cohort in (by_patient, by_film)
+    ]
+    assert widths[0] > 1.7 * widths[1]
+
+
+def test_2000_resamples_of_10000_films_take_a_few_seconds_at_most() -> None:
+    rng = stream(0, "speed")
+    positive = rng.random(10_000) < 0.3
+    ranking = Ranking.of(rng.normal(size=10_000) + positive, positive)
+    cohort = Cohort.of([f"p{i // 2}" for i in range(10_000)], positive.astype(int))
+    started = time.process_time()
+    bootstrap(ranking.auroc, cohort, Resampling(resamples=2000))
+    assert time.process_time() - started < 5
+
+
+def test_a_perfect_proportion_takes_wilson_over_patients() -> None:
+    found = proportion(1.0, np.ones(100), n=90, patients=30, level=0.95)
+    assert (found.low, found.high) == pytest.approx(wilson_interval(1.0, 30))
+    assert found.method == "wilson, patients as trials"
+
+
+def test_a_proportion_with_many_patients_takes_the_bootstrap() -> None:
+    found = proportion(0.5, np.linspace(0.4, 0.6, 101), n=90, patients=30, level=0.9)
+    assert (found.low, found.high) == pytest.approx((0.41, 0.59))
+    assert found.method == "bootstrap by patient"
+
+
+def test_a_proportion_without_a_value_keeps_its_reason() -> None:
+    found = proportion(math.nan, np.array([np.nan]), n=0, patients=0, level=0.95, reason="Nothing there.")
+    assert not found.estimable
+    assert found.reason == "Nothing there."
+
+
+def test_a_ranking_of_two_positive_patients_is_not_estimable() -> None:
+    found = ranked(0.9, np.full(50, 0.9), n=30, sides=(2, 20), level=0.95, finding="covid-19")
+    assert not found.estimable
+    assert found.reason == "Only 2 patients with covid-19; a ranking needs at least 5."
+    few = ranked(0.9, np.full(50, 0.9), n=30, sides=(20, 1), level=0.95, finding="covid-19")
+    assert few.reason == "Only 1 patient without covid-19; a ranking needs at least 5."
+
+
+def test_a_perfect_ranking_is_no_certainty() -> None:
+    found = ranked(1.0, np.ones(50), n=40, sides=(8, 30), level=0.95, finding="x")
+    assert (found.low, found.high) == pytest.approx(wilson_interval(1.0, 8))
+
+
+def test_resamples_without_a_value_take_the_interval_away_and_say_so() -> None:
+    samples = np.where(np.arange(100) < 10, np.nan, 0.7)
+    found = ranked(0.7, samples, n=40, sides=(8, 30), level=0.95, finding="x")
+    assert found.estimable
+    assert not found.bounded
+    assert found.reason == "Over 5 % of the resamples have no value."
+
+
+def test_the_reflected_interval_mirrors_the_percentile_one_and_stops_at_its_floor() -> None:
+    assert basic_interval(0.10, np.linspace(0.08, 0.16, 101), 1 - 1e-9) == pytest.approx((0.04, 0.12))
+    assert basic_interval(0.02, np.linspace(0.01, 0.16, 101), 0.99)[0] == 0.0
+
+
+def test_settings_that_make_no_interval_are_refused_all_at_once() -> None:
+    with pytest.raises(
+        ConfigError, match=r"resamples is 3, but an interval needs at least 20(?s:.*)level is 1.5, but must"
+    ):
+        Resampling(resamples=3, level=1.5)
+
+
+def test_ids_that_do_not_match_the_films_are_refused() -> None:
+    with pytest.raises(DataError, match="1 patient ids for 2 labelled films can't be resampled"):
+        Cohort.of(["p"], np.array([0, 1]))
+    with pytest.raises(DataError, match="0 patient ids for 0 labelled films"):
+        Cohort.of([], np.array([], dtype=int))
