@@ -1,0 +1,88 @@
+"""``hilum train`` and ``hilum evaluate``: a run, and what it is worth."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hilum.cli.terminal import JsonOption, QuietOption, finish, progress, table
+
+
+def train(
+    manifest: Annotated[Path, typer.Argument(help="A split manifest (hilum data split).")],
+    out: Annotated[Path, typer.Option(help="The run's folder; the same command goes on where it was stopped.")],
+    backbone: Annotated[str, typer.Option(help="Network of the zoo (hilum models list).")] = "mobilenet_v2",
+    weights: Annotated[str, typer.Option(help="imagenet, hilum, none, or a .safetensors file.")] = "imagenet",
+    recipe: Annotated[str, typer.Option(help="Name of a recipe.")] = "starter",
+    folds: Annotated[int, typer.Option(help="Members, each watching another fold; 1 is the quick form.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder shared between runs.", show_default=".cache beside")
+    ] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a classifier by patient-level folds, calibrate it, and choose operating points."""
+    from hilum.datasets.manifest import Manifest
+    from hilum.runs.summary import training_summary
+    from hilum.runs.train import train as train_run
+
+    run = train_run(
+        Manifest.read(manifest, thumbs=False),
+        out=out,
+        backbone=backbone,
+        weights=weights,
+        recipe_name=recipe,
+        folds=folds,
+        seed=seed,
+        cache=cache,
+        progress=progress(quiet),
+    )
+    summary = training_summary(run)
+    rows = [(name, e["auroc"]) for name, e in summary["validation"].items()]
+    lines = [
+        *table(("finding", f"AUROC {summary['validation_kind']}"), rows),
+        f"temperature: {summary['temperature']:.3f}",
+        *([summary["calibration_note"]] if summary["calibration_note"] else []),
+        f"seconds: {summary['seconds']}",
+        f"run: {out}   next: hilum evaluate {out}",
+    ]
+    finish(summary, as_json=as_json, lines=lines)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
+    on: Annotated[Path | None, typer.Option(help="Another manifest; else the run's locked test share.")] = None,
+    external: Annotated[bool, typer.Option("--external", help="Claim that those films are external.")] = False,
+    resamples: Annotated[int, typer.Option(min=100, help="Of every interval.")] = 1000,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a run on films it was not fitted on, and write its report."""
+    from hilum.runs.evaluate import evaluate as evaluate_run
+    from hilum.runs.report import report_run, saved_scorecard
+    from hilum.runs.run import Run
+    from hilum.runs.summary import evaluation_summary
+
+    opened = Run.open(run)
+    done = evaluate_run(opened, on=on, external=external, resamples=resamples, progress=progress(quiet))
+    internal = saved_scorecard(opened, "internal")
+    path, verdict = report_run(
+        opened,
+        done,
+        internal=internal if external else done.scorecard,
+        external=done.scorecard if external else saved_scorecard(opened, "external"),
+        command=shlex.join(["hilum", *sys.argv[1:]]),
+    )
+    summary = evaluation_summary(done, verdict, path)
+    rows = [(name, m["auroc"], m["sensitivity"], m["specificity"]) for name, m in summary["findings"].items()]
+    lines = [
+        f"{summary['verdict'].upper()}: {verdict.headline}",
+        *(f"  {flag}" for flag in summary["red_flags"]),
+        *table(("finding", "AUROC", "sensitivity", "specificity"), rows),
+        f"accuracy {summary['accuracy']}, ECE {summary['ece']} on {summary['films']} films ({done.scorecard.name})",
+        f"report: {path}",
+    ]
+    finish(summary, as_json=as_json, lines=lines)
