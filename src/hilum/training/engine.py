@@ -1,0 +1,217 @@
+"""The one training loop: batches in, steps, scores out.
+
+Everything that could differ is a value in :class:`Loop`; everything that moves is in the weights, the optimiser, and a
+:class:`Position`. The order of films and the dropout masks of a batch are functions of (seed, stage, epoch, batch), so
+a loop that starts again from a saved position ends where the first one would have.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hilum.arrays import Indices
+from hilum.errors import TrainingError
+from hilum.progress import Bar
+from hilum.randomness import seed_for, stream
+from hilum.training.losses import Loss
+from hilum.training.optimisers import Optimiser, learning_rate
+from hilum.training.stages import Stage
+from hilum.training.trained_part import TrainedPart
+
+_WATCH_BATCH = 64
+_SPEAK_EVERY_S = 0.2
+
+
+class Inputs(Protocol):
+    """Where batches come from: a table of features, a memory map, or films augmented on the spot."""
+
+    def __call__(self, rows: Tensor, view: int) -> Tensor:
+        """What the trained part is fed with, for one view of the films of these rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """What one stage's training is given."""
+
+    stage: Stage
+    part: TrainedPart
+    inputs: Inputs
+    targets: Tensor  # [n, k], one-hot; rows of NaN where the label is unknown
+    fit: Indices
+    watch: Indices  # may be empty: then there is no early stopping, and the last weights stay
+    loss: Loss
+    optimiser: Optimiser
+    seed: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running sums over films; their ratios are a loss and an accuracy."""
+
+    loss: float = 0.0
+    weight: float = 0.0
+    right: int = 0
+    known: int = 0
+
+    def add(self, total: float, weight: float, logits: Tensor, targets: Tensor) -> None:
+        """Count one batch."""
+        known = ~targets.isnan().any(dim=1)
+        self.loss, self.weight, self.known = self.loss + total, self.weight + weight, self.known + int(known.sum())
+        self.right += int((logits.argmax(1) == targets.argmax(1))[known].sum())
+
+    def means(self) -> tuple[float | None, float | None]:
+        """Loss and accuracy; None without a film whose label is known."""
+        if not self.known:
+            return None, None
+        return self.loss / self.weight, self.right / self.known
+
+
+@dataclass(slots=True, kw_only=True)
+class Position:
+    """Where a stage is, between two batches: beside weights and optimiser, all that a resume needs."""
+
+    epoch: int = 0
+    batch: int = 0
+    fitted: Tally = field(default_factory=Tally)
+    lr: float = 0.0  # of the last step
+    seconds: float = 0.0  # spent in this epoch
+    best_loss: float | None = None
+    best_epoch: int | None = None
+    best: dict[str, Tensor] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run(
+    loop: Loop, at: Position, *, between: Callable[[], None], report: Callable[[dict[str, Any]], None], bar: Bar
+) -> None:
+    """Train from a position to the stage's end; then the weights are those with the lowest loss on watched films.
+
+    Args:
+        loop: what is trained, on what and how.
+        at: where to start; moves along.
+        between: called after each batch, when the position is whole and may be saved.
+        report: called with each epoch's row of metrics.
+        bar: advances by one an epoch.
+
+    Raises:
+        TrainingError: a loss that is not a finite number.
+    """
+    while at.epoch < loop.stage.epochs and not _out_of_patience(loop.stage, at):
+        _fit_epoch(loop, at, between, bar)
+        started = time.perf_counter()
+        watched = score(loop)
+        at.seconds += time.perf_counter() - started
+        _close_epoch(loop, at, watched)
+        report(at.rows[-1])
+        bar.advance(1, _note(at.rows[-1]))
+        between()
+    if at.best:
+        loop.part.put(at.best)
+    loop.part.eval()
+
+
+def _fit_epoch(loop: Loop, at: Position, between: Callable[[], None], bar: Bar) -> None:
+    """One pass over the fitted films, from the position's batch on."""
+    batches = epoch_batches(loop, at.epoch)
+    spoken = time.monotonic()
+    loop.part.train()
+    while at.batch < len(batches):
+        started = time.perf_counter()
+        at.lr = learning_rate(loop.stage, at.epoch * len(batches) + at.batch, loop.stage.epochs * len(batches))
+        _step(loop, at, batches[at.batch])
+        at.batch += 1
+        at.seconds += time.perf_counter() - started
+        between()
+        if time.monotonic() - spoken > _SPEAK_EVERY_S:
+            spoken = time.monotonic()
+            bar.advance(0, f"epoch {at.epoch + 1} · batch {at.batch}/{len(batches)}")
+
+
+def _step(loop: Loop, at: Position, rows: Tensor) -> None:
+    """One batch: forward, loss, backward, step."""
+    dropout = seed_for(loop.seed, "dropout", loop.stage.name, at.epoch, at.batch)
+    _seed_global_generator(dropout, rows.device)
+    targets = loop.targets[rows]
+    logits = loop.part(loop.inputs(rows, loop.stage.view(at.epoch)))
+    total, weight = loop.loss.sums(logits, targets)
+    if not math.isfinite(total.item()):
+        raise TrainingError(
+            f"The loss is {total.item()} in stage {loop.stage.name!r}, epoch {at.epoch + 1}, batch {at.batch + 1}. "
+            f"Lower the learning rate (now {loop.stage.lr:g}), or check the weights and the films of that batch."
+        )
+    loop.optimiser.clear_gradients()
+    torch.autograd.backward(total / weight.clamp_min(1e-12))
+    loop.optimiser.step(at.lr)
+    at.fitted.add(total.item(), weight.item(), logits.detach(), targets)
+
+
+def _seed_global_generator(seed: int, device: torch.device) -> None:
+    """Dropout takes no generator, so the global one is set for each batch; the caller keeps the outer state safe."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+def epoch_batches(loop: Loop, epoch: int) -> list[Tensor]:
+    """The epoch's rows in random order, in batches of equal size (give or take one: no small last batch)."""
+    order = stream(loop.seed, "order", loop.stage.name, epoch).permutation(loop.fit)
+    count = math.ceil(len(order) / loop.stage.batch_size)
+    return [torch.from_numpy(rows).to(loop.targets.device) for rows in np.array_split(order, count)]
+
+
+def score(loop: Loop) -> tuple[float | None, float | None]:
+    """Loss and accuracy on the watched films' clean views; None when there are none."""
+    tally = Tally()
+    watched = torch.from_numpy(loop.watch).to(loop.targets.device)
+    loop.part.eval()
+    with torch.inference_mode():
+        for rows in torch.split(watched, _WATCH_BATCH) if len(watched) else ():
+            logits, targets = loop.part(loop.inputs(rows, 0)), loop.targets[rows]
+            total, weight = loop.loss.sums(logits, targets)
+            tally.add(total.item(), weight.item(), logits, targets)
+    return tally.means()
+
+
+def _close_epoch(loop: Loop, at: Position, watched: tuple[float | None, float | None]) -> None:
+    """Write the epoch's row, keep the weights if they are the best so far, and go on to the next epoch."""
+    watch_loss, watch_accuracy = watched
+    if watch_loss is not None and not math.isfinite(watch_loss):
+        raise TrainingError(
+            f"The loss on the watched films is {watch_loss} in stage {loop.stage.name!r}, epoch {at.epoch + 1}. "
+            f"Lower the learning rate (now {loop.stage.lr:g}), or check those films."
+        )
+    if watch_loss is not None and (at.best_loss is None or watch_loss < at.best_loss):
+        at.best_loss, at.best_epoch, at.best = watch_loss, at.epoch, loop.part.copy()
+    loss, accuracy = at.fitted.means()
+    at.rows.append(
+        {
+            "stage": loop.stage.name,
+            "epoch": at.epoch + 1,
+            "loss": loss,
+            "accuracy": accuracy,
+            "watch_loss": watch_loss,
+            "watch_accuracy": watch_accuracy,
+            "best": at.best_epoch == at.epoch,
+            "lr": at.lr,
+            "seconds": at.seconds,
+            "films_per_s": len(loop.fit) / max(at.seconds, 1e-9),
+        }
+    )
+    at.epoch, at.batch, at.fitted, at.seconds = at.epoch + 1, 0, Tally(), 0.0
+
+
+def _out_of_patience(stage: Stage, at: Position) -> bool:
+    return at.best_epoch is not None and at.epoch - at.best_epoch > stage.patience
+
+
+def _note(row: dict[str, Any]) -> str:
+    parts = [f"loss {row['loss']:.3f}"]
+    if row["watch_loss"] is not None:
+        parts.append(f"watched {row['watch_loss']:.3f}, right {row['watch_accuracy']:.0%}")
+    return " · ".join(parts)

@@ -1,0 +1,70 @@
+"""Films as batches are made from them: one stack of stored greys, taken by row number."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from hilum.arrays import Array, Indices
+from hilum.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Films:
+    """Preprocessed films, resident in memory (or memory-mapped) as one array.
+
+    Attributes:
+        tiles: uint8 [n, h, w] or [n, c, h, w].
+        film_ids: n names; with the pixels they say which film it is.
+
+    Raises:
+        TrainingError: tiles of another type or shape, or another number of names.
+    """
+
+    tiles: Array
+    film_ids: tuple[str, ...]
+    _digests: dict[int, bytes] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.tiles.dtype != np.uint8 or self.tiles.ndim not in (3, 4):
+            raise TrainingError(
+                f"Films to train on must be uint8 [n, h, w] or [n, c, h, w], but are {self.tiles.dtype} "
+                f"{list(self.tiles.shape)}. Preprocess them first."
+            )
+        if len(self.film_ids) != len(self.tiles):
+            raise TrainingError(f"{len(self.tiles)} films have {len(self.film_ids)} ids. Give one a film.")
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Channels, height and width of each film."""
+        return (1, *self.tiles.shape[1:]) if self.tiles.ndim == 3 else self.tiles.shape[1:]
+
+    def take(self, rows: Tensor) -> UInt8[Tensor, "n c h w"]:
+        """The films of these rows, in this order, on the rows' device."""
+        picked = np.take(self.tiles, rows.cpu().numpy(), axis=0)
+        films = torch.from_numpy(picked).to(rows.device)
+        return films[:, None] if films.ndim == 3 else films
+
+    def ids(self, rows: Tensor) -> Sequence[str]:
+        """Names of the films of these rows."""
+        return [self.film_ids[row] for row in rows.tolist()]
+
+    def digest(self, row: int) -> bytes:
+        """Sixteen bytes over a film's name, shape and pixels, hence over its preprocessing too."""
+        if row not in self._digests:
+            tile = np.ascontiguousarray(self.tiles[row])
+            summary = hashlib.blake2b(f"{self.film_ids[row]}\x1f{tile.shape}\x1f".encode(), digest_size=16)
+            summary.update(tile.data)
+            self._digests[row] = summary.digest()
+        return self._digests[row]
+
+    def summary(self, rows: Indices) -> str:
+        """One digest, 32 hex digits, over the films of these rows in order."""
+        return hashlib.blake2b(b"".join(self.digest(int(row)) for row in rows), digest_size=16).hexdigest()

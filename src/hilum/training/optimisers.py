@@ -1,0 +1,126 @@
+"""Optimisers whose whole state is named tensors, and the learning rate as a pure function of the step.
+
+The arithmetic is torch's own fused kernels. Its ``Optimizer`` class is not used: building the first one imports the
+compiler (eight seconds of work on a slow core), and its state is keyed by position, not by name.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from hilum.errors import RunError
+from hilum.training.stages import Stage
+
+# Quantities kept for each parameter, shaped like it.
+_MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "adamw": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
+
+
+class Optimiser:
+    """The stage's optimiser over the trained parameters alone: what is frozen has no state.
+
+    Adam (Kingma, Ba 2015), AdamW (Loshchilov, Hutter 2019), both with β = (0.9, 0.999) and ε = 1e-8; SGD with Nesterov
+    momentum 0.9. Each as ``torch.optim`` computes it.
+
+    Args:
+        stage: names the optimiser and the weight decay.
+        parameters: the trained parameters by name.
+    """
+
+    def __init__(self, stage: Stage, parameters: Mapping[str, Tensor]) -> None:
+        self.stage, self.parameters = stage, dict(parameters)
+        self.steps = {name: torch.zeros((), device=value.device) for name, value in parameters.items()}
+        self.moments = {
+            quantity: {name: torch.zeros_like(value, requires_grad=False) for name, value in parameters.items()}
+            for quantity in _MOMENTS[stage.optimiser]
+        }
+
+    def clear_gradients(self) -> None:
+        """Forget the last batch's gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def step(self, lr: float) -> None:
+        """Move the parameters that have a gradient."""
+        gradients = {
+            name: _like(value.grad, value) for name, value in self.parameters.items() if value.grad is not None
+        }
+        first, *second = [[by_name[name] for name in gradients] for by_name in self.moments.values()]
+        moved = [self.parameters[name] for name in gradients]
+        with torch.no_grad():
+            if self.stage.optimiser == "sgd":
+                sgd(
+                    moved,
+                    list(gradients.values()),
+                    [*first],
+                    fused=True,
+                    weight_decay=self.stage.weight_decay,
+                    momentum=0.9,
+                    lr=lr,
+                    dampening=0.0,
+                    nesterov=True,
+                    maximize=False,
+                )
+            else:
+                adam(
+                    moved,
+                    list(gradients.values()),
+                    first,
+                    second[0],
+                    [],
+                    [self.steps[name] for name in gradients],
+                    fused=True,
+                    decoupled_weight_decay=self.stage.optimiser == "adamw",
+                    amsgrad=False,
+                    beta1=0.9,
+                    beta2=0.999,
+                    lr=lr,
+                    weight_decay=self.stage.weight_decay,
+                    eps=1e-8,
+                    maximize=False,
+                )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state, named ``parameter/quantity``."""
+        quantities = {"step": self.steps, **self.moments}
+        return {
+            f"{name}/{quantity}": value for quantity, by_name in quantities.items() for name, value in by_name.items()
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`tensors` gave.
+
+        Raises:
+            RunError: tensors of another optimiser or of other parameters.
+        """
+        own = self.tensors()
+        if tensors.keys() != own.keys():
+            odd = sorted(tensors.keys() ^ own.keys())[0]
+            raise RunError(f"The checkpoint's optimiser state doesn't fit this stage ({odd!r}). Start a new run.")
+        for name, value in own.items():
+            value.copy_(tensors[name])
+
+
+def _like(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """The gradient with the parameter's strides: the fused kernels walk both in memory order, whatever that is."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter, requires_grad=False).copy_(gradient)
+
+
+def learning_rate(stage: Stage, step: int, steps: int) -> float:
+    """Learning rate of a step.
+
+    A function of the position and nothing else, so that there is no scheduler whose state could be lost.
+
+    Args:
+        stage: its schedule and its highest learning rate.
+        step: 0 … steps − 1, over all epochs of the stage.
+        steps: number of steps if no epoch is saved by early stopping.
+    """
+    if stage.schedule == "constant":
+        return stage.lr
+    return stage.lr * 0.5 * (1 + math.cos(math.pi * step / max(steps, 1)))

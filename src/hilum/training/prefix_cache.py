@@ -1,0 +1,256 @@
+"""The frozen prefix of a network is never run twice on the same view of a film.
+
+Outputs of the layers before a cut are computed once for each film × view, stored by :mod:`hilum.training.prefix_store`
+in half or single precision, and read by row number. The key of a store holds the weights' hash, the cut, the
+augmentation (view 0, the clean film, has none) and the type; the key of a row holds the film's pixels, hence its
+preprocessing, and the view's number. So folds and runs share what they have in common, and nothing else.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hilum.arrays import Array, Indices
+from hilum.config import fingerprint
+from hilum.errors import TrainingError, UsageError
+from hilum.models.classifier import Classifier
+from hilum.progress import Progress, Silent
+from hilum.training.augmentation import Augmentation, make_views
+from hilum.training.films import Films
+from hilum.training.frozen import BLOCK, frozen_outputs, output_shapes, prefix_fingerprint
+from hilum.training.prefix_store import KEY_BYTES, PrefixStore, evict, store_sizes
+
+_RESIDENT_BYTES = 256 * 2**20
+_TORCH = {"float16": torch.float16, "float32": torch.float32}
+
+
+class PrefixOutputs:
+    """Stored outputs for some films and views, ready to be gathered; close it when training is over."""
+
+    def __init__(self, stores: Mapping[bool, PrefixStore], table: Array, device: torch.device) -> None:
+        self._stores, self._table, self._device = stores, table, device
+        self._values = {clean: store.values() for clean, store in stores.items()}
+        size = sum(values.size for values in self._values.values()) * 4
+        self._resident = {clean: self._load(clean) for clean in stores} if size <= _RESIDENT_BYTES else {}
+
+    def _load(self, clean: bool) -> Tensor:
+        return torch.tensor(self._values[clean]).to(self._device, torch.float32)
+
+    def __call__(self, rows: Tensor, view: int) -> Tensor:
+        """Outputs for one view of the films of these rows.
+
+        Returns:
+            float32 maps [n, c, h, w] in channels_last, or vectors such as pooled features [n, c].
+
+        Raises:
+            TrainingError: a film whose view was not asked for when the outputs were opened.
+        """
+        places = self._table[view][rows.cpu().numpy()] if view < len(self._table) else np.array([-1])
+        if (places < 0).any():
+            raise TrainingError(f"View {view} of a film is not in the prefix cache. Name it when opening the outputs.")
+        clean = view == 0
+        if self._resident:
+            found = self._resident[clean].index_select(0, torch.from_numpy(places).to(self._device))
+        else:
+            values = self._values[clean]
+            staging = torch.empty((len(places), *values.shape[1:]), dtype=_TORCH[values.dtype.name])
+            np.take(values, places, axis=0, out=staging.numpy(), mode="clip")
+            found = staging.to(self._device, torch.float32)
+        return found.permute(0, 3, 1, 2) if found.ndim == 4 else found
+
+    def close(self) -> None:
+        """Let the stores go."""
+        self._values.clear()
+        for store in self._stores.values():
+            store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class PrefixCache:
+    """A folder of prefix outputs, shared by folds and runs.
+
+    Args:
+        folder: where stores are kept.
+        store: ``fp16`` keeps 11 significant bits (relative error ≤ 2⁻¹¹) in half the space; ``fp32`` loses nothing.
+        limit_gb: most space for all stores; the least recently used are removed to make room.
+    """
+
+    def __init__(self, folder: Path, *, store: Literal["fp16", "fp32"] = "fp16", limit_gb: float = 20.0) -> None:
+        self.folder, self.store, self.limit_gb = Path(folder), store, limit_gb
+        self._dtype: np.dtype[Any] = np.dtype(np.float16 if store == "fp16" else np.float32)
+
+    def open(
+        self,
+        classifier: Classifier,
+        cut: int,
+        films: Films,
+        wanted: Mapping[int, Indices],
+        *,
+        also: Iterable[int] = (),
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> PrefixOutputs:
+        """Outputs before a cut, computed where they are missing.
+
+        Args:
+            classifier: put into evaluation mode, in which its layers before the cut are run.
+            cut: number of layers, ≥ 1.
+            films: all films.
+            wanted: rows by view.
+            also: other cuts that will be asked for later, filled in the same pass through the network.
+            augmentation: how views beside 0 are made; may be None when only view 0 is wanted.
+            seed: of the views.
+            progress: shows what is computed.
+
+        Raises:
+            UsageError: nothing lies before the cut, or views without an augmentation.
+            TrainingError: values too large for half precision, or no room.
+        """
+        cuts = sorted({cut, *also})
+        if cuts[0] < 1:
+            raise UsageError("A prefix cache needs one frozen layer at least, but the cut is 0. Train that stage live.")
+        if augmentation is None and any(wanted):
+            raise UsageError(f"Views {sorted(wanted)} need an augmentation. Give one, or ask for view 0 alone.")
+        chosen: dict[bool, PrefixStore] = {}
+        with contextlib.ExitStack() as opened:
+            for clean in sorted({view == 0 for view in wanted}):
+                views = "clean" if clean else f"{fingerprint(augmentation)} seed {seed}"
+                keys = {
+                    _key(films, view, int(row)): (view, int(row))
+                    for view, rows in wanted.items()
+                    if (view == 0) == clean
+                    for row in rows
+                }
+                stores = self._stores(classifier, cuts, films, views, keys)
+                for store in stores.values():
+                    opened.callback(store.close)
+                _Filling(classifier, films, augmentation or Augmentation(), seed, stores).fill(keys, progress)
+                chosen[clean] = stores[cut]
+            table = np.full((max(wanted, default=0) + 1, len(films)), -1, dtype=np.int64)
+            for view, rows in wanted.items():
+                table[view, rows] = chosen[view == 0].places([_key(films, view, int(row)) for row in rows])
+            outputs = PrefixOutputs(chosen, table, _device(classifier))
+            opened.pop_all()
+        return outputs
+
+    def _stores(
+        self, classifier: Classifier, cuts: Sequence[int], films: Films, views: str, keys: Iterable[bytes]
+    ) -> dict[int, PrefixStore]:
+        """An open store for each cut, with room for the keys that it lacks."""
+        shapes = output_shapes(classifier, films.shape, cuts)
+        stores: dict[int, PrefixStore] = {}
+        with contextlib.ExitStack() as opened:
+            for cut, (_, *shape) in zip(cuts, shapes, strict=True):
+                # As they are computed and used: channels last.
+                stored = (*shape[1:], shape[0]) if len(shape) == 3 else tuple(shape)
+                weights = prefix_fingerprint(classifier, cut)
+                identity = {"weights": weights, "cut": cut, "views": views, "device": _device(classifier).type}
+                stores[cut] = self._roomy_store(identity, stored, keys)
+                opened.callback(stores[cut].close)
+            opened.pop_all()
+        return stores
+
+    def _roomy_store(self, identity: Mapping[str, Any], shape: tuple[int, ...], keys: Iterable[bytes]) -> PrefixStore:
+        """The store of an identity, with room for the keys that it lacks."""
+        for _ in ("as it is", "emptied of what is not wanted now"):
+            store = PrefixStore(self.folder, identity, shape, self._dtype)
+            needed = sum(key not in store for key in keys) * (store.row_bytes + KEY_BYTES)
+            if self._make_room(needed, keep=store.folder):
+                return store
+            store.close()
+            evict(store.folder)
+        raise TrainingError(
+            f"The prefix cache needs {needed / 1e9:.2g} GB, but may hold {self.limit_gb:g} GB with all that is in use. "
+            "Raise its limit, take fewer views, or train from a later layer."
+        )
+
+    def _make_room(self, needed: int, *, keep: Path) -> bool:
+        """Remove the least recently used stores until the needed bytes fit; say whether they do."""
+        if not needed:
+            return True
+        sizes = store_sizes(self.folder)
+        for folder in [folder for folder in sizes if folder != keep]:
+            if sum(sizes.values()) + needed > self.limit_gb * 1e9 and evict(folder):
+                del sizes[folder]
+        return sum(sizes.values()) + needed <= self.limit_gb * 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """Computes what some stores, one a cut, lack of the same views."""
+
+    classifier: Classifier
+    films: Films
+    augmentation: Augmentation
+    seed: int
+    stores: Mapping[int, PrefixStore]
+
+    def fill(self, keys: Mapping[bytes, tuple[int, int]], progress: Progress | None) -> None:
+        """Compute what is missing of the keys' (view, row) pairs, block by block; each block is durable at once."""
+        if not self._missing(keys):
+            return
+        with contextlib.ExitStack() as writing:
+            for store in sorted(self.stores.values(), key=lambda store: store.folder):  # one order: no deadlock
+                writing.enter_context(store.writing())
+            missing = self._missing(keys)
+            bar = writing.enter_context((progress or Silent()).bar("frozen layers, once a view", len(missing)))
+            for view in sorted({keys[key][0] for key in missing}):
+                ours = [key for key in missing if keys[key][0] == view]
+                for block in (ours[i : i + BLOCK] for i in range(0, len(ours), BLOCK)):
+                    self._add(block, [keys[key][1] for key in block], view)
+                    bar.advance(len(block), f"view {view}")
+
+    def _missing(self, keys: Iterable[bytes]) -> list[bytes]:
+        return [key for key in keys if any(key not in store for store in self.stores.values())]
+
+    def _add(self, block: Sequence[bytes], rows: Sequence[int], view: int) -> None:
+        """Run one block through the frozen layers, and append what each store lacks."""
+        lacking = {cut: [i for i, key in enumerate(block) if key not in store] for cut, store in self.stores.items()}
+        cuts = [cut for cut, places in lacking.items() if places]
+        picked = torch.tensor(rows, device=_device(self.classifier))
+        views = make_views(
+            self.films.take(picked), self.films.ids(picked), view, config=self.augmentation, seed=self.seed
+        )
+        for cut, outputs in zip(cuts, frozen_outputs(self.classifier, views, cuts), strict=True):
+            rows_last = outputs.permute(0, 2, 3, 1) if outputs.ndim == 4 else outputs
+            stored = _narrow(rows_last[lacking[cut]], self.stores[cut].dtype)
+            self.stores[cut].append([block[i] for i in lacking[cut]], stored)
+
+
+def _narrow(outputs: Tensor, dtype: np.dtype[Any]) -> Array:
+    """Outputs in the store's type.
+
+    Raises:
+        TrainingError: a value that the type can't hold, or that is not a finite number.
+    """
+    largest = float(outputs.abs().max())
+    if not largest <= float(np.finfo(dtype).max):
+        raise TrainingError(
+            f"An output of the frozen layers is {largest:.3g}, beyond what the {dtype.name} store holds. "
+            "Use store='fp32'; if it is not a finite number, check the weights."
+        )
+    return outputs.cpu().numpy().astype(dtype)
+
+
+def _key(films: Films, view: int, row: int) -> bytes:
+    return hashlib.blake2b(films.digest(row) + view.to_bytes(8, "little"), digest_size=KEY_BYTES).digest()
+
+
+def _device(classifier: Classifier) -> torch.device:
+    return next(classifier.parameters()).device
