@@ -5,11 +5,31 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli.terminal import JsonOption, finish, table
+from hilum.cli.terminal import JsonOption, QuietOption, finish, progress, table
 
 app = typer.Typer(name="bundle", help="Make, verify and show bundles.", no_args_is_help=True)
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .hilum file or a bundle's folder.")]
+
+
+@app.command()
+def create(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
+    out: Annotated[Path, typer.Option(help="….hilum for one file, any other name for a folder.")],
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "chest",
+    version: Annotated[str | None, typer.Option(help="Its version.", show_default="from the weights")] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Export a run as a bundle: graph, calibration, operating points, references, model card, hashes."""
+    from hilum.bundle.reading import read_bundle
+    from hilum.runs.package import package
+    from hilum.runs.run import Run
+
+    package(Run.open(run), out, name=name, version=version, progress=progress(quiet))
+    opened = read_bundle(out)
+    summary = {"path": str(out), "bundle": f"{name} {opened.info.version}", "sha256": opened.sha256}
+    finish(summary, as_json=as_json, lines=[f"bundle: {out}", f"digest: {opened.sha256}", f"next: hilum serve {out}"])
 
 
 @app.command()

@@ -6,11 +6,14 @@ import typer
 
 import hilum
 from hilum.cli.bundle import app as bundle
+from hilum.cli.data import app as data
+from hilum.cli.demo import demo
 from hilum.cli.doctor import doctor
 from hilum.cli.models import app as models
 from hilum.cli.predict import predict
 from hilum.cli.pretrain import pretrain
 from hilum.cli.serve import serve
+from hilum.cli.train import evaluate, train
 
 app = typer.Typer(
     name="hilum",
@@ -40,9 +43,13 @@ def options(
 
 
 # One literal table: each verb's file is imported only for its parser; the rooms behind it are not.
+app.command()(demo)
+app.command()(train)
+app.command()(evaluate)
 app.command()(pretrain)
 app.command()(serve)
 app.add_typer(models)
+app.add_typer(data)
 app.command()(predict)
 app.add_typer(bundle)
 app.command()(doctor)

@@ -58,6 +58,21 @@ RECIPES: dict[str, Recipe] = {
             Stage(name="last-block", trainable_from="last-block", lr=3e-4, epochs=15, patience=4),
         )
     ),
+    # The same from random weights, every layer trained; as many epochs as a demo has time for.
+    "phantom-scratch": Recipe(
+        stages=(
+            Stage(
+                name="all",
+                trainable_from="all",
+                lr=2e-3,
+                epochs=12,
+                patience=12,
+                batch_norm="train",
+                views=None,
+                schedule="cosine",
+            ),
+        )
+    ),
 }
 """Name → recipe."""
 
