@@ -63,13 +63,17 @@ class Client:
         """
         return self._answer(self._ask("GET", f"/api/v1/studies/{quote(study_id, safe='')}", wait_s=wait_s))
 
-    def studies(self, *, state: str | None = None) -> Iterator[StudyAnswer]:
+    def studies(self, *, state: str | None = None, page_size: int = 50) -> Iterator[StudyAnswer]:
         """All films, newest first, fetched page by page.
+
+        Args:
+            state: only films in this state.
+            page_size: films fetched at a time, 1 … 200.
 
         Raises:
             ServiceError: the service can't be reached, or the state is unknown.
         """
-        asked: dict[str, str] = {"state": state} if state else {}
+        asked: dict[str, str] = {"limit": str(page_size)} | ({"state": state} if state else {})
         while True:
             page = self._json(self._ask("GET", "/api/v1/studies", params=asked))
             for study in page["studies"]:

@@ -128,7 +128,7 @@ def serve(settings: Settings, *, said: Callable[[str], None] = print) -> None:
         settings: what it needs to know.
         said: told the addresses, one sentence each.
     """
-    started, stop = time.monotonic(), threading.Event()
+    stop = threading.Event()
     start_logs()
     before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -137,7 +137,7 @@ def serve(settings: Settings, *, said: Callable[[str], None] = print) -> None:
             said(f"Model {model.name} {model.version} ({model.sha256[:12]})")
             said(f"Page and REST: {service.url}/   (OpenAPI: {service.url}/openapi.json)")
             said(f"DICOM: {service.dicom}" if service.dicom else "DICOM: off")
-            said(f"Ready after {time.monotonic() - started:.1f} s. {NOTICE} Ctrl-C stops it.")
+            said(f"Ready. {NOTICE} Ctrl-C stops it.")
             while not stop.wait(0.2):
                 if not service.room.intake.broken:
                     continue

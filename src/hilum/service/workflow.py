@@ -54,7 +54,7 @@ class Workflow:
         self._store, self._files, self._answering, self._finished = store, files, answering, finished
         self._lease_s, self._max_attempts, self._backoff_s = lease_s, max_attempts, backoff_s
         self._owner = secrets.token_hex(8)
-        self._bell, self._stopping = threading.Event(), threading.Event()
+        self._bell, self._rings, self._stopping = threading.Condition(), 0, threading.Event()
         self._batcher: Batcher[Ready, NewAnswer] = Batcher(answering.answer)
         self._threads = [threading.Thread(target=self._run, name=f"hilum-hand-{i}", daemon=True) for i in range(hands)]
 
@@ -65,7 +65,9 @@ class Workflow:
 
     def wake(self, _: str = "") -> None:
         """Say that a film may be waiting."""
-        self._bell.set()
+        with self._bell:
+            self._rings += 1
+            self._bell.notify_all()
 
     def stop(self, within_s: float) -> bool:
         """Finish the films in work, give back the others.
@@ -74,7 +76,7 @@ class Workflow:
             True when all work in hand was finished in time.
         """
         self._stopping.set()
-        self._bell.set()
+        self.wake()
         deadline = time.monotonic() + within_s
         for thread in self._threads:
             if thread.ident is not None:
@@ -87,6 +89,7 @@ class Workflow:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            heard = self._rings
             try:
                 claim = self._store.claim(self._owner, lease_s=self._lease_s, max_attempts=self._max_attempts)
                 if claim is not None:
@@ -96,8 +99,8 @@ class Workflow:
                 logger().error("records away", reason=str(error))
             except Exception as error:
                 logger().error("worker stumbled", **where(error))
-            self._bell.wait(POLL_S)
-            self._bell.clear()
+            with self._bell:
+                self._bell.wait_for(lambda heard=heard: self._rings != heard, POLL_S)  # type: ignore[misc]
 
     def _work(self, claim: Claim) -> None:
         started = time.monotonic()

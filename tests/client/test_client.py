@@ -1,0 +1,109 @@
+"""The client speaks to a real service, and says in one sentence what went wrong."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.service.conftest import settings_in
+from tests.service.small import FINDINGS, SmallDrawing, SmallModel, dicom, png
+
+from hilum.client.api import Client
+from hilum.errors import ServiceError
+from hilum.service.app import Running, running
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    settings = settings_in(tmp_path_factory.mktemp("client"), dicom_port=None)
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as started:
+        yield started
+
+
+@pytest.fixture
+def client(service: Running) -> Iterator[Client]:
+    with Client(service.url) as opened:
+        yield opened
+
+
+def test_a_film_is_sent_and_answered(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "film.dcm").write_bytes(dicom(501, 204))
+    answer = client.submit(tmp_path / "film.dcm", wait_s=10)
+    assert (answer.state, answer.label, answer.new, answer.finished) == ("answered", "pneumonia", True, True)
+    assert sum(answer.probs.values()) == pytest.approx(1)
+    assert answer.positive == ("pneumonia",)
+    assert answer.uncertainty["mc_std"]["pneumonia"] == 0.03
+    assert set(answer.heatmaps) == set(FINDINGS)
+    again = client.submit(dicom(501, 204))
+    assert (again.id, again.new) == (answer.id, False)
+    assert client.study(answer.id).label == "pneumonia"
+
+
+def test_pictures_are_png(client: Client) -> None:
+    answer = client.submit(png(120), wait_s=10)
+    overlay, layer = (client.heatmap(answer.id, "normal", layer=layer) for layer in (False, True))
+    for picture in (client.film(answer.id), overlay, layer):
+        assert picture.startswith(b"\x89PNG")
+
+
+def test_a_film_that_fails_says_why(client: Client) -> None:
+    answer = client.submit(png(121)[:40], wait_s=10)
+    assert (answer.state, answer.label, answer.probs) == ("failed", None, {})
+    assert "can't be read" in answer.reasons[0]
+
+
+def test_all_films_are_listed_across_pages(client: Client) -> None:
+    sent = {client.submit(png(level, 8)).id for level in range(7)}
+    listed = [answer.id for answer in client.studies(page_size=3)]
+    assert sent <= set(listed)
+    assert len(listed) == len(set(listed))
+
+
+def test_readiness(client: Client) -> None:
+    assert client.ready()
+    client.wait_until_ready(1)
+
+
+def test_a_refusal_is_one_sentence(client: Client) -> None:
+    with pytest.raises(ServiceError, match=r"refused \(415\): The body is none of DICOM"):
+        client.submit(b"nothing")
+    with pytest.raises(ServiceError, match=r"refused \(404\): No film has this id"):
+        client.study("x y")
+    with pytest.raises(ServiceError, match=r"refused \(422\).*query.state"):
+        list(client.studies(state="lost"))
+
+
+def test_nobody_there_is_one_sentence() -> None:
+    with Client("http://127.0.0.1:9") as client:
+        assert not client.ready()
+        with pytest.raises(ServiceError, match="can't be reached .* Is it running"):
+            client.study("x")
+        with pytest.raises(ServiceError, match="is not ready after 0.1 s"):
+            client.wait_until_ready(0.1)
+
+
+class Other(http.server.BaseHTTPRequestHandler):
+    """Some other web server."""
+
+    def do_GET(self) -> None:
+        body = {"/api/v1/studies/html": b"<html>", "/api/v1/studies/json": b'{"id": 1}'}.get(self.path)
+        self.send_response(200 if body else 404)
+        self.end_headers()
+        self.wfile.write(body or b"gone")
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_another_server_is_recognised() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with Client(f"http://127.0.0.1:{server.server_port}") as client:
+            with pytest.raises(ServiceError, match="not JSON. Is it a hilum service"):
+                client.study("html")
+            with pytest.raises(ServiceError, match="no answer. Is it a hilum service"):
+                client.study("json")
+            with pytest.raises(ServiceError, match=r"\(404\): Not Found. Is it a hilum service"):
+                client.study("other")
+        server.shutdown()

@@ -1,0 +1,128 @@
+"""The pages: ordered by risk, live, escaped, and saying what they are."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from tests.service.conftest import settings_in
+from tests.service.small import SmallDrawing, SmallModel, dicom, png
+
+from hilum.service.app import running
+from hilum.service.web.phrases import percent, probability_phrase, waited
+
+XSS = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    settings = settings_in(tmp_path_factory.mktemp("pages"), dicom_port=None)
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
+        with httpx.Client(base_url=service.url, timeout=20) as http:
+            yield http
+
+
+def send(http: httpx.Client, body: bytes) -> str:
+    kind = "image/png" if body.startswith(b"\x89") else "application/dicom"
+    reply = http.post("/api/v1/studies", content=body, headers={"Content-Type": kind}, params={"wait": 10})
+    return str(reply.json()["id"])
+
+
+def test_an_empty_worklist_says_how_to_send(pages: httpx.Client) -> None:
+    text = pages.get("/").text
+    assert "No films yet" in text
+    assert "not for diagnosis" in text
+
+
+def test_the_worklist_is_ordered_by_risk(pages: httpx.Client) -> None:
+    ids = {level: send(pages, png(level)) for level in (60, 240, 150)}
+    shown = re.findall(r'href="/films/([0-9a-f]{32})"', pages.get("/").text)
+    places = [shown.index(ids[level]) for level in (240, 150, 60)]
+    assert places == sorted(places)
+
+
+def test_the_rows_alone_are_what_the_script_asks_for(pages: httpx.Client) -> None:
+    rows = pages.get("/", params={"part": "rows"}).text
+    assert "<html" not in rows
+    assert (
+        rows.strip() in pages.get("/").text.replace("\r", "")
+        or rows.count("<tr") == pages.get("/").text.count("<tr") - 1
+    )
+
+
+def test_a_film_page_shows_answer_spread_gate_and_provenance(pages: httpx.Client) -> None:
+    film_id = send(pages, png(204))
+    text = pages.get(f"/films/{film_id}").text
+    for words in ("<h2>pneumonia</h2>", "60 %", "± 3 %", "positive", "A chest.", "bundle sha256", "5" * 64):
+        assert words in text
+    assert "not for diagnosis" in text
+    assert f'src="/api/v1/studies/{film_id}/film.png"' in text
+    assert f'data-layer="/api/v1/studies/{film_id}/heatmap/pneumonia.png"' in text
+
+
+def test_a_film_without_an_answer_says_why(pages: httpx.Client) -> None:
+    text = pages.get(f"/films/{send(pages, png(77)[:50])}").text
+    assert "No answer" in text
+    assert "can&#39;t be read" in text
+
+
+def test_next_leads_through_the_whole_worklist(pages: httpx.Client) -> None:
+    order = re.findall(r'href="/films/([0-9a-f]{32})"', pages.get("/").text)
+    at, walked = order[0], [order[0]]
+    while following := re.search(
+        r'id="next" class="button" href="/films/([0-9a-f]{32})"', pages.get(f"/films/{at}").text
+    ):
+        at = following[1]
+        walked.append(at)
+    assert walked == order
+
+
+def test_what_a_film_says_of_itself_is_escaped_and_names_are_not_shown(pages: httpx.Client) -> None:
+    film_id = send(pages, dicom(301, 99, PatientName=f"Canary^{XSS}", PatientID=XSS, AccessionNumber="A<b>&\"'"))
+    for path in ("/", f"/films/{film_id}"):
+        text = pages.get(path).text
+        assert "A&lt;b&gt;&amp;&#34;&#39;" in text
+        assert "alert(1)" not in text
+        assert "Canary" not in text
+
+
+def test_nothing_is_inline_and_nothing_comes_from_elsewhere(pages: httpx.Client) -> None:
+    """The content security policy would block it."""
+    film_id = send(pages, png(88))
+    for path in ("/", f"/films/{film_id}", "/films/none"):
+        text = pages.get(path).text
+        assert "<style" not in text
+        assert not re.search(r"\sstyle=|\son\w+=", text)
+        assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", text))
+        addresses = re.findall(r'(?:src|href|data-layer)="([^"]+)"', text)
+        assert all(address.startswith(("/", "#")) and not address.startswith("//") for address in addresses)
+        for address in {a.partition("#")[0] for a in addresses if a.startswith("/static/")}:
+            assert pages.get(address).status_code == 200
+
+
+def test_an_unknown_film_has_a_page_that_leads_back(pages: httpx.Client) -> None:
+    reply = pages.get(f"/films/{'0' * 32}")
+    assert (reply.status_code, 'href="/"' in reply.text) == (404, True)
+
+
+@pytest.mark.parametrize(
+    ("probability", "phrase", "words"),
+    [
+        (0.999, "consistent with", "> 99 %"),
+        (0.7, "probable", "70 %"),
+        (0.5, "possible", "50 %"),
+        (0.2, "less likely", "20 %"),
+        (0.004, "unlikely", "< 1 %"),
+    ],
+)
+def test_a_probability_in_words(probability: float, phrase: str, words: str) -> None:
+    assert (probability_phrase(probability), percent(probability)) == (phrase, words)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(-5, "just now"), (59, "just now"), (60, "1 min"), (3660, "1 h 1 min"), (200000, "2 d")]
+)
+def test_waiting_in_words(seconds: int, words: str) -> None:
+    now = datetime(2026, 1, 5, tzinfo=UTC)
+    assert waited(now - timedelta(seconds=seconds), now) == words

@@ -1,0 +1,99 @@
+"""Canary names in every field leave no trace in logs, addresses, replies and errors."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from pynetdicom import AE
+from tests.service.conftest import settings_in
+from tests.service.small import CR, SmallDrawing, SmallModel, dataset, dicom
+
+from hilum.service.app import running
+from hilum.service.logs import logger, start_logs, where
+
+CANARY = "CANARY7"
+FIELDS = {
+    "PatientName": f"{CANARY}^Name",
+    "PatientID": f"{CANARY}-id",
+    "PatientAddress": f"{CANARY} street",
+    "PatientComments": CANARY,
+    "ReferringPhysicianName": CANARY,
+    "InstitutionName": CANARY,
+    "StudyDescription": CANARY,
+    "StudyID": CANARY,
+}
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    out = io.StringIO()
+    loggers = [logging.getLogger(name) for name in ("hilum.service", "uvicorn.error")]
+    before = [(list(log.handlers), log.propagate, log.level) for log in loggers]
+    start_logs(out, logging.DEBUG)
+    yield out
+    for log, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        log.handlers[:], log.propagate = handlers, propagate
+        log.setLevel(level)
+
+
+class Leaky(SmallModel):
+    """Quotes the film in a foreign exception, as libraries do."""
+
+    def prepare(self, path: Path) -> object:
+        ready = super().prepare(path)
+        if b"LEAK" in path.read_bytes():
+            raise ValueError(f"can't parse {CANARY}")
+        return ready
+
+
+def test_canaries_are_nowhere(tmp_path: Path, log: io.StringIO) -> None:
+    settings = settings_in(tmp_path, max_attempts=1)
+    replies: list[httpx.Response] = []
+    with running(settings, answering=Leaky(), drawing=SmallDrawing()) as service:  # type: ignore[arg-type]
+        with httpx.Client(base_url=service.url, timeout=20) as http:
+            for body in (
+                dicom(401, **FIELDS),
+                dicom(402, **FIELDS, ImageComments="LEAK"),
+                dicom(403, **FIELDS)[:-100],
+                CANARY.encode() * 100,
+            ):
+                kind = {"Content-Type": "application/dicom"}
+                replies.append(http.post("/api/v1/studies?wait=10", content=body, headers=kind))
+            replies += [http.get(path) for path in ("/api/v1/studies", "/", "/health/ready")]
+            replies += [http.get(f"/films/{s['id']}") for s in replies[4].json()["studies"]]
+            http.get(f"/{CANARY}?{CANARY}={CANARY}")
+            http.get(f"/api/v1/studies/{CANARY}", headers={"User-Agent": CANARY})
+        entity = AE(ae_title=CANARY)
+        entity.add_requested_context(CR)
+        association = entity.associate("127.0.0.1", service.dicom_port or 0)
+        assert association.send_c_store(dataset(404, **FIELDS)).Status == 0
+        association.release()
+    assert [reply.status_code for reply in replies[:4]] == [201, 201, 201, 415]
+    assert [reply.json()["state"] for reply in replies[:3]] == ["answered", "failed", "failed"]
+    assert CANARY not in "".join(reply.text + str(reply.headers) + str(reply.url) for reply in replies)
+    assert CANARY not in log.getvalue()
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert {"film received", "film worked on", "film failed", "request"} <= {line["event"] for line in lines}
+    assert any(line.get("error") == "ValueError" and line["at"] for line in lines)
+
+
+def test_a_foreign_exception_is_logged_without_its_message(log: io.StringIO) -> None:
+    try:
+        raise KeyError(CANARY)
+    except KeyError as error:
+        logger().error("it happened", **where(error))
+        logging.getLogger("uvicorn.error").error("Exception", exc_info=error)
+    first, second = (json.loads(line) for line in log.getvalue().splitlines())
+    assert first["error"] == second["error"] == "KeyError"
+    assert first["at"][-1].startswith("test_privacy.py:")
+    assert CANARY not in log.getvalue()
+
+
+def test_without_logs_started_the_library_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    logger().warning("nobody asked")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")

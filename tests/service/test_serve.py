@@ -1,0 +1,111 @@
+"""``hilum serve`` on a real bundle, as a process: films in by both doors, answers out, a clean stop."""
+
+import contextlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.bundle.small import small_bundle
+
+from hilum.client.api import Client
+from hilum.errors import FilmError
+from hilum.imaging.dicom_writing import FilmHeader, write_film
+from hilum.service.bundled import open_bundled
+from hilum.service.settings import read_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_bundle(tmp_path_factory.mktemp("bundle") / "small.hilum")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic film: two dark fields on a bright ground, with a little noise."""
+    rows, columns = np.mgrid[0:400, 0:360]
+    ground = 2600 - 2200 * np.exp(-(((rows - 200) / 120) ** 2 + ((np.abs(columns - 180) - 80) / 55) ** 2))
+    stored = (ground + np.random.default_rng(0).normal(0, 40, ground.shape)).clip(0, 4095).astype(np.uint16)
+    path = tmp_path_factory.mktemp("film") / "synthetic.dcm"
+    write_film(path, stored, FilmHeader(patient_id="SYN1", view_position="PA", body_part="CHEST", age_years=50))
+    return path
+
+
+@contextlib.contextmanager
+def served(bundle: Path, data: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    command = [sys.executable, "-m", "hilum", "serve", str(bundle), "--port", "0", "--dicom-port", "0"]
+    with subprocess.Popen(
+        [*command, "--data", str(data)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"HILUM_LEAST_FREE_MB": "1", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+    ) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(4)]
+        try:
+            text = "".join(said)
+            assert "not a medical device" in text, process.stderr and process.stderr.read()
+            yield (
+                process,
+                {
+                    "url": re.search(r"http://[\d.:]+", text)[0],  # type: ignore[index]
+                    "dicom_port": re.search(r"HILUM@127.0.0.1:(\d+)", text)[1],  # type: ignore[index]
+                },
+            )
+        finally:
+            process.kill()
+
+
+def test_a_bundle_is_served_and_stops_clean(bundle: Path, film: Path, tmp_path: Path) -> None:
+    with served(bundle, tmp_path / "data") as (process, address):
+        with Client(address["url"]) as client:
+            assert client.ready()
+            answer = client.submit(film, wait_s=30)
+            assert answer.state in ("answered", "not-analysed"), answer.reasons
+            assert answer.provenance["bundle_name"] == "small"
+            assert client.film(answer.id).startswith(b"\x89PNG")
+            for finding in answer.heatmaps:
+                assert client.heatmap(answer.id, finding) != client.heatmap(answer.id, finding, layer=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stdout is not None
+        assert "finishing what is in work" in process.stdout.read()
+
+
+@pytest.mark.system
+def test_dcmtk_sends_a_film(bundle: Path, film: Path, tmp_path: Path, need: Callable[[object, str], None]) -> None:
+    """DCMTK's storescu and echoscu, as a modality would."""
+    need(shutil.which("storescu") and shutil.which("echoscu"), "DCMTK (storescu, echoscu)")
+    with served(bundle, tmp_path / "data") as (_, address), Client(address["url"]) as client:
+        peer = ["-aec", "HILUM", "127.0.0.1", address["dicom_port"]]
+        subprocess.run(["echoscu", *peer], check=True, timeout=30)
+        for _ in range(2):
+            subprocess.run(["storescu", *peer, str(film)], check=True, timeout=30)
+        (study,) = client.studies()
+        assert client.study(study.id, wait_s=30).provenance["bundle_name"] == "small"
+
+
+def test_a_film_is_prepared_apart_and_answered(bundle: Path, film: Path, tmp_path: Path) -> None:
+    with open_bundled(read_settings(bundle=bundle, data=tmp_path)) as bundled:
+        assert bundled.model.name == "small"
+        ready = bundled.prepare(film)
+        assert ready.identity.patient_id == "SYN1"
+        assert ready.identity.sop_instance_uid
+        answers = bundled.answer([ready, ready])
+        assert [answer.analysed for answer in answers] == [True, True]
+        assert answers[0].risk == pytest.approx(1 - answers[0].assessment["probs"]["normal"], abs=1e-5)
+        assert {heatmap.finding for heatmap in answers[0].heatmaps} == {"normal", "pneumonia", "covid-19"}
+        assert "SYN1" not in str(answers[0].assessment)
+        (tmp_path / "bad").write_bytes(b"\xff\xd8\xff")
+        for read in (bundled.prepare, bundled.film):
+            with pytest.raises(FilmError):
+                read(tmp_path / "bad")

@@ -1,0 +1,59 @@
+"""Settings are safe by default, strict, and read from arguments before the environment."""
+
+from pathlib import Path
+
+import pytest
+
+from hilum.errors import ConfigError
+from hilum.service.settings import is_loopback, read_settings
+
+BUNDLE = Path("chest.hilum")
+
+
+def test_the_defaults_listen_on_this_machine_only() -> None:
+    settings = read_settings(bundle=BUNDLE)
+    assert (settings.host, settings.port, settings.dicom_port, settings.on_loopback) == ("127.0.0.1", 8042, 11112, True)
+    assert settings.url.endswith("hilum-data/hilum.db")
+
+
+def test_an_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HILUM_PORT", "1234")
+    monkeypatch.setenv("HILUM_ALLOWED_AE_TITLES", "ONE, TWO")
+    assert read_settings(bundle=BUNDLE, port=None).port == 1234
+    assert read_settings(bundle=BUNDLE, port=99).port == 99
+    assert read_settings(bundle=BUNDLE).allowed_ae_titles == ("ONE", "TWO")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "Setting 'bundle' is missing. Give it, or set HILUM_BUNDLE."),
+        ({"bundle": BUNDLE, "port": 70000}, "Setting 'port'"),
+        ({"bundle": BUNDLE, "prot": 1}, "Setting 'prot'"),
+        ({"bundle": BUNDLE, "host": "0.0.0.0"}, "reachable from the network and this version has no users"),
+        (
+            {"bundle": BUNDLE, "host": "0.0.0.0", "unprotected_network": True},
+            "name the senders in HILUM_ALLOWED_AE_TITLES",
+        ),
+        ({"bundle": BUNDLE, "allowed_ae_titles": ("MUCH-TOO-LONG-A-TITLE",)}, "are no AE titles"),
+    ],
+)
+def test_what_is_wrong_or_unsafe_is_refused(given: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        read_settings(**given)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as raised:
+        read_settings(port=-1, hands=0)
+    assert len(raised.value.problems) == 3
+
+
+def test_a_network_address_is_accepted_with_open_eyes() -> None:
+    settings = read_settings(bundle=BUNDLE, host="0.0.0.0", unprotected_network=True, allowed_ae_titles="CR1")
+    assert not settings.on_loopback
+
+
+@pytest.mark.parametrize(("host", "loopback"), [("localhost", True), ("::1", True), ("10.0.0.1", False), ("x", False)])
+def test_loopback(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
