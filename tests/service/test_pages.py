@@ -18,9 +18,11 @@ XSS = "<script>alert(1)</script>"
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     settings = settings_in(tmp_path_factory.mktemp("pages"), dicom_port=None)
-    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
-        with httpx.Client(base_url=service.url, timeout=20) as http:
-            yield http
+    with (
+        running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service,
+        httpx.Client(base_url=service.url, timeout=20) as http,
+    ):
+        yield http
 
 
 def send(http: httpx.Client, body: bytes) -> str:
@@ -45,10 +47,7 @@ def test_the_worklist_is_ordered_by_risk(pages: httpx.Client) -> None:
 def test_the_rows_alone_are_what_the_script_asks_for(pages: httpx.Client) -> None:
     rows = pages.get("/", params={"part": "rows"}).text
     assert "<html" not in rows
-    assert (
-        rows.strip() in pages.get("/").text.replace("\r", "")
-        or rows.count("<tr") == pages.get("/").text.count("<tr") - 1
-    )
+    assert rows.count("<tr") == pages.get("/").text.count("<tr") - 1  # the page has a heading row
 
 
 def test_a_film_page_shows_answer_spread_gate_and_provenance(pages: httpx.Client) -> None:
@@ -70,10 +69,9 @@ def test_a_film_without_an_answer_says_why(pages: httpx.Client) -> None:
 def test_next_leads_through_the_whole_worklist(pages: httpx.Client) -> None:
     order = re.findall(r'href="/films/([0-9a-f]{32})"', pages.get("/").text)
     at, walked = order[0], [order[0]]
-    while following := re.search(
-        r'id="next" class="button" href="/films/([0-9a-f]{32})"', pages.get(f"/films/{at}").text
-    ):
-        at = following[1]
+    following = re.compile(r'id="next" class="button" href="/films/([0-9a-f]{32})"')
+    while found := following.search(pages.get(f"/films/{at}").text):
+        at = found[1]
         walked.append(at)
     assert walked == order
 
