@@ -1,5 +1,6 @@
 """Answers for many files: decode in sandboxed children, run in batches, write as it goes, resume where it stopped."""
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -88,6 +89,7 @@ def predict_files(
     workers: int | None = None,
     threads: int | None = None,
     refuse_unknown: Sequence[str] = (),
+    sandbox: Sandbox | None = None,
     progress: Progress | None = None,
 ) -> PredictSummary:
     """Answer files and whole folders. Run again after an interruption, it goes on with what is missing.
@@ -100,6 +102,7 @@ def predict_files(
         workers: processes that decode; None: one a processor.
         threads: threads of the runtime; None: one a processor.
         refuse_unknown: codes of the gate's checks whose "unknown" this site refuses, besides the bundle's own.
+        sandbox: an open one to decode in; None: one is started for as long as it takes.
         progress: where to report.
 
     Returns:
@@ -120,8 +123,10 @@ def predict_files(
         todo = list(_unanswered(found, log.answered(assessor.sha256)))
         writer = _Writer(assessor, log, out, heatmaps)
         count = min(workers or available_cpus(), max(1, len(todo)))
-        with Sandbox(count, preload=PRELOAD) as sandbox, (progress or Silent()).bar("films", total=len(todo)) as bar:
-            _answer_all(_prepare_all(sandbox, todo, assessor, count), writer, bar)
+        with (progress or Silent()).bar("films", total=len(todo)) as bar, contextlib.ExitStack() as stack:
+            if todo:
+                children = sandbox or stack.enter_context(Sandbox(count, preload=PRELOAD))
+                _answer_all(_prepare_all(children, todo, assessor, children.workers), writer, bar)
         write_table(log, out / TABLE)
     refused = sorted((name, error.code, str(error)) for name, error in writer.refused.items())
     write_refused(out / REFUSED, refused)

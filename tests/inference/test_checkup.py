@@ -1,0 +1,98 @@
+"""Doctor: a line for each thing, and a mend for whatever is not fine."""
+
+from pathlib import Path
+
+import pytest
+
+from hilum.imaging.codecs import CODECS
+from hilum.inference import checkup
+from hilum.inference.checkup import Sign, check_up, decoders, disk, extras, speed, sqlite, versions
+
+
+def test_every_transfer_syntax_has_a_line_and_is_read_back() -> None:
+    signs = decoders()
+    assert [sign.what for sign in signs] == [f"decoder {codec.name}" for codec in CODECS.values()]
+    assert all(sign.state == "ok" for sign in signs), [sign.line for sign in signs]
+
+
+def test_a_decoder_that_reads_wrongly_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    from hilum.imaging import codecs
+
+    uid = "1.2.840.10008.1.2.5"
+    right = CODECS[uid].decode
+    assert right is not None
+    wrong = dataclasses.replace(CODECS[uid], decode=lambda frame, form: right(frame, form) ^ 1)
+    monkeypatch.setitem(codecs.CODECS, uid, wrong)
+    (sign,) = [one for one in decoders() if "RLE" in one.what]
+    assert sign.state == "warn"
+    assert "differs by" in sign.found
+    assert "refused by name" in sign.mend
+
+
+def test_versions_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [sign.state for sign in versions()] == ["ok", "ok"]
+    monkeypatch.setattr(checkup, "PACKAGES", ("numpy", "no-such-package"))
+    assert versions()[1].state == "mend"
+    assert "install no-such-package" in versions()[1].mend
+
+
+def test_an_absent_extra_is_a_limit_with_a_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkup, "EXTRAS", {"train": ("numpy", "no_such_module")})
+    (sign,) = extras()
+    assert (sign.state, sign.found) == ("warn", "without no_such_module")
+    assert sign.mend == "to train here: pip install 'hilum[train]'"
+
+
+@pytest.mark.parametrize(("version", "state"), [((3, 40, 1), "warn"), ((3, 51, 2), "warn"), ((3, 51, 3), "ok")])
+def test_sqlite_is_held_against_the_fixed_version(version: tuple[int, ...], state: str) -> None:
+    (sign,) = sqlite(version)
+    assert sign.state == state
+    assert bool(sign.mend) == (state == "warn")
+
+
+def test_disk_is_looked_at_where_the_folder_will_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (sign,) = disk(tmp_path / "not" / "yet")
+    assert str(tmp_path) in sign.found
+    monkeypatch.setattr(checkup, "_LEAST_DISK_GB", 1e9)
+    assert disk(tmp_path)[0].state == "warn"
+
+
+def test_few_processors_are_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkup, "available_cpus", lambda: 1)
+    assert checkup.processors()[0].state == "warn"
+    monkeypatch.setattr(checkup, "available_cpus", lambda: 2)
+    assert checkup.processors()[0].state == "ok"
+
+
+def test_a_bundle_is_tested_and_timed(bundle_path: Path) -> None:
+    signs = speed(bundle_path)
+    assert [(sign.what, sign.state) for sign in signs] == [("self-test", "ok"), ("runtime", "ok")]
+    assert "fp32" in signs[1].found
+    assert "batch 1" in signs[1].found
+
+
+def test_a_damaged_bundle_is_to_be_mended(tmp_path: Path) -> None:
+    (tmp_path / "b.hilum").write_bytes(b"x")
+    (sign,) = speed(tmp_path / "b.hilum")
+    assert sign.state == "mend"
+    assert "is damaged or no .hilum file" in sign.found
+
+
+def test_a_slow_machine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkup, "_MOST_MS", 0.0)
+    assert speed(None)[0].state == "warn"
+
+
+def test_everything_is_looked_at_once(tmp_path: Path) -> None:
+    signs = check_up(tmp_path)
+    names = [sign.what for sign in signs]
+    assert len(set(names)) == len(names)
+    assert {"Python", "packages", "extra train", "processors", "SQLite", "disk", "runtime"} <= set(names)
+    assert all(sign.mend for sign in signs if sign.state != "ok")
+
+
+def test_a_sign_reads_as_one_line() -> None:
+    assert Sign(what="a", state="ok", found="b").line == "ok    a: b"
+    assert Sign(what="a", state="warn", found="b", mend="c").line == "warn  a: b → c"
