@@ -38,14 +38,12 @@ def grad_cam(
     """
     if network.training:
         raise UsageError("Grad-CAM needs a network in eval mode: dropout would change the answer. Call .eval() first.")
-    maps, logits = _run(network, images, layer)
-    columns = range(logits.shape[1]) if outputs is None else outputs
-    heatmaps = []
-    for column in columns:
-        (gradient,) = torch.autograd.grad(logits[:, column].sum(), maps, retain_graph=True)
-        weights = gradient.mean(dim=(2, 3), keepdim=True)
-        heatmaps.append(torch.relu((weights * maps).sum(dim=1)))
-    return torch.stack(heatmaps, dim=1).detach()
+    with torch.enable_grad():
+        maps, logits = _run(network, images, layer)
+        columns = range(logits.shape[1]) if outputs is None else outputs
+        gradients = [torch.autograd.grad(logits[:, k].sum(), maps, retain_graph=True)[0] for k in columns]
+    weights = torch.stack(gradients, dim=1).mean(dim=(3, 4))
+    return torch.relu(torch.einsum("nkc,ncyx->nkyx", weights, maps.detach()))
 
 
 def classifier_grad_cam(
@@ -79,8 +77,7 @@ def _run(network: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, Tensor
 
     handle = modules[layer].register_forward_hook(keep)
     try:
-        with torch.enable_grad():
-            logits: Tensor = network(images)
+        logits: Tensor = network(images)
     finally:
         handle.remove()
     if not kept or kept[-1].ndim != 4:
