@@ -53,6 +53,8 @@ def _rle(dataset: Any, codes: Array) -> None:
 def _jpeg_2000(dataset: Any, codes: Array, *, ratio: float | None = None) -> None:
     from openjpeg.utils import encode_array
 
+    if min(codes.shape) < 32:
+        raise UsageError(f"JPEG 2000 is written from 32 pixels each way, but these are {list(codes.shape)}.")
     ratios = [ratio] if ratio else None
     frame = encode_array(codes, bits_stored=dataset.BitsStored, photometric_interpretation=2, compression_ratios=ratios)
     _encapsulated(dataset, bytes(frame))
