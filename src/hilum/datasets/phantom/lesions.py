@@ -72,7 +72,7 @@ def _consolidation(plan: FilmPlan, chest: Chest, frame: Frame, u: Array, v: Arra
     tissue = noise("tissue", film, half)
     # Air spaces fill unevenly: the mottle is strongest where the lesion is thin.
     mottled = np.clip(extent + 0.16 * tissue * extent * (1.3 - extent), 0, 1)
-    strength = float(np.clip(film.uniform(0.34, 0.68) / plan.difficulty, 0.02, 0.95))
+    strength = float(np.clip(film.uniform(0.38, 0.7) / plan.difficulty, 0.02, 0.95))
     inner, outer = _hilum_and_centre(lung, region, u, v)
     air = draw_bronchogram(frame, inner, outer, film)
     loss = np.float32(strength) * mottled * (1 - 0.5 * air)
@@ -81,7 +81,7 @@ def _consolidation(plan: FilmPlan, chest: Chest, frame: Frame, u: Array, v: Arra
 
 def _lobe(lobe: str, lung: Lung, v: Array, person: np.random.Generator, film: np.random.Generator) -> Array:
     """How fully each place belongs to the filled part of a lobe: 0 … 1, sharp where a fissure bounds it."""
-    rough = 0.05 * _ragged(person, v.shape, 7)
+    rough = 0.06 * _ragged(person, v.shape, 9)
     f, h = lung.lateral + rough, lung.height + 0.8 * rough
     fissure = np.float32(person.uniform(0.44, 0.53)) - 0.05 * lung.lateral + 0.02 * np.sin(3 * lung.lateral)
     reach = float(person.uniform(0.2, 0.42)) + float(film.normal(0, 0.02))
@@ -95,9 +95,10 @@ def _lobe(lobe: str, lung: Lung, v: Array, person: np.random.Generator, film: np
     if lobe == "left-upper":
         return step(np.float32(person.uniform(0.34, 0.46)) - h, 0.14) * step(h - np.float32(0.44 - reach), 0.14)
     if lobe == "lingula":
-        medial = step(np.float32(person.uniform(0.5, 0.75)) - f, 0.25)
+        # The heart covers the inner half of the lung here; the lesion has to reach beyond it to be seen.
+        medial = step(np.float32(person.uniform(0.75, 0.95)) - f, 0.25)
         return medial * step(h - np.float32(person.uniform(0.4, 0.52)), 0.14) * step(0.88 - h, 0.12)
-    return step(h - np.float32(1.0 - reach), 0.14) * step(np.float32(person.uniform(0.65, 1.1)) - f, 0.25)
+    return step(h - np.float32(1.0 - reach), 0.14) * step(np.float32(person.uniform(0.85, 1.2)) - f, 0.25)
 
 
 def _hilum_and_centre(lung: Lung, region: Array, u: Array, v: Array) -> tuple[Array, Array]:
@@ -116,7 +117,7 @@ def _ground_glass(plan: FilmPlan, chest: Chest, frame: Frame, u: Array, v: Array
             clear = clear * (1 - _patch(lung, v, frame, person, film))
     extent = double(1 - clear)
     tissue = noise("tissue", film, extent.shape)
-    strength = float(np.clip(film.uniform(0.24, 0.44) / plan.difficulty, 0.02, 0.8))
+    strength = float(np.clip(film.uniform(0.28, 0.48) / plan.difficulty, 0.02, 0.8))
     loss = np.clip(np.float32(strength) * extent * (1 + 0.28 * tissue), 0, 0.95)
     return Lesion(loss=loss, hides=0.25 * extent, extent=extent)
 
@@ -131,6 +132,6 @@ def _patch(lung: Lung, v: Array, frame: Frame, person: np.random.Generator, film
         ((lung.lateral - np.float32(f0)) / np.float32(deep)) ** 2
         + ((lung.height - np.float32(h0)) / np.float32(tall)) ** 2
     )
-    distance = distance + 0.3 * _ragged(person, v.shape, 9)
+    distance = distance + 0.34 * _ragged(person, v.shape, 15)
     veil = np.clip(1.35 - distance, 0, 1)
     return veil * veil * (3 - 2 * veil) * np.float32(person.uniform(0.6, 1.0)) * step(lung.inside, 0.02)
