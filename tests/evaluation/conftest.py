@@ -28,7 +28,7 @@ def _make(
     logits[np.arange(n), classes] += skill * temperature
     second = rng.random(n)[patient] < 0.5
     if confounded:
-        second = (classes == 2) | (patient % 6 == 1)
+        second = (classes == 2) | (patient % 7 == 1)
     where = np.where(second, sources[1], sources[0])
     groups = {
         "source": tuple(where.tolist()),

@@ -413,7 +413,7 @@ def falls(pairs: Sequence[SourcePair]) -> list[Flag]:
         if pair.auroc.high < everywhere.low:
             sentence = (
                 f"{pair.first} against {pair.second} reaches AUROC {everywhere.text()} over all sources, but "
-                f"{pair.auroc.text()} inside source '{pair.source}': the difference is the source, not the disease."
+                f"{pair.auroc.text()} inside source '{pair.source}', so the first figure owes much to the source."
             )
             severity: Severity = "red" if everywhere.value - pair.auroc.value >= 0.1 else "amber"
             flags.append(
