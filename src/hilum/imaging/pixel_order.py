@@ -18,6 +18,8 @@ from hilum.arrays import Array, Pixels
 
 WHITE = 65535
 LARGEST_STRETCH = 32.0
+AT_A_TIME = 1 << 19
+"""Pixels looked up at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -147,10 +149,17 @@ def present(codes: Array, order: PixelOrder) -> Pixels:
         uint16 [h, w], 0 black … 65535 white.
     """
     size = 1 << order.bits
-    if size <= np.iinfo(codes.dtype).max:
-        codes = codes & codes.dtype.type(size - 1)
+    mask = codes.dtype.type(min(size - 1, np.iinfo(codes.dtype).max))
+    # NumPy turns indices into 64-bit numbers first, so they are looked up some rows at a time.
+    step = max(1, AT_A_TIME // max(1, codes.shape[1]))
+    strips = [slice(start, start + step) for start in range(0, codes.shape[0], step)]
     used = np.ones(size, bool)
     if order.voi is None and order.bits > 8:
-        used = np.bincount(codes.ravel(), minlength=size) > 0
-    pixels: Pixels = np.take(order.table(used), codes)
+        used = np.zeros(size, bool)
+        for strip in strips:
+            used |= np.bincount((codes[strip] & mask).ravel(), minlength=size) > 0
+    table = order.table(used)
+    pixels = np.empty(codes.shape, np.uint16)
+    for strip in strips:
+        pixels[strip] = np.take(table, codes[strip] & mask)
     return pixels

@@ -2,17 +2,14 @@
 
 Children are started once and reused. A child that hangs, crashes or runs out of memory is killed and replaced, and the
 caller gets a `FilmError`. The child inherits nothing but its end of a socket: no environment, hence no secrets of the
-service, and no open files. What comes back is unpickled with a closed list of types, so that a decoder that was taken
-over can't run code in the parent that way; against code execution inside the child this is no barrier.
+service, and no open files. Calls and answers cross as `hilum.imaging.wire` has it, not as pickles: a decoder that was
+taken over can't run code in the parent that way. Against code execution inside the child this is no barrier.
 """
 
 import contextlib
 import dataclasses
-import importlib
-import io
 import json
 import os
-import pickle
 import queue
 import signal
 import socket
@@ -27,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hilum.errors import DataError, FilmError, UsageError
+from hilum.imaging import wire
 
 R = TypeVar("R")
 
@@ -116,7 +114,7 @@ class Sandbox:
 
         Args:
             function: a function of a module (it travels by name).
-            args: its arguments; they are pickled.
+            args: its arguments, of the kinds that `hilum.imaging.wire` carries.
 
         Returns:
             Its result: arrays, dataclasses of hilum, and plain values.
@@ -125,8 +123,9 @@ class Sandbox:
             FilmError: code "timeout", "crashed" or "out-of-memory", or whatever FilmError the function raised.
             DataError: the function raised another HilumError; the text is the same.
             UsageError: the sandbox is not open.
+            TypeError: an argument is of a kind that may not cross.
         """
-        call = pickle.dumps((function, args), protocol=5)
+        call = wire.encode((function, args))
         child = self._idle.get() if self._open else None
         if child is None:
             self._idle.put(None)
@@ -240,13 +239,13 @@ class _Child:
         except (EOFError, OSError) as error:
             raise self._why_dead() from error
 
-    def _receive(self, deadline: float) -> bytes:
+    def _receive(self, deadline: float) -> bytearray:
         size = HEADER.unpack(self._exactly(HEADER.size, deadline))[0]
         if size > self.limits.memory_mb << 20:
             raise FilmError(f"The sandbox's answer of {size:,} bytes is larger than its memory.", code="crashed")
         return self._exactly(size, deadline)
 
-    def _exactly(self, size: int, deadline: float) -> bytes:
+    def _exactly(self, size: int, deadline: float) -> bytearray:
         content = bytearray(size)
         view = memoryview(content)
         while view:
@@ -258,7 +257,7 @@ class _Child:
             if received == 0:
                 raise EOFError
             view = view[received:]
-        return bytes(content)
+        return content
 
     def _why_dead(self) -> FilmError:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -283,33 +282,10 @@ class _Child:
         self.socket.close()
 
 
-# What may come back besides dataclasses of hilum: arrays, and plain values that pickle by name.
-_ALLOWED = {
-    "numpy": ("ndarray", "dtype"),
-    "numpy._core.multiarray": ("_reconstruct", "scalar"),
-    "numpy._core.numeric": ("_frombuffer",),
-    "builtins": ("bytearray", "complex", "frozenset", "range", "set", "slice"),
-    "datetime": ("date", "datetime", "timedelta", "timezone"),
-    "pathlib": ("PosixPath", "PurePosixPath"),
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        """Only classes that hold data."""
-        if name in _ALLOWED.get(module, ()):
-            return getattr(importlib.import_module(module), name)
-        if module.split(".")[0] == "hilum" and "." not in name:
-            found = getattr(importlib.import_module(module), name, None)
-            if isinstance(found, type) and dataclasses.is_dataclass(found):
-                return found
-        raise pickle.UnpicklingError(f"{module}.{name} may not come out of a sandbox")
-
-
-def _load(content: bytes) -> tuple[Any, ...]:
+def _load(content: bytes | bytearray) -> tuple[Any, ...]:
     try:
-        reply = _Unpickler(io.BytesIO(content)).load()
-    except Exception as error:  # a hostile pickle can raise anything
+        reply = wire.decode(content)
+    except (ValueError, MemoryError) as error:
         raise FilmError("The sandbox's answer holds something that may not leave it.", code="crashed") from error
     if not isinstance(reply, tuple) or not reply:
         raise FilmError("The sandbox's answer is not one.", code="crashed")

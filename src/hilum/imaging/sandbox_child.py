@@ -3,7 +3,6 @@
 import importlib
 import math
 import os
-import pickle
 import resource
 import signal
 import socket
@@ -11,9 +10,9 @@ import struct
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
 from hilum.errors import FilmError, HilumError
+from hilum.imaging import wire
 
 HEADER = struct.Struct(">Q")
 
@@ -63,18 +62,18 @@ def _allow_cpu(cpu_s: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def _answer(call: bytes) -> bytes:
+def _answer(call: bytearray) -> bytes:
     try:
-        function, args = pickle.loads(call)  # noqa: S301 - it comes from the parent, which we trust
-        return pickle.dumps(("ok", function(*args)), protocol=5)
+        function, args = wire.decode(call, functions=True)
+        return wire.encode(("ok", function(*args)))
     except MemoryError:
-        return pickle.dumps(("out-of-memory",), protocol=5)
+        return wire.encode(("out-of-memory",))
     except FilmError as error:
-        return _out_of_memory(error) or pickle.dumps(("film-error", str(error), error.code), protocol=5)
+        return _out_of_memory(error) or wire.encode(("film-error", str(error), error.code))
     except HilumError as error:
-        return pickle.dumps(("hilum-error", str(error)), protocol=5)
+        return wire.encode(("hilum-error", str(error)))
     except Exception as error:  # the parent decides what becomes of it
-        return pickle.dumps(("crashed", type(error).__name__, traceback.format_exc()), protocol=5)
+        return wire.encode(("crashed", type(error).__name__, traceback.format_exc()))
 
 
 def _out_of_memory(error: FilmError) -> bytes | None:
@@ -82,7 +81,7 @@ def _out_of_memory(error: FilmError) -> bytes | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MemoryError):
-            return pickle.dumps(("out-of-memory",), protocol=5)
+            return wire.encode(("out-of-memory",))
         cause = cause.__cause__ or cause.__context__
     return None
 
@@ -92,12 +91,12 @@ def _send(connection: socket.socket, content: bytes) -> None:
     connection.sendall(content)
 
 
-def _receive(connection: socket.socket) -> bytes | None:
+def _receive(connection: socket.socket) -> bytearray | None:
     header = _exactly(connection, HEADER.size)
     return None if header is None else _exactly(connection, HEADER.unpack(header)[0])
 
 
-def _exactly(connection: socket.socket, size: int) -> Any:
+def _exactly(connection: socket.socket, size: int) -> bytearray | None:
     content = bytearray(size)
     view = memoryview(content)
     while view:
