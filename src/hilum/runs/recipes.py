@@ -54,8 +54,17 @@ RECIPES: dict[str, Recipe] = {
     # For films by procedure: a small set and a small encoder stand higher learning rates.
     "phantom": Recipe(
         stages=(
-            Stage(name="head", trainable_from="head", lr=1e-3, epochs=40, patience=6),
-            Stage(name="last-block", trainable_from="last-block", lr=3e-4, epochs=15, patience=4),
+            Stage(name="head", trainable_from="head", lr=1e-2, epochs=40, patience=10),
+            Stage(
+                name="last-block",
+                trainable_from="last-block",
+                lr=3e-3,
+                epochs=25,
+                patience=25,
+                batch_size=16,
+                batch_norm="train",
+                schedule="cosine",
+            ),
         )
     ),
     # The same from random weights, every layer trained; as many epochs as a demo has time for.
