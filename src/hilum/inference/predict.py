@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -10,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 
 from hilum.errors import DataError, FilmError, UsageError
-from hilum.files import write_bytes
 from hilum.imaging.intended_use import GatePolicy
 from hilum.imaging.sandbox import Sandbox
 from hilum.inference.assess import MAX_BATCH, Assessor, open_bundle
@@ -46,6 +46,10 @@ NOT_FILMS = (
 
 PRELOAD = ("hilum.inference.preparing",)
 """What a sandbox's children import before their limits count, when they run :func:`prepare_film`."""
+
+
+WALL_S = 60.0
+"""How long one file may take; nobody waits for a batch, and a busy machine must not refuse a good film."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +125,13 @@ def predict_files(
     with open_bundle(bundle_path, threads) as assessor, ResultsLog(out) as log:
         assessor.policy = _stricter(assessor.policy, refuse_unknown)
         todo = list(_unanswered(found, log.answered(assessor.sha256)))
-        writer = _Writer(assessor, log, out, heatmaps)
         count = min(workers or available_cpus(), max(1, len(todo)))
-        with (progress or Silent()).bar("films", total=len(todo)) as bar, contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
+            bar = stack.enter_context((progress or Silent()).bar("films", total=len(todo)))
+            painters = stack.enter_context(ThreadPoolExecutor(available_cpus(), thread_name_prefix="paint"))
+            writer = _Writer(assessor, log, out, painters if heatmaps else None)
             if todo:
-                children = sandbox or stack.enter_context(Sandbox(count, preload=PRELOAD))
+                children = sandbox or stack.enter_context(Sandbox(count, wall_s=WALL_S, preload=PRELOAD))
                 _answer_all(_prepare_all(children, todo, assessor, children.workers), writer, bar)
         write_table(log, out / TABLE)
     refused = sorted((name, error.code, str(error)) for name, error in writer.refused.items())
@@ -243,26 +249,45 @@ def _answer_all(outcomes: Iterable[_Outcome], writer: "_Writer", bar: Bar) -> No
 class _Writer:
     """Runs batches and writes what came out; counts as it goes."""
 
-    def __init__(self, assessor: Assessor, log: ResultsLog, out: Path, heatmaps: bool) -> None:
-        self.assessor, self.log, self.out, self.heatmaps = assessor, log, out, heatmaps
+    def __init__(self, assessor: Assessor, log: ResultsLog, out: Path, painters: ThreadPoolExecutor | None) -> None:
+        self.assessor, self.log, self.out, self.painters = assessor, log, out, painters
         self.outcomes = {"answered": 0, "abstained": 0, "not-analysed": 0}
         self.refused: dict[str, FilmError] = {}
 
     def answer(self, batch: Sequence[tuple[FilmFile, Prepared]]) -> None:
-        """Answer a batch; its lines are durable afterwards, its pictures before."""
-        lines = []
-        for (film, _), assessment in zip(
-            batch, self.assessor.assess_prepared([prepared for _, prepared in batch]), strict=True
-        ):
+        """Answer a batch; its lines are durable afterwards, and its pictures are there before them."""
+        assessments = self.assessor.assess_prepared([prepared for _, prepared in batch])
+        # Compressing a picture takes longer than all else here, and lets other threads run.
+        paint = self.painters.map if self.painters is not None else map
+        pictures = list(paint(self._picture, assessments))
+        for assessment in assessments:
             self.outcomes[assessment.outcome] += 1
-            lines.append({"file": film.name, "heatmap": self._picture(assessment), **assessment.to_json()})
-        self.log.append(lines)
+        self.log.append(
+            [
+                {"file": film.name, "heatmap": picture, **assessment.to_json()}
+                for (film, _), picture, assessment in zip(batch, pictures, assessments, strict=True)
+            ]
+        )
 
     def _picture(self, assessment: Assessment) -> str | None:
         finding = assessment.top_abnormal
-        if not self.heatmaps or finding is None or assessment.cams is None:
+        if self.painters is None or finding is None or assessment.cams is None:
             return None
         safe = "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in finding)
         name = f"{HEATMAPS}/{assessment.film_sha256[:16]}-{safe}.png"
-        write_bytes(self.out / name, assessment.heatmap(finding).png())
+        _write_picture(self.out / name, assessment.heatmap(finding).png())
         return name
+
+
+def _write_picture(path: Path, content: bytes) -> None:
+    """Whole or not at all, but not synced: two syncs a film would take longer than the film itself.
+
+    A killed process loses no picture that its line names; a power failure may. The answers themselves are synced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
