@@ -23,7 +23,7 @@ def model() -> SmallModel:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, model: SmallModel) -> Iterator[Running]:
-    settings = settings_in(tmp_path_factory.mktemp("service"), largest_film_mb=1, network_timeout_s=1)
+    settings = settings_in(tmp_path_factory.mktemp("service"), largest_film_mb=1)
     with running(settings, answering=model, drawing=SmallDrawing()) as started:
         yield started
 

@@ -32,6 +32,9 @@ def associated(port: int, *contexts: str, title: str = "SCU") -> Iterator[Associ
     finally:
         if association.is_established:
             association.release()
+        left = association.dul.socket
+        if left is not None and left.socket is not None:
+            left.socket.close()  # pynetdicom leaves it open when the peer hung up first
 
 
 def port_of(service: Running) -> int:
@@ -45,8 +48,18 @@ def only_study(http: httpx.Client, sha256: str | None = None) -> dict[str, objec
 
 
 def still_serves(service: Running) -> bool:
-    with associated(port_of(service)) as association:
-        return association.is_established and association.send_c_echo().Status == 0x0000
+    for _ in range(10):  # on a busy machine a good peer may be too slow for the impatient service as well
+        with associated(port_of(service)) as association:
+            if association.is_established and association.send_c_echo().get("Status") == 0x0000:
+                return True
+    return False
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    settings = settings_in(tmp_path_factory.mktemp("impatient"), network_timeout_s=1)
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as started:
+        yield started
 
 
 def test_echo(service: Running) -> None:
@@ -126,42 +139,45 @@ def test_a_film_over_the_cap_but_under_the_message_cap_is_not_understood(service
     ],
     ids=["http", "tls", "endless-pdu", "empty-pdu", "data-first", "unknown-type"],
 )
-def test_bytes_that_are_no_dicom_end_the_connection_and_nothing_else(service: Running, sent: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", port_of(service)), timeout=8) as peer:
+def test_bytes_that_are_no_dicom_end_the_connection_and_nothing_else(impatient: Running, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port_of(impatient)), timeout=30) as peer:
         peer.sendall(sent)
-        peer.settimeout(8)
+        peer.settimeout(30)
         started = time.monotonic()
         with contextlib.suppress(ConnectionResetError):
             while peer.recv(4096):
                 pass
-        assert time.monotonic() - started < 6
-    assert still_serves(service)
+        assert time.monotonic() - started < 25  # 1 s for the PDU; the rest is for a busy machine
+    assert still_serves(impatient)
 
 
-def test_a_peer_that_trickles_is_cut_off_while_a_good_one_finishes(service: Running) -> None:
+def test_a_peer_that_trickles_is_cut_off_while_a_good_one_finishes(impatient: Running) -> None:
     """The limit is on the whole PDU, not on each receive."""
-    with socket.create_connection(("127.0.0.1", port_of(service)), timeout=8) as slow:
+    with socket.create_connection(("127.0.0.1", port_of(impatient)), timeout=30) as slow:
         slow.sendall(struct.pack(">BBL", 1, 0, 200))
         started = time.monotonic()
-        assert still_serves(service)
+        assert still_serves(impatient)
         with contextlib.suppress(OSError):
-            while time.monotonic() - started < 6:
+            while time.monotonic() - started < 30:
                 slow.sendall(b"\0")
                 slow.settimeout(0.2)
                 with contextlib.suppress(TimeoutError):
                     if not slow.recv(10):
                         break
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 25, "200 bytes at five a second would take 40 s"
 
 
 def test_a_calling_title_that_is_not_on_the_list_is_rejected(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path, allowed_ae_titles=("MODALITY",), association_deadline_s=1.5)
+    settings = settings_in(tmp_path, allowed_ae_titles=("MODALITY",), association_deadline_s=4)
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
         with associated(port_of(service), title="STRANGER") as association:
             assert association.is_rejected
         with associated(port_of(service), title="MODALITY") as association:
             assert association.send_c_echo().Status == 0x0000
-            time.sleep(2)
+            for _ in range(200):
+                if not association.is_established:
+                    break
+                time.sleep(0.1)
             assert not association.is_established, "the association's own deadline has passed"
 
 

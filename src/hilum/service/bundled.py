@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,7 @@ def open_bundled(settings: Settings) -> Iterator[Bundled]:
         ) as sandbox,
         open_bundle(settings.bundle, settings.threads) as assessor,
     ):
-        with ThreadPoolExecutor(CHILDREN) as pool:  # the first film finds its child awake
-            list(pool.map(lambda _: sandbox.run(warm), range(CHILDREN)))
+        sandbox.run(warm)  # the first film finds a child awake; the others follow
         yield Bundled(assessor, sandbox)
 
 

@@ -56,13 +56,27 @@ class GuardedSocket(AssociationSocket):
         Raises:
             OSError: the peer exceeds a limit; pynetdicom then closes the connection.
         """
+        try:
+            self._check(nr_bytes)
+            received = bytearray(nr_bytes)
+            count = self._fill(memoryview(received))
+        except OSError:
+            self._drop()
+            raise
+        if count < nr_bytes:
+            self._drop()
+        return received[:count]
+
+    def _check(self, nr_bytes: int) -> None:
         self.message_bytes += nr_bytes
         if nr_bytes > self.largest_pdu:
             self._refuse(f"a PDU of {nr_bytes} bytes, more than {self.largest_pdu}")
         if self.message_bytes > self.largest_message:
             self._refuse(f"a message of more than {self.largest_message} bytes")
-        received = bytearray(nr_bytes)
-        view, ends = memoryview(received), min(self.ends, time.monotonic() + self.pdu_s)
+
+    def _fill(self, view: memoryview) -> int:
+        wanted = len(view)
+        ends = min(self.ends, time.monotonic() + self.pdu_s)
         while len(view):
             left = ends - time.monotonic()
             if left <= 0:
@@ -75,7 +89,12 @@ class GuardedSocket(AssociationSocket):
             if count == 0:
                 break
             view = view[count:]
-        return received[: nr_bytes - len(view)]
+        return wanted - len(view)
+
+    def _drop(self) -> None:
+        """Close at once: some states of pynetdicom take a failed receive for a closed connection and leave it open."""
+        self._shutdown_socket()
+        self.socket, self._is_connected = None, False
 
     def send(self, bytestream: bytes) -> None:
         """Send, giving up on a peer that does not read."""

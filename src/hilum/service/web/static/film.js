@@ -78,7 +78,7 @@ for (const input of document.querySelectorAll('input[name="finding"]')) {
 }
 
 function noPicture() {
-  picture.classList.add("hidden");
+  picture.parentElement.classList.add("hidden");
   document.getElementById("no-picture").classList.remove("hidden");
 }
 picture.addEventListener("error", noPicture);
