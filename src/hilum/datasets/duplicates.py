@@ -22,13 +22,13 @@ from hilum.progress import Bar, Progress, Silent
 class DuplicateConfig:
     """When two films count as copies. The defaults are what ``docs/duplicates.md`` measures."""
 
-    candidate: float = 0.55
+    candidate: float = 0.6
     """Absolute correlation of coarse views from which a pair is looked at."""
     neighbours: int = 32
     """Candidates looked at for each film, the best first: the cost of large sets grows with this, not with pairs."""
     coarse: float = 0.8
     """Correlation of coarse views after registration from which a pair is looked at closely."""
-    similarity: float = 0.8
+    similarity: float = 0.85
     """Correlation of fine views after registration from which two films are copies."""
     overlap: float = 0.7
     """Share of a film that the other must cover."""
@@ -176,7 +176,7 @@ def judge(
     similarity = np.zeros(len(a))
     kept = np.zeros(len(a), bool)
     if len(close):
-        exact = register(fine_view(a[close]), fine_view(b[close]) * sign[close], steps=3, start=rough.warps[close])
+        exact = register(fine_view(a[close]), fine_view(b[close]) * sign[close], steps=4, start=rough.warps[close])
         similarity[close] = exact.similarity
         plausible = (exact.overlap >= config.overlap) & (exact.distortion <= config.distortion)
         kept[close] = plausible & (exact.similarity >= config.similarity)

@@ -185,20 +185,21 @@ def _by_time(manifest: Manifest, groups: Indices, config: SplitConfig) -> tuple[
     return part, notes
 
 
-def _cut(begins: Array, test_share: float) -> Any:
+def _cut(begins: Array, test_share: float) -> np.datetime64[Any]:
     """The day from which on the patients who begin then have the share of films nearest to the one wanted."""
     days, films = np.unique(begins, return_counts=True)
     if len(days) < 2:
         raise SplitError(f"All patients begin on {days[0]}, so a split by time is impossible. Split by patient.")
     shares = np.cumsum(films[::-1])[::-1] / len(begins)
-    return days[1:][np.argmin(np.abs(shares[1:] - test_share))]
+    cut: np.datetime64[Any] = days[1 + int(np.argmin(np.abs(shares[1:] - test_share)))]
+    return cut
 
 
-def _first_day(date: str) -> np.datetime64:
+def _first_day(date: str) -> np.datetime64[Any]:
     return np.datetime64(date).astype("datetime64[D]")
 
 
-def _last_day(date: str) -> np.datetime64:
+def _last_day(date: str) -> np.datetime64[Any]:
     # A date to the year or the month has that unit in NumPy: its last day is the day before the next one's first.
     return np.datetime64((np.datetime64(date) + 1).astype("datetime64[D]") - np.timedelta64(1, "D"))
 

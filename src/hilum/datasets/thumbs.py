@@ -19,7 +19,7 @@ COARSE_SIDE = 32
 COARSE_SIGMAS = (2.0, 3.0)
 """Coarse view: Gaussian widths, in its pixels, of the high-pass and of the local contrast."""
 
-FINE_SIGMAS = (2.0, 4.0)
+FINE_SIGMAS = (1.5, 3.0)
 """Fine view: the same, in the thumb's pixels."""
 
 FLOOR = 0.1
