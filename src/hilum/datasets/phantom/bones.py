@@ -140,13 +140,15 @@ def _scapula(sheet: Sheet, body: Body, side: int, rng: np.random.Generator) -> N
 
 def draw_spine(body: Body, frame: Frame) -> Array:
     """Vertebral bodies behind the mediastinum, seen faintly, with disc spaces and pedicles; a quarter resolution."""
-    sheet = Sheet(frame, 4)
-    step = body.rib_step
-    for number in range(-2, 14):
-        v = body.apex + step * number
-        half = 0.068 + 0.0016 * number
-        sheet.area(VERTEBRA * (half, step) + (0, v), 0.7)
-        for side in SIDES:
-            sheet.disc((side * half * 0.68, v - 0.1 * step), 0.013, 1.0)
-        sheet.line(np.array([(0, v - 0.02), (0, v + 0.3 * step)]), 0.018, 0.95)
+    sheet, step = Sheet(frame, 4), body.rib_step
+    numbers = np.arange(-2, 14)
+    v, half = body.apex + step * numbers, 0.068 + 0.0016 * numbers
+    centres = np.stack([np.zeros(len(v)), v], axis=1)[:, None]
+    sheet.areas(centres + VERTEBRA * np.stack([half, np.full(len(v), step)], axis=1)[:, None], 0.7)
+    for side in SIDES:
+        pedicles = np.stack([side * half * 0.68, v - 0.1 * step], axis=1)
+        dots = pedicles[:, None] + np.array([(0, -0.008), (0, 0.008)])
+        sheet.lines(dots, np.full(len(v), 0.02), np.ones(len(v)))
+    processes = centres + np.array([(0, -0.02), (0, 0.3 * step)])
+    sheet.lines(processes, np.full(len(v), 0.018), np.full(len(v), 0.95))
     return 0.045 * sheet.field(0.008)
