@@ -8,7 +8,7 @@ from tests.bundle.small import small_bundle
 
 from hilum.imaging.sandbox import Sandbox
 from hilum.inference.assess import Assessor, open_bundle
-from hilum.inference.predict import PRELOAD
+from hilum.inference.predict import PRELOAD, WALL_S
 
 
 @pytest.fixture(scope="session")
@@ -25,5 +25,5 @@ def assessor(bundle_path: Path) -> Iterator[Assessor]:
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
     """One child for all tests: starting it takes longer than they do."""
-    with Sandbox(1, preload=PRELOAD) as opened:
+    with Sandbox(1, wall_s=WALL_S, preload=PRELOAD) as opened:
         yield opened
