@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hilum.errors import UsageError
-from hilum.models.encoders import build_encoder
+from hilum.models.encoders import Encoder, build_encoder
 from hilum.models.zoo import ARCHITECTURES, architecture, published_network
 
 PUBLISHED_PARAMETERS = {
@@ -43,8 +43,12 @@ def test_plain_net_is_the_resnet_without_projections() -> None:
     assert residual - plain == 64 * 128 + 128 * 256 + 256 * 512 + 2 * (128 + 256 + 512)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_encoder_runs_in_two_parts_as_in_one_and_keeps_published_keys(name: str) -> None:
+# The deepest nets are built of the same blocks as their small siblings; their turn comes with the long tests.
+DEEP = ("resnet101", "resnet152", "vgg19")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * (n in DEEP)) for n in ARCHITECTURES])
+def test_encoder_runs_in_two_parts_as_in_one(name: str) -> None:
     row = architecture(name)
     encoder = build_encoder(name, seed=0).eval()
     size = row.size if row.size < 64 else 64
@@ -55,7 +59,14 @@ def test_encoder_runs_in_two_parts_as_in_one_and_keeps_published_keys(name: str)
     assert whole.shape[:2] == (1, row.channels)
     assert torch.equal(whole, parts)
     assert whole.abs().max() > 1e-6, "the maps fade to nothing"
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_encoder_keeps_the_published_keys(name: str) -> None:
+    row = architecture(name)
     published = published_network(name).state_dict()
+    with torch.device("meta"):
+        encoder = Encoder(name, row.build(), row)
     tops = {layer.split(".")[0] for layer in row.layers}
     assert list(encoder.state_dict()) == [key for key in published if key.split(".")[0] in tops]
 
