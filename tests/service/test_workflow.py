@@ -81,11 +81,11 @@ class Moody(SmallModel):
 def test_many_films_are_each_answered_once(bench: Callable[..., Bench]) -> None:
     model = SmallModel()
     one = bench(model)
-    ids = [one.send(png(level)) for level in range(10, 40)]
+    ids = [one.send(png(level)) for level in range(10, 22)]
     one.workflow.start()
     films = [one.outcome(film_id) for film_id in ids]
-    assert [film.answer.risk for film in films if film.answer] == [pytest.approx(v / 255) for v in range(10, 40)]
-    assert sum(model.answered) == 30
+    assert [film.answer.risk for film in films if film.answer] == [pytest.approx(v / 255) for v in range(10, 22)]
+    assert sum(model.answered) == 12
     assert sorted(one.finished) == sorted(ids)
 
 
