@@ -1,12 +1,12 @@
 """A finished run, opened: its members, its temperature, and the one-pass network made of them."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from hilum.config import from_mapping
 from hilum.datasets.manifest import Manifest
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 def save_member(classifier: Classifier, path: Path) -> None:
     """Write a member's weights as safetensors, atomically; its normalisation stands in the file's metadata."""
     state = {name: value.detach().contiguous() for name, value in classifier.state_dict().items()}
-    numbers = {"mean": classifier.config.mean, "std": classifier.config.std}
+    # One key: safetensors writes several in an order of chance, and equal weights must give equal files.
+    metadata = {"normalisation": json.dumps({"mean": classifier.config.mean, "std": classifier.config.std})}
     with replacing(path) as temporary:
-        metadata = {name: ",".join(repr(v) for v in values or ()) for name, values in numbers.items()}
         save_file(state, temporary, metadata=metadata)
 
 
@@ -113,7 +113,7 @@ class Run:
         try:
             state = load_file(path)
             mean, std = _normalisation(path)
-        except (OSError, SafetensorError, ValueError) as error:
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
             raise RunError(f"{path} can't be read ({error}). Train again into this folder.") from None
         config = ClassifierConfig(
             backbone=self.config.backbone,
@@ -150,14 +150,6 @@ class Run:
 
 
 def _normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    from safetensors import safe_open
-
     with safe_open(path, framework="pt") as handle:
-        metadata = handle.metadata() or {}
-    mean, std = (tuple(float(v) for v in metadata.get(name, "").split(",")) for name in ("mean", "std"))
-    return mean, std
-
-
-def parameters(network: nn.Module) -> int:
-    """Number of parameters."""
-    return sum(parameter.numel() for parameter in network.parameters())
+        values = json.loads((handle.metadata() or {}).get("normalisation", "{}"))
+    return tuple(values["mean"]), tuple(values["std"])

@@ -81,9 +81,7 @@ def _decode(job: tuple[Path, str, Preprocessing]) -> Tile | str:
     try:
         film = read_film(path)
     except FilmError as error:
-        return str(error)
-    except OSError as error:
-        return f"{path} can't be read ({error.strerror}). Restore it, or import again without it."
+        return f"{path}: {error} Restore it, or import again without it."
     if film.sha256 != film_id:
         return f"{path} changed since the import (its SHA-256 differs). Import again."
     return preprocess(film.pixels, preprocessing)

@@ -141,7 +141,9 @@ class PrefixCache:
                 for store in stores.values():
                     opened.callback(store.close)
                 _Filling(classifier, films, augmentation or Augmentation(), seed, stores).fill(keys, progress)
-                chosen[clean] = stores[cut]
+                chosen[clean] = stores.pop(cut)
+                for store in stores.values():  # filled for later; they are opened again when their stage comes
+                    store.close()
             table = np.full((max(wanted, default=0) + 1, len(films)), -1, dtype=np.int64)
             for view, rows in wanted.items():
                 table[view, rows] = chosen[view == 0].places([_key(films, view, int(row)) for row in rows])

@@ -1,0 +1,52 @@
+"""A small real run: synthetic phantom films of 192 rows, tiles of 64, the shipped encoder, two folds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hilum.datasets.importing import import_folder
+from hilum.datasets.manifest import Manifest
+from hilum.datasets.phantom.config import PhantomConfig
+from hilum.datasets.phantom.writing import generate
+from hilum.datasets.splits import SplitConfig, split
+from hilum.imaging.preprocessing import Preprocessing
+from hilum.runs.recipes import recipe
+from hilum.runs.run import Run
+from hilum.runs.train import TrainConfig, train_config
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with ``split.parquet`` (first hospital) and ``external.parquet`` (second)."""
+    folder = tmp_path_factory.mktemp("cohort")
+    generate(PhantomConfig(patients=60, size=192, second_film_share=0), folder / "films", workers=1)
+    films, problems = import_folder(folder / "films", workers=0)
+    assert problems == []
+    source = films.column("source")
+    split(films.select(np.flatnonzero(source == "hospital-a")), SplitConfig(folds=2)).write(folder / "split.parquet")
+    films.select(np.flatnonzero(source == "hospital-b")).write(folder / "external.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small() -> TrainConfig:
+    quick = recipe("phantom")
+    head, block = quick.stages
+    return TrainConfig(
+        backbone="hilum_small",
+        weights="hilum",
+        recipe=replace(
+            quick,
+            preprocessing=Preprocessing(size=64),
+            stages=(replace(head, epochs=3, views=1), replace(block, epochs=2, views=1)),
+        ),
+        folds=2,
+    )
+
+
+@pytest.fixture(scope="session")
+def run(cohort: Path, small: TrainConfig) -> Run:
+    """Trained once for all tests."""
+    return train_config(Manifest.read(cohort / "split.parquet"), small, cohort / "runs" / "small")

@@ -1,0 +1,201 @@
+"""From a split to a bundle on synthetic films: what a run keeps, refuses, and answers."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hilum.datasets.manifest import Manifest
+from hilum.errors import BundleError, DataError, RunError, UsageError
+from hilum.evaluation.calibration import softmax
+from hilum.files import write_json
+from hilum.inference.assess import open_bundle
+from hilum.inference.selftest import verify_bundle
+from hilum.runs.answers import answer_films
+from hilum.runs.evaluate import evaluate
+from hilum.runs.layout import RunFolder
+from hilum.runs.package import check_parity, package, reference_tiles
+from hilum.runs.recipes import recipe
+from hilum.runs.report import report_run
+from hilum.runs.run import Run
+from hilum.runs.tiles import load_tiles
+from hilum.runs.train import TrainConfig, findings_of, train_config
+
+
+def test_each_fit_film_is_predicted_by_the_member_that_did_not_fit_it(run: Run) -> None:
+    films = run.films.select(run.films.rows(part="fit"))
+    tiles = load_tiles(films, run.recipe.preprocessing, run.path.parent / ".cache")
+    out_of_fold = run.out_of_fold()
+    assert set(out_of_fold.film_ids) == set(films.strings("film_id"))
+    place = {film: i for i, film in enumerate(out_of_fold.film_ids)}
+    for fold in (0, 1):
+        rows = np.flatnonzero(films.column("fold") == fold)
+        with torch.inference_mode():
+            logits = run.classifier(fold)(torch.from_numpy(tiles[rows])[:, None]).numpy()
+        kept = out_of_fold.logits[[place[films.strings("film_id")[row]] for row in rows]]
+        # The cache stores fp16: the same logits within its rounding.
+        np.testing.assert_allclose(kept, logits, atol=2e-2)
+
+
+def test_folds_share_their_frozen_layers_and_differ_in_the_last_block(run: Run) -> None:
+    first, second = run.classifier(0), run.classifier(1)
+    states = first.encoder.state_dict(), second.encoder.state_dict()
+    same = {name for name in states[0] if torch.equal(states[0][name], states[1][name])}
+    assert {name for name in states[0] if not name.startswith("block5")} <= same
+    assert "block5.branch.0.weight" not in same
+
+
+def test_the_ensemble_averages_the_members_calibrated_probabilities(run: Run) -> None:
+    tiles = reference_tiles(run.recipe.preprocessing)
+    answers = answer_films(run.explained(), tiles)
+    with torch.inference_mode():
+        logits = [run.classifier(i)(torch.from_numpy(tiles)[:, None]).double().numpy() for i in (0, 1)]
+    mean = np.mean([softmax(member / run.temperature) for member in logits], axis=0)
+    np.testing.assert_allclose(answers["probabilities"], mean, atol=1e-5)
+
+
+def test_the_same_command_finds_the_run_finished(run: Run, cohort: Path, small: TrainConfig) -> None:
+    before = run.folder.result.stat().st_mtime_ns
+    again = train_config(Manifest.read(cohort / "split.parquet"), small, run.path)
+    assert again.fingerprint == run.fingerprint
+    assert run.folder.result.stat().st_mtime_ns == before
+
+
+def test_another_config_is_refused_in_the_same_folder(run: Run, cohort: Path, small: TrainConfig) -> None:
+    films = Manifest.read(cohort / "split.parquet")
+    with pytest.raises(RunError, match=r"holds a run of another config \(config differ\). Choose another --out"):
+        train_config(films, replace(small, seed=1), run.path)
+
+
+def test_same_seed_same_weights(run: Run, cohort: Path, small: TrainConfig, tmp_path: Path) -> None:
+    again = train_config(Manifest.read(cohort / "split.parquet"), small, tmp_path / "runs" / "again")
+    assert again.fingerprint == run.fingerprint
+
+
+def test_an_unsplit_manifest_names_the_mend(cohort: Path, small: TrainConfig, tmp_path: Path) -> None:
+    films = Manifest.read(cohort / "external.parquet")
+    with pytest.raises(DataError, match="has no fit part. Split it first: hilum data split"):
+        train_config(films, small, tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("folds", "kind", "message"),
+    [(3, DataError, "The split has 2 folds, but --folds is 3. Give --folds 2 or 1"), (0, UsageError, "--folds is 0")],
+)
+def test_folds_must_be_those_of_the_split(
+    cohort: Path, small: TrainConfig, tmp_path: Path, folds: int, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        train_config(Manifest.read(cohort / "split.parquet"), replace(small, folds=folds), tmp_path / "r")
+
+
+def test_one_label_is_not_enough(cohort: Path) -> None:
+    films = Manifest.read(cohort / "split.parquet")
+    normal = films.select(np.flatnonzero(films.column("label") == "normal"))
+    with pytest.raises(DataError, match=r"have 1 distinct labels \(normal\), but training needs two or more"):
+        findings_of(normal)
+
+
+def test_films_that_changed_since_the_import_are_named(cohort: Path, tmp_path: Path) -> None:
+    films = Manifest.read(cohort / "split.parquet")
+    moved = tmp_path / "films"
+    shutil.copytree(cohort / "films", moved / "films")
+    changed = replace(films, folder=moved).select([0, 1])
+    path = changed.film_paths()[1]
+    path.write_bytes(path.read_bytes() + b"\0" * 2)
+    with pytest.raises(DataError, match="changed since the import"):
+        load_tiles(changed, recipe("starter").preprocessing, tmp_path / "cache", workers=1)
+    path.unlink()
+    with pytest.raises(DataError, match="can't be opened: No such file.* Restore it, or import again"):
+        load_tiles(changed, recipe("starter").preprocessing, tmp_path / "cache", workers=1)
+
+
+def test_evaluation_logs_each_opening_of_the_locked_share(run: Run, tmp_path: Path) -> None:
+    copy = Run.open(shutil.copytree(run.path, tmp_path / "runs" / "copy"))
+    copy.folder.openings.unlink(missing_ok=True)
+    cache = run.path.parent / ".cache"
+    assert evaluate(copy, cache=cache, resamples=100).openings == 1
+    done = evaluate(copy, cache=cache, resamples=100)
+    assert done.openings == 2
+    assert [json.loads(line)["model"] for line in copy.folder.openings.read_text().splitlines()] == [
+        run.fingerprint
+    ] * 2
+    page, verdict = report_run(copy, done, notices=("All films are synthetic phantoms.",))
+    text = page.read_text()
+    assert "looked at 2 times" in text
+    assert "All films are synthetic phantoms." in text
+    assert verdict.colour in ("amber", "red")
+
+
+def test_external_films_are_checked_and_their_masks_measured(run: Run, cohort: Path) -> None:
+    done = evaluate(run, on=cohort / "external.parquet", external=True, resamples=100)
+    assert done.openings == 0
+    assert done.scorecard.role == "external"
+    assert done.scorecard.not_external == ()
+    assert {row.name for row in done.scorecard.localisation} == {"all", "pneumonia", "covid-19"}
+    assert (done.folder / "predictions.parquet").exists()
+
+
+def test_development_films_are_not_external(run: Run, cohort: Path) -> None:
+    done = evaluate(run, on=cohort / "split.parquet", external=True, resamples=100)
+    assert any("were already used to develop the model" in reason for reason in done.scorecard.not_external)
+
+
+def test_external_needs_other_films(run: Run) -> None:
+    with pytest.raises(UsageError, match="name their manifest with --on MANIFEST"):
+        evaluate(run, external=True)
+
+
+def test_a_bundle_of_the_run_answers_as_the_run_does(run: Run, tmp_path: Path, cohort: Path) -> None:
+    path = package(run, tmp_path / "small.hilum", cache=run.path.parent / ".cache")
+    assert verify_bundle(path).passed
+    films = Manifest.read(cohort / "external.parquet").select([0, 1, 2])
+    tiles = load_tiles(films, run.recipe.preprocessing, run.path.parent / ".cache")
+    expected = answer_films(run.explained(), tiles)["probabilities"]
+    with open_bundle(path) as bundle:
+        answers = [bundle.assess_prepared([bundle.prepare(film)])[0] for film in films.film_paths()]
+    got = np.array([[answer.probs[name] for name in run.findings.names] for answer in answers])
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_a_graph_that_answers_otherwise_is_not_written(run: Run) -> None:
+    tiles = reference_tiles(run.recipe.preprocessing)
+    answers = answer_films(run.explained(), tiles)
+    check_parity(answers["probabilities"], answers)
+    with pytest.raises(BundleError, match="answers otherwise than the trained network"):
+        check_parity(answers["probabilities"] + 0.01, answers)
+
+
+def test_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"holds no finished run: result.json is missing. Run hilum train"):
+        Run.open(tmp_path)
+
+
+def test_damaged_files_are_named(run: Run, tmp_path: Path) -> None:
+    copy = shutil.copytree(run.path, tmp_path / "copy")
+    RunFolder(copy).weights(1).write_bytes(b"no weights")
+    with pytest.raises(RunError, match=r"classifier.safetensors can't be read .* Train again"):
+        Run.open(copy).classifier(1)
+    (copy / "result.json").write_text("{")
+    with pytest.raises(RunError, match=r"result.json is damaged"):
+        Run.open(copy)
+
+
+def test_an_unknown_recipe_lists_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"There is no recipe 'startr'. Did you mean 'starter'\?"):
+        recipe("startr")
+
+
+def test_claiming_a_folder_is_remembered(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "r")
+    assert folder.claim({"a": 1}) is False
+    assert folder.claim({"a": 1}) is False
+    write_json(folder.result, {})
+    assert folder.claim({"a": 1}) is True
+    with pytest.raises(RunError, match=r"another config \(a differ\)"):
+        folder.claim({"a": 2})
