@@ -99,7 +99,7 @@ def test_hang_is_killed():
         with pytest.raises(FilmError, match=r"longer than the 0\.3 s allowed") as caught:
             box.run(time.sleep, 60)
         assert caught.value.code == "timeout"
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
 
 
 def test_processor_time_is_limited():
