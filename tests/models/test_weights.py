@@ -306,6 +306,13 @@ def test_shipped_weights_load_by_name(
     assert torch.equal(small.state_dict()["stem.0.weight"], other_state["stem.0.weight"])
 
 
+def test_the_package_ships_its_small_encoder_in_four_megabytes(small: Encoder) -> None:
+    info = load_weights(small, "hilum")
+    assert (loading.SHIPPED / "hilum_small.safetensors").stat().st_size <= 4_000_000
+    assert not info.batch_norm_folded
+    assert not info.notes
+
+
 @pytest.mark.parametrize(
     ("backbone", "file", "folded"),
     [

@@ -13,10 +13,8 @@ app = typer.Typer(
     name="models", help="The zoo of networks, and the anatomy of each.", no_args_is_help=True, rich_markup_mode=None
 )
 
-QUIET_KINDS = (
-    ("ReLU", "ReLU6", "SiLU", "Sigmoid", "Dropout", "StochasticDepth")
-    + ("Identity", "Sequential", "Flatten", "Unflatten")  # a Sequential without layers is a plain shortcut
-)
+# A Sequential without layers is a plain shortcut.
+QUIET_KINDS = {"ReLU", "ReLU6", "SiLU", "Sigmoid", "Dropout", "StochasticDepth", "Identity", "Sequential", "Flatten"}
 """Layers without weights that keep the values' number: left out of the table unless asked for."""
 
 
