@@ -152,7 +152,7 @@ class _Member:
         self.films = Films(data.tiles, data.film_ids)
         self.fit, self.watch = data.known(data.fit), data.known(data.watch)
         self.device = next(classifier.parameters()).device
-        self.targets = torch.tensor(data.targets, dtype=torch.float32, device=self.device)
+        self.targets = torch.tensor(np.ascontiguousarray(data.targets), dtype=torch.float32, device=self.device)
         self.loss = build_loss(config.loss, data.targets[self.fit], classifier.config.findings).to(self.device)
         self.fingerprint = self._fingerprint(data)
         self.stage = 0
