@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hilum.errors import HilumError, UsageError
+from hilum.errors import HilumError, MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from hilum.progress import Progress
@@ -78,9 +78,25 @@ def run(app: typer.Typer) -> None:
         where = f" ({error.filename})" if error.filename else ""
         print(f"hilum: {error.strerror or error}{where}. Nothing half-written was left.", file=sys.stderr)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        if debug:
+            raise
+        print(f"hilum: {_missing_module(error)}", file=sys.stderr)
+        sys.exit(2)
     except Exception as error:
         if debug:
             raise
         kind = type(error).__name__
         print(f"hilum: an internal error ({kind}: {error}). Run again with --debug to see where.", file=sys.stderr)
         sys.exit(1)
+
+
+TRAINING_MODULES = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib", "safetensors", "sklearn")
+"""What the ``train`` extra brings."""
+
+
+def _missing_module(error: ModuleNotFoundError) -> str:
+    name = (error.name or "").split(".")[0]
+    if name in TRAINING_MODULES:
+        return str(MissingExtra("train", f"this verb ({name})"))
+    return f"the package {name!r} is not installed. Install hilum again: pip install hilum."

@@ -20,7 +20,15 @@ from hilum.service.settings import Settings
 CHILDREN = 2
 """Decoding processes: one may draw for a reader while the other reads for the model."""
 
-PRELOAD = ("hilum.inference.preparing", "hilum.service.drawing")
+PRELOAD = (
+    "pydicom.pixels.decoders",
+    "PIL.Image",
+    "PIL.ImageCms",
+    "hilum.inference.preparing",
+    "hilum.service.drawing",
+)
+"""All that reading a film imports. A child may write no file once its limits count, so later imports are compiled
+anew in each child, on a film's time."""
 
 
 class Bundled:
