@@ -14,7 +14,7 @@ import numpy as np
 from hilum.arrays import Array, Indices, Vector
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.registration import register
-from hilum.datasets.thumbs import coarse_view, fine_view
+from hilum.datasets.thumbs import COARSE_SIDE, coarse_view, fine_view
 from hilum.progress import Bar, Progress, Silent
 
 
@@ -198,7 +198,8 @@ def _equal_files(manifest: Manifest) -> tuple[Indices, Indices, Indices]:
 def _candidates(views: Array, config: DuplicateConfig, bar: Bar) -> tuple[Indices, Indices, Array]:
     """Pairs whose coarse views correlate, at most ``neighbours`` for each film; found in blocks of rows."""
     n = len(views)
-    flat = views.reshape(n, -1) / np.float32(views[0].size ** 0.5 if n else 1)
+    # Views have variance 1: divided by their side, the product of two is their correlation.
+    flat = views.reshape(n, COARSE_SIDE**2) / np.float32(COARSE_SIDE)
     parts = list(_best_in_blocks(flat, config, bar))
     if not parts:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool)

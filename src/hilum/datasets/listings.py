@@ -53,7 +53,7 @@ def list_table(path: Path, keep: Sequence[str] = ()) -> Listing:
     Raises:
         ManifestError: the table can't be read, is empty, or has no column of paths.
     """
-    lines = _csv_lines(path)
+    numbers, lines = _csv_lines(path)
     headings = [text.strip() for text in lines[0]]
     columns = _columns(headings, keep)
     missing = [name for name in keep if name not in headings]
@@ -72,19 +72,21 @@ def list_table(path: Path, keep: Sequence[str] = ()) -> Listing:
     return Listing(
         name=path.name,
         base=path.absolute().parent,
-        rows=[f"{path.name}, row {position + 2}" for position in range(len(rows))],
+        rows=[f"{path.name}, row {number}" for number in numbers[1:]],
         values={name: [row[at] for row in rows] for name, at in columns.items()},
         left_out=tuple(text for at, text in enumerate(headings) if at not in columns.values()),
         problems=problems,
     )
 
 
-def _csv_lines(path: Path) -> list[list[str]]:
+def _csv_lines(path: Path) -> tuple[list[int], list[list[str]]]:
+    """Numbers, as a spreadsheet counts them, and values of the rows that hold anything."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
         first = text.split("\n", 1)[0]
         delimiter = max(",;\t", key=first.count)
-        lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(line)]
+        every = enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), start=1)
+        lines = [(number, row) for number, row in every if any(row)]
     except OSError as error:
         raise ManifestError([f"{path} can't be opened ({error.strerror}). Give a CSV table or a folder."]) from None
     except UnicodeDecodeError as error:
@@ -93,7 +95,7 @@ def _csv_lines(path: Path) -> list[list[str]]:
         raise ManifestError([f"{path} can't be read as CSV ({error}). Save it as CSV in UTF-8."]) from None
     if len(lines) < 2:
         raise ManifestError([f"{path} lists no film. It needs a heading line and a row for each film."])
-    return lines
+    return [number for number, _ in lines], [row for _, row in lines]
 
 
 def _columns(headings: Sequence[str], keep: Sequence[str]) -> dict[str, int]:

@@ -117,9 +117,7 @@ def report_of(manifest: Manifest) -> SplitReport:
     """
     note = manifest.notes.get(NOTE)
     if note is None:
-        raise SplitError(
-            "The manifest was not split. Split it with hilum data split MANIFEST --by patient --out SPLIT."
-        )
+        raise SplitError("The manifest was not split. Use hilum data split MANIFEST --by patient --out SPLIT.")
     return from_mapping(SplitReport, note, where="split report")
 
 

@@ -10,11 +10,13 @@ sides of the cut that lie after it, and those dated so coarsely that they may; w
 patients who also have films in the test.
 """
 
+import calendar
+import datetime
 import hashlib
 import warnings
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -172,36 +174,41 @@ def _by_time(manifest: Manifest, groups: Indices, config: SplitConfig) -> tuple[
     codes, levels = manifest.codes("acquired")
     earliest = np.array([_first_day(level) for level in levels])[codes]
     latest = np.array([_last_day(level) for level in levels])[codes]
-    begins = np.full(groups.max() + 1, np.datetime64("9999-12-31"))
+    begins = np.full(groups.max() + 1, datetime.date.max.toordinal())
     np.minimum.at(begins, groups, earliest)
-    cut = _cut(begins[groups], config.test_share)
-    later = begins[groups] >= cut
-    part = np.where(later, "test", np.where(latest < cut, "fit", "")).astype(object)
+    day = _cut(begins[groups], config.test_share)
+    part = np.where(begins[groups] >= day, "test", np.where(latest < day, "fit", "")).astype(object)
+    cut = datetime.date.fromordinal(day)
     notes = [f"Test films were acquired on {cut} or later, fit films before."]
-    if coarse := int(((part == "") & (earliest < cut)).sum()):
+    if coarse := int(((part == "") & (earliest < day)).sum()):
         notes.append(f"{coarse} films are dated too coarsely to be surely before {cut}, so they are in no part.")
-    if straddling := int(((part == "") & (earliest >= cut)).sum()):
+    if straddling := int(((part == "") & (earliest >= day)).sum()):
         notes.append(f"{straddling} films from {cut} on are of patients with earlier films, so they are in no part.")
     return part, notes
 
 
-def _cut(begins: Array, test_share: float) -> np.datetime64[Any]:
+def _cut(begins: Indices, test_share: float) -> int:
     """The day from which on the patients who begin then have the share of films nearest to the one wanted."""
     days, films = np.unique(begins, return_counts=True)
     if len(days) < 2:
-        raise SplitError(f"All patients begin on {days[0]}, so a split by time is impossible. Split by patient.")
+        only = datetime.date.fromordinal(int(days[0]))
+        raise SplitError(f"All patients begin on {only}, so a split by time is impossible. Split by patient.")
     shares = np.cumsum(films[::-1])[::-1] / len(begins)
-    cut: np.datetime64[Any] = days[1 + int(np.argmin(np.abs(shares[1:] - test_share)))]
-    return cut
+    return int(days[1 + np.argmin(np.abs(shares[1:] - test_share))])
 
 
-def _first_day(date: str) -> np.datetime64[Any]:
-    return np.datetime64(date).astype("datetime64[D]")
+def _first_day(text: str) -> int:
+    """Number of the first day that a date to the day, the month or the year can mean."""
+    year, month, day = ([int(part) for part in text.split("-")] + [1, 1])[:3]
+    return datetime.date(year, month, day).toordinal()
 
 
-def _last_day(date: str) -> np.datetime64[Any]:
-    # A date to the year or the month has that unit in NumPy: its last day is the day before the next one's first.
-    return np.datetime64((np.datetime64(date) + 1).astype("datetime64[D]") - np.timedelta64(1, "D"))
+def _last_day(text: str) -> int:
+    """Number of the last day that a date to the day, the month or the year can mean."""
+    parts = [int(part) for part in text.split("-")]
+    month = parts[1] if len(parts) > 1 else 12
+    day = parts[2] if len(parts) > 2 else calendar.monthrange(parts[0], month)[1]
+    return datetime.date(parts[0], month, day).toordinal()
 
 
 def _by_source(manifest: Manifest, groups: Indices, config: SplitConfig) -> tuple[Array, list[str]]:
