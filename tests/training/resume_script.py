@@ -1,6 +1,6 @@
 """Train in a child process that is killed at random moments, again and again, until it comes to its end.
 
-Prints one JSON line: how many children were killed, and the digest of the weights with and without.
+Prints one JSON line: how many children were killed, whether the last found a checkpoint, and the digest of the weights with and without.
 """
 
 import json
@@ -46,10 +46,11 @@ def main(root: Path, kills: int, seed: int) -> None:
     lasted = time.monotonic() - started
     chance = random.Random(seed)
     killed = sum(not child(root / "cut", chance.uniform(0.02, 0.5) * lasted) for _ in range(kills))
+    begun = (root / "cut" / "member" / "checkpoint.safetensors").exists()
     if not child(root / "cut", None):
         sys.exit("the last training failed")
     digests = [(root / name / "digest").read_text() for name in ("whole", "cut")]
-    print(json.dumps({"killed": killed, "whole": digests[0], "cut": digests[1]}))
+    print(json.dumps({"killed": killed, "begun": begun, "whole": digests[0], "cut": digests[1]}))
 
 
 if __name__ == "__main__":

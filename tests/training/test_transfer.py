@@ -122,6 +122,14 @@ def test_stopped_after_any_batch_ends_in_the_same_bits(
     assert timeless(map(json.loads, lines)) == timeless(told.rows)
 
 
+def test_what_a_killed_process_left_is_removed(tiny: ModuleType, tmp_path: Path) -> None:
+    """A checkpoint that was half written."""
+    (tmp_path / "member").mkdir()
+    (tmp_path / "member" / ".checkpoint.0123.part.safetensors").write_bytes(b"half")
+    train(tiny, tmp_path)
+    assert sorted(p.name for p in (tmp_path / "member").iterdir()) == ["checkpoint.safetensors", "metrics.jsonl"]
+
+
 def test_finished_training_is_not_repeated(tiny: ModuleType, tmp_path: Path) -> None:
     """The same call gives weights and history back."""
     model, history = train(tiny, tmp_path)

@@ -134,9 +134,7 @@ def make_views(
     if view == 0:
         return clean(films)
     draws = [_draw(config, seed, film_id, view) for film_id in film_ids]
-    tones = torch.from_numpy(np.stack([draw.tone for draw in draws])).to(films.device)
-    flat = films.reshape(len(draws), -1).to(torch.int64)
-    toned = tones.gather(1, flat).reshape(films.shape)
+    toned = _toned(draws, films)
     grid = _grid(draws, films.shape[2], films.shape[3]).to(films.device)
     views = grid_sample(toned, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     if config.noise > 0:
@@ -144,23 +142,29 @@ def make_views(
     return views.clamp_(0, 1)
 
 
+def _toned(draws: Sequence[_Draw], films: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """Each stored grey looked up in its film's tone curve; all curves are one long table."""
+    tones = torch.from_numpy(np.concatenate([draw.tone for draw in draws])).to(films.device)
+    start = torch.arange(len(draws), dtype=torch.int32, device=films.device).mul_(256).view(-1, 1, 1, 1)
+    return tones.index_select(0, (films.to(torch.int32) + start).view(-1)).view(films.shape)
+
+
 def _grid(draws: Sequence[_Draw], height: int, width: int) -> Float[Tensor, "n h w 2"]:
     """Where each output pixel comes from, in coordinates −1 … 1 (x, y).
 
-    Sums and products one by one, never a batched matrix product: its rounding could depend on the batch.
+    Rotation is sums and products one by one, not a product of stacked matrices: its rounding could depend on the batch.
     """
     y = ((np.arange(height) * 2 + 1) / height - 1).astype(np.float32)[None, :, None]
     x = ((np.arange(width) * 2 + 1) / width - 1).astype(np.float32)[None, None, :]
     turn = np.array([draw.turn for draw in draws], dtype=np.float32)[:, :, None, None]
     shift = np.array([draw.shift for draw in draws], dtype=np.float32)[:, :, None, None]
+    nodes = np.stack([draw.nodes for draw in draws]).astype(np.float32)
     grid = np.empty((len(draws), height, width, 2), dtype=np.float32)
-    grid[..., 0] = turn[:, 0] * x + turn[:, 1] * y + shift[:, 0]
-    grid[..., 1] = turn[:, 2] * x + turn[:, 3] * y + shift[:, 1]
-    down, across = _ramps(height), _ramps(width)
-    for i, draw in enumerate(draws):
-        if draw.nodes.any():
-            grid[i, ..., 0] += down @ draw.nodes[0] @ across.T
-            grid[i, ..., 1] += down @ draw.nodes[1] @ across.T
+    for axis in (0, 1):
+        np.add(turn[:, 2 * axis] * x, turn[:, 2 * axis + 1] * y + shift[:, axis], out=grid[..., axis])
+        if nodes.any():
+            # One small product a film, so it doesn't depend on the batch either.
+            grid[..., axis] += np.matmul(_ramps(height) @ nodes[:, axis], _ramps(width).T)
     return torch.from_numpy(grid)
 
 
@@ -168,7 +172,7 @@ def _ramps(size: int) -> Array:
     """Weights [size, nodes] of smooth (cosine) interpolation between evenly spaced nodes."""
     at = np.linspace(0, _ELASTIC_NODES - 1, size)
     distance = np.abs(at[:, None] - np.arange(_ELASTIC_NODES)[None, :])
-    return np.where(distance < 1, 0.5 * (1 + np.cos(np.pi * distance)), 0.0)
+    return np.where(distance < 1, 0.5 * (1 + np.cos(np.pi * distance)), 0.0).astype(np.float32)
 
 
 def _noise(

@@ -26,7 +26,7 @@ from hilum.progress import Progress, Silent
 from hilum.training.augmentation import Augmentation, make_views
 from hilum.training.films import Films
 from hilum.training.frozen import BLOCK, frozen_outputs, output_shapes, prefix_fingerprint
-from hilum.training.prefix_store import KEY_BYTES, PrefixStore, evict, store_sizes
+from hilum.training.prefix_store import KEY_BYTES, PrefixStore, evict, store_sizes, sweep
 
 _RESIDENT_BYTES = 256 * 2**20
 _TORCH = {"float16": torch.float16, "float32": torch.float32}
@@ -186,6 +186,7 @@ class PrefixCache:
         """Remove the least recently used stores until the needed bytes fit; say whether they do."""
         if not needed:
             return True
+        sweep(self.folder)
         sizes = store_sizes(self.folder)
         for folder in [folder for folder in sizes if folder != keep]:
             if sum(sizes.values()) + needed > self.limit_gb * 1e9 and evict(folder):

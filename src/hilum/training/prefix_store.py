@@ -154,6 +154,12 @@ def _last_use(lock: Path) -> int:
         return 0
 
 
+def sweep(root: Path) -> None:
+    """Finish what a process that was killed while evicting left half removed."""
+    for leaving in Path(root).glob(".*.old"):
+        shutil.rmtree(leaving, ignore_errors=True)
+
+
 def evict(folder: Path) -> bool:
     """Remove a store that nobody has open; say whether it is gone."""
     with contextlib.suppress(FileNotFoundError), open(folder / "use.lock", "rb") as handle:

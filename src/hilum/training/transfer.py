@@ -183,6 +183,8 @@ class _Member:
     def resume(self) -> None:
         """Go to where the folder's checkpoint is, if there is one; metrics start with the rows it knows."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        for unfinished in self.folder.glob(".*.part*"):  # of a process that was killed while writing
+            unfinished.unlink()
         saved = load_checkpoint(self._checkpoint, self.fingerprint)
         if saved:
             self._restore(saved)
