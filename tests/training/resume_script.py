@@ -1,6 +1,7 @@
 """Train in a child process that is killed at random moments, again and again, until it comes to its end.
 
-Prints one JSON line: how many children were killed, whether the last found a checkpoint, and the digest of the weights with and without.
+Prints one JSON line: how many children were killed, whether the last one found a checkpoint, and the digests of the
+weights without kills and with them.
 """
 
 import json

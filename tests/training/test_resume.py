@@ -17,9 +17,9 @@ def outcome(folder: Path, kills: int, seed: int) -> dict[str, object]:
 
 
 def test_killed_training_ends_in_the_same_weights(tmp_path: Path) -> None:
-    """Six real SIGKILLs, in prefix, stages and checkpoints alike."""
-    result = outcome(tmp_path, kills=6, seed=0)
-    assert result["killed"] >= 3
+    """Four real SIGKILLs, in prefix, stages and checkpoints alike."""
+    result = outcome(tmp_path, kills=4, seed=0)
+    assert result["killed"] >= 2
     assert result["cut"] == result["whole"]
 
 

@@ -88,8 +88,9 @@ class Stop(Exception):
     """Stands for the end of the process at a chosen moment."""
 
 
-@pytest.mark.parametrize("batches", [1, 4, 5, 13, 17, 20])
-@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize(
+    ("batches", "name"), [(1, "adam"), (4, "adam"), (5, "sgd"), (13, "adam"), (17, "sgd"), (20, "adam")]
+)
 def test_stopped_after_any_batch_ends_in_the_same_bits(
     tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int, name: str
 ) -> None:
