@@ -6,6 +6,7 @@ UV := $(BIN)/uv
 # The stamp changes when the lock or the package's own description does.
 STAMP := $(VENV)/.installed
 ARGS ?=
+DEMO ?= demo
 export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test test-system test-long check format bench docs lock clean install
@@ -33,14 +34,20 @@ test-long: install ## Long counts
 	$(BIN)/python -m pytest -m "long" $(ARGS)
 
 check: install ## Style, types and the direction of imports
-	$(BIN)/ruff check src tests examples benchmarks
-	$(BIN)/ruff format --check src tests examples benchmarks
+	$(BIN)/ruff check src tests examples benchmarks docs
+	$(BIN)/ruff format --check src tests examples benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: install ## Measured ratios and waiting times (DEMO: the folder of a finished demo)
+	$(BIN)/python benchmarks/service.py --bundle $(DEMO)/chest.hilum
+
+docs: install ## Pages that are made from the code
+	$(BIN)/python docs/make_cli.py
+
 format: install
-	$(BIN)/ruff check --fix src tests examples benchmarks
-	$(BIN)/ruff format src tests examples benchmarks
+	$(BIN)/ruff check --fix src tests examples benchmarks docs
+	$(BIN)/ruff format src tests examples benchmarks docs
 
 lock: install ## Resolve anew; the lock names no host
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \

@@ -104,9 +104,7 @@ class Predictions:
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
-            raise DataError(
-                f"{path} can't be read as Parquet ({error}). Give a run's predictions."
-            ) from None
+            raise DataError(f"{path} can't be read as Parquet ({error}). Give a run's predictions.") from None
         names = [name.removeprefix("logits.") for name in table.column_names if name.startswith("logits.")]
         if not names or "film_id" not in table.column_names:
             raise DataError(f"{path} holds no predictions (columns: {', '.join(table.column_names)}).")

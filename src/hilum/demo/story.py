@@ -295,7 +295,7 @@ def _summary(
         "answers": [
             {
                 "truth": truth,
-                "answer": answer.label or answer.state,
+                "answer": answer.label or ("to a person" if answer.abstained else answer.state),
                 "probability": max(answer.probs.values(), default=None),
                 "reasons": list(answer.reasons),
             }

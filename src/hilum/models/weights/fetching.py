@@ -1,7 +1,6 @@
 """Published weights: downloaded once, checked by hash, converted to safetensors, kept in a cache folder."""
 
 import json
-import pickle
 import re
 import tempfile
 from pathlib import Path
@@ -92,7 +91,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     """
     try:
         loaded: Any = load_file(file) if file.suffix == ".safetensors" else _load_pickled(file)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
+    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise WeightsError(f"Weights file {file.name} can't be read ({reason}). Get it anew.") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
@@ -101,7 +100,10 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def _load_pickled(file: Path) -> Any:
-    return torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes the restricted unpickler raise errors of many kinds
+        raise ValueError(error) from error
 
 
 def _metadata(file: Path) -> dict[str, str]:

@@ -1,0 +1,101 @@
+"""How long a person waits: for help, for the service, for an answer.
+
+``make bench`` runs it on the demo's bundle. Medians of several runs, with the smallest and the largest; times depend on
+the machine, so quote them with it.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+
+from hilum.datasets.phantom.config import PhantomConfig
+from hilum.datasets.phantom.writing import generate
+from hilum.provenance import environment
+
+
+def median_of(what: str, runs: int, measure: Callable[[int], float], unit: str = "ms") -> str:
+    """One row: median (smallest–largest)."""
+    values = [measure(i) for i in range(runs)]
+    scale = 1000 if unit == "ms" else 1
+    low, mid, high = (f(values) * scale for f in (min, statistics.median, max))
+    return (
+        f"| {what} | {mid:.0f} ({low:.0f}–{high:.0f}) {unit} | {runs} |"
+        if unit == "ms"
+        else (f"| {what} | {mid:.2f} ({low:.2f}–{high:.2f}) {unit} | {runs} |")
+    )
+
+
+def help_seconds(_: int) -> float:
+    """Wall time of ``hilum --help``."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "hilum", "--help"], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def served(bundle: Path, data: Path) -> Iterator[tuple[str, float]]:
+    """Address of ``hilum serve`` and the wall seconds from start to the first ready answer of ``/health/ready``."""
+    command = [sys.executable, "-m", "hilum", "serve", str(bundle), "--port", "0", "--dicom-port", "0"]
+    started = time.perf_counter()
+    with (
+        open(os.devnull, "w") as quiet,
+        subprocess.Popen([*command, "--data", str(data)], stdout=subprocess.PIPE, stderr=quiet, text=True) as process,
+    ):
+        assert process.stdout is not None
+        url = next(line for line in process.stdout if line.startswith("Page")).split()[3].rstrip("/")
+        while httpx.get(f"{url}/health/ready").status_code != 200:
+            time.sleep(0.01)
+        yield url, time.perf_counter() - started
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, required=True, help="such as demo/chest.hilum")
+    parser.add_argument("--runs", type=int, default=7)
+    options = parser.parse_args()
+    print(f"{environment()['processor']}, {environment()['cpu_count']} CPUs, {platform.python_version()}\n")
+    print("| what | median (smallest–largest) | runs |\n|---|---|---|")
+    print(median_of("`hilum --help`", options.runs, help_seconds))
+    with tempfile.TemporaryDirectory() as folder:
+        films = Path(folder) / "films"
+        generate(PhantomConfig(patients=options.runs + 3, second_film_share=0), films)
+        paths = sorted(films.glob("*/*.dcm"))
+        starts = []
+        for i in range(options.runs):
+            with served(options.bundle, Path(folder) / f"data{i}") as (_, seconds):
+                starts.append(seconds)
+        print(median_of("`hilum serve`, start to ready", options.runs, lambda i: starts[i], "s"))
+        with served(options.bundle, Path(folder) / "data") as (url, _), httpx.Client(base_url=url, timeout=60) as http:
+
+            def answer(i: int) -> float:
+                content = paths[i + 1].read_bytes()
+                started = time.perf_counter()
+                reply = http.post(
+                    "/api/v1/studies?wait=30", content=content, headers={"Content-Type": "application/dicom"}
+                )
+                seconds = time.perf_counter() - started
+                assert reply.json()["state"] in ("answered", "not-analysed"), json.dumps(reply.json())
+                return seconds
+
+            http.post(
+                "/api/v1/studies?wait=30", content=paths[0].read_bytes(), headers={"Content-Type": "application/dicom"}
+            )
+            print(median_of("one posted 1,024² DICOM film, upload to answer", options.runs, answer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Documents: links resolve, the page of the command line is current, the glossary is in order."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.md")])
+LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_link_inside_the_tree_resolves(page: Path) -> None:
+    for target, anchor in LINK.findall(page.read_text()):
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{page.name} links to {target}"
+        if anchor and path.suffix == ".md":
+            headings = re.findall(r"^#+ (.+)$", path.read_text(), re.M)
+            anchors = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+            assert anchor[1:] in anchors, f"{page.name} links to {target}{anchor}; there are {sorted(anchors)}"
+
+
+def test_the_page_of_the_command_line_is_current() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "make_cli.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_glossary_is_in_alphabetical_order_and_has_one_entry_a_word() -> None:
+    words = re.findall(r"^\*\*(.+?)\*\*", (ROOT / "docs" / "glossary.md").read_text(), re.M)
+    assert len(words) > 10
+    assert words == sorted(set(words), key=str.casefold)
+
+
+def test_every_decision_has_a_status_and_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    numbers = [page.name[:4] for page in pages]
+    assert numbers == [f"{i:04d}" for i in range(1, len(pages) + 1)]
+    assert all("**Status:**" in page.read_text() for page in pages)
+
+
+def test_the_readme_names_only_verbs_that_exist() -> None:
+    named = set(re.findall(r"^hilum (\w+)", (ROOT / "README.md").read_text(), re.M))
+    page = (ROOT / "docs" / "cli.md").read_text()
+    assert named
+    assert all(f"## `hilum {verb}`" in page for verb in named)
