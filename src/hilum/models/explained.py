@@ -77,7 +77,7 @@ class Member(nn.Module):
         super().__init__()
         encoder = classifier.encoder
         self.layers = nn.ModuleList(encoder.modules_from(cut))
-        self.fc1, self.fc2 = classifier.head.fc1, classifier.head.fc2
+        self.fc1, self.fc2 = classifier.head.first_layer(), classifier.head.fc2
         dropout = classifier.head.dropout.p
         self.odds = dropout / (1 - dropout)
         self.register_buffer("masks", masks)

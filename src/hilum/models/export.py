@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -65,6 +66,7 @@ def export_onnx(explained: Explained, size: int | None = None, channels: int | N
         raise UsageError("The exporter gave no model back. Update torch.")
     model = program.model_proto
     _forget_surroundings(model)
+    model.metadata_props.add(key="findings", value=json.dumps(list(explained.findings)))
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 

@@ -1,7 +1,6 @@
 """Package: a run's network as one bundle, with references, operating points, model card and provenance."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,25 +36,13 @@ PARITY = 1e-4
 REFERENCES = 6
 """Synthetic phantom films that travel inside a bundle with their answers; no patient's film leaves the site."""
 
+OOD_SHARE = 0.995
+"""Share of the fit part's films that the threshold for unusual films lets pass."""
+
 INTENDED_USE = (
     "Assistive reading of frontal chest radiographs (CR, DX) of adults, for research and validation: how probable are "
     "{findings}. A person decides. Not a medical device, and not for diagnosis."
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOut:
-    """What the members say of films that they did not fit.
-
-    Attributes:
-        features: [n, d].
-        cams: [n, k, h, w].
-        uncertainty: mutual information [n].
-    """
-
-    features: Array
-    cams: Array
-    uncertainty: Array
 
 
 def package(
@@ -88,7 +75,7 @@ def package(
     progress = progress or Silent()
     cache = cache or run.path.parent / ".cache"
     network = run.explained()
-    held = held_out(run, cache, progress)
+    fitted = fit_answers(run, network, cache, progress)
     with progress.bar("Exporting", 3) as bar:
         model = export_onnx(network)
         bar.advance(note="checking the graph against the network")
@@ -97,7 +84,7 @@ def package(
         answer = runtime.run(tiles[:, None])
         check_parity(answer["probabilities"], answer_films(network, tiles))
         bar.advance(note="writing")
-        info = _info(run, network, held, name=name, version=version or run.fingerprint[:12], gate=gate, model=model)
+        info = _info(run, fitted, name=name, version=version or run.fingerprint[:12], gate=gate, model=model)
         cards = _scorecards(run)
         write_bundle(
             out,
@@ -114,20 +101,15 @@ def package(
     return out
 
 
-def held_out(run: Run, cache: Path, progress: Progress) -> HeldOut:
-    """Features, heat maps and uncertainty of each fit film, by the member that did not fit it."""
+def fit_answers(run: Run, network: Explained, cache: Path, progress: Progress) -> Answers:
+    """What the network says of the fit part: the reference for unusual films, for drift and for the heat maps' scale.
+
+    Most members have seen these films, so their features lie a little closer together than those of new films: the
+    threshold for unusual films is on the strict side.
+    """
     films = run.films.select(run.films.rows(part="fit"))
     tiles = load_tiles(films, run.recipe.preprocessing, cache, progress=progress)
-    fold_of = films.column("fold")
-    parts: list[Answers] = []
-    for number in range(run.config.folds):
-        member = Explained([run.classifier(number)], temperature=run.temperature, seed=run.config.seed)
-        parts.append(answer_films(member, tiles[fold_of == number], progress=progress))
-    return HeldOut(
-        features=np.concatenate([part["features"] for part in parts]).astype(np.float64),
-        cams=np.concatenate([part["cam"] for part in parts]),
-        uncertainty=np.concatenate([part["mutual_information"] for part in parts]).astype(np.float64),
-    )
+    return answer_films(network, tiles, progress=progress)
 
 
 def reference_tiles(preprocessing: Preprocessing) -> Array:
@@ -152,11 +134,10 @@ def check_parity(probabilities: Array, trained: Answers) -> None:
         )
 
 
-def _info(
-    run: Run, network: Explained, held: HeldOut, *, name: str, version: str, gate: GatePolicy | None, model: bytes
-) -> BundleInfo:
+def _info(run: Run, fitted: Answers, *, name: str, version: str, gate: GatePolicy | None, model: bytes) -> BundleInfo:
     out_of_fold = run.out_of_fold()
     findings = run.findings.names
+    features = fitted["features"].astype(np.float64)
     return BundleInfo(
         name=name,
         version=version,
@@ -171,14 +152,14 @@ def _info(
         thresholds=run.thresholds,
         operating_points=run.result["operating_points"],
         abstention=AbstentionPolicy(least_probability=0.5),
-        ood=OodReference.of(held.features),
+        ood=OodReference.of(features, share=OOD_SHARE),
         drift=DriftReference.of(
-            features=held.features,
+            features=features,
             probs=out_of_fold.probs,
             findings=findings,
-            uncertainty={"mutual_information": held.uncertainty},
+            uncertainty={"mutual_information": fitted["mutual_information"].astype(np.float64)},
         ),
-        heatmap_top=heatmap_top(held.cams),
+        heatmap_top=heatmap_top(fitted["cam"]),
         gate=gate or GatePolicy(),
         provenance={
             "backbone": run.config.backbone,

@@ -54,13 +54,13 @@ RECIPES: dict[str, Recipe] = {
     # For films by procedure: a small set and a small encoder stand higher learning rates.
     "phantom": Recipe(
         stages=(
-            Stage(name="head", trainable_from="head", lr=1e-2, epochs=40, patience=10),
+            Stage(name="head", trainable_from="head", lr=3e-4, epochs=60, patience=10),
             Stage(
                 name="last-block",
                 trainable_from="last-block",
                 lr=3e-3,
-                epochs=25,
-                patience=25,
+                epochs=20,
+                patience=20,
                 batch_size=16,
                 batch_norm="train",
                 schedule="cosine",

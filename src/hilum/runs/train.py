@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from hilum.arrays import Array, Indices, Scores, Tiles
 from hilum.config import fingerprint, to_mapping
@@ -31,6 +33,7 @@ from hilum.training.history import History
 from hilum.training.losses import LossConfig
 from hilum.training.prediction import predict_from_cache, predict_logits
 from hilum.training.prefix_cache import PrefixCache
+from hilum.training.stages import cut_of
 from hilum.training.transfer import TrainingConfig, TrainingData, train_member
 
 
@@ -160,24 +163,25 @@ class _Training:
         tiles = load_tiles(films, recipe.preprocessing, self.tiles_cache, progress=self.progress)
         targets = films.targets(self.findings)
         fold_of = films.column("fold")
+        spread = self._feature_spread(films, tiles)
         logits = np.full(targets.shape, np.nan)
         histories: list[History] = []
         info: WeightsInfo | None = None
         for number in range(self.config.folds):
             watch = np.flatnonzero(fold_of == number)
-            classifier, info, history = self._member(number, films, tiles, targets, watch)
+            classifier, info = self._start(tiles)
+            if spread is not None:
+                classifier.head.standardise(*spread)
+            history = self._member(number, classifier, films, tiles, targets, watch)
             logits[watch] = self._watched(classifier, films, tiles, watch)
             histories.append(history)
         self._close(films, targets, logits, histories, info)
 
-    def _member(
-        self, number: int, films: Manifest, tiles: Tiles, targets: Scores, watch: Indices
-    ) -> tuple[Classifier, WeightsInfo, History]:
+    def _start(self, tiles: Tiles) -> tuple[Classifier, WeightsInfo]:
+        """The classifier that every member starts from: what all of them freeze is the same, and computed once."""
         recipe = self.config.recipe
-        fitted = np.setdiff1d(np.arange(len(films)), watch)
         mean, std = _normalisation(recipe, tiles)
-        # All members start from the same weights: what they freeze is the same, and computed once.
-        classifier, info = build_classifier(
+        return build_classifier(
             ClassifierConfig(
                 backbone=self.config.backbone,
                 findings=self.config.findings,
@@ -191,6 +195,32 @@ class _Training:
             self.config.seed,
             cache=self.weights_cache,
         )
+
+    def _feature_spread(self, films: Manifest, tiles: Tiles) -> tuple[Tensor, Tensor] | None:
+        """Mean and spread of each pooled feature over the fit part, when a stage trains the head alone.
+
+        All folds take the same, as they share the encoder that the features come from; no label enters.
+        """
+        classifier, _ = self._start(tiles)
+        layers = len(classifier.encoder.layers)
+        cuts = {
+            cut_of(s.trainable_from, classifier.encoder.layers, classifier.encoder.last_block)
+            for s in self.config.recipe.stages
+        }
+        if layers not in cuts:
+            return None
+        rows = np.arange(len(films))
+        held = Films(tiles, tuple(films.strings("film_id")))
+        also = sorted(cuts - {0, layers})
+        with self.prefixes.open(classifier, layers, held, {0: rows}, also=also, progress=self.progress) as outputs:
+            pooled = outputs(torch.from_numpy(rows), 0).double()
+        return pooled.mean(0).float(), pooled.std(0).float()
+
+    def _member(
+        self, number: int, classifier: Classifier, films: Manifest, tiles: Tiles, targets: Scores, watch: Indices
+    ) -> History:
+        recipe = self.config.recipe
+        fitted = np.setdiff1d(np.arange(len(films)), watch)
         data = TrainingData(
             tiles=tiles, film_ids=tuple(films.strings("film_id")), targets=targets, fit=fitted, watch=watch
         )
@@ -209,7 +239,7 @@ class _Training:
             progress=self.progress,
         )
         save_member(classifier, self.folder.weights(number))
-        return classifier, info, history
+        return history
 
     def _watched(self, classifier: Classifier, films: Manifest, tiles: Tiles, watch: Indices) -> Scores:
         """Logits of the films that a member did not fit; from the cache where its last stage froze something."""

@@ -59,8 +59,8 @@ class Settings(BaseSettings):
     """Threads of the model's runtime; None lets it choose."""
     decode_memory_mb: int = Field(default=1024, ge=256)
     """Memory limit of a decoding process, MiB."""
-    decode_wall_s: float = Field(default=10, gt=0)
-    """Time limit for decoding one film."""
+    decode_wall_s: float = Field(default=30, gt=0)
+    """Time limit for decoding one film; generous, since a busy machine must not refuse good films."""
     lease_s: float = Field(default=120, gt=0)
     """A film whose worker died is taken up again after so long."""
     max_attempts: int = Field(default=3, ge=1)
