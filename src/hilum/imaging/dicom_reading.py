@@ -154,7 +154,8 @@ def _given(dataset: Any, keyword: str, default: int) -> int:
 def _check_bits(allocated: int, stored: int, samples: int, photometric: str) -> None:
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
         raise FilmError(
-            f"Bits Stored is {stored} of {allocated} allocated; 1 to 8 of 8 and 1 to 16 of 16 can be read.",
+            f"Bits Stored is {stored} of {allocated} allocated; 1 to 8 of 8 and 1 to 16 of 16 can be read. "
+            "Export the film again.",
             code="unreadable",
         )
     if photometric not in (*GREY, *COLOURS):

@@ -127,7 +127,10 @@ class _Walk:
             else:
                 self._skip(length)
         if not syntax:
-            raise FilmError("Transfer Syntax UID (0002,0010) is missing, so the file can't be read.", code="unreadable")
+            raise FilmError(
+                "Transfer Syntax UID (0002,0010) is missing, so the file can't be read. Send it again.",
+                code="unreadable",
+            )
         return syntax
 
     def dataset(self, *, implicit: bool) -> None:

@@ -30,8 +30,8 @@ class Limits:
             raise FilmError("The file is empty (0 bytes). Send it again.", code="empty")
         if size > self.max_bytes:
             raise FilmError(
-                f"The file has {size:,} bytes, more than the {self.max_bytes:,} allowed. Raise Limits.max_bytes if it "
-                "really is a film.",
+                f"The file has {size:,} bytes, more than the {self.max_bytes:,} allowed. Check that it is a film, "
+                "and export it smaller.",
                 code="too-large",
             )
 
@@ -43,14 +43,15 @@ class Limits:
         """
         if rows < 1 or columns < 1 or frames < 1:
             raise FilmError(
-                f"Rows × Columns × Number of Frames is {rows} × {columns} × {frames}; each must be at least 1.",
+                f"Rows × Columns × Number of Frames is {rows} × {columns} × {frames}; each must be at least 1. "
+                "Export the film again.",
                 code="unreadable",
             )
         pixels = rows * columns * frames
         if pixels > self.max_pixels or pixels * bytes_per_pixel > self.max_bytes:
             raise FilmError(
                 f"The picture has {rows} × {columns} × {frames} = {pixels:,} pixels of {bytes_per_pixel} bytes, more "
-                f"than the {self.max_pixels:,} pixels and {self.max_bytes:,} bytes allowed. Raise Limits if it really "
-                "is a film.",
+                f"than the {self.max_pixels:,} pixels and {self.max_bytes:,} bytes allowed. Check that it is a film, "
+                "and export it smaller.",
                 code="too-large",
             )

@@ -41,7 +41,9 @@ def raster_format(head: bytes) -> str:
         if head.startswith(magic):
             return name
     raise FilmError(
-        "The file is neither DICOM (a preamble of 128 bytes, then DICM), nor PNG, JPEG or TIFF.", code="not-an-image"
+        "The file is neither DICOM (a preamble of 128 bytes, then DICM), nor PNG, JPEG or TIFF. Export the film "
+        "as one of these.",
+        code="not-an-image",
     )
 
 
@@ -78,11 +80,15 @@ def _open(stream: BinaryIO, name: str, limits: Limits) -> Any:
     try:
         image = Image.open(stream, formats=(name.upper(),))
     except Image.DecompressionBombError as error:
-        raise FilmError(f"The {name.upper()} has far more pixels than any film.", code="too-large") from error
+        raise FilmError(
+            f"The {name.upper()} has far more pixels than any film. Export it smaller.", code="too-large"
+        ) from error
     except MemoryError:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error ... on damaged headers
-        raise FilmError(f"The {name.upper()} header is damaged and can't be read.", code="unreadable") from error
+        raise FilmError(
+            f"The {name.upper()} header is damaged and can't be read. Send it again.", code="unreadable"
+        ) from error
     limits.check_pixels(image.height, image.width, 1, 1 if image.mode in ("1", "L") else 4)
     frames = getattr(image, "n_frames", 1) if name == "tiff" else 1
     if frames != 1:
@@ -118,7 +124,7 @@ def _film(image: Any, name: str) -> tuple[Pixels, FilmFacts, tuple[str, ...]]:
     except Exception as error:  # as in _open
         code = "truncated" if "truncated" in str(error) or isinstance(error, EOFError) else "unreadable"
         raise FilmError(
-            f"The {name.upper()} is {'truncated' if code == 'truncated' else 'damaged'}.", code=code
+            f"The {name.upper()} is {'truncated' if code == 'truncated' else 'damaged'}. Send it again.", code=code
         ) from error
     if facts.colour is False:
         flags = ("no-voi",) if image.mode in WIDE else ()
