@@ -28,7 +28,9 @@ def import_films(
         str, typer.Option("--source", help="Hospital or collection of films for which none is recorded.")
     ] = "",
     keep: Annotated[list[str] | None, typer.Option("--keep", help="A further column of the table to keep.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", help="Processes; one a CPU when not given.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Processes; one a CPU when not given.")
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -36,6 +38,7 @@ def import_films(
     from hilum.config import from_mapping
     from hilum.datasets.importing import ImportConfig, import_csv, import_folder
 
+    _check_out(out)
     settings = {"skip_bad_rows": skip_bad_rows, "labels": labels, "source": source, "keep": tuple(keep or ())}
     config = from_mapping(ImportConfig, settings, where="import")
     cache = out.with_name(f".{out.stem}.facts.sqlite")
@@ -55,6 +58,28 @@ def import_films(
         "fingerprint": manifest.fingerprint,
     }
     finish(summary, as_json=as_json, lines=lines)
+
+
+def _check_out(out: Path) -> None:
+    """Refuse what can't be written before films are read, which takes long."""
+    from hilum.errors import UsageError
+
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder. Name a file in it, such as {out / 'manifest.parquet'}.")
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    # Permissions say little (an administrator, a read-only disk), so a file is made and removed.
+    if not _takes_files(folder):
+        raise UsageError(f"--out {out} can't be written: {folder} takes no files. Choose another folder.")
+
+
+def _takes_files(folder: Path) -> bool:
+    import tempfile
+
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _label_counts(labels: list[str]) -> dict[str, int]:
@@ -95,6 +120,7 @@ def split_manifest(
     from hilum.datasets.split_report import report_of
     from hilum.datasets.splits import SplitConfig, split
 
+    _check_out(out)
     settings = {"by": by, "test_share": test_share, "folds": folds, "seed": seed, "external_source": external_source}
     config = from_mapping(SplitConfig, settings, where="split")
     result = split(Manifest.read(manifest), config, progress=progress(quiet))

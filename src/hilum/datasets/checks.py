@@ -21,6 +21,9 @@ from hilum.progress import Progress
 FRONTAL = ("", "AP", "PA")
 """View positions that an answer is meant for; blank can't be told."""
 
+PROJECTION = ("", "CR", "DX")
+"""Modalities of radiographs; blank can't be told."""
+
 SMALL = 224
 """Pixels: films with a shorter side below it hold less than a network's usual input."""
 
@@ -301,6 +304,10 @@ def _file_flags(manifest: Manifest) -> list[Flag]:
 
 def _film_flags(manifest: Manifest) -> list[Flag]:
     flags = []
+    if others := _count_not(manifest, "modality", PROJECTION):
+        found = sorted(set(manifest.strings("modality")) - set(PROJECTION))
+        text = f"{others} films are no radiographs (CR or DX) but {', '.join(found)}. Leave them out."
+        flags.append(Flag(severity="red", code="modality", sentence=text))
     sideways = _count_not(manifest, "view_position", FRONTAL)
     if sideways:
         text = f"{sideways} films are not frontal (AP or PA); the intended use is frontal films."

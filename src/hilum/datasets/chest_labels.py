@@ -64,8 +64,11 @@ def finding_of(text: str) -> str:
         one of ``CHEST.names``.
 
     Raises:
-        LabelError: the label is unknown, or names several findings; the message lists the known ones.
+        LabelError: the label is unknown, in doubt, or names several findings; the message lists the known ones.
     """
+    if "?" in text:
+        # A reader's doubt must not become a certain label.
+        raise LabelError(f"label {text!r} is in doubt. Decide on one of {', '.join(CHEST.names)}, or leave it blank.")
     if plain(text) in _FINDING_BY_NAME:
         return _FINDING_BY_NAME[plain(text)]
     if SEVERAL.search(text.strip()):
