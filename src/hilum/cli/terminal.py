@@ -50,7 +50,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
 def run(app: typer.Typer) -> None:
     """Run the app; no traceback reaches a person unless ``--debug`` is given.
 
-    Exit codes: 0 done, 1 failed, 2 wrong arguments or data, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 130 interrupted.
     """
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
