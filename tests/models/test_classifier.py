@@ -60,6 +60,8 @@ def test_head_by_hand() -> None:
             "fc1.bias": torch.zeros(2),
             "fc2.weight": torch.tensor([[2.0, 5.0], [-1.0, 7.0]]),
             "fc2.bias": torch.zeros(2),
+            "shift": torch.zeros(1),
+            "scale": torch.ones(1),
         }
     )
     assert head(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).tolist() == [[5.0, -2.5]]
