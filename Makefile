@@ -39,8 +39,12 @@ check: install ## Style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install ## Measured ratios and waiting times (DEMO: the folder of a finished demo)
-	$(BIN)/python benchmarks/service.py --bundle $(DEMO)/chest.hilum
+bench: install ## Waiting times and baselines (DEMO: the folder of a finished demo), into docs/benchmarks.md
+	{ printf '# Benchmarks\n\nMade by `make bench`; medians with the smallest and the largest.\n\n## Waiting\n\n'; \
+	  $(BIN)/python benchmarks/service.py --bundle $(DEMO)/chest.hilum; \
+	  printf '\n## A linear model on 32 × 32 pixels of the demo films\n\nSynthetic films; the network of the demo is in [results.md](results.md).\n\n'; \
+	  $(BIN)/python benchmarks/phantom_difficulty.py --demo $(DEMO); } > docs/benchmarks.md.part
+	mv docs/benchmarks.md.part docs/benchmarks.md
 
 docs: install ## Pages that are made from the code
 	$(BIN)/python docs/make_cli.py
