@@ -204,7 +204,7 @@ def test_classes_with_fewer_patients_than_folds_are_refused_all_at_once(films_of
     labels = ["normal"] * 114 + ["pneumonia"] * 2 + ["covid-19"] * 4
     with pytest.raises(SplitError) as caught:
         split(cohort(films_of).with_columns(label=labels))
-    assert "Label 'pneumonia' has 1 patients in the fit part, fewer than the" in str(caught.value)
+    assert "Label 'pneumonia' has 1 patients, fewer than one each for the" in str(caught.value)
     assert "Label 'covid-19' has 2 patients" in str(caught.value)
 
 
@@ -222,11 +222,13 @@ def test_wrong_settings_are_reported_all_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         SplitConfig(by="hospital", test_share=1.5, folds=1, seed=-1, external_source="a")
     assert len(caught.value.problems) == 5
-    assert "SplitConfig.by is 'hospital'" in str(caught.value)
+    assert "by is 'hospital'" in str(caught.value)
     assert "test_share is 1.5, but must lie between 0 and 1" in str(caught.value)
     assert "folds is 1, but must be 2 or more" in str(caught.value)
     assert "seed is -1" in str(caught.value)
-    assert "external_source names the source to lock away" in str(caught.value)
+    assert "external_source is 'a', but by is 'hospital'. Give --by source." in str(caught.value)
+    with pytest.raises(ConfigError, match="A split by source needs the source to lock away: give --external-source"):
+        SplitConfig(by="source")
 
 
 def test_a_manifest_that_was_not_split_has_no_report(films_of: Films) -> None:

@@ -267,3 +267,11 @@ def test_a_sandbox_child_can_prepare_a_film(films: Path, bundle_path: Path, sand
     assert there.gate == here.gate
     assert there.facts == here.facts
     assert there.tile.tobytes() == here.tile.tobytes()
+
+
+def test_two_writers_of_one_folder_are_kept_apart(tmp_path: Path) -> None:
+    """A second predict on the same --out is refused while the first one writes."""
+    with ResultsLog(tmp_path), pytest.raises(DataError, match=r"is being written by another hilum predict"):
+        ResultsLog(tmp_path)
+    with ResultsLog(tmp_path) as log:
+        assert list(log.lines()) == []

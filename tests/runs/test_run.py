@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hilum.datasets.manifest import Manifest
-from hilum.errors import BundleError, DataError, RunError, UsageError
+from hilum.errors import BundleError, DataError, HilumError, RunError, UsageError
 from hilum.evaluation.calibration import softmax
 from hilum.files import write_json
 from hilum.inference.assess import open_bundle
@@ -67,13 +67,25 @@ def test_the_same_command_finds_the_run_finished(run: Run, cohort: Path, small: 
 
 def test_another_config_is_refused_in_the_same_folder(run: Run, cohort: Path, small: TrainConfig) -> None:
     films = Manifest.read(cohort / "split.parquet")
-    with pytest.raises(RunError, match=r"holds a run of another config \(config differ\). Choose another --out"):
+    with pytest.raises(RunError, match=r"holds a run of another config \(other seed\). Choose another --out"):
         train_config(films, replace(small, seed=1), run.path)
 
 
 def test_same_seed_same_weights(run: Run, cohort: Path, small: TrainConfig, tmp_path: Path) -> None:
     again = train_config(Manifest.read(cohort / "split.parquet"), small, tmp_path / "runs" / "again")
     assert again.fingerprint == run.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"backbone": "hilum_smal"}, "Did you mean 'hilum_small'"), ({"weights": "no.safetensors"}, "does not exist")],
+)
+def test_a_wrong_start_takes_no_folder(
+    cohort: Path, small: TrainConfig, tmp_path: Path, change: dict[str, str], message: str
+) -> None:
+    with pytest.raises(HilumError, match=message):
+        train_config(Manifest.read(cohort / "split.parquet"), replace(small, **change), tmp_path / "r")
+    assert not (tmp_path / "r").exists()
 
 
 def test_an_unsplit_manifest_names_the_mend(cohort: Path, small: TrainConfig, tmp_path: Path) -> None:
@@ -197,5 +209,5 @@ def test_claiming_a_folder_is_remembered(tmp_path: Path) -> None:
     assert folder.claim({"a": 1}) is False
     write_json(folder.result, {})
     assert folder.claim({"a": 1}) is True
-    with pytest.raises(RunError, match=r"another config \(a differ\)"):
+    with pytest.raises(RunError, match=r"another config \(other a\)"):
         folder.claim({"a": 2})

@@ -26,11 +26,13 @@ def train(
 ) -> None:
     """Train a classifier by patient-level folds, calibrate it, and choose operating points."""
     from hilum.datasets.manifest import Manifest
+
+    films = Manifest.read(manifest, thumbs=False)  # before torch is loaded: a wrong path gets its answer at once
     from hilum.runs.summary import training_summary
     from hilum.runs.train import train as train_run
 
     run = train_run(
-        Manifest.read(manifest, thumbs=False),
+        films,
         out=out,
         backbone=backbone,
         weights=weights,
@@ -61,6 +63,10 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a run on films it was not fitted on, and write its report."""
+    from hilum.runs.layout import RunFolder
+
+    folder = RunFolder(run)
+    folder.read(folder.result)  # before torch is loaded: a wrong path gets its answer at once
     from hilum.runs.evaluate import evaluate as evaluate_run
     from hilum.runs.report import report_run, saved_scorecard
     from hilum.runs.run import Run

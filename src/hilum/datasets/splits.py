@@ -54,17 +54,17 @@ class SplitConfig:
     def __post_init__(self) -> None:
         problems = []
         if self.by not in ("patient", "time", "source"):
-            problems.append(f"SplitConfig.by is {self.by!r}. {nearest(self.by, ('patient', 'time', 'source'))}")
+            problems.append(f"by is {self.by!r}. {nearest(self.by, ('patient', 'time', 'source'))}")
         if not 0 < self.test_share < 1:
-            problems.append(f"SplitConfig.test_share is {self.test_share}, but must lie between 0 and 1, such as 0.2.")
+            problems.append(f"test_share is {self.test_share}, but must lie between 0 and 1, such as 0.2.")
         if self.folds < 2:
-            problems.append(f"SplitConfig.folds is {self.folds}, but must be 2 or more; training can use one of them.")
+            problems.append(f"folds is {self.folds}, but must be 2 or more; training can use one of them.")
         if self.seed < 0:
-            problems.append(f"SplitConfig.seed is {self.seed}, but must be 0 or more.")
-        if (self.by == "source") != (self.external_source is not None):
-            problems.append(
-                "SplitConfig.external_source names the source to lock away: give it with by='source', not else."
-            )
+            problems.append(f"seed is {self.seed}, but must be 0 or more.")
+        if self.by == "source" and self.external_source is None:
+            problems.append("A split by source needs the source to lock away: give --external-source NAME.")
+        if self.by != "source" and self.external_source is not None:
+            problems.append(f"external_source is {self.external_source!r}, but by is {self.by!r}. Give --by source.")
         if problems:
             raise ConfigError(problems)
 
@@ -100,7 +100,7 @@ def split(
     for name, rows in (("fit", fit), ("test", np.flatnonzero(part == "test"))):
         if not len(rows):
             raise SplitError(f"The {name} part would be empty. Change test_share, or split another way.")
-    _need_patients(manifest, groups, fit, config.folds)
+    _need_patients(manifest, groups, fit, config.folds, f"{config.folds} folds")
     fold = np.full(len(manifest), -1, dtype=np.int64)
     fold[fit] = _fold_of(_strata(manifest, groups, fit, config.folds), groups[fit], config.folds, config.seed, "folds")
     result = manifest.with_columns(part=part, fold=fold)
@@ -139,14 +139,14 @@ def _need(manifest: Manifest, name: str, otherwise: str) -> None:
         )
 
 
-def _need_patients(manifest: Manifest, groups: Indices, fit: Indices, folds: int) -> None:
+def _need_patients(manifest: Manifest, groups: Indices, fit: Indices, shares: int, named: str) -> None:
     codes, levels = manifest.codes("label")
     problems = []
     for code, label in enumerate(levels):
         patients = len(np.unique(groups[fit][codes[fit] == code]))
-        if label and patients < folds:
+        if label and patients < shares:
             problems.append(
-                f"Label {label!r} has {patients} patients in the fit part, fewer than the {folds} folds. Use fewer "
+                f"Label {label!r} has {patients} patients, fewer than one each for the {named}. Use fewer "
                 "folds, a smaller test_share, or more patients."
             )
     if problems:
@@ -155,7 +155,7 @@ def _need_patients(manifest: Manifest, groups: Indices, fit: Indices, folds: int
 
 def _by_patient(manifest: Manifest, groups: Indices, config: SplitConfig) -> tuple[Array, list[str]]:
     everything = np.arange(len(manifest))
-    _need_patients(manifest, groups, everything, config.folds + 1)
+    _need_patients(manifest, groups, everything, config.folds + 1, f"{config.folds} folds and the test part")
     share = _as_folds(config.test_share)
     parts = share.denominator
     strata = _strata(manifest, groups, everything, parts)

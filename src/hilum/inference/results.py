@@ -1,6 +1,7 @@
 """What ``hilum predict`` leaves behind: one JSON line a film, durable as soon as written, and tables made from them."""
 
 import csv
+import fcntl
 import io
 import json
 import os
@@ -22,13 +23,20 @@ class ResultsLog:
     A line that a killed process left half-written is cut off when the log is opened again.
 
     Raises:
-        DataError: a whole line is not JSON.
+        DataError: another process writes it, or a whole line is not JSON.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / RESULTS
         self._handle = open(self.path, "ab")  # noqa: SIM115 - closed by the with block that this object is
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._handle.close()
+            raise DataError(
+                f"{self.path} is being written by another hilum predict. Wait for it, or choose another --out."
+            ) from None
         _cut_torn_line(self.path)
         sync_directory(folder)
 

@@ -95,12 +95,23 @@ class RunFolder:
         if self.config.exists():
             there = self.read(self.config)
             if there != config:
-                differs = sorted(key for key in {*there, *config} if there.get(key) != config.get(key))
+                differs = _differing(there, config)
                 raise RunError(
-                    f"{self.root} holds a run of another config ({', '.join(differs)} differ). "
+                    f"{self.root} holds a run of another config (other {', '.join(differs)}). "
                     "Choose another --out, or remove the folder."
                 )
             return self.result.exists()
         self.root.mkdir(parents=True, exist_ok=True)
         write_json(self.config, config)
         return False
+
+
+def _differing(one: Any, other: Any, name: str = "") -> list[str]:
+    """Dotted names of the values in which two configs differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [
+            found
+            for key in sorted({*one, *other})
+            for found in _differing(one.get(key), other.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if one == other else [name.removeprefix("config.")]

@@ -107,6 +107,7 @@ def train_config(
     _check_split(films, config)
     folder = RunFolder(out)
     cache = cache or out.parent / ".cache"
+    _check_start(config, cache)
     told = {"config": to_mapping(config), "films": films.fingerprint}
     if not folder.claim(told):
         films.write(folder.manifest)
@@ -141,6 +142,22 @@ def _check_split(films: Manifest, config: TrainConfig) -> None:
             f"The split has {len(there)} folds, but --folds is {config.folds}. "
             f"Give --folds {len(there)} or 1, or split again with --folds {config.folds}."
         )
+
+
+def _check_start(config: TrainConfig, cache: Path) -> None:
+    """Build the network and load its weights once, so that a wrong name fails before the folder is taken."""
+    build_classifier(
+        ClassifierConfig(
+            backbone=config.backbone,
+            findings=config.findings,
+            size=config.recipe.preprocessing.size,
+            hidden=config.recipe.hidden,
+            dropout=config.recipe.dropout,
+        ),
+        config.weights,
+        config.seed,
+        cache=cache / "weights",
+    )
 
 
 class _Training:
