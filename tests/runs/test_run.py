@@ -22,6 +22,7 @@ from hilum.runs.package import check_parity, package, reference_tiles
 from hilum.runs.recipes import recipe
 from hilum.runs.report import report_run
 from hilum.runs.run import Run
+from hilum.runs.summary import training_summary
 from hilum.runs.tiles import load_tiles
 from hilum.runs.train import TrainConfig, findings_of, train_config
 
@@ -211,3 +212,23 @@ def test_claiming_a_folder_is_remembered(tmp_path: Path) -> None:
     assert folder.claim({"a": 1}) is True
     with pytest.raises(RunError, match=r"another config \(other a\)"):
         folder.claim({"a": 2})
+
+
+def test_one_fold_is_the_quick_form_and_says_that_its_calibration_is_optimistic(
+    cohort: Path, small: TrainConfig, tmp_path: Path
+) -> None:
+    quick = train_config(Manifest.read(cohort / "split.parquet"), replace(small, folds=1), tmp_path / "runs" / "quick")
+    summary = training_summary(quick)
+    assert summary["calibration_note"].startswith("Calibrated on the films that early stopping watched")
+    assert summary["validation_kind"] == "on the watched fold"
+    done = evaluate(quick, resamples=100)
+    assert any("calibration is optimistic" in warning for warning in done.scorecard.warnings)
+
+
+def test_zscore_takes_mean_and_spread_of_the_fit_part(cohort: Path, small: TrainConfig, tmp_path: Path) -> None:
+    films = Manifest.read(cohort / "split.parquet")
+    config = replace(small, folds=1, recipe=replace(small.recipe, normalisation="zscore"))
+    trained = train_config(films, config, tmp_path / "runs" / "zscore")
+    tiles = load_tiles(films.select(films.rows(part="fit")), config.recipe.preprocessing, tmp_path / "cache") / 255
+    given = trained.classifier().config
+    np.testing.assert_allclose(np.unique([*given.mean, *given.std]), np.unique([tiles.mean(), tiles.std()]), rtol=1e-5)

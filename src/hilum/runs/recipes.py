@@ -36,6 +36,9 @@ RECIPES: dict[str, Recipe] = {
     # GAP → 256 → ReLU → Dropout 0.5 → classes; Adam 1e-4 on the head, then 1e-5 on the last block.
     "starter": Recipe(),
     "starter-focal": Recipe(loss="focal"),
+    # Other intensities: min/max of each film instead of percentiles, or mean and spread of the fit part's tiles.
+    "starter-minmax": Recipe(preprocessing=Preprocessing(intensity="minmax")),
+    "starter-zscore": Recipe(normalisation="zscore"),
     # Everything is trained from the first step, with fresh views each epoch: what a network without weights needs.
     "scratch": Recipe(
         stages=(
