@@ -246,3 +246,15 @@ def test_closing_ends_calls_under_way():
     assert not thread.is_alive()
     assert isinstance(ended[0], FilmError)
     assert ended[0].code == "crashed"
+
+
+def test_a_worker_is_added_while_it_is_open():
+    """The added child is a process of its own, and takes calls beside the first."""
+    with Sandbox(1, memory_mb=600, wall_s=60.0, preload=()) as box:
+        box.add_worker()
+        first, second = box._idle.get(), box._idle.get()
+        assert first.process.pid != second.process.pid
+        for child in (first, second):
+            box._idle.put(child)
+        assert [box.run(abs, -3), box.run(abs, -4)] == [3, 4]
+        assert box.workers == 2

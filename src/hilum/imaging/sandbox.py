@@ -159,6 +159,11 @@ class Sandbox:
             while pending:
                 yield from _ended(pending)
 
+    def add_worker(self) -> None:
+        """Start one more child: for a service that wants its first child awake before it spends its start on others."""
+        self.workers += 1
+        self._idle.put(self._start())
+
     def _start(self) -> "_Child | None":
         with self._lock:
             if not self._open:

@@ -92,12 +92,12 @@ def open_bundled(settings: Settings) -> Iterator[Bundled]:
         BundleError: the bundle can't be trusted.
     """
     with (
-        Sandbox(
-            CHILDREN, memory_mb=settings.decode_memory_mb, wall_s=settings.decode_wall_s, preload=PRELOAD
-        ) as sandbox,
+        Sandbox(1, memory_mb=settings.decode_memory_mb, wall_s=settings.decode_wall_s, preload=PRELOAD) as sandbox,
         open_bundle(settings.bundle, settings.threads) as assessor,
     ):
-        sandbox.run(warm)  # the first film finds a child awake; the others follow
+        sandbox.run(warm)  # the first film finds a child awake; the others follow, and don't slow the start
+        for _ in range(CHILDREN - 1):
+            sandbox.add_worker()
         yield Bundled(assessor, sandbox)
 
 
