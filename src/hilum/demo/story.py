@@ -184,7 +184,10 @@ def train_and_test(
         tests = {name: _both(run_, out, progress) for name, run_ in (("chest", run), ("scratch", other))}
     inside, outside = tests["chest"]
     comparison = _comparison(
-        ((f"shipped encoder, {config.folds} folds", run, tests["chest"]), ("from scratch", other, tests["scratch"]))
+        (
+            (f"shipped encoder, {config.folds} folds", run, tests["chest"]),
+            ("from scratch, one network", other, tests["scratch"]),
+        )
     )
     with clock.step("Report"):
         page, verdict = report_run(
