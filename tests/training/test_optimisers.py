@@ -91,3 +91,19 @@ def test_schedules_by_hand() -> None:
     cosine = Stage(name="x", lr=2.0, schedule="cosine")
     assert [learning_rate(cosine, step, 4) for step in (0, 2, 4)] == pytest.approx([2.0, 1.0, 0.0])
     assert learning_rate(Stage(name="x", lr=2.0), 3, 4) == 2.0
+
+
+def test_one_cycle_rises_in_a_line_and_falls_by_a_cosine() -> None:
+    stage = Stage(name="x", lr=1.0, schedule="one-cycle")
+    rates = [learning_rate(stage, step, 100) for step in range(100)]
+    assert rates[:25] == pytest.approx([(step + 1) / 25 for step in range(25)])
+    assert max(rates) == rates[24] == 1.0
+    assert rates[25:] == sorted(rates[25:], reverse=True)
+    assert rates[-1] < 1e-3
+
+
+def test_plateau_lowers_the_rate_by_a_fifth_when_the_watched_loss_stands_still() -> None:
+    stage = Stage(name="x", lr=1.0, schedule="plateau", plateau_patience=2)
+    watched = [1.0, 0.9, 0.95, 0.91, 0.8, 0.8, 0.8, 0.8, 0.8]
+    rates = [learning_rate(stage, 0, 1, watched[:epoch]) for epoch in range(len(watched) + 1)]
+    assert rates == pytest.approx([1, 1, 1, 1, 0.2, 0.2, 0.2, 0.04, 0.04, 0.008])

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,12 +19,9 @@ from hilum.arrays import Indices
 from hilum.errors import TrainingError
 from hilum.progress import Bar
 from hilum.randomness import seed_for, stream
-from hilum.training.losses import Loss
 from hilum.training.optimisers import Optimiser, learning_rate
 from hilum.training.stages import Stage
-from hilum.training.trained_part import TrainedPart
 
-_WATCH_BATCH = 64
 _SPEAK_EVERY_S = 0.2
 
 
@@ -35,19 +32,47 @@ class Inputs(Protocol):
         """What the trained part is fed with, for one view of the films of these rows."""
 
 
+class Part(Protocol):
+    """What is trained: layers behind a cut, or a whole network. Called with inputs, it gives logits [n, k]."""
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Logits [n, k]."""
+
+    def train(self) -> object:
+        """Set what is trained to training mode."""
+
+    def eval(self) -> object:
+        """Set everything to evaluation mode."""
+
+    def copy(self) -> dict[str, Tensor]:
+        """Copies of the trained parameters and buffers."""
+
+    def put(self, tensors: dict[str, Tensor]) -> None:
+        """Overwrite trained parameters and buffers."""
+
+
+class Cost(Protocol):
+    """A loss as two sums, so that an epoch's mean does not depend on its batches."""
+
+    def sums(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted sum of the losses of a batch, and the sum of the weights."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
     """What one stage's training is given."""
 
     stage: Stage
-    part: TrainedPart
+    part: Part
     inputs: Inputs
     targets: Tensor  # [n, k], one-hot; rows of NaN where the label is unknown
     fit: Indices
     watch: Indices  # may be empty: then there is no early stopping, and the last weights stay
-    loss: Loss
+    loss: Cost
     optimiser: Optimiser
     seed: int
+    keep: Literal["best", "last"] = "best"  # which weights stay: those of the lowest watched loss, or the last
+    watch_batch: int = 64  # films scored at once
 
 
 @dataclass(slots=True)
@@ -90,7 +115,7 @@ class Position:
 def run(
     loop: Loop, at: Position, *, between: Callable[[], None], report: Callable[[dict[str, Any]], None], bar: Bar
 ) -> None:
-    """Train from a position to the stage's end; then the weights are those with the lowest loss on watched films.
+    """Train from a position to the stage's end; then the weights are those that ``loop.keep`` names.
 
     Args:
         loop: what is trained, on what and how.
@@ -106,8 +131,7 @@ def run(
         _fit_epoch(loop, at, between, bar)
         started = time.perf_counter()
         watched = score(loop)
-        at.seconds += time.perf_counter() - started
-        _close_epoch(loop, at, watched)
+        _close_epoch(loop, at, watched, time.perf_counter() - started)
         report(at.rows[-1])
         bar.advance(1, _note(at.rows[-1]))
         between()
@@ -123,7 +147,12 @@ def _fit_epoch(loop: Loop, at: Position, between: Callable[[], None], bar: Bar) 
     loop.part.train()
     while at.batch < len(batches):
         started = time.perf_counter()
-        at.lr = learning_rate(loop.stage, at.epoch * len(batches) + at.batch, loop.stage.epochs * len(batches))
+        at.lr = learning_rate(
+            loop.stage,
+            at.epoch * len(batches) + at.batch,
+            loop.stage.epochs * len(batches),
+            [row["watch_loss"] for row in at.rows],
+        )
         _step(loop, at, batches[at.batch])
         at.batch += 1
         at.seconds += time.perf_counter() - started
@@ -171,14 +200,14 @@ def score(loop: Loop) -> tuple[float | None, float | None]:
     watched = torch.from_numpy(loop.watch).to(loop.targets.device)
     loop.part.eval()
     with torch.inference_mode():
-        for rows in torch.split(watched, _WATCH_BATCH) if len(watched) else ():
+        for rows in torch.split(watched, loop.watch_batch) if len(watched) else ():
             logits, targets = loop.part(loop.inputs(rows, 0)), loop.targets[rows]
             total, weight = loop.loss.sums(logits, targets)
             tally.add(total.item(), weight.item(), logits, targets)
     return tally.means()
 
 
-def _close_epoch(loop: Loop, at: Position, watched: tuple[float | None, float | None]) -> None:
+def _close_epoch(loop: Loop, at: Position, watched: tuple[float | None, float | None], scoring_s: float) -> None:
     """Write the epoch's row, keep the weights if they are the best so far, and go on to the next epoch."""
     watch_loss, watch_accuracy = watched
     if watch_loss is not None and not math.isfinite(watch_loss):
@@ -187,8 +216,11 @@ def _close_epoch(loop: Loop, at: Position, watched: tuple[float | None, float | 
             f"Lower the learning rate (now {loop.stage.lr:g}), or check those films."
         )
     if watch_loss is not None and (at.best_loss is None or watch_loss < at.best_loss):
-        at.best_loss, at.best_epoch, at.best = watch_loss, at.epoch, loop.part.copy()
+        at.best_loss, at.best_epoch = watch_loss, at.epoch
+        if loop.keep == "best":
+            at.best = loop.part.copy()
     loss, accuracy = at.fitted.means()
+    seconds = at.seconds + scoring_s
     at.rows.append(
         {
             "stage": loop.stage.name,
@@ -199,8 +231,9 @@ def _close_epoch(loop: Loop, at: Position, watched: tuple[float | None, float | 
             "watch_accuracy": watch_accuracy,
             "best": at.best_epoch == at.epoch,
             "lr": at.lr,
-            "seconds": at.seconds,
-            "films_per_s": len(loop.fit) / max(at.seconds, 1e-9),
+            "fit_s": at.seconds,
+            "seconds": seconds,
+            "films_per_s": len(loop.fit) / max(seconds, 1e-9),
         }
     )
     at.epoch, at.batch, at.fitted, at.seconds = at.epoch + 1, 0, Tally(), 0.0

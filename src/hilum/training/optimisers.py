@@ -5,7 +5,7 @@ compiler (eight seconds of work on a slow core), and its state is keyed by posit
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -111,16 +111,42 @@ def _like(gradient: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter, requires_grad=False).copy_(gradient)
 
 
-def learning_rate(stage: Stage, step: int, steps: int) -> float:
+ONE_CYCLE_RISE = 0.25
+"""Share of the steps in which the schedule ``one-cycle`` rises."""
+
+PLATEAU_FACTOR = 0.2
+"""What the schedule ``plateau`` multiplies the rate with."""
+
+
+def learning_rate(stage: Stage, step: int, steps: int, watched: Sequence[float | None] = ()) -> float:
     """Learning rate of a step.
 
-    A function of the position and nothing else, so that there is no scheduler whose state could be lost.
+    A function of the position and of the epochs so far, so that there is no scheduler whose state could be lost.
 
     Args:
         stage: its schedule and its highest learning rate.
         step: 0 … steps − 1, over all epochs of the stage.
         steps: number of steps if no epoch is saved by early stopping.
+        watched: watched loss of each finished epoch, which ``plateau`` goes by; None where nothing is watched.
     """
     if stage.schedule == "constant":
         return stage.lr
-    return stage.lr * 0.5 * (1 + math.cos(math.pi * step / max(steps, 1)))
+    if stage.schedule == "plateau":
+        return stage.lr * PLATEAU_FACTOR ** plateaus(watched, stage.plateau_patience)
+    rise = int(ONE_CYCLE_RISE * steps) if stage.schedule == "one-cycle" else 0
+    if step < rise:
+        return stage.lr * (step + 1) / rise
+    return stage.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1)))
+
+
+def plateaus(losses: Sequence[float | None], patience: int) -> int:
+    """How often a falling loss has come to a halt: ``patience`` epochs in a row without a new lowest value."""
+    lowest, waited, halts = math.inf, 0, 0
+    for loss in losses:
+        if loss is not None and loss < lowest:
+            lowest, waited = loss, 0
+        else:
+            waited += 1
+        if waited == patience:
+            halts, waited = halts + 1, 0
+    return halts

@@ -45,8 +45,12 @@ class Stage:
     weight_decay: float = 0.0
     """L2 penalty (decoupled for ``adamw``), ≥ 0."""
 
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Cosine: from ``lr`` to 0 over the stage's steps."""
+    schedule: Literal["constant", "cosine", "one-cycle", "plateau"] = "constant"
+    """Cosine: from ``lr`` to 0 over the stage's steps. One-cycle: first up in a straight line, then cosine (Smith 2018,
+    arXiv:1803.09820). Plateau: a fifth each time the watched loss has not fallen for ``plateau_patience`` epochs."""
+
+    plateau_patience: int = 3
+    """Epochs without a lower watched loss before the schedule ``plateau`` lowers the rate."""
 
     def __post_init__(self) -> None:
         where = f"Stage {self.name!r}"
@@ -55,6 +59,7 @@ class Stage:
             "epochs": self.epochs < 1,
             "patience": self.patience < 1,
             "batch_size": self.batch_size < 1,
+            "plateau_patience": self.plateau_patience < 1,
             "views": self.views is not None and self.views < 0,
             "weight_decay": self.weight_decay < 0,
         }
