@@ -17,6 +17,7 @@ _EXPORTS = {
     "Scorecard": "hilum.evaluation.scorecard",
     "open_bundle": "hilum.inference.assess",
     "train": "hilum.runs.train",
+    "run_study": "hilum.studies.running",
 }
 
 __all__ = ["__version__", *_EXPORTS]

@@ -13,6 +13,7 @@ from hilum.cli.models import app as models
 from hilum.cli.predict import predict
 from hilum.cli.pretrain import pretrain
 from hilum.cli.serve import serve
+from hilum.cli.study import app as study
 from hilum.cli.train import evaluate, train
 
 app = typer.Typer(
@@ -48,6 +49,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(pretrain)
 app.command()(serve)
+app.add_typer(study)
 app.add_typer(models)
 app.add_typer(data)
 app.command()(predict)

@@ -124,6 +124,10 @@ class Page:
     """Heading of the page."""
     subtitle: str = ""
     """One line below it: data, model, date."""
+    lead: str = ""
+    """The very first line, above the heading: what was measured on what; empty for none."""
+    lead_tone: Literal["amber", "note"] = "note"
+    """Amber where the data are embedded or a stand-in was measured."""
     verdict: VerdictBox | None = None
     """The box on top; None for none."""
     notices: tuple[Notice, ...] = ()
@@ -131,7 +135,7 @@ class Page:
     sections: tuple[Section, ...] = ()
     """The parts, in order."""
     disclaimer: str = DISCLAIMER
-    """Shown on top, and on every printed page."""
+    """Shown on top, and on every printed page; empty for a page that shows nothing clinical."""
     footer: str = ""
     """Last line: what made the page."""
 

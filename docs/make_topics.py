@@ -1,0 +1,143 @@
+"""Fill the measured blocks of ``docs/topics`` and write the lab's part of the results, from finished studies.
+
+``python docs/make_topics.py --atlas atlas`` copies each study's numbers and the figures that the pages show into
+``docs/topics/measured``, and fills the pages; without ``--atlas`` the pages are filled from what lies there;
+``--check`` says which page is not current. No measured number on a page is typed by hand.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+TOPICS = Path(__file__).with_name("topics")
+MEASURED = TOPICS / "measured"
+BLOCK = re.compile(r"(<!-- measured (\S+) (\S+)(?: (\S+))? -->\n)(.*?)(<!-- /measured -->)", re.S)
+
+
+def take(atlas: Path) -> None:
+    """Copy ``result.json`` of every study of an atlas, and the figures that pages show."""
+    wanted = {
+        (study, name)
+        for page in TOPICS.glob("*.md")
+        for _, study, kind, name, _, _ in BLOCK.findall(page.read_text())
+        if kind == "figure"
+    }
+    for result in sorted(atlas.glob("*/result.json")):
+        study = json.loads(result.read_text())["study"]
+        MEASURED.mkdir(parents=True, exist_ok=True)
+        for old in MEASURED.glob(f"{study}.*"):
+            old.unlink()
+        shutil.copyfile(result, MEASURED / f"{study}.json")
+        for name in sorted(name for of, name in wanted if of == study):
+            shutil.copyfile(result.parent / "figures" / f"{name}.png", MEASURED / f"{study}.{name}.png")
+
+
+def read(study: str) -> dict[str, Any]:
+    """What was measured in a study."""
+    values: dict[str, Any] = json.loads((MEASURED / f"{study}.json").read_text())
+    return values
+
+
+def filled(text: str) -> str:
+    """A page with its blocks filled from what was measured."""
+    return BLOCK.sub(lambda m: m[1] + block(m[2], m[3], m[4]) + m[6], text)
+
+
+def block(study: str, kind: str, name: str | None) -> str:
+    """The inside of one block.
+
+    Raises:
+        SystemExit: a block of a kind, figure or table that there is not.
+    """
+    values = read(study)
+    if kind == "numbers":
+        return f"{numbers(values)}\n\n{origin(values)}\n"
+    if kind == "finding":
+        return f"> {values['finding']}\n"
+    if kind == "figure":
+        figure = next((figure for figure in values["figures"] if figure["name"] == name), None)
+        if figure is None:
+            sys.exit(f"{study} has no figure {name!r}; it has {[f['name'] for f in values['figures']]}.")
+        caption = f"\n*{figure['title']}. {figure['caption']}*\n" if figure["caption"] else f"\n*{figure['title']}.*\n"
+        return f"![{figure['alt']}](measured/{study}.{name}.png)\n{caption}"
+    if kind == "table" and name in values["measured"]:
+        return table(values["measured"][name]) + "\n"
+    sys.exit(f"A block asks for {kind} {name} of {study}, which is not there.")
+
+
+def numbers(values: dict[str, Any]) -> str:
+    """The study's main numbers as a Markdown table."""
+    rows = [
+        (n["name"], value_text(n), n["spread"] or "–", n["published"] or "–", n["source"] or "–")
+        for n in values["numbers"]
+    ]
+    return markdown(("quantity", "measured here", "interval", "published or commonly quoted", "source"), rows)
+
+
+def value_text(number: dict[str, Any]) -> str:
+    """A number with unit and bounds, as the report writes it."""
+    from hilum.studies.outcome import Number
+
+    return Number(**number).text()
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A list of flat records as a Markdown table; its columns are the records' keys."""
+    header = tuple(rows[0])
+    return markdown([key.replace("_", " ") for key in header], [[cell(row.get(key)) for key in header] for row in rows])
+
+
+def cell(value: Any) -> str:
+    """A value for a reader: four significant digits, thousands set apart, a dash for nothing."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, list):
+        return " × ".join(cell(item) for item in value)
+    return str(value)
+
+
+def markdown(header: Any, rows: Any) -> str:
+    """A Markdown table; bars inside cells are escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(c).replace("|", "\\|") for c in line) + " |" for line in lines)
+
+
+def origin(values: dict[str, Any]) -> str:
+    """Where the numbers come from: command, data, machine, time."""
+    return (
+        f"`{values['command']}` · {values['machine']} · {values['seconds']:,.0f} s · {values['created'][:10]}  \n"
+        f"{values['first_line']}"
+    )
+
+
+def main() -> None:
+    """Fill or check the pages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--atlas", type=Path, help="folder of finished studies (hilum study atlas)")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail when a page is not current")
+    arguments = parser.parse_args()
+    if arguments.atlas:
+        take(arguments.atlas)
+    stale = []
+    for page in sorted(TOPICS.glob("*.md")):
+        text = page.read_text()
+        if filled(text) != text:
+            stale.append(page.name)
+            if not arguments.check:
+                page.write_text(filled(text))
+    if arguments.check and stale:
+        sys.exit(f"Not current: {', '.join(stale)}. Run python docs/make_topics.py.")
+
+
+if __name__ == "__main__":
+    main()
