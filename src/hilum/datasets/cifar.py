@@ -16,7 +16,7 @@ from hilum.datasets.downloading import CIFAR10_ARCHIVE, md5_of
 from hilum.datasets.image_cache import Allocate, kept_images
 from hilum.datasets.labelled_images import ImageSet, LabelledImages
 from hilum.errors import DataError
-from hilum.progress import Progress, Silent
+from hilum.progress import Bar, Progress, Silent
 from hilum.provenance import sha256_file
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -38,7 +38,7 @@ PYTHON_BATCHES = {
 BINARY_BATCHES = tuple(f"{name}.bin" for name in PYTHON_BATCHES)
 """The published binary batches. No MD5 is published for the single files; each is 30,730,000 bytes."""
 
-PACK_KEYS = ("bytes", "offsets", "labels")
+PARTS = ("train", "test")
 BAR_STEP = 500
 
 SOURCE = (
@@ -271,22 +271,20 @@ def read_jpeg_pack(file: Path, *, cache: Path | None = None, progress: Progress 
         DataError: the pack is damaged, or an image in it is.
     """
     parts = _pack(file)
-    counts = [len(parts[f"{part}_labels"]) for part in ("train", "test")]
+    counts = [len(parts[f"{part}_labels"]) for part in PARTS]
 
     def make(allocate: Allocate) -> dict[str, Any]:
         images = allocate((sum(counts), 3, SIDE, SIDE))
         with (progress or Silent()).bar("decoding CIFAR-10 (JPEG)", sum(counts)) as bar:
-            start = 0
-            for part, count in zip(("train", "test"), counts, strict=True):
-                _decode(parts, part, images[start : start + count], file, bar.advance)
-                start += count
+            for part, start, count in zip(PARTS, (0, counts[0]), counts, strict=True):
+                _decode(file, part, parts[f"{part}_offsets"], images[start : start + count], bar)
         return {}
 
     key = f"cifar10-jpeg-{_decoder()}-{sha256_file(file)[:32]}"
     images, _, note = kept_images(cache, key, make)
     train, test = (
         LabelledImages(images=pixels, labels=_labels(parts[f"{part}_labels"], f"{file}, {part}_labels"))
-        for part, pixels in (("train", images[: counts[0]]), ("test", images[counts[0] :]))
+        for part, pixels in zip(PARTS, (images[: counts[0]], images[counts[0] :]), strict=True)
     )
     lossy = "JPEG is lossy: these are not the published pixels, so no result on them is one on CIFAR-10 itself."
     return ImageSet(
@@ -313,36 +311,50 @@ def _decoder() -> str:
 
 
 def _pack(file: Path) -> dict[str, Array]:
-    """The pack's arrays, checked."""
-    wanted = [f"{part}_{key}" for part in ("train", "test") for key in PACK_KEYS] + ["classes"]
-    try:
-        with np.load(file, allow_pickle=False) as pack:
-            missing = [key for key in wanted if key not in pack.files]
-            if missing:
-                raise DataError(f"{file} has no {', '.join(missing)}. Get the pack anew, or use the published batches.")
-            parts = {key: pack[key] for key in wanted}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
-        raise DataError(f"{file} is damaged or was copied half ({error}). Get the pack anew.") from error
-    for part in ("train", "test"):
+    """The pack's labels, offsets and class names, checked; the JPEGs stay in the file."""
+    wanted = [f"{part}_{key}" for part in PARTS for key in ("offsets", "labels")]
+    parts = _pack_arrays(file, [*wanted, "classes"])
+    for part in PARTS:
         offsets, labels = parts[f"{part}_offsets"], parts[f"{part}_labels"]
-        rising = offsets.ndim == 1 and len(offsets) == len(labels) + 1 and bool((np.diff(offsets) > 0).all())
-        if not rising or offsets[0] != 0 or offsets[-1] != len(parts[f"{part}_bytes"]):
-            raise DataError(f"{file}: {part}_offsets don't fit {part}_bytes and {part}_labels. Get the pack anew.")
+        whole = offsets.dtype.kind in "iu" and labels.dtype.kind in "iu" and offsets.ndim == labels.ndim == 1
+        if not whole or len(offsets) != len(labels) + 1 or offsets[0] != 0:
+            raise DataError(f"{file}: {part}_offsets and {part}_labels don't fit together. {_PACK_MEND}")
+        parts[f"{part}_offsets"] = offsets.astype(np.int64)
+        if bool((np.diff(parts[f"{part}_offsets"]) <= 0).any()):
+            raise DataError(f"{file}: {part}_offsets don't rise from image to image. {_PACK_MEND}")
+    if parts["classes"].shape != (len(CLASSES),):
+        raise DataError(f"{file} names {parts['classes'].size} classes, but CIFAR-10 has 10. {_PACK_MEND}")
     return parts
 
 
-def _decode(parts: Mapping[str, Array], part: str, images: Array, file: Path, advance: Any) -> None:
+_PACK_MEND = "Get the pack anew, or use the published batches."
+
+
+def _pack_arrays(file: Path, names: list[str]) -> dict[str, Array]:
+    try:
+        with np.load(file, allow_pickle=False) as pack:
+            missing = [name for name in names if name not in pack.files]
+            if missing:
+                raise DataError(f"{file} has no {', '.join(missing)}. {_PACK_MEND}")
+            return {name: pack[name] for name in names}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+        # AttributeError: a lone array instead of an archive.
+        raise DataError(f"{file} is damaged or was copied half ({error}). {_PACK_MEND}") from error
+
+
+def _decode(file: Path, part: str, offsets: Array, images: Array, bar: Bar) -> None:
     """Decode one part's JPEGs into uint8 [n, 3, 32, 32]."""
     from PIL import Image
 
-    content, offsets = parts[f"{part}_bytes"].tobytes(), parts[f"{part}_offsets"].tolist()
-    rows = np.empty((SIDE, SIDE, 3), dtype=np.uint8)
+    content = _pack_arrays(file, [f"{part}_bytes"])[f"{part}_bytes"].tobytes()
+    ends = offsets.tolist()
     for row in range(len(images)):
         try:
-            with Image.open(io.BytesIO(content[offsets[row] : offsets[row + 1]]), formats=("JPEG",)) as image:
-                rows[:] = np.asarray(image)
+            with Image.open(io.BytesIO(content[ends[row] : ends[row + 1]]), formats=("JPEG",)) as image:
+                if image.size != (SIDE, SIDE):
+                    raise ValueError(f"it has {image.width} × {image.height} px")
+                images[row] = np.asarray(image if image.mode == "RGB" else image.convert("RGB")).transpose(2, 0, 1)
         except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError … on damaged files
-            raise DataError(f"{file}: image {row} of {part} can't be decoded ({error}). Get the pack anew.") from error
-        images[row] = rows.transpose(2, 0, 1)
+            raise DataError(f"{file}: image {row} of {part} can't be decoded ({error}). {_PACK_MEND}") from error
         if row % BAR_STEP == BAR_STEP - 1:
-            advance(BAR_STEP)
+            bar.advance(BAR_STEP)

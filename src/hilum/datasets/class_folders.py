@@ -6,6 +6,7 @@ of one file are never on both sides.
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ class ClassFoldersConfig:
     size: int = 128
     """Pixels a side: the short side is brought to it, and the middle is cut out."""
     test_share: float = 0.2
-    """Share of the files for testing where there is one part only, within 0 … 1; each file's hash decides."""
+    """Share of the files for testing where there is one part only, between 0 and 1; each file's hash decides."""
     skip_bad: bool = False
     """Leave out images that can't be used and say how many, instead of refusing the set."""
 
@@ -49,6 +50,20 @@ class ClassFoldersConfig:
             problems.append(f"test_share is {self.test_share}, but must lie between 0 and 1.")
         if problems:
             raise ConfigError(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """What a set of photographs is called."""
+
+    name: str
+    """Short name."""
+    title: str
+    """Name for people."""
+    what: str
+    """What the images are, such as "real photographs of flowers"."""
+    source: str
+    """Citation and licence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +80,15 @@ class Photo:
     """Of its bytes."""
 
 
+Bad = list[tuple[Path, str]]
+"""Files that can't be used, each with a reason."""
+
+
 def read_class_folders(
     folder: Path,
     config: ClassFoldersConfig = ClassFoldersConfig(),
     *,
+    naming: Naming | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> ImageSet:
@@ -77,11 +97,12 @@ def read_class_folders(
     Args:
         folder: holds one folder for each class, or train/ and val/ (or test/, valid/) that do.
         config: how to read it.
+        naming: what to call it; None for the folder's name.
         cache: folder that keeps the decoded pixels.
         progress: where progress goes.
 
     Returns:
-        colour images uint8 [n, 3, size, size], by class and path, classes in the order of their names.
+        colour images uint8 [n, 3, size, size] by class and path; the classes are in the order of their names.
 
     Raises:
         DataError: see :func:`hilum.datasets.class_listing.list_classes`; or images can't be used (all of them are
@@ -91,42 +112,49 @@ def read_class_folders(
     listing = list_classes(folder)
     classes = tuple(next(iter(listing.parts.values())))
     notes = list(listing.notes)
-    photos = _sorted_out(_hashed(listing, classes, progress), classes, notes)
+    photos, bad = _hashed(listing, classes, progress)
+    photos = _sorted_out(photos, notes)
     if "" in listing.parts:
-        photos = _split(photos, len(classes), config.test_share)
-    _check_counts(folder, photos, classes)
+        photos = _split(photos, config.test_share)
+        notes.append(f"Split {1 - config.test_share:.0%} / {config.test_share:.0%} by the SHA-256 of each file.")
     photos = [photo for part in ("train", "test") for photo in photos if photo.part == part]
-    images, facts, note = _decoded(folder, photos, config, cache, progress)
-    if facts["bad"]:
-        left_out = [shown(photos[row].path.relative_to(folder)) for row, _ in facts["bad"]]
-        notes.append(f"Left out, since they can't be used: {len(left_out)} images ({some(left_out)}).")
-        photos = [photo for row, photo in enumerate(photos) if row not in {row for row, _ in facts["bad"]}]
+    if not bad:
         _check_counts(folder, photos, classes)
-    notes += _remarks(listing, facts["grey"], len(photos))
-    by_hash = f", split {1 - config.test_share:.0%} / {config.test_share:.0%} by file content"
-    return _image_set(
-        folder, classes, photos, images, (*notes, *((note,) if note else ())), by_hash if "" in listing.parts else ""
-    )
+    images, photos, grey, note = _decoded(folder, photos, bad, config, cache, progress)
+    _check_counts(folder, photos, classes)
+    if bad:
+        names = [shown(path.relative_to(folder)) for path, _ in bad]
+        notes.append(f"Left out, since they can't be used: {len(bad)} images ({some(names)}).")
+    notes += _remarks(listing, grey, len(photos), note)
+    return _image_set(folder, naming, classes, photos, images, tuple(notes))
 
 
 def _image_set(
-    folder: Path, classes: tuple[str, ...], photos: Sequence[Photo], images: Array, notes: tuple[str, ...], how: str
+    folder: Path,
+    naming: Naming | None,
+    classes: tuple[str, ...],
+    photos: Sequence[Photo],
+    images: Array,
+    notes: tuple[str, ...],
 ) -> ImageSet:
     labels = np.array([photo.label for photo in photos], dtype=np.int64)
-    count = sum(photo.part == "train" for photo in photos)
-    name, size = shown(folder.resolve().name), images.shape[2]
+    count, size = sum(photo.part == "train" for photo in photos), images.shape[2]
+    if naming is None:
+        name = shown(folder.resolve().name)
+        source = f"Folder {shown(folder)}; origin and licence aren't recorded."
+        naming = Naming(name=name, title=name, what="images from class folders", source=source)
     return ImageSet(
-        name=name,
-        title=name,
+        name=naming.name,
+        title=naming.title,
         kind="real",
         description=(
-            f"{name}: {count:,} + {len(photos) - count:,} images from class folders, cut to {size} × {size} px, in "
-            f"{len(classes)} classes{how}."
+            f"{naming.title}: {count:,} + {len(photos) - count:,} {naming.what} in {len(classes)} classes, cut to "
+            f"{size} × {size} px."
         ),
         classes=classes,
         train=LabelledImages(images=images[:count], labels=labels[:count]),
         test=LabelledImages(images=images[count : len(photos)], labels=labels[count:]),
-        source=f"Folder {shown(folder)}; origin and licence aren't recorded.",
+        source=naming.source,
         notes=notes,
     )
 
@@ -135,7 +163,8 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
 
-def _hashed(listing: Listing, classes: Sequence[str], progress: Progress) -> list[Photo]:
+def _hashed(listing: Listing, classes: Sequence[str], progress: Progress) -> tuple[list[Photo], Bad]:
+    """All files with their hashes, and those that can't be read."""
     places = [
         (path, label, part)
         for part, found in listing.parts.items()
@@ -143,36 +172,39 @@ def _hashed(listing: Listing, classes: Sequence[str], progress: Progress) -> lis
         for path in found[name]
     ]
     with _threads() as threads:
-        digests = list(track(threads.map(_digest, [p for p, _, _ in places]), progress, "reading files", len(places)))
-    return [
-        Photo(path=path, label=label, part=part, sha256=digest)
-        for (path, label, part), digest in zip(places, digests, strict=True)
-    ]
+        answers = list(track(threads.map(_digest, [p for p, _, _ in places]), progress, "reading files", len(places)))
+    photos, bad = list[Photo](), Bad()
+    for (path, label, part), answer in zip(places, answers, strict=True):
+        if isinstance(answer, DataError):
+            bad.append((path, str(answer)))
+        else:
+            photos.append(Photo(path=path, label=label, part=part, sha256=answer))
+    return photos, bad
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path) -> str | DataError:
     try:
-        return sha256_file(path)
+        return sha256_file(path) if path.stat().st_size else DataError("it is empty (0 bytes)")
     except OSError as error:
-        raise DataError(f"{shown(path)} can't be read ({error.strerror}). Make it readable, or delete it.") from error
+        return DataError(f"it can't be read: {error.strerror}")
 
 
-def _sorted_out(photos: Sequence[Photo], classes: Sequence[str], notes: list[str]) -> list[Photo]:
+def _sorted_out(photos: Sequence[Photo], notes: list[str]) -> list[Photo]:
     """One file of each content. What lies in two classes is left out whole; what is tested isn't trained on."""
     labels: dict[str, set[int]] = {}
     tested = {photo.sha256 for photo in photos if photo.part == "test"}
     for photo in photos:
         labels.setdefault(photo.sha256, set()).add(photo.label)
-    kept, seen, torn, leaked, copies = list[Photo](), set[tuple[str, str]](), 0, 0, 0
+    kept, seen, torn, leaked, copies = list[Photo](), set[str](), 0, 0, 0
     for photo in photos:
         if len(labels[photo.sha256]) > 1:
             torn += 1
         elif photo.part == "train" and photo.sha256 in tested:
             leaked += 1
-        elif (photo.part, photo.sha256) in seen:
+        elif photo.sha256 in seen:
             copies += 1
         else:
-            seen.add((photo.part, photo.sha256))
+            seen.add(photo.sha256)
             kept.append(photo)
     if torn:
         notes.append(f"Left out: {torn} files whose bytes lie in two classes, so that their class is unknown.")
@@ -183,58 +215,68 @@ def _sorted_out(photos: Sequence[Photo], classes: Sequence[str], notes: list[str
     return kept
 
 
-def _split(photos: Sequence[Photo], classes: int, test_share: float) -> list[Photo]:
+def _split(photos: Sequence[Photo], test_share: float) -> list[Photo]:
     """Give every file its side by its hash; a small class still gets both sides."""
-    parted = []
-    for label in range(classes):
-        members = [photo for photo in photos if photo.label == label]
-        by_hash = sorted(photo.sha256 for photo in members)
-        below = sum(int(digest[:16], 16) < test_share * 2**64 for digest in by_hash)
-        tested = set(by_hash[: max(MIN_TEST, min(below, len(by_hash) - MIN_TRAIN))])
-        parted += [replace(photo, part="test" if photo.sha256 in tested else "train") for photo in members]
-    return parted
+    by_class: dict[int, list[str]] = {}
+    for photo in photos:
+        by_class.setdefault(photo.label, []).append(photo.sha256)
+    tested = set[str]()
+    for digests in by_class.values():
+        digests.sort()
+        below = sum(int(digest[:16], 16) < test_share * 2**64 for digest in digests)
+        tested.update(digests[: max(MIN_TEST, min(below, len(digests) - MIN_TRAIN))])
+    return [replace(photo, part="test" if photo.sha256 in tested else "train") for photo in photos]
 
 
 def _check_counts(folder: Path, photos: Sequence[Photo], classes: Sequence[str]) -> None:
-    short = []
-    for label, name in enumerate(classes):
-        train = sum(photo.label == label and photo.part == "train" for photo in photos)
-        test = sum(photo.label == label and photo.part == "test" for photo in photos)
-        if train < MIN_TRAIN or test < MIN_TEST:
-            short.append(f"{name} ({train} to train on, {test} to test on)")
+    counts = Counter((photo.label, photo.part) for photo in photos)
+    short = [
+        f"{name} ({counts[label, 'train']} to train on, {counts[label, 'test']} to test on)"
+        for label, name in enumerate(classes)
+        if counts[label, "train"] < MIN_TRAIN or counts[label, "test"] < MIN_TEST
+    ]
     if short:
         raise DataError(
-            f"{shown(folder)} holds {len(photos)} usable images, too few of {some(short)}: each class needs "
-            f"{MIN_TRAIN} different images to train on and {MIN_TEST} to test on. Add images, or delete the class."
+            f"{shown(folder)} holds {len(photos)} different images that can be used, too few of {some(short)}: each "
+            f"class needs {MIN_TRAIN} to train on and {MIN_TEST} to test on. Add images, or delete the class."
         )
 
 
 def _decoded(
-    folder: Path, photos: Sequence[Photo], config: ClassFoldersConfig, cache: Path | None, progress: Progress
-) -> tuple[Array, dict[str, Any], str]:
-    """Pixels of all photos that can be used, in their order; facts: bad [[row, reason]], grey (how many)."""
+    folder: Path, photos: list[Photo], bad: Bad, config: ClassFoldersConfig, cache: Path | None, progress: Progress
+) -> tuple[Array, list[Photo], int, str]:
+    """Pixels and photos of all that can be used, how many are grey, and a note; the others are added to ``bad``."""
+
+    def refuse(rows: list[list[Any]]) -> None:
+        named = [*bad, *((photos[row].path, reason) for row, reason in rows)]
+        if named and not config.skip_bad:
+            texts = [f"{shown(path.relative_to(folder))} ({reason})" for path, reason in named]
+            raise DataError(
+                f"{shown(folder)}: {len(named)} images can't be used: {some(texts)}. Mend or delete them, or leave "
+                "them out with skip_bad."
+            )
 
     def make(allocate: Allocate) -> dict[str, Any]:
         images = allocate((len(photos), 3, config.size, config.size))
-        bad, grey, row = [], 0, 0
-        for place, answer in enumerate(_decode_all(photos, config.size, progress)):
+        rows, grey, good = list[list[Any]](), 0, 0
+        for row, answer in enumerate(_decode_all(photos, config.size, progress)):
             if isinstance(answer, DataError):
-                bad.append([place, str(answer)])
-                continue
-            images[row], was_grey = answer
-            grey, row = grey + was_grey, row + 1
-        if not config.skip_bad:
-            _refuse(folder, photos, bad)
-        images[row:] = 0
-        return {"bad": bad, "grey": grey}
+                rows.append([row, str(answer)])
+            else:
+                images[good], was_grey = answer
+                grey, good = grey + was_grey, good + 1
+        refuse(rows)
+        images[good:] = 0
+        return {"bad": rows, "grey": grey}
 
     from PIL import __version__
 
     parts = [f"{DECODING} {__version__} {config.size}", *(f"{p.part} {p.label} {p.sha256}" for p in photos)]
     images, facts, note = kept_images(cache, f"folders-{combined_hash(parts)[:32]}", make)
-    if not config.skip_bad:
-        _refuse(folder, photos, facts["bad"])
-    return images, facts, note
+    refuse(facts["bad"])
+    bad += [(photos[row].path, reason) for row, reason in facts["bad"]]
+    unusable = {row for row, _ in facts["bad"]}
+    return images, [photo for row, photo in enumerate(photos) if row not in unusable], facts["grey"], note
 
 
 def _decode_all(photos: Sequence[Photo], size: int, progress: Progress) -> Iterator[tuple[Array, bool] | DataError]:
@@ -250,21 +292,11 @@ def _decode_all(photos: Sequence[Photo], size: int, progress: Progress) -> Itera
         yield from track(threads.map(decode, photos), progress, "decoding photographs", len(photos))
 
 
-def _refuse(folder: Path, photos: Sequence[Photo], bad: Sequence[tuple[int, str]] | list[list[Any]]) -> None:
-    if bad:
-        named = [f"{shown(photos[row].path.relative_to(folder))} ({reason})" for row, reason in bad]
-        raise DataError(
-            f"{shown(folder)}: {len(bad)} of {len(photos)} images can't be used: {some(named)}. Mend or delete them, "
-            "or leave them out with skip_bad."
-        )
-
-
-def _remarks(listing: Listing, grey: int, count: int) -> list[str]:
+def _remarks(listing: Listing, grey: int, count: int, note: str) -> list[str]:
     remarks = []
     if grey:
         remarks.append(f"{grey} of {count} images are grey; their value was repeated in three channels.")
     if listing.ignored:
-        remarks.append(
-            f"Left aside, since they aren't images: {len(listing.ignored)} ({some(sorted(set(listing.ignored)))})."
-        )
-    return remarks
+        names = some(sorted(set(listing.ignored)))
+        remarks.append(f"Left aside, since they aren't images: {len(listing.ignored)} ({names}).")
+    return [*remarks, note] if note else remarks

@@ -126,11 +126,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    """An image by its name; also a dangling link, which is reported when it is read. Pipes and devices are none."""
     try:
-        return entry.is_file()
+        if Path(entry.name).suffix.lower() not in EXTENSIONS:
+            return False
+        return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
     except OSError:
-        return False
+        return True
 
 
 def _files(folder: Path, listing: Listing) -> list[Path]:
@@ -147,7 +150,7 @@ def _files(folder: Path, listing: Listing) -> list[Path]:
                 listing.ignored.append(shown(entry.name))
             elif _is_folder(entry):
                 waiting.append(Path(entry.path))
-            elif _is_file(entry) and Path(entry.name).suffix.lower() in EXTENSIONS:
+            elif _is_image(entry):
                 found.append(Path(entry.path))
             else:
                 listing.ignored.append(shown(entry.name))

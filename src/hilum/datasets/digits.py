@@ -50,7 +50,8 @@ def read_digits(seed: int = 0) -> ImageSet:
         test=whole.take(test),
         source=SOURCE,
         notes=(
-            f"Split by class with seed {seed}; who wrote a digit isn't recorded, so a writer may be on both sides.",
+            f"Split by class with seed {seed}. 13 people wrote them all, and who wrote which isn't recorded, so every "
+            "writer may be on both sides.",
         ),
     )
 

@@ -97,11 +97,15 @@ def _fetch_any(file: PublishedFile, target: Path, what: str, progress: Progress)
 def _fetch(url: str, target: Path, what: str, progress: Progress) -> str:
     digest = hashlib.md5(usedforsecurity=False)
     timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-    with httpx.stream("GET", url, follow_redirects=True, timeout=timeout) as answer, open(target, "wb") as out:
+    # The MD5 is that of the file as it lies on the server, so no compression on the way, and the raw bytes are taken.
+    plain = {"Accept-Encoding": "identity"}
+    with (
+        httpx.stream("GET", url, headers=plain, follow_redirects=True, timeout=timeout) as answer,
+        open(target, "wb") as out,
+    ):
         answer.raise_for_status()
         total = int(answer.headers.get("content-length", 0))
         with progress.bar(what, total / 1e6 or None) as bar:
-            # Raw: some servers label a .gz file as a compressed page, and its MD5 is that of the file.
             for chunk in answer.iter_raw(CHUNK):
                 digest.update(chunk)
                 out.write(chunk)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.datasets.cifar import PYTHON_BATCHES, CifarPlace, find_cifar10, read_cifar10
-from hilum.datasets.class_folders import ClassFoldersConfig, read_class_folders
+from hilum.datasets.class_folders import ClassFoldersConfig, Naming, read_class_folders
 from hilum.datasets.digits import read_digits
 from hilum.datasets.downloading import CIFAR10_ARCHIVE, MNIST_FILES, PublishedFile, download
 from hilum.datasets.labelled_images import ImageSet, LabelledImages
@@ -24,6 +24,10 @@ __all__ = ["PURPOSES", "SETS", "ImageSet", "LabelledImages", "open_image_set"]
 
 CACHE = Path("~/.cache/hilum/data")
 """Folder that keeps downloads and decoded images; it may be emptied at any time."""
+
+
+MAX_SIZE = 1024
+"""Pixels a side that may be asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,22 +111,14 @@ def _find_folder(name: str, *others: str) -> Callable[[Path], Path | None]:
     return find
 
 
-def _read_folder(name: str, title: str, what: str, source: str) -> Callable[[Any, Request], ImageSet]:
-    def read(place: Any, request: Request) -> ImageSet:
-        found = read_folder(place, request)
-        opening = f"{found.name}: {len(found.train):,} + {len(found.test):,} images"
-        described = f"{title}: {len(found.train):,} + {len(found.test):,} {what}"
-        description = found.description.replace(opening, described, 1)
-        return replace(found, name=name, title=title, description=description, source=source)
-
-    return read
+def _read_folder(naming: Naming) -> Callable[[Any, Request], ImageSet]:
+    return lambda place, request: _class_folders(place, request, naming)
 
 
-def read_folder(place: Path, request: Request) -> ImageSet:
-    """A folder of class folders, at the size asked for."""
+def _class_folders(place: Path, request: Request, naming: Naming | None = None) -> ImageSet:
     config = ClassFoldersConfig(skip_bad=request.skip_bad)
     config = replace(config, size=request.size or config.size)
-    return read_class_folders(place, config, cache=request.cache, progress=request.progress)
+    return read_class_folders(place, config, naming=naming, cache=request.cache, progress=request.progress)
 
 
 def _read_cifar(place: CifarPlace, request: Request) -> ImageSet:
@@ -153,13 +149,23 @@ def _unpack_cifar(folder: Path) -> None:
     archive.unlink()
 
 
-FLOWERS_SOURCE = (
-    "Flower photographs in five classes, martinwestin/flower_classification on GitHub; licences of the single "
-    "photographs aren't recorded."
+FLOWERS = Naming(
+    name="flowers",
+    title="Flowers",
+    what="real photographs of flowers",
+    source=(
+        "Flower photographs, martinwestin/flower_classification on GitHub; licences of the single photographs aren't "
+        "recorded."
+    ),
 )
-ANTS_BEES_SOURCE = (
-    "Hymenoptera set of the PyTorch transfer-learning tutorial (S. Chilamkurthy), a small part of ImageNet; licences "
-    "of the single photographs aren't recorded."
+ANTS_BEES = Naming(
+    name="ants_bees",
+    title="Ants and bees",
+    what="real photographs of ants and bees",
+    source=(
+        "Hymenoptera set of the PyTorch transfer-learning tutorial (S. Chilamkurthy), a small part of ImageNet; "
+        "licences of the single photographs aren't recorded."
+    ),
 )
 
 SETS: dict[str, KnownSet] = {
@@ -191,14 +197,14 @@ SETS: dict[str, KnownSet] = {
     "flowers": KnownSet(
         title="Flowers",
         find=_find_folder("flowers"),
-        read=_read_folder("flowers", "Flowers", "real photographs of flowers", FLOWERS_SOURCE),
+        read=_read_folder(FLOWERS),
         place="flowers/<class>/",
         origin="https://github.com/martinwestin/flower_classification",
     ),
     "ants_bees": KnownSet(
         title="Ants and bees",
         find=_find_folder("ants_bees", "hymenoptera_data"),
-        read=_read_folder("ants_bees", "Ants and bees", "real photographs of ants and bees", ANTS_BEES_SOURCE),
+        read=_read_folder(ANTS_BEES),
         place="ants_bees/{train,val}/<class>/",
         origin="https://download.pytorch.org/tutorial/hymenoptera_data.zip",
     ),
@@ -244,6 +250,7 @@ def open_image_set(
     """
     if purpose not in PURPOSES:
         raise UsageError(f"Images for {purpose!r} are not known. {nearest(purpose, list(PURPOSES))}")
+    _check(size, train, test)
     request = Request(
         purpose=purpose,
         size=size,
@@ -260,6 +267,14 @@ def open_image_set(
     return found if channels is None else found.with_channels(channels)
 
 
+def _check(size: int | None, train: int | None, test: int | None) -> None:
+    if size is not None and not 8 <= size <= MAX_SIZE:
+        raise UsageError(f"size is {size} px, but must be 8 … {MAX_SIZE}.")
+    for name, count in (("train", train), ("test", test)):
+        if count is not None and count < 1:
+            raise UsageError(f"{name} is {count} images, but must be 1 or more. Leave it out for all.")
+
+
 def _open(name: str, request: Request, root: Path | None, *, may_download: bool) -> ImageSet:
     if name == "auto":
         return _open_best(request, root, may_download)
@@ -271,13 +286,24 @@ def _open(name: str, request: Request, root: Path | None, *, may_download: bool)
         if found is None:
             raise DataError(f"{known.title} is not there: {'; '.join(reasons)}. {_mend(known, root)}")
         return known.read(found, request)
-    path = Path(name).expanduser()
-    if path.exists() or name != path.name or name.startswith("~"):
-        return read_folder(path, request)
+    path = _as_path(name)
+    if path is not None:
+        return _class_folders(path, request)
     raise UsageError(
         f"Image set {name!r} is not known, and there is no such folder. {nearest(name, ['auto', *SETS])} A folder of "
         "class folders is named by its path."
     )
+
+
+def _as_path(name: str) -> Path | None:
+    """The folder that a name means; None where it can only be a misspelt name."""
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"There is no home folder for {name!r} ({error}). Name the folder by its whole path."
+        ) from error
+    return path if name and (path.exists() or name != path.name) else None
 
 
 def _open_best(request: Request, root: Path | None, may_download: bool) -> ImageSet:

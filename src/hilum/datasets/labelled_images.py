@@ -159,7 +159,8 @@ class ImageSet:
             raise UsageError(f"count is {count} images a class, but must be 1 or more.")
         quota = np.minimum(self.train.counts(len(self.classes)), count)
         train = self.train.take(_chosen(self.train.labels, quota, seed, "train"))
-        sentence = f"Of these {len(train):,} for training, {count} a class (seed {seed})."
+        each = f"{count}" if int(quota.min()) == count else f"at most {count}"
+        sentence = f"Of these {len(train):,} for training, {each} a class (seed {seed})."
         return replace(self, train=train, description=f"{self.description} {sentence}")
 
     def resized(self, size: int) -> "ImageSet":
