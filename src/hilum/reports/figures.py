@@ -1,70 +1,35 @@
-"""Figures as bytes: PNG for documents, SVG for pages. The same numbers give the same bytes, on any day.
+"""The clinic's figures, as bytes: PNG for documents, SVG for pages. The same numbers give the same bytes, on any day.
 
-matplotlib is drawn through its objects on the Agg canvas: no window, no global state of pyplot.
+The lab's figures are in `curves`, `charts`, `matrices` and `pictures`; what all of them share is in `canvas`.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hilum.errors import DataError, MissingExtra
+from hilum.errors import DataError
 from hilum.reports import palette
+from hilum.reports.canvas import DPI, SETTINGS, Figure, finish, line_style, new_canvas, styled
 from hilum.reports.tables import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Canvas
 
-DPI = 144
-
-SETTINGS = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.5,
-    "axes.edgecolor": palette.QUIET,
-    "axes.labelcolor": palette.INK,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": palette.RULE,
-    "grid.linewidth": 0.6,
-    "text.color": palette.INK,
-    "xtick.color": palette.QUIET,
-    "ytick.color": palette.QUIET,
-    "xtick.labelcolor": palette.INK,
-    "ytick.labelcolor": palette.INK,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "svg.hashsalt": "hilum",
-    "svg.fonttype": "path",
-    "figure.facecolor": palette.PAPER,
-    "savefig.facecolor": palette.PAPER,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A drawn figure."""
-
-    name: str
-    """File name without suffix, such as ``roc``."""
-    title: str
-    """What it shows, in a few words."""
-    caption: str
-    """How to read it: one or two sentences."""
-    alt: str
-    """What it shows to one who can't see it: the main numbers in words."""
-    png: bytes
-    """PNG at 144 dpi."""
-    svg: bytes
-    """SVG without a date, fonts as outlines."""
+__all__ = [
+    "DPI",
+    "SETTINGS",
+    "CalibrationPoint",
+    "Curve",
+    "Figure",
+    "Interval",
+    "confusion_figure",
+    "forest_figure",
+    "lines_figure",
+    "reliability_figure",
+    "roc_figure",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,35 +78,6 @@ class CalibrationPoint:
     """Upper bound of the share."""
 
 
-def _matplotlib() -> Any:
-    try:
-        import matplotlib
-    except ImportError:
-        raise MissingExtra("train", "Drawing figures") from None
-    return matplotlib
-
-
-def _canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> "tuple[Canvas, list[Axes]]":
-    from matplotlib.figure import Figure as Canvas
-
-    canvas = Canvas(figsize=(width, height), dpi=DPI, layout="compressed")
-    return canvas, list(canvas.subplots(rows, columns, squeeze=False).ravel())
-
-
-def _finish(canvas: "Canvas", *, name: str, title: str, caption: str, alt: str) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    png, svg = io.BytesIO(), io.BytesIO()
-    # Neither a date nor a version: the same numbers give the same bytes. Printing through the canvases draws once
-    # where savefig draws twice, and a layout that was found need not be sought again.
-    FigureCanvasAgg(canvas).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
-    canvas.set_layout_engine("none")
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    FigureCanvasSVG(canvas).print_svg(svg, metadata=nothing)  # type: ignore[no-untyped-call]
-    return Figure(name=name, title=title, caption=caption, alt=alt, png=png.getvalue(), svg=svg.getvalue())
-
-
 def roc_figure(curves: Sequence[Curve], *, name: str = "roc", title: str = "ROC curves", caption: str = "") -> Figure:
     """ROC curves in a square, with the line of chance.
 
@@ -151,24 +87,17 @@ def roc_figure(curves: Sequence[Curve], *, name: str = "roc", title: str = "ROC 
         title: what it shows.
         caption: how to read it.
     """
-    with _matplotlib().rc_context(SETTINGS):
-        canvas, (axes,) = _canvas(4.6, 4.6)
+    with styled():
+        canvas, (axes,) = new_canvas(4.6, 4.6)
         axes.plot([0, 1], [0, 1], color=palette.QUIET, linewidth=0.8, linestyle=(0, (2, 3)), label="chance (0.50)")
         for i, curve in enumerate(curves):
             if len(curve.x):
-                axes.plot(curve.x, curve.y, **_line(curve.name, i), linewidth=1.8, label=curve.label)
+                axes.plot(curve.x, curve.y, **line_style(curve.name, i), linewidth=1.8, label=curve.label)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="1 − specificity", ylabel="sensitivity")
         axes.set_aspect("equal")
         axes.legend(loc="lower right")
         drawn = ", ".join(curve.label for curve in curves if len(curve.x)) or "nothing could be drawn"
-        return _finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {drawn}.")
-
-
-def _line(name: str, position: int) -> dict[str, Any]:
-    return {
-        "color": palette.colour_of(name, position),
-        "linestyle": palette.STYLES[position % len(palette.STYLES)],
-    }
+        return finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {drawn}.")
 
 
 def confusion_figure(
@@ -196,11 +125,11 @@ def confusion_figure(
     if matrix.shape != (k, k):
         raise DataError(f"A confusion matrix of {k} labels is [{k}, {k}], but got {matrix.shape}.")
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
-    with _matplotlib().rc_context(SETTINGS):
+    with styled():
         from matplotlib.colors import LinearSegmentedColormap, to_hex
 
         shades = LinearSegmentedColormap.from_list("shades", palette.SHADES)
-        canvas, (axes,) = _canvas(1.5 + 0.95 * k, 1.2 + 0.85 * k)
+        canvas, (axes,) = new_canvas(1.5 + 0.95 * k, 1.2 + 0.85 * k)
         axes.imshow(shares, cmap=shades, vmin=0, vmax=1)
         for row in range(k):
             for column in range(k):
@@ -215,7 +144,7 @@ def confusion_figure(
         axes.grid(visible=False)
         axes.tick_params(length=0)
         alt = "; ".join(f"of {matrix[i].sum()} {labels[i]} films {matrix[i, i]} answered right" for i in range(k))
-        return _finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {alt}.")
+        return finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {alt}.")
 
 
 def reliability_figure(
@@ -233,8 +162,8 @@ def reliability_figure(
         title: what it shows.
         caption: how to read it.
     """
-    with _matplotlib().rc_context(SETTINGS):
-        canvas, all_axes = _canvas(max(3.2, 3.0 * len(panels)), 3.5, columns=max(1, len(panels)))
+    with styled():
+        canvas, all_axes = new_canvas(max(3.2, 3.0 * len(panels)), 3.5, columns=max(1, len(panels)))
         for axes, (heading, series) in zip(all_axes, panels, strict=False):
             axes.plot([0, 1], [0, 1], color=palette.QUIET, linewidth=0.8, linestyle=(0, (2, 3)))
             for i, (label, points) in enumerate(series.items()):
@@ -245,7 +174,7 @@ def reliability_figure(
         all_axes[0].set_ylabel("share with the finding")
         if panels and panels[0][1]:
             all_axes[0].legend(loc="upper left")
-        return _finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {_distances(panels)}.")
+        return finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {_distances(panels)}.")
 
 
 def _reliability_series(axes: "Axes", label: str, points: Sequence[CalibrationPoint], position: int) -> None:
@@ -305,8 +234,8 @@ def forest_figure(
         reference_label: what the line is.
     """
     series = list(dict.fromkeys(row.series for row in rows))
-    with _matplotlib().rc_context(SETTINGS):
-        canvas, (axes,) = _canvas(7.0, 0.9 + 0.3 * max(1, len(rows)) + 0.25 * (len(series) > 1))
+    with styled():
+        canvas, (axes,) = new_canvas(7.0, 0.9 + 0.3 * max(1, len(rows)) + 0.25 * (len(series) > 1))
         if reference is not None:
             axes.axvline(reference, color=palette.QUIET, linewidth=0.9, linestyle=(0, (2, 3)), label=reference_label)
         for position, row in enumerate(rows):
@@ -320,7 +249,7 @@ def forest_figure(
         if len(series) > 1 or reference_label:
             axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, borderaxespad=0.2)
         alt = "; ".join(f"{row.label} {row.note or round(row.value, 3)}" for row in rows)
-        return _finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {alt}.")
+        return finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {alt}.")
 
 
 def _is_first(rows: Sequence[Interval], position: int) -> bool:
@@ -361,15 +290,15 @@ def lines_figure(
         xlabel: the common x axis.
         markers: vertical lines with a word each, such as the start of a stage.
     """
-    with _matplotlib().rc_context(SETTINGS):
+    with styled():
         from matplotlib.ticker import MaxNLocator
 
-        canvas, all_axes = _canvas(max(4.0, 3.6 * len(panels)), 3.1, columns=max(1, len(panels)))
+        canvas, all_axes = new_canvas(max(4.0, 3.6 * len(panels)), 3.1, columns=max(1, len(panels)))
         for axes, (quantity, curves) in zip(all_axes, panels, strict=False):
             for i, curve in enumerate(curves):
                 few = len(curve.x) < 40
                 axes.plot(
-                    curve.x, curve.y, **_line(curve.name, i), label=curve.label, linewidth=1.5,
+                    curve.x, curve.y, **line_style(curve.name, i), label=curve.label, linewidth=1.5,
                     marker=palette.MARKERS[i % len(palette.MARKERS)] if few else None, markersize=3,
                 )  # fmt: skip
             for x, word in markers:
@@ -390,4 +319,4 @@ def lines_figure(
             for curve in curves
             if len(curve.y)
         )
-        return _finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {alt or 'nothing to draw'}.")
+        return finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {alt or 'nothing to draw'}.")

@@ -34,6 +34,15 @@ TINTS = {"red": "#fdecea", "amber": "#fff5e0", "green": "#e8f5ec", "note": "#eef
 SHADES = ("#ffffff", "#deebf7", "#9ecae1", "#4292c6", "#08519c", "#08306b")
 """A sequential scale from none to all, falling evenly in lightness."""
 
+STEPS = ("#e2622b", "#c23b5e", "#92278f", "#5a1a9e", "#14106f")
+"""A scale for ordered lines, such as depths: falls evenly in lightness, each step at least 3:1 on white."""
+
+DIVERGING = (
+    "#7f3b08", "#b35806", "#e08214", "#fdb863", "#fee0b6", "#f7f7f7",
+    "#d8daeb", "#b2abd2", "#8073ac", "#542788", "#2d004b",
+)  # fmt: skip
+"""A scale around 0, from below (orange) to above (purple), safe for colour-blind eyes (ColorBrewer's PuOr)."""
+
 
 def colour_of(name: str, position: int) -> str:
     """Colour of a series: the finding's own, or the next of :data:`SERIES`.
@@ -43,6 +52,21 @@ def colour_of(name: str, position: int) -> str:
         position: among the series of the figure, from 0.
     """
     return FINDINGS.get(name, SERIES[position % len(SERIES)])
+
+
+def ordered(count: int) -> tuple[str, ...]:
+    """Colours of ordered series, from the first to the last step of :data:`STEPS`.
+
+    Args:
+        count: how many series.
+    """
+    places = [i * (len(STEPS) - 1) / max(1, count - 1) for i in range(count)]
+    return tuple(_between(STEPS[int(p)], STEPS[min(int(p) + 1, len(STEPS) - 1)], p - int(p)) for p in places)
+
+
+def _between(first: str, second: str, share: float) -> str:
+    pairs = [(int(first[i : i + 2], 16), int(second[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 
 
 def tone(name: str) -> str:
