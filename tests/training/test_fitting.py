@@ -7,6 +7,7 @@ from torch import nn
 
 from hilum.errors import ConfigError, TrainingError
 from hilum.training.fitting import Examples, FitConfig, fit_network, predict_images
+from hilum.training.losses import AuxiliaryLoss, LossConfig, build_loss
 from hilum.training.photo_augmentation import PhotoAugmentation
 
 
@@ -105,6 +106,37 @@ def test_hooks_see_every_batch_with_its_gradients_and_every_epoch() -> None:
     assert min(norms) > 0
     assert epochs == [1, 2]
     assert [row["mine"] for row in fitted.rows] == [3, 6]
+
+
+class TwoAnswers(nn.Module):
+    """A network that gives an auxiliary answer beside its own while it trains, as GoogLeNet does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.body, self.own, self.other = nn.Linear(144, 8), nn.Linear(8, 3), nn.Linear(8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        hidden = self.body(images.flatten(1)).relu()
+        return (self.own(hidden), self.other(hidden)) if self.training else self.own(hidden)
+
+
+def test_auxiliary_answers_are_trained_with_their_share_and_scored_without() -> None:
+    """One batch: the running loss is the weighted sum, the watched one that of the network's own answer."""
+    given, net = examples(), TwoAnswers()
+    before, settings = TwoAnswers().train(), FitConfig(epochs=1, batch_size=60)
+    main = build_loss(LossConfig(class_weights="none"), np.eye(3))
+    fitted = fit_network(net, given, settings, seed=0, loss=AuxiliaryLoss(main=main, share=0.3))
+    pixels = torch.from_numpy(given.images / 255).float()
+    normal = (pixels - fitted.mean[0]) / fitted.std[0]
+    labels = torch.from_numpy(given.labels)
+    costs = [nn.functional.cross_entropy(logits, labels[:60]).item() for logits in before(normal[:60])]
+    row = fitted.rows[0]
+    assert row["loss"] == pytest.approx(costs[0] + 0.3 * costs[1], rel=1e-4)
+    watched = nn.functional.cross_entropy(net(normal[60:]), labels[60:]).item()
+    assert row["watch_loss"] == pytest.approx(watched, rel=1e-4)
+    assert not torch.equal(net.other.weight, before.other.weight)
 
 
 def test_intensities_are_normalised_with_the_fitted_images_or_as_told() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from hilum.errors import ConfigError, TrainingError
-from hilum.training.losses import Loss, LossConfig, build_loss
+from hilum.training.losses import AuxiliaryLoss, Loss, LossConfig, build_loss
 
 LOGITS = torch.randn(9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
 CLASSES = torch.tensor([0, 1, 2, 0, 0, 1, 0, 0, 2])
@@ -69,3 +69,21 @@ def test_all_wrong_fields_at_once() -> None:
     with pytest.raises(ConfigError, match=r"gamma is -1.*\n.*label_smoothing is 1") as caught:
         LossConfig(gamma=-1, label_smoothing=1)
     assert len(caught.value.problems) == 2
+
+
+def test_auxiliary_loss_is_the_weighted_sum_of_three_cross_entropies() -> None:
+    """The paper's main + 0.3 · (first + second); alone, in evaluation, the answer's own."""
+    main = build_loss(LossConfig(class_weights="none"), TARGETS.numpy())
+    loss = AuxiliaryLoss(main=main)
+    first, second = LOGITS.flip(0), 2 * LOGITS
+    parts = [cross_entropy(logits, CLASSES).item() for logits in (LOGITS, first, second)]
+    assert mean(loss, (LOGITS, first, second), TARGETS).item() == pytest.approx(parts[0] + 0.3 * (parts[1] + parts[2]))
+    assert mean(loss, LOGITS, TARGETS).item() == pytest.approx(parts[0])
+
+
+def test_an_auxiliary_gradient_is_its_share_of_the_main_one() -> None:
+    main = build_loss(LossConfig(class_weights="none"), TARGETS.numpy())
+    answer, auxiliary = LOGITS.clone().requires_grad_(), LOGITS.clone().requires_grad_()
+    mean(AuxiliaryLoss(main=main, share=0.3), (answer, auxiliary), TARGETS).backward()
+    assert answer.grad is not None
+    assert torch.allclose(0.3 * answer.grad, auxiliary.grad)

@@ -32,11 +32,16 @@ class Inputs(Protocol):
         """What the trained part is fed with, for one view of the films of these rows."""
 
 
-class Part(Protocol):
-    """What is trained: layers behind a cut, or a whole network. Called with inputs, it gives logits [n, k]."""
+Answer = Tensor | tuple[Tensor, ...]
+"""What is trained answers with logits [n, k]; or, while it trains, with several, of which the first are its answer and
+the others help it to learn (the auxiliary classifiers of GoogLeNet)."""
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """Logits [n, k]."""
+
+class Part(Protocol):
+    """What is trained: layers behind a cut, or a whole network."""
+
+    def __call__(self, inputs: Tensor) -> Answer:
+        """Logits [n, k]; in training mode perhaps several, for a cost that knows them."""
 
     def train(self) -> object:
         """Set what is trained to training mode."""
@@ -54,8 +59,8 @@ class Part(Protocol):
 class Cost(Protocol):
     """A loss as two sums, so that an epoch's mean does not depend on its batches."""
 
-    def sums(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted sum of the losses of a batch, and the sum of the weights."""
+    def sums(self, logits: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted sum of the losses of a batch, and the sum of the weights; takes what the part answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,8 +172,8 @@ def _step(loop: Loop, at: Position, rows: Tensor) -> None:
     dropout = seed_for(loop.seed, "dropout", loop.stage.name, at.epoch, at.batch)
     _seed_global_generator(dropout, rows.device)
     targets = loop.targets[rows]
-    logits = loop.part(loop.inputs(rows, loop.stage.view(at.epoch)))
-    total, weight = loop.loss.sums(logits, targets)
+    answer = loop.part(loop.inputs(rows, loop.stage.view(at.epoch)))
+    total, weight = loop.loss.sums(answer, targets)
     if not math.isfinite(total.item()):
         raise TrainingError(
             f"The loss is {total.item()} in stage {loop.stage.name!r}, epoch {at.epoch + 1}, batch {at.batch + 1}. "
@@ -177,6 +182,7 @@ def _step(loop: Loop, at: Position, rows: Tensor) -> None:
     loop.optimiser.clear_gradients()
     torch.autograd.backward(total / weight.clamp_min(1e-12))
     loop.optimiser.step(at.lr)
+    logits = answer if isinstance(answer, Tensor) else answer[0]
     at.fitted.add(total.item(), weight.item(), logits.detach(), targets)
 
 
@@ -201,9 +207,9 @@ def score(loop: Loop) -> tuple[float | None, float | None]:
     loop.part.eval()
     with torch.inference_mode():
         for rows in torch.split(watched, loop.watch_batch) if len(watched) else ():
-            logits, targets = loop.part(loop.inputs(rows, 0)), loop.targets[rows]
-            total, weight = loop.loss.sums(logits, targets)
-            tally.add(total.item(), weight.item(), logits, targets)
+            answer, targets = loop.part(loop.inputs(rows, 0)), loop.targets[rows]
+            total, weight = loop.loss.sums(answer, targets)
+            tally.add(total.item(), weight.item(), answer if isinstance(answer, Tensor) else answer[0], targets)
     return tally.means()
 
 

@@ -19,7 +19,7 @@ from hilum.arrays import Array, Indices
 from hilum.errors import TrainingError
 from hilum.progress import Progress, Silent
 from hilum.randomness import seed_for, stream
-from hilum.training.engine import Cost, Loop, Position, run, score
+from hilum.training.engine import Answer, Cost, Loop, Position, run, score
 from hilum.training.losses import LossConfig, build_loss
 from hilum.training.optimisers import Optimiser
 from hilum.training.photo_augmentation import PhotoAugmentation, augment
@@ -152,7 +152,8 @@ class WholeNetwork(nn.Module):
     """A whole network as what the engine trains.
 
     Args:
-        network: images → logits [n, k]; one that gives a tuple in training mode has ``combine``.
+        network: images → logits [n, k]; one that gives a tuple in training mode has ``combine``, or a cost that knows
+            the tuple.
         frozen: names of submodules that stay as they are, in evaluation mode.
         combine: turns what the network gives in training mode into logits, such as GoogLeNet's three outputs.
     """
@@ -166,10 +167,10 @@ class WholeNetwork(nn.Module):
         for module in self.frozen:
             module.requires_grad_(False)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits [n, k]."""
+    def forward(self, inputs: Tensor) -> Answer:
+        """Logits [n, k]; without ``combine`` whatever the network gives."""
         out = self.network(inputs)
-        logits: Tensor = self.combine(out) if self.combine is not None and not isinstance(out, Tensor) else out
+        logits: Answer = self.combine(out) if self.combine is not None and not isinstance(out, Tensor) else out
         return logits
 
     def train(self, mode: bool = True) -> "WholeNetwork":
@@ -242,7 +243,8 @@ def fit_network(
         examples: images, labels, and which are fitted and watched.
         config: how.
         seed: of order, dropout and augmentation (the network's weights are the caller's).
-        loss: what is minimised; cross-entropy with the config's label smoothing when None.
+        loss: what is minimised; cross-entropy with the config's label smoothing when None. It is given what the
+            network gives: logits, or in training mode its tuple, such as :class:`AuxiliaryLoss` takes.
         frozen: names of submodules that are not trained.
         combine: see :class:`WholeNetwork`.
         device: where it is computed; the CPU when None.

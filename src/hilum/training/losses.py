@@ -81,6 +81,38 @@ class Loss:
         return costs.sum(), (truth * self.weights).sum()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuxiliaryLoss:
+    """Loss of a network with auxiliary classifiers: that of its answer, and a share of each auxiliary one's.
+
+    In evaluation mode the network gives its answer alone, and this is the main loss.
+
+    Source: Szegedy et al. 2015, Going deeper with convolutions, section 5 (share 0.3), doi:10.1109/CVPR.2015.7298594.
+
+    Attributes:
+        main: the loss of each set of logits.
+        share: weight of each auxiliary loss beside the main one's 1.
+    """
+
+    main: Loss
+    share: float = 0.3
+
+    def sums(
+        self, logits: Tensor | Sequence[Tensor], targets: Float[Tensor, "n k"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Sum of main(answer) + share · Σ main(auxiliary) over the films, and the sum of the films' weights.
+
+        Args:
+            logits: the answer [n, k], or a sequence of the answer and the auxiliary logits.
+            targets: one-hot; rows of NaN where the label is unknown.
+        """
+        answer, *auxiliary = [logits] if isinstance(logits, Tensor) else logits
+        total, weight = self.main.sums(answer, targets)
+        for other in auxiliary:
+            total = total + self.share * self.main.sums(other, targets)[0]
+        return total, weight
+
+
 def build_loss(config: LossConfig, targets: Scores, findings: Sequence[str] = ()) -> Loss:
     """A loss whose class weights come from the films that are fitted.
 
