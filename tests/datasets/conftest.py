@@ -1,6 +1,9 @@
-"""Small synthetic films for the tests of data sets: smooth random fields, all different, that show nothing."""
+"""For the tests of data sets: small films (smooth random fields, all different, that show nothing), and a server."""
 
-from collections.abc import Callable
+import functools
+import http.server
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +55,24 @@ def films_of(tmp_path: Path) -> Callable[..., Manifest]:
         return Manifest.from_columns({**told, **columns}, folder=tmp_path)
 
     return make
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder and logs nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """(address, folder that it serves)."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{served.server_port}/", folder
+    served.shutdown()
+    thread.join()
+    served.server_close()

@@ -332,13 +332,16 @@ _PACK_MEND = "Get the pack anew, or use the published batches."
 
 def _pack_arrays(file: Path, names: list[str]) -> dict[str, Array]:
     try:
-        with np.load(file, allow_pickle=False) as pack:
-            missing = [name for name in names if name not in pack.files]
+        # Opened here: NumPy leaves a damaged archive's file open.
+        with open(file, "rb") as handle:
+            pack = np.load(handle, allow_pickle=False)
+            if not isinstance(pack, Mapping):
+                raise ValueError("it is a lone array")
+            missing = [name for name in names if name not in pack]
             if missing:
                 raise DataError(f"{file} has no {', '.join(missing)}. {_PACK_MEND}")
             return {name: pack[name] for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        # AttributeError: a lone array instead of an archive.
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{file} is damaged or was copied half ({error}). {_PACK_MEND}") from error
 
 

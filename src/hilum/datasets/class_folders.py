@@ -7,7 +7,7 @@ of one file are never on both sides.
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +19,12 @@ from hilum.arrays import Array
 from hilum.datasets.class_listing import Listing, list_classes, shown, some
 from hilum.datasets.image_cache import Allocate, kept_images
 from hilum.datasets.labelled_images import ImageSet, LabelledImages
-from hilum.datasets.photo_decoding import decode_photo
+from hilum.datasets.photo_decoding import Decoded, decode_photo
 from hilum.errors import ConfigError, DataError
 from hilum.progress import Progress, Silent, track
 from hilum.provenance import combined_hash, sha256_file
 
-DECODING = 1
+DECODING = 2
 """Raised when the way in which photographs are decoded changes, so that kept ones are decoded anew."""
 
 MIN_TRAIN, MIN_TEST = 4, 1
@@ -112,20 +112,23 @@ def read_class_folders(
     listing = list_classes(folder)
     classes = tuple(next(iter(listing.parts.values())))
     notes = list(listing.notes)
-    photos, bad = _hashed(listing, classes, progress)
+    photos, unread = _hashed(listing, classes, progress)
     photos = _sorted_out(photos, notes)
     if "" in listing.parts:
         photos = _split(photos, config.test_share)
         notes.append(f"Split {1 - config.test_share:.0%} / {config.test_share:.0%} by the SHA-256 of each file.")
     photos = [photo for part in ("train", "test") for photo in photos if photo.part == part]
-    if not bad:
+    if not unread:
         _check_counts(folder, photos, classes)
-    images, photos, grey, note = _decoded(folder, photos, bad, config, cache, progress)
+    images, photos, bad, remarks = _decoded(folder, photos, unread, config, cache, progress)
     _check_counts(folder, photos, classes)
     if bad:
-        names = [shown(path.relative_to(folder)) for path, _ in bad]
-        notes.append(f"Left out, since they can't be used: {len(bad)} images ({some(names)}).")
-    notes += _remarks(listing, grey, len(photos), note)
+        left_out = some([shown(path.relative_to(folder)) for path, _ in bad])
+        notes.append(f"Left out, since they can't be used: {len(bad)} images ({left_out}).")
+    if listing.ignored:
+        ignored = some(sorted(set(listing.ignored)))
+        notes.append(f"Left aside, since they aren't images: {len(listing.ignored)} ({ignored}).")
+    notes += remarks
     return _image_set(folder, naming, classes, photos, images, tuple(notes))
 
 
@@ -243,44 +246,45 @@ def _check_counts(folder: Path, photos: Sequence[Photo], classes: Sequence[str])
 
 
 def _decoded(
-    folder: Path, photos: list[Photo], bad: Bad, config: ClassFoldersConfig, cache: Path | None, progress: Progress
-) -> tuple[Array, list[Photo], int, str]:
-    """Pixels and photos of all that can be used, how many are grey, and a note; the others are added to ``bad``."""
+    folder: Path, photos: list[Photo], unread: Bad, config: ClassFoldersConfig, cache: Path | None, progress: Progress
+) -> tuple[Array, list[Photo], Bad, list[str]]:
+    """Pixels and photos of all that can be used, what can't be, and notes."""
 
-    def refuse(rows: list[list[Any]]) -> None:
-        named = [*bad, *((photos[row].path, reason) for row, reason in rows)]
-        if named and not config.skip_bad:
-            texts = [f"{shown(path.relative_to(folder))} ({reason})" for path, reason in named]
+    def judged(rows: list[list[Any]]) -> Bad:
+        bad = [*unread, *((photos[row].path, reason) for row, reason in rows)]
+        if bad and not config.skip_bad:
+            texts = [f"{shown(path.relative_to(folder))} ({reason})" for path, reason in bad]
             raise DataError(
-                f"{shown(folder)}: {len(named)} images can't be used: {some(texts)}. Mend or delete them, or leave "
+                f"{shown(folder)}: {len(bad)} images can't be used: {some(texts)}. Mend or delete them, or leave "
                 "them out with skip_bad."
             )
+        return bad
 
     def make(allocate: Allocate) -> dict[str, Any]:
         images = allocate((len(photos), 3, config.size, config.size))
-        rows, grey, good = list[list[Any]](), 0, 0
+        rows, grey, enlarged, good = list[list[Any]](), 0, 0, 0
         for row, answer in enumerate(_decode_all(photos, config.size, progress)):
             if isinstance(answer, DataError):
                 rows.append([row, str(answer)])
             else:
-                images[good], was_grey = answer
-                grey, good = grey + was_grey, good + 1
-        refuse(rows)
+                images[good] = answer.pixels
+                grey, enlarged, good = grey + answer.grey, enlarged + answer.enlarged, good + 1
+        judged(rows)
         images[good:] = 0
-        return {"bad": rows, "grey": grey}
+        return {"bad": rows, "grey": grey, "enlarged": enlarged}
 
     from PIL import __version__
 
     parts = [f"{DECODING} {__version__} {config.size}", *(f"{p.part} {p.label} {p.sha256}" for p in photos)]
     images, facts, note = kept_images(cache, f"folders-{combined_hash(parts)[:32]}", make)
-    refuse(facts["bad"])
-    bad += [(photos[row].path, reason) for row, reason in facts["bad"]]
+    bad = judged(facts["bad"])
     unusable = {row for row, _ in facts["bad"]}
-    return images, [photo for row, photo in enumerate(photos) if row not in unusable], facts["grey"], note
+    usable = [photo for row, photo in enumerate(photos) if row not in unusable]
+    return images, usable, bad, [*_remarks(facts, len(usable), config.size), *([note] if note else [])]
 
 
-def _decode_all(photos: Sequence[Photo], size: int, progress: Progress) -> Iterator[tuple[Array, bool] | DataError]:
-    def decode(photo: Photo) -> tuple[Array, bool] | DataError:
+def _decode_all(photos: Sequence[Photo], size: int, progress: Progress) -> Iterator[Decoded | DataError]:
+    def decode(photo: Photo) -> Decoded | DataError:
         try:
             return decode_photo(photo.path, size)
         except DataError as error:
@@ -292,11 +296,12 @@ def _decode_all(photos: Sequence[Photo], size: int, progress: Progress) -> Itera
         yield from track(threads.map(decode, photos), progress, "decoding photographs", len(photos))
 
 
-def _remarks(listing: Listing, grey: int, count: int, note: str) -> list[str]:
+def _remarks(facts: Mapping[str, Any], count: int, size: int) -> list[str]:
     remarks = []
-    if grey:
-        remarks.append(f"{grey} of {count} images are grey; their value was repeated in three channels.")
-    if listing.ignored:
-        names = some(sorted(set(listing.ignored)))
-        remarks.append(f"Left aside, since they aren't images: {len(listing.ignored)} ({names}).")
-    return [*remarks, note] if note else remarks
+    if facts["grey"]:
+        remarks.append(f"{facts['grey']:,} of {count:,} images are grey; their value was repeated in three channels.")
+    if facts["enlarged"]:
+        remarks.append(
+            f"{facts['enlarged']:,} of {count:,} images have a short side below {size} px and were enlarged."
+        )
+    return remarks

@@ -66,6 +66,8 @@ def _in_memory(make: Make) -> tuple[Array, dict[str, Any]]:
 def _mapped(file: Path, shape: tuple[int, ...]) -> Array:
     array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
     # Claim the disk space now: a full disk would otherwise kill the process when a mapped page is written.
+    if not hasattr(os, "posix_fallocate"):
+        return array
     descriptor = os.open(file, os.O_RDWR)
     try:
         os.posix_fallocate(descriptor, 0, file.stat().st_size)

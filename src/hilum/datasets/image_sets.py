@@ -232,7 +232,7 @@ def open_image_set(
 
     Args:
         purpose: what they are for, one of :data:`PURPOSES`.
-        name: ``auto``, one of :data:`SETS`, or the path of a folder of class folders.
+        name: ``auto``, one of :data:`SETS`, or the path of a folder of class folders, or of MNIST or CIFAR-10.
         root: folder that holds sets, each at its ``place``; None for none.
         size: pixels a side; None for the set's own. Sets of files at a fixed size are resized, photographs decoded so.
         channels: 1 grey or 3; None for the set's own.
@@ -288,7 +288,7 @@ def _open(name: str, request: Request, root: Path | None, *, may_download: bool)
         return known.read(found, request)
     path = _as_path(name)
     if path is not None:
-        return _class_folders(path, request)
+        return _open_path(path, request)
     raise UsageError(
         f"Image set {name!r} is not known, and there is no such folder. {nearest(name, ['auto', *SETS])} A folder of "
         "class folders is named by its path."
@@ -304,6 +304,16 @@ def _as_path(name: str) -> Path | None:
             f"There is no home folder for {name!r} ({error}). Name the folder by its whole path."
         ) from error
     return path if name and (path.exists() or name != path.name) else None
+
+
+def _open_path(path: Path, request: Request) -> ImageSet:
+    """A folder of class folders, or one in which MNIST or CIFAR-10 lies as published."""
+    for known in (SETS["mnist"], SETS["cifar10"]):
+        place = known.find(path.parent) if known.find and path.is_dir() else None
+        where = place.path if isinstance(place, CifarPlace) else place
+        if where is not None and where.is_relative_to(path):
+            return known.read(place, request)
+    return _class_folders(path, request)
 
 
 def _open_best(request: Request, root: Path | None, may_download: bool) -> ImageSet:

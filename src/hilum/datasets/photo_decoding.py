@@ -1,5 +1,6 @@
 """One photograph file to a small square of pixels: upright, short side to size, cut in the middle, RGB."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,19 @@ WIDE = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 WHITE = (255, 255, 255, 255)
 
 
-def decode_photo(file: Path, size: int) -> tuple[UInt8[np.ndarray, "3 size size"], bool]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decoded:
+    """One decoded photograph."""
+
+    pixels: UInt8[np.ndarray, "3 size size"]
+    """Red, green, blue."""
+    grey: bool
+    """Whether the file is grey; its value is then in all three channels."""
+    enlarged: bool
+    """Whether its short side has fewer pixels than were asked for."""
+
+
+def decode_photo(file: Path, size: int) -> Decoded:
     """Decode a file.
 
     Args:
@@ -36,7 +49,7 @@ def decode_photo(file: Path, size: int) -> tuple[UInt8[np.ndarray, "3 size size"
         size: pixels a side.
 
     Returns:
-        (uint8 [3, size, size], whether it was grey). What is transparent becomes white; 16-bit values are cut to 8.
+        the middle square. What is transparent becomes white; 16-bit values are cut to 8.
 
     Raises:
         DataError: it can't be decoded, or is too small or too large. The text doesn't name the file.
@@ -46,6 +59,7 @@ def decode_photo(file: Path, size: int) -> tuple[UInt8[np.ndarray, "3 size size"
     try:
         with Image.open(file, formats=FORMATS) as image:
             _check_size(*image.size)
+            enlarged = min(image.size) < size
             turn = image.getexif().get(ORIENTATION, 1)
             # A JPEG is decoded at a half, a quarter or an eighth, as long as twice the size is left.
             image.draft(None, (2 * size, 2 * size))
@@ -62,7 +76,8 @@ def decode_photo(file: Path, size: int) -> tuple[UInt8[np.ndarray, "3 size size"
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error … on damaged files
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise DataError(f"it is damaged ({reason})") from error
-    return np.ascontiguousarray(_upright(square, turn).transpose(2, 0, 1)), grey
+    pixels = np.ascontiguousarray(_upright(square, turn).transpose(2, 0, 1))
+    return Decoded(pixels=pixels, grey=grey, enlarged=enlarged)
 
 
 def _check_size(width: int, height: int) -> None:
