@@ -15,6 +15,7 @@ from torch import nn
 
 from hilum.errors import UsageError, nearest
 from hilum.models.networks.lenet import LeNet5
+from hilum.models.networks.lenet_original import LeNet5Original
 from hilum.models.networks.perceptron import Perceptron
 from hilum.models.networks.plain import PlainNet
 from hilum.models.networks.small import HilumSmall
@@ -229,6 +230,16 @@ ARCHITECTURES: dict[str, Architecture] = {
         citation=_LENET,
         year=1998,
         layers=("c1", "relu1", "s2", "c3", "relu3"),
+        last_block="c3",
+        channels=16,
+        in_channels=1,
+        size=32,
+    ),
+    "lenet5_original": Architecture(
+        build=LeNet5Original,
+        citation=_LENET,
+        year=1998,
+        layers=("c1", "squash1", "s2", "squash2", "c3", "squash3"),
         last_block="c3",
         channels=16,
         in_channels=1,
