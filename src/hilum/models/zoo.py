@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from hilum.errors import UsageError, nearest
+from hilum.models.networks.googlenet_small import build_googlenet
 from hilum.models.networks.lenet import LeNet5
 from hilum.models.networks.lenet_original import LeNet5Original
 from hilum.models.networks.perceptron import Perceptron
@@ -119,6 +120,23 @@ ARCHITECTURES: dict[str, Architecture] = {
         layers=tuple(_GOOGLENET_LAYERS.split()),
         last_block="inception5a",
         channels=1024,
+    ),
+    "googlenet_5x5": Architecture(
+        build=build_googlenet,
+        citation=_GOOGLENET,
+        year=2015,
+        layers=tuple(_GOOGLENET_LAYERS.split()),
+        last_block="inception5a",
+        channels=1024,
+    ),
+    "googlenet_small": Architecture(
+        build=partial(build_googlenet, num_classes=10, stem="small"),
+        citation=_GOOGLENET,
+        year=2015,
+        layers=tuple(_GOOGLENET_LAYERS.split()),
+        last_block="inception5a",
+        channels=1024,
+        size=32,
     ),
     "resnet18": Architecture(
         build=partial(_torchvision, "resnet18"),
