@@ -53,6 +53,45 @@ class Request:
     """``auto`` (a GPU when there is one), ``cpu`` or ``cuda``."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataUsed:
+    """What a report says of a set that was used."""
+
+    name: str
+    """Short name, such as ``mnist``."""
+    title: str
+    """Name for people."""
+    kind: Literal["real", "embedded"]
+    """Real, or embedded: it travels with the package or is made by procedure."""
+    description: str
+    """What it is, for the first line of the report."""
+    source: str
+    """Citation and licence."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know besides."""
+    train: int = 0
+    """Images to train on."""
+    test: int = 0
+    """Images to test on."""
+    fingerprint: str = ""
+    """SHA-256 over pixels and labels."""
+
+    @classmethod
+    def of(cls, images: ImageSet) -> "DataUsed":
+        """The facts of an image set."""
+        return cls(
+            name=images.name,
+            title=images.title,
+            kind=images.kind,
+            description=images.description,
+            source=images.source,
+            notes=tuple(images.notes),
+            train=len(images.train),
+            test=len(images.test),
+            fingerprint=images.fingerprint,
+        )
+
+
 @dataclass(slots=True, kw_only=True)
 class Bench:
     """What a study is given. It remembers which sets and networks were used, for the report's first line."""
@@ -67,8 +106,8 @@ class Bench:
     """Where progress goes."""
     download: bool = True
     """Whether data and weights may be downloaded."""
-    sets: list[ImageSet] = field(default_factory=list)
-    """Image sets used, in order."""
+    sets: list[DataUsed] = field(default_factory=list)
+    """Sets used, in order."""
     networks: list[str] = field(default_factory=list)
     """One sentence for each network measured: its name, and where its weights came from."""
     notes: list[str] = field(default_factory=list)
@@ -134,10 +173,10 @@ class Bench:
         self.use(chosen)
         return chosen
 
-    def use(self, images: ImageSet) -> None:
+    def use(self, images: ImageSet | DataUsed) -> None:
         """Name a set in the report's first line."""
         if all(images.description != other.description for other in self.sets):
-            self.sets.append(images)
+            self.sets.append(images if isinstance(images, DataUsed) else DataUsed.of(images))
 
     def measure(self, sentence: str) -> None:
         """Name a network in the report, such as ``LeNet-5 (modern form), random weights``."""

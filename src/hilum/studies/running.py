@@ -226,7 +226,7 @@ def _write(row: Study, bench: Bench, outcome: Outcome, out: Path, seconds: float
         "embedded": embedded or bool(bench.notes),
         "finding": outcome.finding,
         "numbers": [asdict(number) for number in outcome.numbers],
-        "data": [_data_facts(bench, i) for i in range(len(bench.sets))],
+        "data": to_mapping(bench.sets),
         "networks": bench.networks,
         "notes": bench.notes,
         "budget": bench.budget,
@@ -256,21 +256,6 @@ def _write(row: Study, bench: Bench, outcome: Outcome, out: Path, seconds: float
         write_json(folder / "environment.json", {**told, "seed": bench.seed, "device": str(bench.device)})
         write_json(folder / "result.json", result)
     return result
-
-
-def _data_facts(bench: Bench, number: int) -> dict[str, Any]:
-    images = bench.sets[number]
-    return {
-        "name": images.name,
-        "title": images.title,
-        "kind": images.kind,
-        "description": images.description,
-        "source": images.source,
-        "notes": list(images.notes),
-        "train": len(images.train),
-        "test": len(images.test),
-        "fingerprint": images.fingerprint,
-    }
 
 
 def _page(row: Study, result: Mapping[str, Any], outcome: Outcome) -> Page:
