@@ -18,8 +18,10 @@ def test_list_names_every_network_with_its_weights() -> None:
 
 def test_show_prints_the_layer_table() -> None:
     done = CliRunner().invoke(app, ["show", "lenet5"])
-    assert "c3      Conv2d     16×10×10  2,416       240,000  14" in done.stdout
-    assert "61,706 parameters, 0.4 million MACs at 32×32" in done.stdout
+    assert "c3      Conv2d     16×10×10  2,416       240,000  14                   6.4 kB" in done.stdout
+    assert "61,706 parameters, 0.4 million MACs at 32×32, 423,038 connections" in done.stdout
+    assert "kept for the backward pass 49.0 kB an image" in done.stdout
+    assert "789.5 kB for a batch of 1, 2.31 MB for a batch of 32; 4 B × parameters × (1 weight" in done.stdout
     assert "relu1" not in done.stdout
 
 
@@ -37,8 +39,50 @@ def test_show_json_is_one_object_on_the_last_line() -> None:
         "shape": [6, 28, 28],
         "parameters": 156,
         "macs": 117_600,
+        "connections": 122_304,
+        "activation_bytes": 4 * 6 * 28 * 28,
         "receptive_field": 5,
+        "local_field": 5,
+        "depth": 1,
+        "training_only": False,
     }
+    assert [estimate["batch"] for estimate in shown["training_memory"]] == [1, 32]
+
+
+def test_show_names_a_gate_beside_the_local_field() -> None:
+    assert "7 + gate" in CliRunner().invoke(app, ["show", "efficientnet_b0"]).stdout
+
+
+def test_compare_sets_networks_side_by_side() -> None:
+    done = CliRunner().invoke(app, ["compare", "alexnet", "vgg16", "lenet5"])
+    assert done.exit_code == 0
+    lines = [line.split("  ") for line in done.stdout.splitlines()]
+    rows = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines if len(line) > 1}
+    assert rows["parameters"] == ["61,100,840", "138,357,544", "61,706"]
+    assert rows["share of classifier"] == ["96.0%", "89.4%", "95.8%"]
+    assert rows["MACs, million"] == ["714.2", "15,470.3", "0.4"]
+    assert rows["weights"] == ["244.4 MB", "553.4 MB", "246.8 kB"]
+    assert rows["input"] == ["3×224×224", "3×224×224", "1×32×32"]
+    assert "vgg16: Simonyan, Zisserman 2015" in done.stdout
+
+
+def test_compare_json_holds_the_rows_and_the_estimates_formula() -> None:
+    done = CliRunner().invoke(app, ["compare", "lenet5", "mlp", "--json"])
+    compared = json.loads(done.stdout.splitlines()[-1])
+    assert [row["name"] for row in compared["models"]] == ["lenet5", "mlp"]
+    assert compared["models"][0]["parameters"] == 61_706
+    assert compared["models"][0]["training"][1]["batch"] == 32
+    assert "what autograd keeps of an image" in compared["training_memory_formula"]
+
+
+def test_compare_takes_a_size() -> None:
+    done = CliRunner().invoke(app, ["compare", "alexnet", "--size", "64", "--json"])
+    assert json.loads(done.stdout.splitlines()[-1])["models"][0]["input_shape"] == [3, 64, 64]
+
+
+def test_compare_refuses_an_unknown_name_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="Network 'lenet' is not in the zoo. Did you mean 'lenet5'"):
+        CliRunner().invoke(app, ["compare", "alexnet", "lenet"], catch_exceptions=False)
 
 
 def test_an_unknown_name_lists_the_nearest() -> None:

@@ -7,11 +7,13 @@ import typer
 from hilum.cli.terminal import JsonOption, finish, table
 
 if TYPE_CHECKING:
-    from hilum.models.anatomy import NetworkTable
+    from hilum.models.anatomy import ComparisonRow, NetworkTable
 
 app = typer.Typer(
     name="models", help="The zoo of networks, and the anatomy of each.", no_args_is_help=True, rich_markup_mode=None
 )
+
+SizeOption = Annotated[int | None, typer.Option(min=1, help="Image height and width in pixels.")]
 
 # A Sequential without layers is a plain shortcut.
 QUIET_KINDS = {"ReLU", "ReLU6", "SiLU", "Sigmoid", "Dropout", "StochasticDepth", "Identity", "Sequential", "Flatten"}
@@ -56,16 +58,16 @@ def list_models(as_json: JsonOption = False) -> None:
 @app.command("show")
 def show_model(
     name: Annotated[str, typer.Argument(help="Name of a network; hilum models list shows them.")],
-    size: Annotated[int | None, typer.Option(min=1, help="Image height and width in pixels.")] = None,
+    size: SizeOption = None,
     every: Annotated[bool, typer.Option("--all", help="Show activations and dropout too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a network's layers: output shape, parameters, multiply-accumulates (MACs), receptive field."""
+    """Show a network's layers: output shape, parameters, multiply-accumulates (MACs), receptive field, memory."""
     from hilum.config import to_mapping
-    from hilum.models.anatomy import activation_bytes, network_table
+    from hilum.models.anatomy import compare, network_table
     from hilum.models.zoo import architecture
 
-    row = architecture(name)
+    row, (facts,) = architecture(name), compare([name], size=size)
     anatomy = network_table(name, size=size)
     last, encoder = anatomy.part(row.layers[row.layers.index(row.last_block) :]), anatomy.part(row.layers)
     summary = {
@@ -74,20 +76,97 @@ def show_model(
         "input": list(anatomy.input_shape),
         "parameters": anatomy.parameters,
         "macs": anatomy.macs,
-        "activation_bytes": activation_bytes(anatomy),
+        "connections": anatomy.connections,
+        "depth": facts.depth,
+        "activation_bytes": facts.activation_bytes,
+        "kept_bytes": facts.kept_bytes,
+        "training_memory": to_mapping(facts.training),
         "encoder": {"parameters": encoder[0], "macs": encoder[1]},
         "last_block": {"from": row.last_block, "parameters": last[0], "macs": last[1]},
         "layers": to_mapping(anatomy.rows),
     }
     width = anatomy.input_shape[-1]
-    facts = [
+    lines = [
         "",
-        f"{name}: {anatomy.parameters:,} parameters, {anatomy.macs / 1e6:,.1f} million MACs at {width}×{width}.",
+        f"{name}: {anatomy.parameters:,} parameters, {anatomy.macs / 1e6:,.1f} million MACs at {width}×{width}, "
+        f"{anatomy.connections:,} connections (uses of a weight or bias), {facts.depth} layers deep.",
         f"Encoder: {encoder[0]:,} parameters, {encoder[1] / 1e6:,.1f} million MACs; its last block, from "
         f"{row.last_block}: {last[0]:,} and {last[1] / 1e6:,.1f} million.",
-        f"Outputs of all layers, one image, fp32: {activation_bytes(anatomy) / 1e6:.1f} MB. {row.citation}.",
+        *_memory_lines(facts),
+        f"{row.citation}.",
     ]
-    finish(summary, as_json=as_json, lines=[*_layer_lines(anatomy, every), *facts])
+    finish(summary, as_json=as_json, lines=[*_layer_lines(anatomy, every), *lines])
+
+
+@app.command("compare")
+def compare_models(
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Networks; hilum models list shows them.")],
+    size: SizeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare networks side by side: depth, parameters, multiply-accumulates (MACs), memory, receptive field."""
+    from hilum.config import to_mapping
+    from hilum.models.anatomy import compare
+    from hilum.models.memory import formula
+
+    compared = compare(names, size=size)
+    columns = [_facts(row) for row in compared]
+    cells = [[fact, *(column[fact] for column in columns)] for fact in columns[0]]
+    notes = [
+        "",
+        "Depth: layers with weights on the longest way, norms aside. Classifier: all behind the last feature map, of",
+        "which a place has that receptive field; gate: squeeze-and-excitation sees the whole image too.",
+        "Memory in fp32, 1 MB = 10⁶ bytes.",
+        f"Training, estimated, with SGD and momentum: {formula('momentum')}.",
+        "",
+        *(f"{row.name}: {row.citation}." for row in compared),
+    ]
+    summary = {"models": to_mapping(compared), "training_memory_formula": formula("momentum")}
+    finish(summary, as_json=as_json, lines=[*table(["", *(row.name for row in compared)], cells), *notes])
+
+
+def _facts(row: "ComparisonRow") -> dict[str, object]:
+    facts: dict[str, object] = {
+        "published": row.year,
+        "input": "×".join(map(str, row.input_shape)),
+        "depth, layers": row.depth,
+        "layers with weights": row.weighted_layers,
+        "parameters": f"{row.parameters:,}",
+        "in the classifier": f"{row.classifier_parameters:,}",
+        "share of classifier": f"{row.classifier_share:.1%}",
+        "MACs, million": f"{row.macs / 1e6:,.1f}",
+        "last feature map": "×".join(map(str, row.feature_map)),
+        "receptive field, px": _field(row.receptive_field, row.local_field),
+        "weights": _size(row.training[0].weights),
+        "all outputs, one image": _size(row.activation_bytes),
+        "kept for backward, one image": _size(row.kept_bytes),
+    }
+    return facts | {f"training, batch of {memory.batch}": _size(memory.total) for memory in row.training}
+
+
+def _memory_lines(facts: "ComparisonRow") -> list[str]:
+    from hilum.models.memory import formula
+
+    batches = ", ".join(f"{_size(memory.total)} for a batch of {memory.batch}" for memory in facts.training)
+    return [
+        f"Memory, fp32, 1 MB = 10⁶ bytes: weights {_size(facts.training[0].weights)}; outputs of all layers "
+        f"{_size(facts.activation_bytes)} an image; kept for the backward pass {_size(facts.kept_bytes)} an image.",
+        f"Training with SGD and momentum, estimated: {batches}; {formula('momentum')}.",
+    ]
+
+
+def _size(count: int) -> str:
+    """Bytes in decimal units, three digits or so."""
+    for unit, amount in (("GB", 1e9), ("MB", 1e6)):
+        if count >= amount:
+            return f"{count / amount:,.{2 if count < 10 * amount else 1}f} {unit}"
+    return f"{count / 1e3:,.1f} kB" if count >= 1e3 else f"{count} B"
+
+
+def _field(whole: int | None, local: int | None) -> object:
+    if whole is None and local is not None:
+        return f"{local} + gate"
+    return whole or "all"
 
 
 def _layer_lines(anatomy: "NetworkTable", every: bool) -> list[str]:
@@ -98,9 +177,10 @@ def _layer_lines(anatomy: "NetworkTable", every: bool) -> list[str]:
             "×".join(map(str, row.shape)),
             f"{row.parameters:,}",
             f"{row.macs:,}",
-            row.receptive_field or "all",
+            _field(row.receptive_field, row.local_field),
+            _size(row.activation_bytes),
         )
         for row in anatomy.rows
         if every or row.kind not in QUIET_KINDS
     ]
-    return table(("layer", "kind", "output", "parameters", "MACs", "receptive field, px"), cells)
+    return table(("layer", "kind", "output", "parameters", "MACs", "receptive field, px", "memory"), cells)
