@@ -56,6 +56,10 @@ DOTTED = (0, (2, 3))
 
 PHOTO_BYTES = 120_000
 """A picture inside an SVG that is larger than this as PNG is stored as JPEG."""
+LARGE_BYTES = 500_000
+"""A PNG larger than this, hence full of photographs, is stored in 256 colours."""
+
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +124,26 @@ def finish(canvas: "Canvas", *, name: str, title: str, caption: str, alt: str) -
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     FigureCanvasSVG(canvas).print_svg(svg, metadata=nothing)  # type: ignore[no-untyped-call]
     return Figure(
-        name=name, title=title, caption=caption, alt=alt, png=png.getvalue(), svg=_smaller_photos(svg.getvalue())
+        name=name,
+        title=title,
+        caption=caption,
+        alt=alt,
+        png=_fewer_colours(png.getvalue()),
+        svg=_smaller_photos(svg.getvalue()),
     )
+
+
+def _fewer_colours(png: bytes) -> bytes:
+    from PIL import Image
+
+    if len(png) <= LARGE_BYTES:
+        return png
+    smaller = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        colours = picture.convert("RGB")
+        few = colours.quantize(palette=colours.quantize(256), dither=Image.Dither.FLOYDSTEINBERG)
+        few.save(smaller, "PNG", optimize=True, dpi=(DPI, DPI))
+    return smaller.getvalue()
 
 
 def _smaller_photos(svg: bytes) -> bytes:
@@ -136,7 +158,7 @@ def _as_jpeg(found: re.Match[bytes]) -> bytes:
     with Image.open(io.BytesIO(base64.b64decode(found[1]))) as picture:
         paper = Image.new("RGB", picture.size, palette.PAPER)
         paper.paste(picture, mask=picture.getchannel("A") if "A" in picture.getbands() else None)
-        paper.save(jpeg, "JPEG", quality=88, subsampling=0)
+        paper.save(jpeg, "JPEG", quality=85, subsampling=0)
     return b'"data:image/jpeg;base64,' + base64.b64encode(jpeg.getvalue()) + b'"'
 
 
@@ -171,16 +193,59 @@ def numbers(values: Sequence[float] | NDArray[Any], what: str, length: int | Non
     return row
 
 
-def brief(value: float) -> str:
-    """A number in three or four digits, as a label: ``0.912``, ``1,234``, ``6.62 million``; a dash for NaN."""
+def brief(value: float, digits: int = 3) -> str:
+    """A number as a label: ``0.912``, ``1,234``, ``6.62 million``, ``5.5×10⁻⁴``; a dash for NaN.
+
+    Args:
+        value: the number.
+        digits: how many count; zeros at the end are left out.
+    """
     size = abs(value)
     if np.isnan(value):
         return "–"
-    for unit, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
-        if size >= unit:
-            return f"{value / unit:.3g} {word}"
-    if size >= 1000:
-        return f"{value:,.0f}"
-    if size == 0 or size >= 0.001:
-        return f"{value:.3g}"
-    return f"{value:.1e}"
+    if np.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:.{digits}g}"
+    if size >= 1e15 or 0 < size < 0.001:
+        text = _as_power(f"{value:.{max(0, digits - 2)}e}")
+    elif size >= 1e6:
+        unit, word = next(pair for pair in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")) if size >= pair[0])
+        text = f"{value / unit:.{digits}g} {word}"
+    elif size >= 1000:
+        text = f"{value:,.0f}"
+    elif "e" in text:
+        text = f"{value:.0f}"
+    return text.replace("-", "−")
+
+
+def _as_power(scientific: str) -> str:
+    mantissa, exponent = scientific.split("e")
+    return f"{mantissa}×10{str(int(exponent)).translate(RAISED)}"
+
+
+def text_size(axes: "Axes", word: str, size: float = 8.5) -> tuple[float, float]:
+    """Width and height of a word in pixels; nothing for an empty one."""
+    if not word:
+        return 0.0, 0.0
+    text = axes.text(0.5, 0.5, word, fontsize=size, transform=axes.transAxes)
+    box = text.get_window_extent()
+    text.remove()
+    return float(box.width), float(box.height)
+
+
+def plain_log_ticks(axes: "Axes", which: str) -> None:
+    """On a logarithmic axis of up to three decades, name 1, 2 and 5 of each in plain numbers.
+
+    Args:
+        axes: whose axis.
+        which: ``x`` or ``y``.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = sorted(axis.get_view_interval())
+    decades = np.log10(high / low) if low > 0 else np.inf
+    if decades <= 3:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades <= 2 else (1.0, 3.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: brief(value)))
+        axis.set_minor_formatter(NullFormatter())

@@ -8,14 +8,14 @@ import numpy as np
 
 from hilum.errors import DataError
 from hilum.reports import palette
-from hilum.reports.canvas import DOTTED, Figure, brief, finish, new_canvas, styled
-from hilum.reports.placing import place_labels
+from hilum.reports.canvas import DOTTED, Figure, brief, finish, new_canvas, plain_log_ticks, styled, text_size
+from hilum.reports.placing import Box, place_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oooo")
+HATCHES = ("", "///", "\\\\\\", "xxx", "---", "+++", "|||")
 """Fillings that go with the colours, so that a grey print still tells series apart."""
 
 
@@ -72,8 +72,11 @@ def bars_figure(
     limits: tuple[float, float] | None = None,
     reference: float | None = None,
     reference_label: str = "",
+    digits: int = 3,
 ) -> Figure:
     """Horizontal bars with intervals and values, grouped by label, from the top down.
+
+    On a logarithmic axis, where the length of a bar means nothing, they are dots on lines.
 
     Args:
         bars: what to draw.
@@ -85,6 +88,7 @@ def bars_figure(
         limits: of the axis; None: from 0, or on a logarithmic axis as the bars need.
         reference: a vertical line, such as chance.
         reference_label: what the line is.
+        digits: of the values at the ends that have no note of their own.
 
     Raises:
         DataError: a value of 0 or less on a logarithmic axis.
@@ -106,11 +110,13 @@ def bars_figure(
         if reference is not None:
             axes.axvline(reference, color=palette.INK, linewidth=1.0, linestyle=DOTTED, label=reference_label or None)
         _bar_limits(axes, bars, log_x=log_x, limits=limits)
+        if log_x:
+            plain_log_ticks(axes, "x")
         seen: set[str] = set()
         for bar in bars:
             position = series.index(bar.series)
             at = labels.index(bar.label) + (position - (len(series) - 1) / 2) * thick
-            _draw_bar(axes, bar, at, thick, position, named=bool(bar.series) and bar.series not in seen)
+            _draw_bar(axes, bar, at, thick, position, digits, named=bool(bar.series) and bar.series not in seen)
             seen.add(bar.series)
         axes.set_yticks(range(len(labels)), labels)
         axes.set(ylim=(max(1, len(labels)) - 0.5, -0.5), xlabel=x_label)
@@ -118,7 +124,7 @@ def bars_figure(
         axes.tick_params(axis="y", length=0)
         if (len(series) > 1) or reference_label:
             axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, borderaxespad=0.2)
-        alt = "; ".join(" ".join(filter(None, (bar.label, bar.series, _bar_note(bar)))) for bar in bars)
+        alt = "; ".join(" ".join(filter(None, (bar.label, bar.series, _bar_note(bar, digits)))) for bar in bars)
         return finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {alt or 'nothing to draw'}.")
 
 
@@ -132,11 +138,19 @@ def _bar_limits(axes: "Axes", bars: Sequence[Bar], *, log_x: bool, limits: tuple
         axes.set_xlim(min(0.0, 1.05 * ends.min()), max(0.0, 1.05 * ends.max()) or 1.0)
 
 
-def _draw_bar(axes: "Axes", bar: Bar, at: float, thick: float, position: int, *, named: bool) -> None:
+def _draw_bar(axes: "Axes", bar: Bar, at: float, thick: float, position: int, digits: int, *, named: bool) -> None:
     colour = palette.colour_of(bar.series, position)
     start = axes.get_xlim()[0] if axes.get_xscale() == "log" else 0.0
     end = start
-    if np.isfinite(bar.value):
+    log = axes.get_xscale() == "log"
+    if np.isfinite(bar.value) and log:
+        axes.plot([start, bar.value], [at, at], color=palette.RULE, linewidth=1.2, zorder=1.5)
+        axes.plot(
+            [bar.value], [at], color=colour, marker=palette.MARKERS[position % len(palette.MARKERS)], markersize=7,
+            linestyle="none", label=bar.series if named else None, zorder=3,
+        )  # fmt: skip
+        end = bar.value
+    elif np.isfinite(bar.value):
         axes.barh(
             at, bar.value - start, left=start, height=0.86 * thick, color=colour, edgecolor=palette.PAPER, linewidth=0,
             hatch=HATCHES[position % len(HATCHES)], label=bar.series if named else None,
@@ -148,18 +162,18 @@ def _draw_bar(axes: "Axes", bar: Bar, at: float, thick: float, position: int, *,
         axes.plot([bar.low, bar.high], [at, at], color=palette.INK, linewidth=1.3, solid_capstyle="butt")
         end = max(end, bar.high)
     axes.annotate(
-        _bar_note(bar), (end, at), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5,
-        annotation_clip=False,
+        _bar_note(bar, digits), (end, at), xytext=(7 if log else 4, 0), textcoords="offset points", va="center",
+        fontsize=8.5, annotation_clip=False,
     )  # fmt: skip
 
 
-def _bar_note(bar: Bar) -> str:
+def _bar_note(bar: Bar, digits: int) -> str:
     if bar.note:
         return bar.note
     if not np.isfinite(bar.value):
         return "no value"
-    bounds = f" ({brief(bar.low)}–{brief(bar.high)})" if np.isfinite(bar.low + bar.high) else ""
-    return brief(bar.value) + bounds
+    bounds = f" ({brief(bar.low, digits)}–{brief(bar.high, digits)})" if np.isfinite(bar.low + bar.high) else ""
+    return brief(bar.value, digits) + bounds
 
 
 def scatter_figure(
@@ -203,6 +217,9 @@ def scatter_figure(
             _draw_points(axes, [point for point in seen if point.series == word], position, largest)
         if y_range:
             axes.set_ylim(*y_range)
+        for which, log in (("x", log_x), ("y", log_y)):
+            if log:
+                plain_log_ticks(axes, which)
         _scatter_legend(canvas, axes, series, largest, size_label)
         _label_points(canvas, axes, seen, largest)
         alt = "; ".join(
@@ -247,14 +264,20 @@ def _scatter_legend(canvas: "Canvas", axes: "Axes", series: Sequence[str], large
     if len(series) > 1 or any(series):
         handles += axes.get_legend_handles_labels()[0]
     if np.isfinite(largest):
-        round_sizes = [largest * share for share in (0.05, 0.25, 1.0)]
         handles += [
             axes.scatter([], [], s=_area(size, largest), color=palette.RULE, edgecolor=palette.INK, linewidth=0.6,
-                         label=f"{brief(float(f'{size:.1g}'))} {size_label}".strip())
-            for size in round_sizes
+                         label=f"{brief(size)} {size_label}".strip())
+            for size in dict.fromkeys(_round_down(largest * share) for share in (0.1, 0.4, 1.0))
         ]  # fmt: skip
     if handles:
-        canvas.legend(handles=handles, loc="outside right upper", labelspacing=1.1, borderaxespad=0.3)
+        apart = 1.9 if np.isfinite(largest) else 0.9
+        canvas.legend(handles=handles, loc="outside right upper", labelspacing=apart, borderaxespad=0.8)
+
+
+def _round_down(value: float) -> float:
+    """The largest of 1, 2, 5, 10, 20, 50 … that is not above the value."""
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9)))
 
 
 def _label_points(canvas: "Canvas", axes: "Axes", points: Sequence[Point], largest: float) -> None:
@@ -264,9 +287,10 @@ def _label_points(canvas: "Canvas", axes: "Axes", points: Sequence[Point], large
     places = [axes.transData.transform((point.x, point.y)) for point in points]
     centres = [(float(x), float(y)) for x, y in places]
     radii = [scale * (_area(point.size, largest) / np.pi) ** 0.5 for point in points]
-    sizes = [_text_size(axes, point.label) for point in points]
+    sizes = [text_size(axes, point.label) for point in points]
     left, bottom, right, top = axes.get_window_extent().extents
-    found = place_labels(centres, radii, sizes, (left, bottom, right, top), 2.5 * scale)
+    whiskers = [box for point in points for box in _whisker_boxes(axes, point)]
+    found = place_labels(centres, radii, sizes, (left, bottom, right, top), 2.5 * scale, whiskers)
     for point, (x, y), (label_x, label_y, far) in zip(points, centres, found, strict=True):
         line = {"arrowstyle": "-", "color": palette.QUIET, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
         axes.annotate(
@@ -276,8 +300,14 @@ def _label_points(canvas: "Canvas", axes: "Axes", points: Sequence[Point], large
         )  # fmt: skip
 
 
-def _text_size(axes: "Axes", word: str) -> tuple[float, float]:
-    text = axes.text(0.5, 0.5, word, fontsize=8.5, transform=axes.transAxes)
-    box = text.get_window_extent()
-    text.remove()
-    return (float(box.width), float(box.height)) if word else (0.0, 0.0)
+def _whisker_boxes(axes: "Axes", point: Point) -> list[Box]:
+    boxes = []
+    for low, high in (
+        ((point.x, point.y_low), (point.x, point.y_high)),
+        ((point.x_low, point.y), (point.x_high, point.y)),
+    ):
+        left, bottom = axes.transData.transform(low)
+        right, top = axes.transData.transform(high)
+        if np.isfinite(left + bottom + right + top):
+            boxes.append((float(left) - 2, float(bottom) - 2, float(right) + 2, float(top) + 2))
+    return boxes

@@ -9,8 +9,18 @@ from numpy.typing import NDArray
 
 from hilum.errors import DataError
 from hilum.reports import palette
-from hilum.reports.canvas import DOTTED, Figure, brief, finish, new_canvas, numbers, styled
-from hilum.reports.placing import spread
+from hilum.reports.canvas import (
+    DOTTED,
+    Figure,
+    brief,
+    finish,
+    new_canvas,
+    numbers,
+    plain_log_ticks,
+    styled,
+    text_size,
+)
+from hilum.reports.placing import Box, least_hidden, place_labels, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,12 +29,12 @@ if TYPE_CHECKING:
 Legend = Literal["auto", "above", "right", "ends", "none"]
 """Where series are named: above all panels, at the right, at the end of each line, or nowhere."""
 
-FEW_POINTS = 40
-"""Lines of fewer points than this show each point with a marker."""
+MOST_MARKERS = 16
+"""Lines of up to so many points show each with a marker; longer ones show every second, third … point."""
 BARS_UP_TO = 8
 """Intervals of up to so many points are whiskers, of more a shaded band."""
-OFFSETS = ((8, 10), (-8, 10), (8, -14), (-8, -14))
-"""Where the text of a note stands beside its point, in points: right above, left above, right below, left below."""
+DODGE = 3.0
+"""Points by which whiskers at one x are drawn apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +134,7 @@ def curves_figure(
     ordered: bool = False,
     share_y: bool = False,
     columns: int = 0,
+    digits: int = 4,
 ) -> Figure:
     """Lines in panels side by side.
 
@@ -136,6 +147,7 @@ def curves_figure(
         ordered: the series are steps of one scale (depths, sizes): colours run from light to dark.
         share_y: all panels have the same y axis.
         columns: panels in a row; 0: up to three.
+        digits: of the numbers in the alt text.
 
     Raises:
         DataError: no panel, or a series whose y, low or high has not one value for each x.
@@ -145,7 +157,7 @@ def curves_figure(
     looks = _looks([series for panel in panels for series in panel.series], ordered=ordered)
     lines = [[_line(panel, series, looks) for series in panel.series] for panel in panels]
     with styled():
-        across = min(len(panels), columns or 3)
+        across = min(len(panels), columns or (2 if len(panels) == 4 else 3))
         down = -(-len(panels) // across)
         place = _legend_place(legend, len(looks), across)
         width = (6.4 if across == 1 else 0.6 + 3.7 * across) + (1.6 if place in ("right", "ends") else 0)
@@ -154,10 +166,18 @@ def curves_figure(
             _draw_panel(axes, panel, drawn)
         for axes in all_axes[len(panels) :]:
             axes.set_axis_off()
+        del all_axes[len(panels) :]
         if share_y:
-            _share_y(all_axes[: len(panels)])
-        _draw_legend(canvas, all_axes[: len(panels)], lines, place)
-        alt = "; ".join(part for panel, drawn in zip(panels, lines, strict=True) for part in _in_words(panel, drawn))
+            _share_y(all_axes)
+        for axes, panel in zip(all_axes, panels, strict=True):
+            if panel.log_y:
+                plain_log_ticks(axes, "y")
+        _name_upright(all_axes, panels, 72 * ((6.4 if across == 1 else 3.7) - 0.8))
+        _draw_legend(canvas, all_axes, place)
+        _write_words(canvas, all_axes, panels, lines, name_ends=place == "ends")
+        alt = "; ".join(
+            part for panel, drawn in zip(panels, lines, strict=True) for part in _in_words(panel, drawn, digits)
+        )
         return finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {alt}.")
 
 
@@ -203,36 +223,40 @@ def _draw_panel(axes: "Axes", panel: Panel, lines: Sequence[_Line]) -> None:
         axes.set_xscale("log")
     if panel.log_y:
         axes.set_yscale("log")
-    for line in lines:
-        _draw_line(axes, line)
+    for position, line in enumerate(lines):
+        _draw_line(axes, line, DODGE * (position - (len(lines) - 1) / 2))
     if not any(np.any(np.isfinite(line.y)) for line in lines):
         axes.text(0.5, 0.5, "nothing to draw", transform=axes.transAxes, ha="center", color=palette.QUIET)
-    left_out = " (0 or less not shown)" if any(line.left_out for line in lines) else ""
-    axes.set(xlabel=panel.x_label + (left_out if not panel.log_y else ""))
-    axes.set(ylabel=panel.y_label + (left_out if panel.log_y else ""))
+    left_out = "\n(values of 0 or less are not shown)" if any(line.left_out for line in lines) else ""
+    axes.set(xlabel=panel.x_label + left_out, ylabel=panel.y_label)
     if panel.x_range:
         axes.set_xlim(*panel.x_range)
     if panel.y_range:
         axes.set_ylim(*panel.y_range)
     _ticks(axes, panel, lines)
-    rows = _draw_references(axes, panel)
-    axes.set_title(panel.title, pad=6 + 11 * rows)
-    for note in panel.notes:
-        _draw_note(axes, note)
+    _draw_references(axes, panel)
 
 
-def _draw_line(axes: "Axes", line: _Line) -> None:
-    marked = len(line.x) < FEW_POINTS or line.look["linestyle"] == "none"
-    look = dict(line.look, marker=line.look["marker"] if marked else "")
-    axes.plot(line.x, line.y, **look, linewidth=1.6, markersize=4.2, label=line.label)
+def _draw_line(axes: "Axes", line: _Line, dodge: float) -> None:
+    from matplotlib.transforms import ScaledTranslation
+
+    every = -(-len(line.x) // MOST_MARKERS) if line.look["linestyle"] != "none" else 1
+    drawn: list[Any] = axes.plot(
+        line.x, line.y, **line.look, linewidth=1.6, markersize=4.5, markevery=max(1, every), label=line.label
+    )
     bounded = np.isfinite(line.low) & np.isfinite(line.high) & np.isfinite(line.y)
     if not np.any(bounded):
         return
     colour = line.look["color"]
-    if len(line.x) <= BARS_UP_TO:
-        axes.vlines(line.x[bounded], line.low[bounded], line.high[bounded], color=colour, linewidth=1.1, alpha=0.8)
-    else:
+    if len(line.x) > BARS_UP_TO:
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.16, linewidth=0)
+        return
+    drawn.append(axes.vlines(line.x[bounded], line.low[bounded], line.high[bounded], color=colour, linewidth=1.2))
+    # Whiskers at one x are drawn beside one another, with their line.
+    canvas: Any = axes.get_figure(root=True)
+    aside = ScaledTranslation(dodge / 72, 0, canvas.dpi_scale_trans)
+    for artist in drawn:
+        artist.set_transform(axes.transData + aside)
 
 
 def _ticks(axes: "Axes", panel: Panel, lines: Sequence[_Line]) -> None:
@@ -241,18 +265,18 @@ def _ticks(axes: "Axes", panel: Panel, lines: Sequence[_Line]) -> None:
     places = np.unique(np.concatenate([line.x[np.isfinite(line.x)] for line in lines])) if lines else np.empty(0)
     named = list(panel.x_ticks)
     if not named and panel.log_x and 0 < len(places) <= 8:
-        named = [(float(x), f"{x:g}") for x in places if x > 0]
+        named = [(float(x), brief(x)) for x in places if x > 0]
     if named:
         axes.set_xticks([x for x, _ in named], [word for _, word in named])
         axes.xaxis.set_minor_locator(NullLocator())
-    elif not panel.log_x and all(float(x).is_integer() for x in places):
+    elif panel.log_x:
+        plain_log_ticks(axes, "x")
+    elif all(float(x).is_integer() for x in places):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
 
 
-def _draw_references(axes: "Axes", panel: Panel) -> int:
-    """Draw the lines that are not data; returns how many rows of words stand above the axes."""
-    look: dict[str, Any] = {"color": palette.QUIET, "linewidth": 0.9, "linestyle": DOTTED, "zorder": 1.5}
-    upright = sorted((one for one in panel.references if one.axis == "x"), key=lambda one: one.value)
+def _draw_references(axes: "Axes", panel: Panel) -> None:
+    look: dict[str, Any] = {"color": palette.QUIET, "linewidth": 1.0, "linestyle": DOTTED, "zorder": 1.5}
     for one in panel.references:
         if one.until is not None:
             span = axes.axhspan if one.axis == "y" else axes.axvspan
@@ -261,17 +285,32 @@ def _draw_references(axes: "Axes", panel: Panel) -> int:
             axes.axhline(one.value, **look)
         else:
             axes.axvline(one.value, **look)
-        if one.axis == "y":
+
+
+def _name_upright(all_axes: Sequence["Axes"], panels: Sequence[Panel], width: float) -> None:
+    """Name the vertical lines above the axes, in as many rows as keep the words apart, and put the titles over them.
+
+    Args:
+        all_axes: of the panels.
+        panels: with their references.
+        width: of the axes, about, in points.
+    """
+    most = 0
+    for axes, panel in zip(all_axes, panels, strict=True):
+        ends: list[float] = []
+        for one in sorted((one for one in panel.references if one.axis == "x"), key=lambda one: one.value):
+            side = _side(axes, one.value)
+            at, long = width * _fraction(axes, one.value, axes.get_ylim()[0])[0], 4.9 * len(one.label)
+            start = at - long if side == "right" else at
+            row = next((i for i, end in enumerate(ends) if end < start - 6), len(ends))
+            ends[row : row + 1] = [start + long]
             axes.annotate(
-                one.label, (0.995, one.value), xycoords=("axes fraction", "data"), xytext=(0, 2),
-                textcoords="offset points", ha="right", va="bottom", fontsize=8, color=palette.QUIET,
+                one.label, (one.value, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 2 + 11 * row),
+                textcoords="offset points", ha=side, va="bottom", fontsize=8, color=palette.QUIET,
             )  # fmt: skip
-    for row, one in enumerate(upright):
-        axes.annotate(
-            one.label, (one.value, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 2 + 11 * row),
-            textcoords="offset points", ha=_side(axes, one.value), va="bottom", fontsize=8, color=palette.QUIET,
-        )  # fmt: skip
-    return len(upright)
+        most = max(most, len(ends))
+    for axes, panel in zip(all_axes, panels, strict=True):
+        axes.set_title(panel.title, pad=6 + 11 * most)
 
 
 def _fraction(axes: "Axes", x: float, y: float) -> tuple[float, float]:
@@ -284,15 +323,81 @@ def _side(axes: "Axes", x: float) -> str:
     return "right" if _fraction(axes, x, axes.get_ylim()[0])[0] > 0.55 else "left"
 
 
-def _draw_note(axes: "Axes", note: Note) -> None:
-    across, up = _fraction(axes, note.x, note.y)
-    right, below = across > 0.55, up > 0.7
-    axes.annotate(
-        note.text, (note.x, note.y), xytext=OFFSETS[right + 2 * below], textcoords="offset points", fontsize=8.5,
-        ha="right" if right else "left", va="top" if below else "bottom",
-        bbox={"boxstyle": "round,pad=0.2", "facecolor": palette.PAPER, "edgecolor": "none", "alpha": 0.85},
-        arrowprops={"arrowstyle": "-", "color": palette.QUIET, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3},
-    )  # fmt: skip
+def _write_words(
+    canvas: "Canvas",
+    all_axes: Sequence["Axes"],
+    panels: Sequence[Panel],
+    lines: Sequence[Sequence[_Line]],
+    *,
+    name_ends: bool,
+) -> None:
+    """Write what must find its place beside the lines: names at their ends, names of horizontal lines, notes."""
+    words = [[one for one in panel.references if one.axis == "y"] + list(panel.notes) for panel in panels]
+    if not (name_ends or any(words)):
+        return
+    canvas.draw_without_rendering()
+    scale = canvas.dpi / 72
+    for axes, panel, drawn in zip(all_axes, panels, lines, strict=True):
+        if name_ends:
+            _name_ends(axes, drawn, axes.get_window_extent().height / scale)
+        dots, taken = _along(axes, drawn), list[Box]()
+        for one in panel.references:
+            if one.axis == "y":
+                taken.append(_name_level(axes, one, dots, taken, scale))
+        _write_notes(axes, panel.notes, dots, taken, scale)
+
+
+def _along(axes: "Axes", lines: Sequence[_Line]) -> NDArray[np.float64]:
+    """Places every few pixels along all lines [n, 2]."""
+    steps = [np.empty((0, 2))]
+    for line in lines:
+        seen = np.isfinite(line.x) & np.isfinite(line.y)
+        corners = axes.transData.transform(np.column_stack([line.x[seen], line.y[seen]]))
+        if len(corners) > 1:
+            far = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(corners, axis=0).T))])
+            at = np.linspace(0, far[-1], min(600, 2 + int(far[-1] / 4)))
+            corners = np.column_stack([np.interp(at, far, corners[:, 0]), np.interp(at, far, corners[:, 1])])
+        steps.append(corners)
+    return np.concatenate(steps)
+
+
+def _frame(axes: "Axes") -> Box:
+    left, bottom, right, top = axes.get_window_extent().extents
+    return float(left), float(bottom), float(right), float(top)
+
+
+def _name_level(axes: "Axes", one: Reference, dots: NDArray[np.float64], taken: Sequence[Box], scale: float) -> Box:
+    """Write the name of a horizontal line where it hides least; returns the place."""
+    frame = _frame(axes)
+    width, height = text_size(axes, one.label, 8)
+    low, high = sorted((one.value, one.value if one.until is None else one.until))
+    levels = [axes.transData.transform((axes.get_xlim()[0], value))[1] for value in (high, low)]
+    places: list[tuple[float, float, float]] = []
+    for share in (1.0, 0.0, 0.5, 0.75, 0.25):
+        left = frame[0] + 3 * scale + share * (frame[2] - frame[0] - width - 6 * scale)
+        places += [(left, levels[0] + 1.5 * scale, one.value), (left, levels[1] - 2 * scale - height, one.value)]
+    boxes = [(left, bottom, left + width, bottom + height) for left, bottom, _ in places]
+    best = boxes[least_hidden(boxes, taken, frame, dots)]
+    at = axes.transData.inverted().transform(best[:2])
+    axes.annotate(one.label, (float(at[0]), float(at[1])), va="bottom", fontsize=8, color=palette.QUIET)
+    return best
+
+
+def _write_notes(
+    axes: "Axes", notes: Sequence[Note], dots: NDArray[np.float64], taken: Sequence[Box], scale: float
+) -> None:
+    points = [(float(x), float(y)) for x, y in (axes.transData.transform((note.x, note.y)) for note in notes)]
+    sizes = [text_size(axes, note.text) for note in notes]
+    found = place_labels(points, [3 * scale] * len(notes), sizes, _frame(axes), 4 * scale, taken, dots)
+    for note, (x, y), (left, bottom, _), size in zip(notes, points, found, sizes, strict=True):
+        near = (np.clip((x - left) / max(1.0, size[0]), 0, 1), np.clip((y - bottom) / max(1.0, size[1]), 0, 1))
+        axes.annotate(
+            note.text, (note.x, note.y), xytext=((left - x) / scale, (bottom - y) / scale),
+            textcoords="offset points", fontsize=8.5, va="bottom", zorder=6,
+            bbox={"boxstyle": "round,pad=0.12", "facecolor": palette.PAPER, "edgecolor": "none", "alpha": 0.8},
+            arrowprops={"arrowstyle": "-", "color": palette.INK, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3,
+                        "relpos": tuple(map(float, near))},
+        )  # fmt: skip
 
 
 def _share_y(all_axes: Sequence["Axes"]) -> None:
@@ -310,17 +415,12 @@ def _legend_place(legend: Legend, names: int, across: int) -> Legend:
     return "above" if names <= 4 or across > 2 else "right"
 
 
-def _draw_legend(canvas: "Canvas", all_axes: Sequence["Axes"], lines: Sequence[Sequence[_Line]], place: Legend) -> None:
-    if place == "ends":
-        canvas.draw_without_rendering()
-        for axes, drawn in zip(all_axes, lines, strict=True):
-            _name_ends(axes, drawn, axes.get_window_extent().height * 72 / canvas.dpi)
-        return
+def _draw_legend(canvas: "Canvas", all_axes: Sequence["Axes"], place: Legend) -> None:
     handles: dict[str, Any] = {}
     for axes in all_axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    if place == "none" or not handles:
+    if place in ("none", "ends") or not handles:
         return
     longest = max(len(label) for label in handles)
     ncols = 1 if place == "right" else max(1, min(len(handles), int(canvas.get_figwidth() / (0.55 + 0.075 * longest))))
@@ -347,33 +447,32 @@ def _name_ends(axes: "Axes", lines: Sequence[_Line], height_points: float) -> No
         )  # fmt: skip
 
 
-def _in_words(panel: Panel, lines: Sequence[_Line]) -> list[str]:
+def _in_words(panel: Panel, lines: Sequence[_Line], digits: int) -> list[str]:
     heading = f"{panel.title or panel.y_label}, "
-    words = [heading + _line_in_words(line) for line in lines] or [f"{heading}nothing to draw"]
-    words += [
-        f"{heading}{one.label} at {brief(one.value)}" + ("" if one.until is None else f" to {brief(one.until)}")
-        for one in panel.references
-    ]
-    return words + [f"{heading}{note.text} at {brief(note.x)}" for note in panel.notes]
+    words = [heading + _line_in_words(line, digits) for line in lines] or [f"{heading}nothing to draw"]
+    for one in panel.references:
+        until = "" if one.until is None else f" to {brief(one.until, digits)}"
+        words.append(f"{heading}{one.label} at {brief(one.value, digits)}{until}")
+    return words + [f"{heading}{note.text} at {brief(note.x, digits)}" for note in panel.notes]
 
 
-def _line_in_words(line: _Line) -> str:
+def _line_in_words(line: _Line, digits: int) -> str:
     seen = np.flatnonzero(np.isfinite(line.y))
     if not len(seen):
         return f"{line.label}: nothing to draw"
     first, last = int(seen[0]), int(seen[-1])
-    words = f"{line.label} {_value(line, first)}"
+    words = f"{line.label} {_value(line, first, digits)}"
     if first != last:
-        words = f"{line.label} from {_value(line, first)} to {_value(line, last)}"
-    lowest, highest = int(np.nanargmin(line.y)), int(np.nanargmax(line.y))
-    for word, extreme in (("lowest", lowest), ("highest", highest)):
+        words = f"{line.label} from {_value(line, first, digits)} to {_value(line, last, digits)}"
+    for word, extreme in (("lowest", int(np.nanargmin(line.y))), ("highest", int(np.nanargmax(line.y)))):
         if line.y[extreme] not in (line.y[first], line.y[last]):
-            words += f", {word} {brief(line.y[extreme])} at {brief(line.x[extreme])}"
+            words += f", {word} {brief(line.y[extreme], digits)} at {brief(line.x[extreme], digits)}"
     gaps = len(line.y) - len(seen)
     return words + (f", {gaps} of {len(line.y)} not drawn" if gaps else "")
 
 
-def _value(line: _Line, at: int) -> str:
+def _value(line: _Line, at: int, digits: int) -> str:
     """A value with its interval and its place in words."""
-    bounds = f" ({brief(line.low[at])}–{brief(line.high[at])})" if np.isfinite(line.low[at] + line.high[at]) else ""
-    return f"{brief(line.y[at])}{bounds} at {brief(line.x[at])}"
+    low, high = line.low[at], line.high[at]
+    bounds = f" ({brief(low, digits)}–{brief(high, digits)})" if np.isfinite(low + high) else ""
+    return f"{brief(line.y[at], digits)}{bounds} at {brief(line.x[at], digits)}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hilum.errors import DataError
 from hilum.reports import palette
@@ -30,6 +31,9 @@ __all__ = [
     "reliability_figure",
     "roc_figure",
 ]
+
+ROOMY_LABELS = 5
+"""A confusion matrix of up to so many labels has large cells, with count and per cent in each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +111,13 @@ def confusion_figure(
     name: str = "confusion",
     title: str = "Confusion matrix",
     caption: str = "",
+    answer_label: str = "answer (most probable finding)",
+    what: str = "films",
 ) -> Figure:
     """A confusion matrix: counts, and the share of each row as shade and per cent.
+
+    Of more than five labels the cells are small: they hold counts, with per cent on the diagonal alone, zeros are
+    dots, and shades grow with the root of the share, so that rare confusions are seen.
 
     Args:
         counts: k rows (truth) of k columns (answer).
@@ -116,6 +125,8 @@ def confusion_figure(
         name: file name.
         title: what it shows.
         caption: how to read it.
+        answer_label: what the columns are.
+        what: the counted things are, in the words of the alt text.
 
     Raises:
         DataError: counts that are not a k × k table.
@@ -125,26 +136,41 @@ def confusion_figure(
     if matrix.shape != (k, k):
         raise DataError(f"A confusion matrix of {k} labels is [{k}, {k}], but got {matrix.shape}.")
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    small = k > ROOMY_LABELS
     with styled():
-        from matplotlib.colors import LinearSegmentedColormap, to_hex
-
-        shades = LinearSegmentedColormap.from_list("shades", palette.SHADES)
-        canvas, (axes,) = new_canvas(1.5 + 0.95 * k, 1.2 + 0.85 * k)
-        axes.imshow(shares, cmap=shades, vmin=0, vmax=1)
-        for row in range(k):
-            for column in range(k):
-                ink = palette.text_on(to_hex(shades(shares[row, column])))
-                text = f"{matrix[row, column]:,}"
-                axes.text(column, row - 0.08, text, ha="center", va="center", color=ink, fontsize=11, weight="bold")
-                share = percent(shares[row, column]) if matrix[row].sum() else "–"
-                axes.text(column, row + 0.24, share, ha="center", va="center", color=ink, fontsize=8.5)
+        canvas, (axes,) = new_canvas(*((1.5 + 0.58 * k, 1.3 + 0.44 * k) if small else (1.5 + 0.95 * k, 1.2 + 0.85 * k)))
+        _confusion_cells(axes, matrix, shares, small=small)
         axes.set_xticks(range(k), labels)
         axes.set_yticks(range(k), labels)
-        axes.set(xlabel="answer (most probable finding)", ylabel="truth")
+        if small and max(map(len, labels)) > 6:
+            axes.tick_params(axis="x", labelrotation=45)
+            for label in axes.get_xticklabels():
+                label.set(ha="right", rotation_mode="anchor")
+        axes.set(xlabel=answer_label, ylabel="truth")
         axes.grid(visible=False)
         axes.tick_params(length=0)
-        alt = "; ".join(f"of {matrix[i].sum()} {labels[i]} films {matrix[i, i]} answered right" for i in range(k))
+        alt = "; ".join(f"of {matrix[i].sum()} {labels[i]} {what} {matrix[i, i]} answered right" for i in range(k))
         return finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {alt}.")
+
+
+def _confusion_cells(axes: "Axes", matrix: NDArray[np.int64], shares: NDArray[np.float64], *, small: bool) -> None:
+    from matplotlib.colors import LinearSegmentedColormap, to_hex
+
+    shades = LinearSegmentedColormap.from_list("shades", palette.SHADES)
+    shown = np.sqrt(shares) if small else shares
+    axes.imshow(shown, cmap=shades, vmin=0, vmax=1, aspect="auto" if small else "equal")
+    for (row, column), count in np.ndenumerate(matrix):
+        ink = palette.text_on(to_hex(shades(float(shown[row, column]))))
+        share = percent(float(shares[row, column])) if matrix[row].sum() else "–"
+        if small and row != column:
+            text = f"{count:,}" if count else "·"
+            axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8.5)
+            continue
+        axes.text(
+            column, row - (0.16 if small else 0.08), f"{count:,}", ha="center", va="center", color=ink,
+            fontsize=8.5 if small else 11, weight="bold",
+        )  # fmt: skip
+        axes.text(column, row + 0.24, share, ha="center", va="center", color=ink, fontsize=7.5 if small else 8.5)
 
 
 def reliability_figure(

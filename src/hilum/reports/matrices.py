@@ -118,6 +118,8 @@ def marks_figure(
     with styled():
         canvas, (axes,) = new_canvas(1.6 + 0.3 * columns, 1.2 + 0.3 * rows)
         down, across = np.nonzero(marks)
+        every_down, every_across = np.indices(marks.shape)
+        axes.scatter(every_across, every_down, s=110, marker="s", facecolor=palette.PAPER, edgecolor=palette.RULE)
         axes.scatter(across, down, s=110, marker="s", color=palette.SERIES[0])
         _name_cells(axes, row_labels, column_labels, x_label, y_label, 0.3)
         axes.set(xlim=(-0.5, columns + 0.4), ylim=(rows + 0.4, -0.5))

@@ -4,6 +4,7 @@ A grid is put together as one picture at the resolution of the figure, so that p
 holds one image however many tiles there are.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from hilum.errors import DataError, nearest
 from hilum.reports import palette
-from hilum.reports.canvas import DPI, Figure, brief, finish, matplotlib_or_raise, new_canvas, styled
+from hilum.reports.canvas import DPI, Figure, brief, finish, matplotlib_or_raise, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +28,12 @@ MOST_TILES = 400
 """A figure of more tiles than this can't be read."""
 WIDEST, TALLEST = 10.0, 14.0
 """Inches; tiles shrink until the grid fits."""
-TEXT_HEIGHT = 0.155
+TEXT_HEIGHT = 0.125
 """Inches of one line of small text."""
+BAR_LENGTH, BAR_HEIGHT = 1.5, 0.4
+"""Inches of the bar that explains the shades of a grid, and of the strip below the grid that holds it."""
+EDGES: dict[str, Any] = {"red": (0, (4, 1.5)), "amber": (0, (1.5, 1))}
+"""Edges told apart by eyes that don't tell red from green: red is dashed, amber dotted, green and note are solid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,16 +106,18 @@ def pictures_figure(
     ranges = _ranges(tiles, scale, signed=signed, limits=limits)
     floats = any(_is_map(tile.pixels) for row in tiles for tile in row)
     with styled():
-        bar = 0.75 if floats else 0.0
-        canvas, axes = _bare_canvas(plan.width + bar, plan.height)
+        words = _bar_words(tiles, scale, value_label) if floats else ""
+        needed = (plan.left / DPI + BAR_LENGTH + 0.25 + 0.059 * len(words)) if floats else 0.0
+        canvas, axes = _bare_canvas(max(plan.width, needed), plan.height + (BAR_HEIGHT if floats else 0.0))
         _paste(axes, tiles, ranges, plan, signed=signed)
-        _write_titles(axes, row_titles, column_titles, plan)
-        _write_captions(axes, tiles, plan)
+        _write_titles(axes, row_titles, plan)
+        _write_captions(axes, plan)
         if floats:
-            _scale_bar(canvas, plan, bar, ranges[0][0], scale, signed=signed, label=value_label)
+            grey = not signed or words != _bar_words([], scale, value_label)
+            _scale_bar(axes, plan, ranges[0][0] if scale == "common" else None, words, signed=signed, grey=grey)
         alt = _grid_in_words(tiles, row_titles, column_titles, what)
-        words = _scale_in_words(ranges, scale, value_label) if floats else ""
-        return finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {alt}{words}.")
+        alt += _scale_in_words(ranges, scale, value_label) if floats else ""
+        return finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {alt}.")
 
 
 def _check_grid(
@@ -155,6 +162,10 @@ class _Plan:
     """Room for the titles of the columns."""
     below: tuple[int, ...]
     """Room for the captions of each row."""
+    captions: tuple[tuple[str, ...], ...]
+    """Captions in lines that fit."""
+    column_titles: tuple[str, ...]
+    """Titles of the columns in lines that fit."""
     size: tuple[int, int]
     """Width and height of all."""
 
@@ -178,18 +189,29 @@ def _plan(
     tiles: Sequence[Sequence[Tile]], row_titles: Sequence[str], column_titles: Sequence[str], tile_inches: float
 ) -> _Plan:
     rows, columns = len(tiles), max(map(len, tiles))
-    lines = [max((tile.caption.count("\n") + 1 if tile.caption else 0) for tile in row) if row else 0 for row in tiles]
-    below = tuple(round(DPI * (TEXT_HEIGHT * n + (0.05 if n else 0))) for n in lines)
     longest = max((len(line) for word in row_titles for line in word.split("\n")), default=0)
     left = round(DPI * (0.08 + (0.079 * longest + 0.08 if longest else 0)))
-    top = round(DPI * (0.06 + (0.2 * max(word.count("\n") + 1 for word in column_titles) if any(column_titles) else 0)))
-    gap = round(DPI * (0.04 if columns > 6 and not any(below) else 0.1))
-    room_x = (WIDEST * DPI - left) / columns - gap
-    room_y = (TALLEST * DPI - top - sum(below)) / rows - gap
-    side = max(8, int(min(tile_inches * DPI, room_x, room_y)))
+    captioned = any(tile.caption for row in tiles for tile in row)
+    gap = round(DPI * (0.04 if columns > 6 and not captioned else 0.1))
+    side = max(8, int(min(tile_inches * DPI, (WIDEST * DPI - left) / columns - gap)))
+    captions = tuple(tuple(_in_lines(tile.caption, (side + gap) / DPI / 0.063) for tile in row) for row in tiles)
+    titles = tuple(_in_lines(word, (side + gap) / DPI / 0.086) for word in column_titles)
+    below = tuple(round(DPI * (TEXT_HEIGHT * _lines(row) + (0.06 if _lines(row) else 0))) for row in captions)
+    top = round(DPI * (0.06 + (0.165 * _lines(titles) + 0.04 if _lines(titles) else 0)))
+    side = max(8, min(side, int((TALLEST * DPI - top - sum(below)) / rows - gap)))
     edge = round(0.06 * DPI)
     size = (left + columns * (side + gap) + edge, top + rows * (side + gap) + sum(below) + edge)
-    return _Plan(side=side, gap=gap, left=left, top=top, below=below, size=size)
+    return _Plan(
+        side=side, gap=gap, left=left, top=top, below=below, captions=captions, column_titles=titles, size=size
+    )
+
+
+def _in_lines(words: str, letters: float) -> str:
+    return "\n".join(textwrap.fill(line, max(6, int(letters))) for line in words.split("\n"))
+
+
+def _lines(words: Sequence[str]) -> int:
+    return max((word.count("\n") + 1 for word in words if word), default=0)
 
 
 def _bare_canvas(width: float, height: float) -> "tuple[Canvas, Axes]":
@@ -285,58 +307,59 @@ def _paste(
             sheet[y : y + high, x : x + wide] = picture
             edge = palette.TONES[tile.tone] if tile.tone else palette.RULE
             line = 2.2 if tile.tone else 0.5
-            axes.add_patch(Rectangle((x, y), wide, high, fill=False, edgecolor=edge, linewidth=line))
+            style = EDGES.get(tile.tone, "-")
+            axes.add_patch(Rectangle((x, y), wide, high, fill=False, edgecolor=edge, linewidth=line, linestyle=style))
     axes.imshow(sheet, extent=(0, width, height, 0), interpolation="nearest", aspect="auto", zorder=0)
     axes.set_autoscale_on(False)
 
 
-def _write_titles(axes: "Axes", row_titles: Sequence[str], column_titles: Sequence[str], plan: _Plan) -> None:
+def _write_titles(axes: "Axes", row_titles: Sequence[str], plan: _Plan) -> None:
     for i, word in enumerate(row_titles):
         y = plan.corner(i, 0)[1] + plan.side / 2
         axes.text(plan.left - 0.08 * DPI, y, word, ha="right", va="center", fontsize=9, weight="bold")
-    for j, word in enumerate(column_titles):
+    for j, word in enumerate(plan.column_titles):
         x = plan.corner(0, j)[0] + plan.side / 2
         axes.text(x, plan.top - 0.04 * DPI, word, ha="center", va="bottom", fontsize=9, weight="bold")
 
 
-def _write_captions(axes: "Axes", tiles: Sequence[Sequence[Tile]], plan: _Plan) -> None:
-    for i, row in enumerate(tiles):
-        for j, tile in enumerate(row):
+def _write_captions(axes: "Axes", plan: _Plan) -> None:
+    for i, row in enumerate(plan.captions):
+        for j, caption in enumerate(row):
             x, y = plan.corner(i, j)
             at = (x + plan.side / 2, y + plan.side + 0.03 * DPI)
-            axes.text(*at, tile.caption, ha="center", va="top", fontsize=7.5, linespacing=1.15)
+            axes.text(*at, caption, ha="center", va="top", fontsize=7.5, linespacing=1.15)
+
+
+def _bar_words(tiles: Sequence[Sequence[Tile]], scale: Scale, label: str) -> str:
+    """What stands beside the scale bar."""
+    maps = [tile.pixels for row in tiles for tile in row if tile.pixels is not None and _is_map(tile.pixels)]
+    alike = ["red, green and blue alike"] if maps and all(pixels.ndim == 3 for pixels in maps) else []
+    kind = {"common": "one scale for all", "row": "each row has its own scale", "each": "each tile has its own scale"}
+    return "; ".join([label or "value", *alike, kind[scale]])
 
 
 def _scale_bar(
-    canvas: "Canvas", plan: _Plan, room: float, ends: tuple[float, float], scale: Scale, *, signed: bool, label: str
+    axes: "Axes", plan: _Plan, ends: tuple[float, float] | None, words: str, *, signed: bool, grey: bool
 ) -> None:
-    """A bar at the right that explains the shades."""
-    width, height = plan.width + room, plan.height
-    tall = min(0.9 * height, 2.4)
-    axes = canvas.add_axes(((plan.width + 0.02) / width, (height - tall) / 2 / height, 0.12 / width, tall / height))
-    ramp = np.linspace(1, 0, 128)[:, None]
-    axes.imshow(ramp, cmap=_map_colours(signed=signed), aspect="auto", extent=(0, 1, 0, 1), vmin=0, vmax=1)
-    own = {"row": "row", "each": "tile"}.get(scale, "")
-    if own:
-        words = [f"− {own}'s most" if signed else f"{own}'s least", f"+ {own}'s most" if signed else f"{own}'s most"]
-    else:
-        words = [brief(ends[0]), brief(ends[1])]
-    places = [0.0, 0.5, 1.0] if signed else [0.0, 1.0]
-    axes.set_yticks(places, [words[0], "0", words[1]] if signed else words, fontsize=7.5)
-    axes.yaxis.tick_right()
-    axes.set_xticks([])
-    axes.grid(visible=False)
-    axes.tick_params(length=2)
-    axes.spines[:].set_visible(False)
-    axes.set_ylabel(label, fontsize=8)
-    axes.yaxis.set_label_position("right")
+    """A bar below the grid that explains its shades; ends are None where tiles don't share a scale."""
+    low, high = ("− most", "+ most") if signed else ("least", "most")
+    if ends:
+        step = 1e-3 * max(abs(ends[0]), abs(ends[1]))
+        low, high = (brief(0.0 if abs(end) < step else end) for end in ends)
+    left, top, wide, tall = plan.left, plan.size[1], BAR_LENGTH * DPI, 0.12 * DPI
+    shades = _map_colours(signed=not grey)
+    ramp = np.linspace(0, 1, 128)[None]
+    axes.imshow(ramp, cmap=shades, extent=(left, left + wide, top + tall, top), aspect="auto", vmin=0, vmax=1)
+    for share, word, side in ((0.0, low, "left"), (0.5, "0" if signed else "", "center"), (1.0, high, "right")):
+        axes.text(left + share * wide, top + tall + 0.03 * DPI, word, ha=side, va="top", fontsize=7.5)
+    axes.text(left + wide + 0.1 * DPI, top + tall / 2, words, ha="left", va="center", fontsize=8)
 
 
 def _grid_in_words(
     tiles: Sequence[Sequence[Tile]], row_titles: Sequence[str], column_titles: Sequence[str], what: str
 ) -> str:
     total = sum(tile.pixels is not None for row in tiles for tile in row)
-    words = [f"{total} {what} in {len(tiles)} rows"]
+    words = [f"{total} {what} in {len(tiles)} row{'s' if len(tiles) > 1 else ''}"]
     if any(row_titles):
         words.append("rows: " + ", ".join(word.replace("\n", " ") for word in row_titles))
     if any(column_titles):
@@ -383,37 +406,64 @@ def boxes_figure(
     if image.dtype != np.uint8:
         raise DataError(f"The image of figure {name!r} must be uint8, but is {image.dtype}.")
     height, width = image.shape[:2]
-    picture = _fitted(_coloured(image, (0, 1), signed=False), int(inches * DPI))
+    left, top = min([0.0, *(box.left for box in boxes)]), min([0.0, *(box.top for box in boxes)])
+    right = max([float(width), *(box.left + box.width for box in boxes)])
+    bottom = max([float(height), *(box.top + box.height for box in boxes)])
+    unit_inches = inches / max(right - left, bottom - top)
+    edge = 0.1 / unit_inches
     with styled():
-        from matplotlib.patches import Rectangle
-        from matplotlib.patheffects import withStroke
-
-        left = min([0.0, *(box.left for box in boxes)])
-        top = min([0.0, *(box.top for box in boxes)])
-        right = max([float(width), *(box.left + box.width for box in boxes)])
-        bottom = max([float(height), *(box.top + box.height for box in boxes)])
-        per_pixel = inches / max(right - left, bottom - top)
-        canvas, (axes,) = new_canvas((right - left) * per_pixel + 2.4, (bottom - top) * per_pixel + 0.5)
-        axes.imshow(picture, extent=(0, width, height, 0), interpolation="nearest")
-        for position, box in enumerate(boxes):
-            size = f"{box.width:g} × {box.height:g} {unit}"
-            axes.add_patch(
-                Rectangle(
-                    (box.left, box.top), box.width, box.height, fill=False, linewidth=2.0,
-                    edgecolor=palette.SERIES[position % len(palette.SERIES)],
-                    linestyle=palette.STYLES[position % len(palette.STYLES)],
-                    label=f"{box.label}: {size}", path_effects=[withStroke(linewidth=3.6, foreground=palette.PAPER)],
-                )
+        canvas, axes = _bare_canvas((right - left) * unit_inches + 2.6, (bottom - top) * unit_inches + 0.2)
+        wide = (right - left + 2 * edge) * unit_inches / canvas.get_figwidth()
+        axes.set_position((0, 0, wide, 1))
+        axes.set(xlim=(left - edge, right + edge), ylim=(bottom + edge, top - edge))
+        picture = _fitted(_coloured(image, (0, 1), signed=False), max(1, int(max(width, height) * unit_inches * DPI)))
+        axes.imshow(picture, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
+        axes.set_autoscale_on(False)
+        handles = [_draw_box(axes, box, position, unit) for position, box in enumerate(boxes)]
+        _name_boxes(axes, boxes, unit_inches)
+        if (left, top, right, bottom) != (0, 0, width, height):
+            handles.insert(0, _draw_beyond(axes, left, top, right, bottom))
+        if handles:
+            axes.legend(
+                handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=2.8, labelspacing=0.8,
             )  # fmt: skip
-        space = 0.02 * max(right - left, bottom - top)
-        axes.set(
-            xlim=(left - space, right + space),
-            ylim=(bottom + space, top - space),
-            xlabel=f"x ({unit})",
-            ylabel=f"y ({unit})",
-        )
-        axes.grid(visible=False)
-        if boxes:
-            canvas.legend(loc="outside right upper", handlelength=2.8, labelspacing=0.9)
         alt = "; ".join(f"{box.label} {box.width:g} × {box.height:g} {unit}" for box in boxes) or "no boxes"
-        return finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {alt}.")
+        alt = f"{title}: on an image of {width} × {height} px, {alt}."
+        return finish(canvas, name=name, title=title, caption=caption, alt=alt)
+
+
+def _draw_box(axes: "Axes", box: Box, position: int, unit: str) -> Any:
+    """Draw a box on a light casing, so that it is seen on dark and on light; returns what stands in the legend."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Rectangle
+
+    place: Any = ((box.left, box.top), box.width, box.height)
+    look: dict[str, Any] = {
+        "color": palette.SERIES[position % len(palette.SERIES)],
+        "linestyle": palette.STYLES[position % len(palette.STYLES)],
+        "linewidth": 2.0,
+    }
+    axes.add_patch(Rectangle(*place, fill=False, edgecolor=palette.PAPER, linewidth=4.0))
+    axes.add_patch(Rectangle(*place, fill=False, **look))
+    return Line2D([], [], **look, label=f"{box.label}: {box.width:g} × {box.height:g} {unit}")
+
+
+def _name_boxes(axes: "Axes", boxes: Sequence[Box], unit_inches: float) -> None:
+    """Write the names at the upper edges, from the largest box on, where they don't meet one already written."""
+    taken: list[tuple[float, float, float]] = []
+    for box in sorted(boxes, key=lambda one: -one.width * one.height):
+        x, y, wide = box.left * unit_inches + 0.05, box.top * unit_inches, 0.075 * len(box.label)
+        free = all(abs(y - up) > 0.16 or x > right or x + wide < left for left, up, right in taken)
+        if free and wide < box.width * unit_inches:
+            taken.append((x, y, x + wide))
+            look = {"boxstyle": "round,pad=0.15", "facecolor": palette.PAPER, "edgecolor": "none"}
+            axes.text(x / unit_inches, box.top, box.label, fontsize=8, va="center", bbox=look, zorder=5)
+
+
+def _draw_beyond(axes: "Axes", left: float, top: float, right: float, bottom: float) -> Any:
+    """Shade what lies outside of the image, under everything; returns what stands in the legend."""
+    from matplotlib.patches import Rectangle
+
+    look: dict[str, Any] = {"facecolor": "#eceff2", "edgecolor": palette.RULE, "linewidth": 0.6}
+    axes.add_patch(Rectangle((left, top), right - left, bottom - top, zorder=-1, **look))
+    return Rectangle((0, 0), 1, 1, **look, label="beyond the image")

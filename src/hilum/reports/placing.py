@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top."""
 
@@ -44,6 +47,8 @@ def place_labels(
     sizes: Sequence[tuple[float, float]],
     frame: Box,
     gap: float,
+    taken: Sequence[Box] = (),
+    dots: NDArray[np.float64] | None = None,
 ) -> list[tuple[float, float, bool]]:
     """Find a place for each point's label where it hides neither a point nor another label, as near as that goes.
 
@@ -53,18 +58,20 @@ def place_labels(
         sizes: width and height of the labels, in pixels; a label without width needs no place.
         frame: what the labels should stay inside.
         gap: space between marker and label, in pixels.
+        taken: what else must not be hidden, such as whiskers.
+        dots: places along lines [n, 2] that should not be hidden.
 
     Returns:
         For each point the label's left and bottom edge, and whether it stands so far away that a line must join them.
     """
-    taken = [(x - r, y - r, x + r, y + r) for (x, y), r in zip(points, radii, strict=True)]
+    full = [*taken, *((x - r, y - r, x + r, y + r) for (x, y), r in zip(points, radii, strict=True))]
     found = [(x, y, False) for x, y in points]
     for i in sorted(range(len(points)), key=lambda i: (-points[i][1], points[i][0])):
         if sizes[i][0] > 0:
             boxes = [_at(step, points[i], radii[i], sizes[i], gap) for step in PLACES]
-            rank = min(range(len(PLACES)), key=lambda n: (_hidden(boxes[n], taken, frame), n))
+            rank = least_hidden(boxes, full, frame, dots)
             found[i] = (boxes[rank][0], boxes[rank][1], max(map(abs, PLACES[rank])) > 1)
-            taken.append(boxes[rank])
+            full.append(boxes[rank])
     return found
 
 
@@ -83,11 +90,29 @@ def _at(step: tuple[int, int], point: tuple[float, float], radius: float, size: 
     return (left, bottom, left + width, bottom + height)
 
 
-def _hidden(box: Box, taken: Sequence[Box], frame: Box) -> int:
-    """Square pixels of a label that lie on something else or outside of the frame, in steps that ignore a touch."""
-    inside = _overlap(box, frame)
-    outside = (box[2] - box[0]) * (box[3] - box[1]) - inside
-    return round((sum(_overlap(box, other) for other in taken) + 2 * outside) / 8)
+def least_hidden(
+    boxes: Sequence[Box], taken: Sequence[Box], frame: Box, dots: NDArray[np.float64] | None = None
+) -> int:
+    """Which of the places for a label hides least; the first of equals.
+
+    Args:
+        boxes: the places, best first.
+        taken: what must not be hidden.
+        frame: what the label should stay inside.
+        dots: places along lines [n, 2] that should not be hidden.
+    """
+    return min(range(len(boxes)), key=lambda n: (_hidden(boxes[n], taken, frame, dots), n))
+
+
+def _hidden(box: Box, taken: Sequence[Box], frame: Box, dots: NDArray[np.float64] | None) -> int:
+    """How much a label hides: area on something else or outside of the frame, in steps that ignore a touch."""
+    outside = (box[2] - box[0]) * (box[3] - box[1]) - _overlap(box, frame)
+    area = sum(_overlap(box, other) for other in taken) + 2 * outside
+    crossed = 0
+    if dots is not None and len(dots):
+        inside = (dots >= np.array(box[:2])) & (dots <= np.array(box[2:]))
+        crossed = int(np.count_nonzero(inside.all(axis=1)))
+    return round(area / 8) + 4 * crossed
 
 
 def _overlap(one: Box, other: Box) -> float:
