@@ -23,7 +23,7 @@ def sign_test(first: int, second: int) -> float:
     """
     n, fewer = first + second, min(first, second)
     tail = sum(math.comb(n, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, float(2 * tail / 2**n))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
