@@ -5,6 +5,7 @@ escaped by the template.
 """
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,6 +16,9 @@ from hilum.reports.figures import Figure
 from hilum.reports.tables import Table
 
 DISCLAIMER = "Assistive, for research and validation; not for diagnosis."
+
+HREF = re.compile(r"(?!/)[A-Za-z0-9_./-]*(#[A-Za-z0-9_-]+)?")
+"""A link inside a folder of pages: a relative path, an anchor, or both; no scheme, host, query or escape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,72 @@ class Facts:
     items: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Text as typed, such as the command that makes the page again."""
+
+    text: str
+
+
+def _checked_href(href: str) -> None:
+    if not href or not HREF.fullmatch(href):
+        raise ValueError(
+            f"{href!r} is not a link inside the folder of the page: give a relative path, such as 'a/b.html'."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A link to another page of the same folder."""
+
+    title: str
+    """What is linked."""
+    href: str
+    """Relative path, anchor, or both, such as ``lenet5/report.html#filters``."""
+    text: str = ""
+    """What is found there."""
+
+    def __post_init__(self) -> None:
+        _checked_href(self.href)
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """A list of links."""
+
+    items: tuple[Link, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A report in short: question, finding, key figure and the way there."""
+
+    title: str
+    """Its title, which is the link."""
+    href: str
+    """Relative path of the report."""
+    question: str = ""
+    """What it asks."""
+    finding: str = ""
+    """What it found, from its measurements."""
+    figure: Figure | None = None
+    """Its key figure; None for none. It is not among :func:`figures_of`: it belongs to the report."""
+    note: str = ""
+    """On what it was measured, such as data and budget."""
+    tone: Literal["", "amber", "note", "red", "green"] = ""
+    """Colour behind the note; the note says the same in words."""
+
+    def __post_init__(self) -> None:
+        _checked_href(self.href)
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """Cards side by side where there is room: an index at which one sees what was found."""
+
+    items: tuple[Card, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
     """A block that is folded on screen and open in print; for what few readers need."""
@@ -101,7 +171,7 @@ class Details:
     """The blocks inside."""
 
 
-Block = Paragraph | Bullets | Notice | Figures | Gallery | Facts | Details | Table
+Block = Paragraph | Bullets | Notice | Figures | Gallery | Facts | Code | Links | Cards | Details | Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +225,7 @@ def render_page(page: Page) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters["uri"] = data_uri
+    environment.filters["thumbnail"] = _thumbnail
     environment.tests["block"] = lambda value, name: type(value).__name__ == name
     source = files("hilum.reports").joinpath("page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(page=page, palette=palette)
@@ -163,6 +234,13 @@ def render_page(page: Page) -> str:
 def data_uri(content: bytes, kind: str) -> str:
     """Bytes as a data URI, such as ``data:image/png;base64,…``."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _thumbnail(figure: Figure) -> str:
+    """A figure in small, in the form that takes less room."""
+    if len(figure.svg) <= len(figure.png):
+        return data_uri(figure.svg, "image/svg+xml")
+    return data_uri(figure.png, "image/png")
 
 
 def figures_of(sections: Sequence[Section]) -> tuple[Figure, ...]:
