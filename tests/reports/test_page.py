@@ -8,10 +8,15 @@ from hilum.reports.figures import Figure
 from hilum.reports.page import (
     DISCLAIMER,
     Bullets,
+    Card,
+    Cards,
+    Code,
     Details,
     Facts,
     Figures,
     Gallery,
+    Link,
+    Links,
     Notice,
     Page,
     Paragraph,
@@ -38,6 +43,14 @@ BLOCKS = (
     Figures((FIGURE,)),
     Gallery(caption=EVIL, items=(Picture(png=b"x", title=EVIL, text=EVIL, tone="green"),)),
     Facts(((EVIL, EVIL),)),
+    Code(EVIL),
+    Links((Link(title=EVIL, href="../index.html#s0", text=EVIL), Link(title="bare", href="#s1"))),
+    Cards(
+        (
+            Card(title=EVIL, href="a/b.html", question=EVIL, finding=EVIL, figure=FIGURE, note=EVIL, tone="amber"),
+            Card(title="bare", href="c.html"),
+        )
+    ),
     Details(summary=EVIL, blocks=(Paragraph("inside"), Figures((FIGURE,)))),
 )
 PAGE = Page(
@@ -90,7 +103,7 @@ def test_no_text_becomes_markup(page: Balanced) -> None:
 
 def test_every_image_is_inside_and_has_words(page: Balanced) -> None:
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 9
+    assert len(images) == 12
     for attributes in images:
         assert (attributes["src"] or "").startswith("data:image/")
         assert attributes["alt"] == EVIL
@@ -102,7 +115,9 @@ def test_nothing_can_be_fetched(page: Balanced) -> None:
     )
     assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object"} == set()
-    assert all((a["href"] or "").startswith("#") for t, a in page.tags if t == "a")
+    assert {a["href"] for t, a in page.tags if t == "a"} == {
+        "#s0", "#s1", "#s2", "../index.html#s0", "a/b.html", "c.html",
+    }  # fmt: skip
 
 
 def test_the_disclaimer_is_first_and_last(page: Balanced) -> None:
@@ -129,6 +144,53 @@ def test_a_table_names_its_rows_and_columns(page: Balanced) -> None:
 def test_a_small_page_has_no_navigation() -> None:
     assert "<nav" not in render_page(Page(title="t", sections=(Section(title="s", name="s", blocks=()),)))
     assert "<nav" in render_page(PAGE)
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "",
+        "javascript:alert(1)",
+        "JavaScript:alert(1)",
+        "https://example.org/",
+        "//example.org/a",
+        "/etc/passwd",
+        "data:text/html,x",
+        "a b.html",
+        "a\\b.html",
+        "a.html?x=1",
+        "%6aavascript:x",
+        "a.html\n",
+    ],
+)
+def test_a_link_leads_nowhere_but_to_the_folder_of_pages(href: str) -> None:
+    with pytest.raises(ValueError, match="is not a link inside the folder of pages: give a relative path"):
+        Link(title="t", href=href)
+    with pytest.raises(ValueError, match="is not a link inside the folder of pages"):
+        Card(title="t", href=href)
+
+
+def test_a_card_shows_the_smaller_form_of_its_figure() -> None:
+    light = Figure(name="f", title="t", caption="", alt="a", png=b"png", svg=b"<svg>long</svg>")
+    shown = render_page(
+        Page(
+            title="t",
+            sections=(Section(title="s", name="s", blocks=(Cards((Card(title="t", href="a", figure=light),)),)),),
+        )
+    )
+    assert data_uri(b"png", "image/png") in shown
+    assert "svg+xml" not in shown
+
+
+def test_the_lead_is_the_first_line_and_stands_in_for_the_disclaimer() -> None:
+    page = Page(title="t", lead=EVIL, lead_tone="amber", disclaimer="", footer="made")
+    body = Balanced(render_page(page))
+    first = next(attributes for tag, attributes in body.tags if tag == "p")
+    assert first["class"] == "lead tone-amber"
+    assert body.text[body.text.rindex("}") + 1 :].split() == [*EVIL.split(), "t", "made"]
+    assert "disclaimer" not in {attributes.get("class") for _, attributes in body.tags}
+    both = Balanced(render_page(Page(title="t", lead="first line"))).text
+    assert both.index("first line") < both.index(DISCLAIMER)
 
 
 def test_figures_of_a_page_are_found_in_order_and_inside_details() -> None:

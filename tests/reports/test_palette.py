@@ -43,3 +43,20 @@ def test_an_unknown_tone_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'amberr' is not a tone. Did you mean 'amber'\? Known: red, amber"):
         palette.tone("amberr")
     assert palette.tone("red") == palette.TONES["red"]
+
+
+def test_ordered_colours_fall_in_lightness_and_all_can_be_seen_on_paper() -> None:
+    for count in (1, 2, 5, 9):
+        colours = palette.ordered(count)
+        assert len(set(colours)) == count
+        assert all(palette.contrast(colour, palette.PAPER) >= 3 for colour in colours)
+        assert all(palette.luminance(a) > palette.luminance(b) for a, b in pairwise(colours))
+    assert (palette.ordered(2)[0], palette.ordered(2)[1]) == (palette.STEPS[0], palette.STEPS[-1])
+
+
+def test_the_diverging_scale_is_lightest_in_its_middle_and_its_ends_differ_in_hue() -> None:
+    light = [palette.luminance(colour) for colour in palette.DIVERGING]
+    middle = len(light) // 2
+    assert light[: middle + 1] == sorted(light[: middle + 1])
+    assert light[middle:] == sorted(light[middle:], reverse=True)
+    assert palette.DIVERGING[middle] == "#f7f7f7"

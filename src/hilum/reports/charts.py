@@ -172,8 +172,12 @@ def _bar_note(bar: Bar, digits: int) -> str:
         return bar.note
     if not np.isfinite(bar.value):
         return "no value"
-    bounds = f" ({brief(bar.low, digits)}–{brief(bar.high, digits)})" if np.isfinite(bar.low + bar.high) else ""
-    return brief(bar.value, digits) + bounds
+    return _with_bounds(bar.value, bar.low, bar.high, digits)
+
+
+def _with_bounds(value: float, low: float, high: float, digits: int = 3) -> str:
+    bounds = f" ({brief(low, digits)}–{brief(high, digits)})" if np.isfinite(low + high) else ""
+    return brief(value, digits) + bounds
 
 
 def scatter_figure(
@@ -223,7 +227,7 @@ def scatter_figure(
         _scatter_legend(canvas, axes, series, largest, size_label)
         _label_points(canvas, axes, seen, largest)
         alt = "; ".join(
-            f"{point.label} {x_label} {brief(point.x)}, {y_label} {brief(point.y)}"
+            f"{point.label} {x_label} {brief(point.x)}, {y_label} {_with_bounds(point.y, point.y_low, point.y_high)}"
             + (f", {size_label} {brief(point.size)}" if np.isfinite(point.size) else "")
             for point in seen
         )

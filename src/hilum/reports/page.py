@@ -105,7 +105,7 @@ class Code:
 def _checked_href(href: str) -> None:
     if not href or not HREF.fullmatch(href):
         raise ValueError(
-            f"{href!r} is not a link inside the folder of the page: give a relative path, such as 'a/b.html'."
+            f"{href!r} is not a link inside the folder of pages: give a relative path, such as 'lenet5/report.html'."
         )
 
 
