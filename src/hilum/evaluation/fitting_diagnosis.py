@@ -206,9 +206,8 @@ class _Case:
                 f"{facts.best_epoch}; {self.rise_needed:.3g} would count); {accuracies}."
             )
         if facts.epochs < self.thresholds.fewest_epochs:
-            return (
-                f"{facts.epochs} epochs are not enough to say ({self.thresholds.fewest_epochs} at least); {accuracies}."
-            )
+            least = self.thresholds.fewest_epochs
+            return f"Not enough epochs to say: {facts.epochs}, and {least} are the least; {accuracies}."
         return (
             f"Not enough epochs to say: validation loss jumps by {facts.noise:.3g} from epoch to epoch, which would "
             f"hide a rise of {self.hidden:.3g} above its lowest value, {facts.best_loss:.3g}; {accuracies}."
