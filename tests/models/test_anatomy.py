@@ -28,6 +28,8 @@ PUBLISHED_GMACS = {
 DEPTHS = {
     "lenet5": 5,
     "alexnet": 8,
+    "vgg11": 11,
+    "vgg13": 13,
     "vgg16": 16,
     "vgg19": 19,
     "googlenet": 22,
@@ -37,6 +39,8 @@ DEPTHS = {
     "resnet101": 101,
     "resnet152": 152,
     "densenet121": 121,
+    "densenet169": 169,
+    "densenet201": 201,
     "plain18": 18,
     "plain34": 34,
 }

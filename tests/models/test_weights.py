@@ -283,7 +283,7 @@ def test_googlenet_is_normalised_as_its_transform_does() -> None:
 
 def test_names_without_weights_say_for_which_there_are(small: Encoder) -> None:
     with pytest.raises(
-        WeightsError, match="There are no 'imagenet' weights of hilum_small. They exist for: alexnet, vgg16"
+        WeightsError, match="There are no 'imagenet' weights of hilum_small. They exist for: alexnet, vgg11"
     ):
         load_weights(small, "imagenet")
 

@@ -9,8 +9,14 @@ from hilum.models.zoo import ARCHITECTURES, architecture, published_network
 
 PUBLISHED_PARAMETERS = {
     "alexnet": 61_100_840,
+    "vgg11": 132_863_336,
+    "vgg11_bn": 132_868_840,
+    "vgg13": 133_047_848,
+    "vgg13_bn": 133_053_736,
     "vgg16": 138_357_544,
+    "vgg16_bn": 138_365_992,
     "vgg19": 143_667_240,
+    "vgg19_bn": 143_678_248,
     "googlenet": 6_624_904,
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
@@ -18,7 +24,10 @@ PUBLISHED_PARAMETERS = {
     "resnet101": 44_549_160,
     "resnet152": 60_192_808,
     "resnext50_32x4d": 25_028_904,
+    "resnext101_32x8d": 88_791_336,
     "densenet121": 7_978_856,
+    "densenet169": 14_149_480,
+    "densenet201": 20_013_928,
     "efficientnet_b0": 5_288_548,
     "mobilenet_v2": 3_504_872,
     "squeezenet1_0": 1_248_424,
@@ -44,7 +53,7 @@ def test_plain_net_is_the_resnet_without_projections() -> None:
 
 
 # The deepest nets are built of the same blocks as their small siblings; their turn comes with the long tests.
-DEEP = ("resnet101", "resnet152", "vgg19")
+DEEP = ("resnet101", "resnet152", "resnext101_32x8d", "densenet169", "densenet201", "vgg16_bn", "vgg19", "vgg19_bn")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * (n in DEEP)) for n in ARCHITECTURES])
