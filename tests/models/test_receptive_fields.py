@@ -89,18 +89,18 @@ def test_what_is_not_known_is_taken_to_see_the_whole_image(function: Callable[[T
     assert field.height is None
 
 
-def test_a_gate_leaves_the_place_and_is_noted() -> None:
+def test_squeeze_and_excitation_leaves_the_place_and_is_noted() -> None:
     def squeeze_and_excitation(x: Tensor) -> Tensor:
         maps = F.conv2d(x, positive(2, 1, 3, 3))
         return maps * F.conv2d(F.adaptive_avg_pool2d(maps, 1), positive(2, 2, 1, 1)).sigmoid()
 
     field = field_after(squeeze_and_excitation)
-    assert (field.height, field.gated) == (3, True)
+    assert (field.height, field.also_whole) == (3, True)
 
 
 @pytest.mark.parametrize("norm", [nn.GroupNorm(1, 4), nn.InstanceNorm2d(4), nn.LayerNorm((40, 40))])
-def test_statistics_over_the_image_are_a_gate(norm: nn.Module) -> None:
-    assert field_after(norm, channels=4) == Field(spans=(Span(), Span()), gated=True)
+def test_a_norm_over_the_image_leaves_the_place_and_is_noted(norm: nn.Module) -> None:
+    assert field_after(norm, channels=4) == Field(spans=(Span(), Span()), also_whole=True)
 
 
 def test_channels_can_be_split_and_shuffled() -> None:

@@ -115,7 +115,7 @@ def compare_models(
     notes = [
         "",
         "Depth: layers with weights on the longest way, norms aside. Classifier: all behind the last feature map, of",
-        "which a place has that receptive field; gate: squeeze-and-excitation sees the whole image too.",
+        "which a place has that receptive field; + all: squeeze-and-excitation sees the whole image too.",
         "Memory in fp32, 1 MB = 10⁶ bytes.",
         f"Training, estimated, with SGD and momentum: {formula('momentum')}.",
         "",
@@ -165,7 +165,7 @@ def _size(count: int) -> str:
 
 def _field(whole: int | None, local: int | None) -> object:
     if whole is None and local is not None:
-        return f"{local} + gate"
+        return f"{local} + all"
     return whole or "all"
 
 

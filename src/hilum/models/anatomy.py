@@ -42,7 +42,7 @@ class LayerRow:
     receptive_field: int | None
     """Height in pixels of what one output depends on, borders aside; None for the whole image."""
     local_field: int | None
-    """The same without gates (squeeze-and-excitation), which see the whole image and scale each map as one."""
+    """The same without squeeze-and-excitation, which sees the whole image to scale each map as one."""
     depth: int
     """Layers with weights, norms aside, on the longest way from the image to the output, this one included."""
     training_only: bool = False
@@ -187,7 +187,7 @@ class _Watch:
                     macs=macs,
                     connections=connections(layer, output),
                     activation_bytes=WORD * math.prod(output.shape[1:]),
-                    receptive_field=None if seen.gated else seen.height,
+                    receptive_field=None if seen.also_whole else seen.height,
                     local_field=seen.height,
                     depth=seen.depth,
                     training_only=training_only,
@@ -277,7 +277,7 @@ class ComparisonRow:
     receptive_field: int | None
     """Height in pixels of what a place of that map depends on; None for the whole image."""
     local_field: int | None
-    """The same without gates, which see the whole image."""
+    """The same without squeeze-and-excitation, which sees the whole image."""
     activation_bytes: int
     """Bytes of all layers' outputs for one image in fp32."""
     kept_bytes: int
@@ -330,7 +330,7 @@ def _comparison(name: str, size: int | None, batches: Collection[int], optimiser
         classifier_share=classifier / table.parameters,
         macs=table.macs,
         feature_map=feature_map,
-        receptive_field=None if seen.gated else seen.height,
+        receptive_field=None if seen.also_whole else seen.height,
         local_field=seen.height,
         activation_bytes=activation_bytes(table),
         kept_bytes=kept,

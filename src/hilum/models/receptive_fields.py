@@ -57,14 +57,14 @@ class Field:
 
     spans: tuple[Span, Span] | None
     """Along rows and along columns; None for the whole image, or where outputs have no place in it."""
-    gated: bool = False
-    """The outputs depend on the whole image too, through a gate (squeeze-and-excitation) or a normalisation."""
+    also_whole: bool = False
+    """The outputs are scaled by numbers of the whole image: squeeze-and-excitation, or a norm over the image."""
     depth: int = 0
     """Layers with weights on the longest way from the image."""
 
     @property
     def height(self) -> int | None:
-        """Pixels from the first to the last row, borders and gates aside; None for the whole image."""
+        """Pixels from the first to the last row, borders and such scales aside; None for the whole image."""
         return self.spans[0].size if self.spans else None
 
 
@@ -135,7 +135,7 @@ def _after(
     if function == "__getitem__" and len(shape) == 4:
         return _sliced(field, shape, args[1])
     if function in _STATISTICS:
-        return replace(field, gated=True)
+        return replace(field, also_whole=True)
     return _merged(known, result)
 
 
@@ -180,12 +180,12 @@ def _sliced(field: Field, shape: Sequence[int], index: Any) -> Field:
 
 
 def _merged(known: list[tuple[Field, Any]], result: Tensor) -> Field:
-    """Paths meet, or places stay: the union of what has a place; what has none and is broadcast is a gate."""
+    """Paths meet, or places stay: the union of what has a place; what has none and is broadcast is a scale."""
     local = [(field, shape) for field, shape in known if field.spans]
     if not local or any(tuple(shape[-2:]) != tuple(result.shape[-2:]) for _, shape in local):
         return WHOLE
-    gates = [shape for field, shape in known if not field.spans]
-    if any(tuple(shape[-2:]) != (1, 1) for shape in gates):
+    scales = [shape for field, shape in known if not field.spans]
+    if any(tuple(shape[-2:]) != (1, 1) for shape in scales):
         return WHOLE
     rows, columns = local[0][0].spans or (None, None)
     for field, _ in local[1:]:
@@ -193,7 +193,7 @@ def _merged(known: list[tuple[Field, Any]], result: Tensor) -> Field:
             rows, columns = rows.union(field.spans[0]), columns.union(field.spans[1])
     if rows is None or columns is None:
         return WHOLE
-    return Field(spans=(rows, columns), gated=bool(gates) or any(field.gated for field, _ in local))
+    return Field(spans=(rows, columns), also_whole=bool(scales) or any(field.also_whole for field, _ in local))
 
 
 def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], position: int, name: str, default: Any) -> Any:
