@@ -1,6 +1,7 @@
 """Write ``docs/results.md`` from artefacts: a finished demo, a finished run on real films, and its evaluation.
 
-``python docs/make_results.py --demo demo --real runs/chest``
+``python docs/make_results.py --demo demo --real runs/chest``; the page's part on the lab is left as it is, since
+``docs/make_topics.py`` fills it.
 """
 
 import argparse
@@ -19,6 +20,8 @@ INTRODUCTION = """# Results
 Made by `python docs/make_results.py --demo demo --real runs/chest` from what the commands below wrote; no number is typed by
 hand. Intervals are 95 %, by patient bootstrap (1,000 resamples; Wilson where a share rests on few patients). Waiting times are
 in [benchmarks.md](benchmarks.md)."""
+
+LAB = "## The lab"
 
 DEMO = """## The demo: synthetic films
 
@@ -205,4 +208,6 @@ if __name__ == "__main__":
     parser.add_argument("--demo", type=Path, required=True)
     parser.add_argument("--real", type=Path, required=True)
     options = parser.parse_args()
-    PAGE.write_text("\n\n".join([INTRODUCTION, demo_section(options.demo), real_section(options.real)]) + "\n")
+    lab = PAGE.read_text().partition(f"\n{LAB}\n")
+    clinic = "\n\n".join([INTRODUCTION, demo_section(options.demo), real_section(options.real)])
+    PAGE.write_text(f"{clinic}\n\n{lab[1].lstrip()}{lab[2]}")

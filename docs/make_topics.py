@@ -1,8 +1,11 @@
-"""Fill the measured blocks of ``docs/topics`` and write the lab's part of the results, from finished studies.
+"""Fill the measured blocks of ``docs/topics`` and of ``docs/results.md`` from finished studies.
 
-``python docs/make_topics.py --atlas atlas`` copies each study's numbers and the figures that the pages show into
-``docs/topics/measured``, and fills the pages; without ``--atlas`` the pages are filled from what lies there;
+``python docs/make_topics.py --atlas atlas`` copies the numbers of each study's folder, and the figures that the pages
+show, into ``docs/topics/measured``, and fills the pages; without ``--atlas`` the pages are filled from what lies there;
 ``--check`` says which page is not current. No measured number on a page is typed by hand.
+
+A block is ``<!-- measured FOLDER numbers|finding|figure NAME|table KEY -->`` … ``<!-- /measured -->``; FOLDER is the
+name of a study, or of another run of it, such as ``vgg16-flowers@ants-bees``.
 """
 
 import argparse
@@ -14,31 +17,45 @@ from pathlib import Path
 from typing import Any
 
 TOPICS = Path(__file__).with_name("topics")
+RESULTS = Path(__file__).with_name("results.md")
 MEASURED = TOPICS / "measured"
 BLOCK = re.compile(r"(<!-- measured (\S+) (\S+)(?: (\S+))? -->\n)(.*?)(<!-- /measured -->)", re.S)
 
 
+def pages() -> list[Path]:
+    """The pages that have blocks."""
+    return [*sorted(TOPICS.glob("*.md")), RESULTS]
+
+
 def take(atlas: Path) -> None:
-    """Copy ``result.json`` of every study of an atlas, and the figures that pages show."""
+    """Copy the numbers of every finished study of a folder, and the figures that pages show."""
     wanted = {
         (study, name)
-        for page in TOPICS.glob("*.md")
+        for page in pages()
         for _, study, kind, name, _, _ in BLOCK.findall(page.read_text())
         if kind == "figure"
     }
+    MEASURED.mkdir(parents=True, exist_ok=True)
     for result in sorted(atlas.glob("*/result.json")):
-        study = json.loads(result.read_text())["study"]
-        MEASURED.mkdir(parents=True, exist_ok=True)
+        study = result.parent.name
         for old in MEASURED.glob(f"{study}.*"):
             old.unlink()
-        shutil.copyfile(result, MEASURED / f"{study}.json")
+        values = json.loads(result.read_text())
+        (MEASURED / f"{study}.json").write_text(json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n")
         for name in sorted(name for of, name in wanted if of == study):
             shutil.copyfile(result.parent / "figures" / f"{name}.png", MEASURED / f"{study}.{name}.png")
 
 
 def read(study: str) -> dict[str, Any]:
-    """What was measured in a study."""
-    values: dict[str, Any] = json.loads((MEASURED / f"{study}.json").read_text())
+    """What was measured in a study.
+
+    Raises:
+        SystemExit: nothing was.
+    """
+    file = MEASURED / f"{study}.json"
+    if not file.exists():
+        sys.exit(f"Nothing was measured of {study} yet: give --atlas, with a finished {study} in it.")
+    values: dict[str, Any] = json.loads(file.read_text())
     return values
 
 
@@ -48,7 +65,7 @@ def filled(text: str) -> str:
 
 
 def block(study: str, kind: str, name: str | None) -> str:
-    """The inside of one block.
+    """The inside of one block, as seen from the page's folder.
 
     Raises:
         SystemExit: a block of a kind, figure or table that there is not.
@@ -129,12 +146,13 @@ def main() -> None:
     if arguments.atlas:
         take(arguments.atlas)
     stale = []
-    for page in sorted(TOPICS.glob("*.md")):
+    for page in pages():
         text = page.read_text()
-        if filled(text) != text:
+        new = filled(text)
+        if new != text:
             stale.append(page.name)
             if not arguments.check:
-                page.write_text(filled(text))
+                page.write_text(new)
     if arguments.check and stale:
         sys.exit(f"Not current: {', '.join(stale)}. Run python docs/make_topics.py.")
 

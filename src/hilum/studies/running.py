@@ -16,7 +16,7 @@ from hilum.errors import RunError, UsageError, nearest
 from hilum.files import replacing_directory, write_bytes, write_json, write_text
 from hilum.progress import Progress, Silent
 from hilum.provenance import environment, now_utc
-from hilum.reports.page import Notice, Page, Paragraph, Section, figures_of, render_page
+from hilum.reports.page import Code, Notice, Page, Paragraph, Section, figures_of, render_page
 from hilum.studies.bench import Bench, Budget, Request
 from hilum.studies.outcome import Outcome, numbers_table
 from hilum.studies.table import Study, study
@@ -235,6 +235,7 @@ def _write(row: Study, bench: Bench, outcome: Outcome, out: Path, seconds: float
         "seconds": round(seconds, 1),
         "created": now_utc(),
         "machine": f"{told['processor']}, {told['cpu_count']} CPUs, {bench.device.type}",
+        "disclaimer": outcome.disclaimer,
         "figures": [],
         "measured": to_mapping(outcome.measured),
     }
@@ -270,7 +271,7 @@ def _page(row: Study, result: Mapping[str, Any], outcome: Outcome) -> Page:
         title="How it was made",
         name="made",
         blocks=(
-            Paragraph(f"Command: {result['command']}"),
+            Code(result["command"]),
             Paragraph(
                 f"Machine: {result['machine']}. Took {result['seconds']:,.0f} s. Budget {result['budget']}, seed "
                 f"{result['seed']}. The same seed gives the same numbers on the CPU; times differ."
