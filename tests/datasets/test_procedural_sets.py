@@ -1,5 +1,6 @@
 """The procedural set: balanced, disjoint, kept on disk, and named for what it is."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,22 @@ def test_impossible_sets_are_refused_with_all_that_is_wrong() -> None:
     assert "classes are (2, 2), but must be two or more different numbers in 0 … 9" in caught.value.problems[0]
     assert "train is 1 images, but must be 2 (one a class) … 100,000,000" in caught.value.problems[1]
     assert "test is 200000000 images" in caught.value.problems[2]
+
+
+def test_images_are_the_same_whatever_the_number_of_threads() -> None:
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    # Images 78 and 82, in this set, are those of the first hundred that differ without the limit.
+    config, seen = ProceduralSetConfig(size=128, train=18, test=2, classes=(2, 8)), set()
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads, user_api="blas"):
+            seen.add(procedural_set(config).fingerprint)
+            # And the caller's own number of threads is as it was.
+            assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {threads}
+    assert len(seen) == 1
+
+
+def test_without_a_way_to_limit_threads_images_are_drawn_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = procedural_set(SMALL).fingerprint
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert procedural_set(SMALL).fingerprint == drawn

@@ -1,5 +1,6 @@
 """The procedural ten-class set as an image set: drawn once, kept on disk."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hilum.progress import Progress, Silent
 TEST_FROM = 1_000_000_000
 """Image numbers of test images begin here, so that no training image is ever one of them."""
 
-DRAWING = 1
+DRAWING = 2
 """Raised when the way in which images are drawn changes, so that kept ones are drawn anew."""
 
 BATCH = 50
@@ -68,7 +69,7 @@ def procedural_set(
 
     def make(allocate: Allocate) -> dict[str, object]:
         images = allocate((len(numbers), 3, config.size, config.size))
-        with (progress or Silent()).bar("drawing images", len(numbers)) as bar:
+        with _one_thread(), (progress or Silent()).bar("drawing images", len(numbers)) as bar:
             for start in range(0, len(numbers), BATCH):
                 images[start : start + BATCH], _ = procedural_ten(drawn, numbers[start : start + BATCH])
                 bar.advance(len(numbers[start : start + BATCH]))
@@ -99,6 +100,15 @@ def procedural_set(
             *((note,) if note else ()),
         ),
     )
+
+
+def _one_thread() -> contextlib.AbstractContextManager[object]:
+    """NumPy's matrix products on one thread: the number of threads changes their last bit, and these are small."""
+    try:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        return contextlib.nullcontext()
+    return threadpool_limits(limits=1, user_api="blas")  # type: ignore[no-any-return]
 
 
 def _numbers(config: ProceduralSetConfig, count: int, start: int) -> Array:
