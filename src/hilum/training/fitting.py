@@ -347,7 +347,8 @@ def predict_images(
         float32 [n, k].
     """
     inputs = _inputs(images, fitted.mean, fitted.std, next(network.parameters()).device)
-    network.eval()
+    # As in the fit: weights read back from a file answer to the last bit as those that stayed in memory.
+    network.eval().to(memory_format=torch.channels_last)
     with torch.inference_mode():
         batches = torch.split(torch.arange(len(images)), batch_size)
         parts = [network(inputs(rows, 0)).float().cpu() for rows in batches]
