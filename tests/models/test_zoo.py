@@ -32,6 +32,9 @@ PUBLISHED_PARAMETERS = {
     "mobilenet_v2": 3_504_872,
     "squeezenet1_0": 1_248_424,
     "squeezenet1_1": 1_235_496,
+    "resnet20": 269_722,
+    "resnet56": 853_018,
+    "resnet110": 1_727_962,
     "lenet5": 61_706,
 }
 

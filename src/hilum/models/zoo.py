@@ -19,6 +19,7 @@ from hilum.models.networks.lenet import LeNet5
 from hilum.models.networks.lenet_original import LeNet5Original
 from hilum.models.networks.perceptron import Perceptron
 from hilum.models.networks.plain import PlainNet
+from hilum.models.networks.residual_small import SmallResNet
 from hilum.models.networks.small import HilumSmall
 
 
@@ -60,9 +61,9 @@ def _numbered(prefix: str, count: int) -> tuple[str, ...]:
 
 
 def _residual(*blocks: int) -> tuple[str, ...]:
-    """Layers of a ResNet with so many blocks in each stage."""
+    """Layers of a ResNet with so many blocks in each stage; those of three stages have no max-pooling."""
     stages = [name for stage, count in enumerate(blocks, start=1) for name in _numbered(f"layer{stage}", count)]
-    return ("conv1", "bn1", "relu", "maxpool", *stages)
+    return ("conv1", "bn1", "relu", *(("maxpool",) if len(blocks) == 4 else ()), *stages)
 
 
 _ALEXNET = "Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks, arXiv:1404.5997"
@@ -316,6 +317,33 @@ ARCHITECTURES: dict[str, Architecture] = {
         layers=_residual(3, 4, 6, 3),
         last_block="layer4.0",
         channels=512,
+    ),
+    "resnet20": Architecture(
+        build=partial(SmallResNet, 20),
+        citation=_RESNET,
+        year=2016,
+        layers=_residual(3, 3, 3),
+        last_block="layer3.0",
+        channels=64,
+        size=32,
+    ),
+    "resnet56": Architecture(
+        build=partial(SmallResNet, 56),
+        citation=_RESNET,
+        year=2016,
+        layers=_residual(9, 9, 9),
+        last_block="layer3.0",
+        channels=64,
+        size=32,
+    ),
+    "resnet110": Architecture(
+        build=partial(SmallResNet, 110),
+        citation=_RESNET,
+        year=2016,
+        layers=_residual(18, 18, 18),
+        last_block="layer3.0",
+        channels=64,
+        size=32,
     ),
     "lenet5": Architecture(
         build=LeNet5,
