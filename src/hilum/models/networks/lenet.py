@@ -13,11 +13,12 @@ class LeNet5(nn.Module):
 
     Args:
         num_classes: outputs; the paper's ten digits.
+        padding: zeros around the image; 2 for images of 28 × 28 pixels.
     """
 
-    def __init__(self, num_classes: int = 10) -> None:
+    def __init__(self, num_classes: int = 10, padding: int = 0) -> None:
         super().__init__()
-        self.c1 = nn.Conv2d(1, 6, 5)
+        self.c1 = nn.Conv2d(1, 6, 5, padding=padding)
         self.relu1 = nn.ReLU()
         self.s2 = nn.MaxPool2d(2)
         self.c3 = nn.Conv2d(6, 16, 5)
@@ -34,4 +35,35 @@ class LeNet5(nn.Module):
         maps = self.s4(self.relu3(self.c3(self.s2(self.relu1(self.c1(images))))))
         hidden = self.relu6(self.f6(self.relu5(self.c5(maps.flatten(1)))))
         logits: Tensor = self.output(hidden)
+        return logits
+
+
+class PooledLeNet5(nn.Module):
+    """LeNet-5 with C5 left a convolution at every place, its maps averaged, and no F6: the head knows no places.
+
+    What the paper calls a space displacement network (section VII), with the average of Lin et al. 2014,
+    arXiv:1312.4400, over its answers. C5 is padded, so that it has as many places as S4.
+
+    Args:
+        num_classes: outputs.
+        padding: zeros around the image; 2 for images of 28 × 28 pixels.
+    """
+
+    def __init__(self, num_classes: int = 10, padding: int = 0) -> None:
+        super().__init__()
+        self.c1 = nn.Conv2d(1, 6, 5, padding=padding)
+        self.relu1 = nn.ReLU()
+        self.s2 = nn.MaxPool2d(2)
+        self.c3 = nn.Conv2d(6, 16, 5)
+        self.relu3 = nn.ReLU()
+        self.s4 = nn.MaxPool2d(2)
+        self.c5 = nn.Conv2d(16, 120, 5, padding=2)
+        self.relu5 = nn.ReLU()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.output = nn.Linear(120, num_classes)
+
+    def forward(self, images: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n classes"]:
+        """Images [n, 1, h, w] of any size from 16 pixels on to logits [n, classes]."""
+        maps = self.s4(self.relu3(self.c3(self.s2(self.relu1(self.c1(images))))))
+        logits: Tensor = self.output(self.pool(self.relu5(self.c5(maps))).flatten(1))
         return logits
