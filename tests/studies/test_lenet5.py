@@ -79,9 +79,9 @@ def test_layer_tables_are_counted_from_the_networks() -> None:
         "layer": "C3",
         "type": "convolution by Table I",
         "maps": 16,
-        "window": "5 × 5",
+        "window": "5\u00a0×\u00a05",
         "stride": 1,
-        "output": "10 × 10",
+        "output": "10\u00a0×\u00a010",
         "parameters": 1_516,
         "connections": 151_600,
         "MACs": 150_000,
@@ -92,7 +92,7 @@ def test_layer_tables_are_counted_from_the_networks() -> None:
         "fully connected", "RBF, fixed codes",
     ]  # fmt: skip
     assert (with_sum(original)[-1]["parameters"], with_sum(modern)[-1]["parameters"]) == (60_000, 61_706)
-    assert [row["window"] for row in modern][:5] == ["5 × 5", "2 × 2", "5 × 5", "2 × 2", "–"]
+    assert [row["window"].replace("\u00a0", " ") for row in modern][:5] == ["5 × 5", "2 × 2", "5 × 5", "2 × 2", "–"]
 
 
 def test_confused_pairs_by_hand() -> None:
