@@ -248,6 +248,19 @@ def test_offline_names_url_hash_and_mend(
     assert text.endswith("pass the file with --weights FILE.")
 
 
+def test_with_downloads_switched_off_the_cache_still_serves_and_nothing_is_asked_for(
+    tmp_path: Path, published: tuple[str, dict[str, torch.Tensor], list[str]]
+) -> None:
+    url, _, seen = published
+    options = {"cache": tmp_path, "url": url, "may_download": False}
+    with pytest.raises(WeightsError, match=r"squeezenet1_1 are not in .*, and downloads are switched off. Fetch http"):
+        load_weights(build_encoder("squeezenet1_1", seed=0), "imagenet", **options)
+    assert not seen
+    load_weights(build_encoder("squeezenet1_1", seed=0), "imagenet", cache=tmp_path, url=url)
+    assert load_weights(build_encoder("squeezenet1_1", seed=0), "imagenet", **options).name == "imagenet"
+    assert len(seen) == 1
+
+
 def test_the_file_that_offline_people_fetch_by_hand_loads(
     tmp_path: Path, published: tuple[str, dict[str, torch.Tensor], list[str]]
 ) -> None:

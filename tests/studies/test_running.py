@@ -152,6 +152,16 @@ def test_weights_that_cannot_be_had_are_stood_in_for_by_name(tmp_path: Path) -> 
     assert bench.notes[0].startswith("The published weights of alexnet can't be had here, so the shipped hilum_small")
 
 
+def test_a_network_without_weights_of_its_own_is_not_replaced_and_says_why(tmp_path: Path) -> None:
+    bench = Bench(request=Request(study="small"), parts=tmp_path, cache=tmp_path, download=False)
+    source, reasons = bench.own_weights("alexnet")
+    assert source is None
+    assert reasons[0].startswith("Published weights of alexnet are not in ")
+    assert "alexnet-owt-7be5be79.pth (SHA-256 begins with 7be5be79)" in reasons[0]
+    assert not bench.networks
+    assert bench.own_weights("hilum_small")[0] == "hilum"
+
+
 def test_weights_below_the_data_root_are_found_by_the_networks_name(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 

@@ -204,6 +204,24 @@ class Bench:
         if self.request.weights != "auto":
             self._load(name, self.request.weights)
             return name, self.request.weights
+        source, reasons = self.own_weights(name)
+        if source is not None:
+            return name, source
+        note = f"The published weights of {name} can't be had here, so the shipped {STAND_IN} was measured in its place"
+        if all(not known.startswith(note) for known in self.notes):
+            self.notes.append(f"{note}. ({reasons[-2] if len(reasons) > 1 else reasons[-1]})")
+        self._load(STAND_IN, "hilum")
+        return STAND_IN, "hilum"
+
+    def own_weights(self, name: str) -> tuple[str | Path | None, tuple[str, ...]]:
+        """Where ``--weights auto`` finds weights of exactly this network; no other network takes its place.
+
+        Args:
+            name: in the zoo.
+
+        Returns:
+            a source for :func:`load_weights`, or None; and why the sources before it can't serve, one sentence each.
+        """
         reasons: list[str] = []
         sources: list[str | Path] = [*self._files(name), "imagenet", "hilum"]
         for source in sources:
@@ -212,12 +230,8 @@ class Bench:
             except WeightsError as error:
                 reasons.append(str(error))
                 continue
-            return name, source
-        note = f"The published weights of {name} can't be had here, so the shipped {STAND_IN} was measured in its place"
-        if all(not known.startswith(note) for known in self.notes):
-            self.notes.append(f"{note}. ({reasons[-2] if len(reasons) > 1 else reasons[-1]})")
-        self._load(STAND_IN, "hilum")
-        return STAND_IN, "hilum"
+            return source, tuple(reasons)
+        return None, tuple(reasons)
 
     def _files(self, name: str) -> list[Path]:
         folder = self.root / "weights" if self.root else None
@@ -228,9 +242,7 @@ class Bench:
     def _load(self, name: str, source: str | Path) -> tuple[Encoder, WeightsInfo]:
         encoder = build_encoder(name, self.seed)
         cache = self.cache / "weights"
-        if not self.download and str(source) == "imagenet":
-            raise WeightsError(f"Published weights of {name} are not downloaded: downloads are switched off.")
-        info = load_weights(encoder, source, cache=cache, progress=self.progress)
+        info = load_weights(encoder, source, cache=cache, progress=self.progress, may_download=self.download)
         where = "random weights" if info.name == "none" else f"weights: {info.name}"
         self.measure(f"{name} ({where})")
         return encoder, info

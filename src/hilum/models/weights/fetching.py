@@ -35,7 +35,9 @@ def published_url(entry: str) -> str:
     return str(get_weight(entry).url)
 
 
-def fetch_published(url: str, cache: Path, *, backbone: str, progress: Progress) -> tuple[dict[str, Tensor], str]:
+def fetch_published(
+    url: str, cache: Path, *, backbone: str, progress: Progress, may_download: bool = True
+) -> tuple[dict[str, Tensor], str]:
     """Published weights from the cache, or downloaded into it.
 
     Args:
@@ -43,18 +45,23 @@ def fetch_published(url: str, cache: Path, *, backbone: str, progress: Progress)
         cache: folder to keep them in, as ``<name>.safetensors`` and ``<name>.json`` (URL and hashes).
         backbone: the network they are for, for messages.
         progress: where the download reports to.
+        may_download: whether to go beyond the cache.
 
     Returns:
         the tensors by key, and the SHA-256 of the published file.
 
     Raises:
-        WeightsError: the download failed, or the file is not the published one.
+        WeightsError: the download failed or is switched off, or the file is not the published one.
     """
     stem = Path(httpx.URL(url).path).stem
     kept, facts_file = cache / f"{stem}.safetensors", cache / f"{stem}.json"
     facts = _facts(facts_file)
     if kept.is_file() and facts.get("url") == url and facts.get("safetensors_sha256") == sha256_file(kept):
         return load_file(kept), str(facts["sha256"])
+    if not may_download:
+        raise WeightsError(
+            f"Published weights of {backbone} are not in {cache}, and downloads are switched off. {_mend(url)}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / Path(httpx.URL(url).path).name
         _download(url, file, backbone=backbone, progress=progress)
@@ -133,12 +140,13 @@ def _download(url: str, file: Path, *, backbone: str, progress: Progress) -> Non
                     bar.advance(len(chunk) / 1e6, "MB")
     except httpx.HTTPError as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        expected = HASH_IN_NAME.search(url)
-        digest = f" (SHA-256 begins with {expected[1]})" if expected else ""
-        raise WeightsError(
-            f"Published weights of {backbone} can't be downloaded: {reason}. "
-            f"Fetch {url}{digest} where there is a network, and pass the file with --weights FILE."
-        ) from error
+        raise WeightsError(f"Published weights of {backbone} can't be downloaded: {reason}. {_mend(url)}") from error
+
+
+def _mend(url: str) -> str:
+    expected = HASH_IN_NAME.search(url)
+    digest = f" (SHA-256 begins with {expected[1]})" if expected else ""
+    return f"Fetch {url}{digest} where there is a network, and pass the file with --weights FILE."
 
 
 def _check_hash(file: Path, how: str) -> str:

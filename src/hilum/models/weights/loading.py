@@ -40,6 +40,7 @@ def load_weights(
     cache: Path | None = None,
     url: str | None = None,
     progress: Progress = Silent(),  # noqa: B008 - it has no state
+    may_download: bool = True,
 ) -> WeightsInfo:
     """Fill an encoder, in place.
 
@@ -50,6 +51,7 @@ def load_weights(
         cache: folder that keeps downloaded weights.
         url: where the published weights are, when not where torchvision says.
         progress: where a download reports to.
+        may_download: whether published weights that are not in the cache may be downloaded.
 
     Returns:
         where the weights came from, and what must be known to use them.
@@ -60,14 +62,17 @@ def load_weights(
     if str(source) == "none":
         return WeightsInfo(name="none", backbone=encoder.name)
     if str(source) in ("imagenet", "hilum"):
-        return _load_named(encoder, str(source), (cache or CACHE).expanduser(), url, progress)
+        folder = (cache or CACHE).expanduser()
+        return _load_named(encoder, str(source), folder, url, progress, may_download=may_download)
     file = Path(source)
     tensors, metadata, digest = read_file(file)
     notes = _fill(encoder, tensors, file.name)
     return _file_info(encoder, file.name, digest, metadata, notes)
 
 
-def _load_named(encoder: Encoder, source: str, cache: Path, url: str | None, progress: Progress) -> WeightsInfo:
+def _load_named(
+    encoder: Encoder, source: str, cache: Path, url: str | None, progress: Progress, *, may_download: bool
+) -> WeightsInfo:
     known = NAMED_WEIGHTS.get((source, encoder.name))
     if known is None:
         having = ", ".join(backbone for name, backbone in NAMED_WEIGHTS if name == source)
@@ -82,7 +87,11 @@ def _load_named(encoder: Encoder, source: str, cache: Path, url: str | None, pro
         tensors, digest = read_file(file)[0], sha256_file(file)
     else:
         tensors, digest = fetch_published(
-            url or published_url(known.entry), cache, backbone=encoder.name, progress=progress
+            url or published_url(known.entry),
+            cache,
+            backbone=encoder.name,
+            progress=progress,
+            may_download=may_download,
         )
     notes = _fill(encoder, tensors, f"{source} weights of {encoder.name}")
     return _named_info(encoder, known, digest, notes)
