@@ -89,7 +89,7 @@ class Scale:
 
 
 SCALES = {
-    "quick": Scale(patients=400, size=128, folds=3, head_epochs=25, block_epochs=6),
+    "quick": Scale(patients=320, size=128, folds=3, head_epochs=25, block_epochs=6),
     "standard": Scale(
         patients=10_000, size=224, folds=5, head_epochs=30, block_epochs=15, views=2, phantom_rows=1024, resamples=1000
     ),
@@ -262,7 +262,7 @@ def backbones(bench: Bench, base: Recipe, development: Manifest) -> list[Variant
             del bench.networks[before:]
             bench.measure(f"{name} ({UNTRAINED})")
             source, recipe = untrained(bench, name, base, development), replace(base, stages=base.stages[:1])
-        told = UNTRAINED if found != name else f"weights: {Path(source).stem}"
+        told = UNTRAINED if found != name else _weights_in_words(source)
         label = f"{name} ({told})"
         variants.append(Variant(group="backbone", name=label, backbone=name, weights=str(source), recipe=recipe))
     if STAND_IN not in wanted:
@@ -271,6 +271,10 @@ def backbones(bench: Bench, base: Recipe, development: Manifest) -> list[Variant
         variants.append(Variant(group="backbone", name=label, backbone=STAND_IN, weights="hilum", recipe=base))
     bench.notes[:] = _without_stand_ins(bench)
     return variants
+
+
+def _weights_in_words(source: str | Path) -> str:
+    return f"weights: {source}" if str(source) in ("imagenet", "hilum", "none") else "weights from a file"
 
 
 def untrained(bench: Bench, name: str, base: Recipe, development: Manifest) -> Path:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hilum.reports.charts import Bar, Point, bars_figure, scatter_figure
-from hilum.reports.figures import Figure, confusion_figure
+from hilum.reports.charts import Point, scatter_figure
+from hilum.reports.figures import Figure, Interval, confusion_figure, forest_figure
 from hilum.reports.page import Block, Bullets, Figures, Notice, Section
 from hilum.reports.tables import Cell, Column, Table, count, estimate_cell, table
 from hilum.studies.outcome import Number
@@ -140,32 +140,32 @@ def _films(measured: Mapping[str, Any]) -> tuple[Block, ...]:
 
 def _group(measured: Mapping[str, Any], group: str, title: str) -> tuple[Block, ...]:
     rows = [row for row in measured["rows"] if row["group"] == group]
-    figures = [_bars(rows, group, title)]
+    figures = [_forest(rows, group, title)]
     if group == "backbone":
         figures.append(_cost(rows))
     return (Figures(tuple(figures)), _table(rows, title, costs=group == "backbone"), *_sensitivities(rows, title))
 
 
-def _bars(rows: Sequence[Mapping[str, Any]], group: str, title: str) -> Figure:
-    bars = [
-        Bar(
-            label=row["name"].replace(" (", "\n("),
+def _forest(rows: Sequence[Mapping[str, Any]], group: str, title: str) -> Figure:
+    intervals = [
+        Interval(
+            label=row["name"],
             value=_value(row[test]["macro_auroc"]["value"]),
             low=_value(row[test]["macro_auroc"]["low"]),
             high=_value(row[test]["macro_auroc"]["high"]),
             series=name,
+            note=_text(row[test]["macro_auroc"]),
         )
         for row in rows
         for test, name in TESTS.items()
         if test in row
     ]
-    return bars_figure(
-        bars,
+    return forest_figure(
+        intervals,
         name={"backbone": "backbones"}.get(group, group),
         title=f"{title}: macro AUROC",
-        caption="Mean of the one-against-rest AUROC of the findings. Whiskers: 95 % by patient bootstrap.",
-        x_label="macro AUROC",
-        limits=(0.4, 1.0),
+        caption="Mean of the one-against-rest AUROC of the findings. Bars: 95 % by patient bootstrap.",
+        xlabel="macro AUROC",
         reference=0.5,
         reference_label="chance",
     )
