@@ -8,6 +8,7 @@ from hilum.models.encoders import Encoder, build_encoder
 from hilum.models.zoo import ARCHITECTURES, architecture, published_network
 
 PUBLISHED_PARAMETERS = {
+    "alexnet_2012": 60_965_224,
     "alexnet": 61_100_840,
     "vgg11": 132_863_336,
     "vgg11_bn": 132_868_840,

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from hilum.errors import UsageError, nearest
+from hilum.models.networks.alexnet import AlexNet2012
 from hilum.models.networks.googlenet_small import build_googlenet
 from hilum.models.networks.lenet import LeNet5
 from hilum.models.networks.lenet_original import LeNet5Original
@@ -66,6 +67,9 @@ def _residual(*blocks: int) -> tuple[str, ...]:
     return ("conv1", "bn1", "relu", *(("maxpool",) if len(blocks) == 4 else ()), *stages)
 
 
+_ALEXNET_2012 = (
+    "Krizhevsky, Sutskever, Hinton 2012, ImageNet classification with deep CNNs, NIPS 25, doi:10.1145/3065386"
+)
 _ALEXNET = "Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks, arXiv:1404.5997"
 _VGG = "Simonyan, Zisserman 2015, Very deep convolutional networks, ICLR, arXiv:1409.1556"
 _GOOGLENET = "Szegedy et al. 2015, Going deeper with convolutions, CVPR, doi:10.1109/CVPR.2015.7298594"
@@ -78,6 +82,7 @@ _SQUEEZENET = "Iandola et al. 2016, SqueezeNet, arXiv:1602.07360"
 _LENET = "LeCun et al. 1998, Gradient-based learning, Proc. IEEE 86(11), doi:10.1109/5.726791"
 _PERCEPTRON = "Rumelhart, Hinton, Williams 1986, Back-propagating errors, Nature 323, doi:10.1038/323533a0"
 
+_ALEXNET_2012_LAYERS = "conv1 act1 norm1 pool1 conv2 act2 norm2 pool2 conv3 act3 conv4 act4 conv5 act5"
 _GOOGLENET_LAYERS = (
     "conv1 maxpool1 conv2 conv3 maxpool2 inception3a inception3b maxpool3 inception4a inception4b inception4c "
     "inception4d inception4e maxpool4 inception5a inception5b"
@@ -90,6 +95,15 @@ _DENSENET_LAYERS = (
 
 # AlexNet and VGG leave out their last max-pooling: the feature map is taken after the final ReLU, at twice the detail.
 ARCHITECTURES: dict[str, Architecture] = {
+    "alexnet_2012": Architecture(
+        build=AlexNet2012,
+        citation=_ALEXNET_2012,
+        year=2012,
+        layers=tuple(f"features.{name}" for name in _ALEXNET_2012_LAYERS.split()),
+        last_block="features.conv5",
+        channels=256,
+        size=227,
+    ),
     "alexnet": Architecture(
         build=partial(_torchvision, "alexnet"),
         citation=_ALEXNET,

@@ -1,1 +1,1 @@
-"""Networks that torchvision lacks: LeNet-5, multilayer perceptron, plain nets and the package's own small encoder."""
+"""Networks that torchvision lacks: LeNet-5, AlexNet of 2012, plain nets, forms for small images, our own encoder."""
