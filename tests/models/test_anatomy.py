@@ -1,9 +1,11 @@
 """Layer tables: multiply-accumulates as published, receptive fields as computed by hand and in the literature."""
 
+from collections.abc import Iterable
 from functools import cache
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from torch import nn
 
 from hilum.errors import UsageError
@@ -45,7 +47,14 @@ DEPTHS = {
     "plain34": 34,
 }
 
+# Built of the same blocks as their siblings, and a second each to lay out: their turn comes with the long tests.
+SLOW = ("densenet169", "densenet201", "resnext101_32x8d")
+
 table_of = cache(network_table)
+
+
+def each(names: Iterable[str]) -> list[ParameterSet]:
+    return [pytest.param(name, marks=[pytest.mark.long] * (name in SLOW)) for name in names]
 
 
 @pytest.mark.parametrize("name", PUBLISHED_GMACS)
@@ -53,13 +62,13 @@ def test_multiply_accumulates_at_224_are_as_published(name: str) -> None:
     assert table_of(name).macs / 1e9 == pytest.approx(PUBLISHED_GMACS[name], abs=0.005 if name == "googlenet" else 6e-4)
 
 
-@pytest.mark.parametrize("name", DEPTHS)
+@pytest.mark.parametrize("name", each(DEPTHS))
 def test_depth_is_the_number_in_the_networks_name(name: str) -> None:
     """Projections on shortcuts and side branches of an Inception lie beside the longest way and are not counted."""
     assert table_of(name).depth == DEPTHS[name]
 
 
-@pytest.mark.parametrize("name", [name for source, name in NAMED_WEIGHTS if source == "imagenet"])
+@pytest.mark.parametrize("name", each(name for source, name in NAMED_WEIGHTS if source == "imagenet"))
 def test_counts_are_those_that_torchvision_publishes_with_its_weights(name: str) -> None:
     """An independent count: torchvision measured its networks with another tool and states parameters and MACs."""
     from torchvision import models
