@@ -125,9 +125,10 @@ def _kinds_words(measured: Mapping[str, Any]) -> str:
     def counts(key: str) -> str:
         return ", ".join(f"{kinds[kind][key]} as {WORDS[kind]}" for kind in ("edge", "blob", "colour"))
 
+    dead = f" ({kinds['dead']['filters']} are dead)" if kinds["dead"]["filters"] else ""
     return (
         f"Of its {many} first-layer filters of {' × '.join(map(str, window))} weights {counts('filters')} and "
-        f"{kinds['unspecific']['filters']} as nothing in particular measure; {REFERENCE[measured['origin']]} "
+        f"{kinds['unspecific']['filters']} as nothing in particular measure{dead}; {REFERENCE[measured['origin']]} "
         f"{kinds['edge']['before']}, {kinds['blob']['before']}, {kinds['colour']['before']} and "
         f"{kinds['unspecific']['before']}."
     )

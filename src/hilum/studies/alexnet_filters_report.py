@@ -22,6 +22,9 @@ SIDES = {"trained": ("before", "after"), "loaded": ("random", "loaded"), "random
 MOST = 64
 """Filters of one state that a figure shows."""
 
+MOST_LETTERS = 40
+"""Letters that names of layers below an axis may have together."""
+
 RULE = (
     "dead: a norm below 5 % of the layer's median",
     "unspecific: its power is spread over the frequency plane as that of 99 % of Gaussian random filters of its shape "
@@ -255,8 +258,9 @@ def training_section(subject: Subject, measured: Mapping[str, Any]) -> Section:
 def layers_section(subject: Subject, layers: Sequence[FilterLayer], measured: Mapping[str, Any]) -> Section:
     """Filters of all layers: their kinds, and pictures of some."""
     rows = measured["filter_layers"]
-    ticks = [(float(i), row["layer"]) for i, row in enumerate(rows)]
-    ticks = ticks if len(ticks) <= 6 else [ticks[0], ticks[len(ticks) // 2], ticks[-1]]
+    names = [row["layer"] for row in rows]
+    short = sum(map(len, names)) <= MOST_LETTERS
+    ticks = [(float(i), name if short else str(i + 1)) for i, name in enumerate(names)]
     before, after = SIDES[subject.origin]
 
     def panel(title: str, label: str, key: str, factor: float, top: float) -> Panel:
@@ -269,7 +273,7 @@ def layers_section(subject: Subject, layers: Sequence[FilterLayer], measured: Ma
                     (after, key),
                 )
             ],
-            x_label="convolution",
+            x_label="convolution" if short else "convolution (row of the table)",
             y_label=label,
             x_ticks=ticks,
             y_range=(0, top),
