@@ -31,6 +31,7 @@ TINY = study.Scale(
     batch_size=10,
     transfer_size=32,
     aim_epochs=1,
+    fast_epochs=1,
     leave_out=("dropout", "decay", "smoothing", "plateau", "all"),
 )
 

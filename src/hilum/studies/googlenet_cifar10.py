@@ -86,6 +86,8 @@ class Scale:
     """Pixels a side for pretrained networks, whose stems are made for large images."""
     aim_epochs: int = 0
     """Passes of a training that aims at the highest accuracy, on all images; 0 for none."""
+    fast_epochs: int = 0
+    """Passes of a short training that aims at :data:`TARGET` soon, on all images; 0 for none."""
     leave_out: tuple[str, ...] = ()
     """Names of variants that are not trained; the base, ``auxiliary``, ``3x3`` and one regulariser must stay."""
 
@@ -99,7 +101,7 @@ SCALES: dict[str, Scale] = {
     "full": Scale(
         width=1.0, early_pools=0, test=None, validation=5000, train=45_000, epochs=30, seeds=3, course_train=None,
         course_epochs=100, sizes=(0.125, 0.25, 0.5), probe=5000, batch_size=128, lr=0.1, optimiser="sgd",
-        weight_decay=5e-4, aim_epochs=200,
+        weight_decay=5e-4, aim_epochs=200, fast_epochs=24,
     ),
 }  # fmt: skip
 
@@ -226,7 +228,8 @@ def run(bench: Bench, scale: Scale) -> Outcome:
             batch_size=scale.batch_size,
             fingerprint=parts.images.fingerprint,
         ),
-        "aim": aim(bench, scale, parts) if scale.aim_epochs else None,
+        "aim": aim(bench, scale, parts, scale.aim_epochs) if scale.aim_epochs else None,
+        "fast": aim(bench, scale, parts, scale.fast_epochs) if scale.fast_epochs else None,
     }
     measured |= flat_tables(measured)
     return Outcome(
@@ -389,16 +392,17 @@ def long_training(bench: Bench, scale: Scale, parts: Parts) -> dict[str, Any]:
     return done
 
 
-def aim(bench: Bench, scale: Scale, parts: Parts) -> dict[str, Any]:
+def aim(bench: Bench, scale: Scale, parts: Parts, epochs: int) -> dict[str, Any]:
     """The training that aims high: its rows, test images, and seconds until the target on validation images."""
 
     def compute() -> dict[str, Any]:
         network = network_of(AIM, scale, parts.classes, bench.seed)
         examples = Examples.of(_pair(parts.course), _pair(parts.validation), classes=parts.classes)
-        fitted = fit(bench, network, examples, config_of(AIM, scale, scale.aim_epochs), "aim", seed=bench.seed)
+        fitted = fit(bench, network, examples, config_of(AIM, scale, epochs), "aim", seed=bench.seed)
         return {**slim(fitted), **scored(network, parts.images.test, fitted)}
 
-    done: dict[str, Any] = bench.once("aim", {"scale": scale, "images": parts.images.fingerprint}, compute)
+    settings = {"scale": scale, "epochs": epochs, "images": parts.images.fingerprint}
+    done: dict[str, Any] = bench.once("aim", settings, compute)
     return {**done, "target": TARGET, "until_target_s": seconds_until(done["rows"], TARGET)}
 
 

@@ -105,15 +105,15 @@ def _transfer(transfer: Mapping[str, Any]) -> list[Number]:
 
 
 def _aim(measured: Mapping[str, Any]) -> list[Number]:
-    done, data = measured["aim"], measured["data"]
-    if done is None:
-        return []
-    right = round(done["accuracy"] * data["test"])
-    name = f"test accuracy, all regularisation, {len(done['rows'])} epochs, last weights"
-    numbers = [share(name, right, data["test"], published="the aim here: 95 % or more", source=PUBLISHED)]
-    if done["until_target_s"] is not None:
-        name = f"time until {100 * done['target']:.0f} % of the validation images are right"
-        numbers.append(Number(name=name, value=done["until_target_s"], unit="s", digits=0, timing=True))
+    numbers = []
+    for done in filter(None, (measured["aim"], measured["fast"])):
+        epochs, total = len(done["rows"]), measured["data"]["test"]
+        name = f"test accuracy, all that regularises, one cycle of {epochs} epochs, last weights"
+        right = round(done["accuracy"] * total)
+        numbers.append(share(name, right, total, published="the aim here: 95 % or more", source=PUBLISHED))
+        if done["until_target_s"] is not None:
+            name = f"time until {100 * done['target']:.0f} % of the validation images are right, {epochs} epochs"
+            numbers.append(Number(name=name, value=done["until_target_s"], unit="s", digits=0, timing=True))
     return numbers
 
 
