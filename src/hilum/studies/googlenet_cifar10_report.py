@@ -86,7 +86,7 @@ def course_figure(measured: Mapping[str, Any]) -> Figure:
     epochs = [row["epoch"] for row in rows]
     begins = found["from_epoch"]
     turn = (Reference(value=begins, label=f"over-fits from epoch {begins}", axis="x"),) if begins else ()
-    chance = 100 / len(measured["data"]["classes"])
+    chance = chance_line(measured)
 
     def series(kind: str, factor: float) -> list[Series]:
         return [
@@ -103,7 +103,7 @@ def course_figure(measured: Mapping[str, Any]) -> Figure:
                 y_label="accuracy (%)",
                 title="Accuracy",
                 y_range=(0, 100),
-                references=(*turn, Reference(value=chance, label="chance")),
+                references=(*turn, chance),
             ),
         ],
         name="course",
@@ -111,6 +111,11 @@ def course_figure(measured: Mapping[str, Any]) -> Figure:
         caption=f"One seed. {measured['data']['course_train']:,} training images, {measured['data']['validation']:,} "
         "validation images; both scored as they are, in evaluation mode.",
     )
+
+
+def chance_line(measured: Mapping[str, Any]) -> Reference:
+    """Where guessing would be, in per cent."""
+    return Reference(value=100 / len(measured["data"]["classes"]), label="chance")
 
 
 def diagnosis_facts(found: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -148,7 +153,7 @@ def rule_section(measured: Mapping[str, Any]) -> Section:
         ]
         for name, training in _all_trainings(measured)
     ]
-    columns = ["training", Column(title="gap at the end", unit="points", number=True), "the rule says",
+    columns: list[Column | str] = ["training", Column(title="gap at the end", unit="points", number=True), "the rule says",
                "the curves say", "rule and curves"]  # fmt: skip
     reasons = dict.fromkeys(
         training["why"] for _, training in _all_trainings(measured) if training["agreement"] == "disagrees"
@@ -197,6 +202,8 @@ def learning_curve_section(measured: Mapping[str, Any]) -> tuple[Section, ...]:
         x_label="training images",
         y_label="validation accuracy (%)",
         log_x=True,
+        y_range=(0, 1.2 * max(point["validation_accuracy"] for point in points) + 1),
+        references=(chance_line(measured),),
     )
     figure = curves_figure(
         [panel],
@@ -265,7 +272,7 @@ def variants_figure(measured: Mapping[str, Any]) -> Figure:
 
 def variants_table(measured: Mapping[str, Any]) -> Table:
     """Each variant's paired differences from the base, and its verdicts."""
-    columns = [
+    columns: list[Column | str] = [
         "variant",
         Column(title="test accuracy", unit="%", number=True),
         Column(title="minus base", unit="points", number=True),
@@ -309,7 +316,7 @@ def counted(words: Sequence[str]) -> str:
 
 def curves_of_variants(measured: Mapping[str, Any]) -> Figure:
     """Accuracy of each variant epoch by epoch, first seed."""
-    first = {}
+    first: dict[str, Any] = {}
     for training in measured["trainings"]:
         first.setdefault(training["variant"], training["rows"])
     panels = [
