@@ -23,6 +23,7 @@ from typing import Any
 from torch import nn
 
 from hilum.datasets.image_sets import ImageSet
+from hilum.models.networks.vgg_small import STAGES
 from hilum.studies.alexnet_vs_vgg_costs import LABELS, costs, input_sizes, kernel_dicts, label, latencies, neurons
 from hilum.studies.alexnet_vs_vgg_fits import (
     Race,
@@ -76,6 +77,8 @@ class Scale:
     """ReLU against tanh."""
     ablation: tuple[int, int] = (8, 3)
     """Epochs and seeds of AlexNet's ablations."""
+    depths: tuple[int, ...] = tuple(STAGES)
+    """Layers of the VGGs that are trained."""
     depth: tuple[int, int] = (6, 1)
     """Epochs and seeds of VGG by depth."""
     small_start: tuple[int, ...] = (11, 19)
@@ -183,12 +186,15 @@ Kept = dict[str, tuple[dict[str, Any], nn.Module]]
 def _fits(bench: Bench, scale: Scale, images: ImageSet) -> tuple[dict[str, Any], Kept]:
     """All trainings but the race, as flat records; and the networks that are needed afterwards."""
     kept: Kept = {}
+    counted: dict[str, dict[str, int]] = {}
 
     def fit(trial: Trial, short: str, **more: Any) -> dict[str, Any]:
         values, network = train(bench, images, trial, scale.probe)
         if trial.keep and values["trained"]:
             kept[short] = (values, network)
-        return {**values, **more, **counts_of(trial.build, scale.size, len(images.classes))}
+        if repr(network) not in counted:
+            counted[repr(network)] = counts_of(trial.build, scale.size, len(images.classes))
+        return {**values, **more, **counted[repr(network)]}
 
     found = {
         "ablation": [
@@ -197,7 +203,7 @@ def _fits(bench: Bench, scale: Scale, images: ImageSet) -> tuple[dict[str, Any],
         "depth": [
             fit(trial, f"VGG{depth} with BatchNorm", depth=depth, kind=kind)
             for depth, kind, trial in depth_trials(
-                *scale.depth, width=scale.width, size=scale.size, small_start=scale.small_start
+                scale.depths, *scale.depth, width=scale.width, size=scale.size, small_start=scale.small_start
             )
         ],
         "stacks": [fit(trial, "") for trial in stack_trials(*scale.stacks, width=scale.width, size=scale.size)],

@@ -105,7 +105,7 @@ PLAIN, NORMED, SMALL_START = "no BatchNorm", "BatchNorm", "no BatchNorm, one spr
 
 
 def depth_trials(
-    epochs: int, seeds: int, width: float, size: int, small_start: Sequence[int]
+    depths: Sequence[int], epochs: int, seeds: int, *, width: float, size: int, small_start: Sequence[int]
 ) -> list[tuple[int, str, Trial]]:
     """VGG by depth, with and without BatchNorm, and some with one spread of initial weights for all layers.
 
@@ -114,7 +114,7 @@ def depth_trials(
     spread = 0.01 / math.sqrt(width)
     found = []
     for repeat in range(seeds):
-        for depth, stages in STAGES.items():
+        for depth in depths:
             kinds: list[tuple[str, dict[str, Any], float]] = [
                 (PLAIN, {}, VGG_LR),
                 (NORMED, {"norm": True}, VGG_NORM_LR),
@@ -125,7 +125,7 @@ def depth_trials(
                 trial = Trial(
                     family=f"vgg{depth}",
                     name=f"VGG{depth}, {kind}",
-                    build=partial(SmallVGG, stages, width=width, size=size, **options),
+                    build=partial(SmallVGG, STAGES[depth], width=width, size=size, **options),
                     config=config_of(lr, epochs),
                     repeat=repeat,
                     keep=kind == NORMED and repeat == 0,

@@ -8,9 +8,10 @@ network: the single tower of Krizhevsky 2014, arXiv:1404.5997, without response 
 
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -43,11 +44,16 @@ class ResponseNorm(nn.Module):
 
     def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Maps to maps of the same shape, each value made smaller by the squares of its neighbours in channel."""
-        channels = maps.shape[1]
-        ones = torch.ones((channels, channels), dtype=maps.dtype, device=maps.device)
-        band = ones.tril(self.reach).triu(-self.reach)[:, :, None, None]
+        band = _band(maps.shape[1], self.reach).to(maps.device, maps.dtype)
         root = (self.offset + self.alpha * conv2d(maps * maps, band)).sqrt()
         return maps / (root * root.sqrt())
+
+
+@cache
+def _band(channels: int, reach: int) -> Tensor:
+    """A 1×1 convolution's weights [channels, channels, 1, 1] that add up the channels around each."""
+    near = np.tri(channels, k=reach, dtype=np.float32) - np.tri(channels, k=-reach - 1, dtype=np.float32)
+    return torch.from_numpy(near[:, :, None, None])
 
 
 class AlexNet2012(nn.Module):
