@@ -87,6 +87,7 @@ def _complete(measured: dict[str, Any]) -> None:
         for kind in (PLAIN, NORMED, SMALL_START)
         for depth, rows in by_depth(measured["depth"], kind).items()
     ]
+    measured["race_table"] = measured["race"]["summary"]
     measured["stack_table"] = [_stack_row(measured, name) for name, *_ in STACKS]
 
 
