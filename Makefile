@@ -7,12 +7,16 @@ UV := $(BIN)/uv
 STAMP := $(VENV)/.installed
 ARGS ?=
 DEMO ?= demo
+DATA ?=
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test test-system test-long check format bench docs lock clean install
+.PHONY: demo atlas test test-system test-long check format bench docs lock clean install
 
 demo: install ## From films to an answer in the reading room, in one command
 	$(BIN)/hilum demo $(ARGS)
+
+atlas: install ## All CNN studies as one site, in the folder atlas (DATA: a root of real data)
+	$(BIN)/hilum study atlas --out atlas $(if $(DATA),--data-dir $(DATA)) $(ARGS)
 
 install: $(STAMP)
 
@@ -48,6 +52,7 @@ bench: install ## Waiting times and baselines (DEMO: the folder of a finished de
 
 docs: install ## Pages that are made from the code
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_topics.py
 
 format: install
 	$(BIN)/ruff check --fix src tests examples benchmarks docs
