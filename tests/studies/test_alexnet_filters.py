@@ -20,6 +20,7 @@ from hilum.studies.alexnet_filters_subject import (
     TrainingScale,
     picture_of,
     relative_cost,
+    small_head,
     starting_encoder,
 )
 from hilum.studies.bench import Bench, Request
@@ -245,3 +246,10 @@ def test_a_grey_network_takes_the_picture_in_one_channel(tmp_path: Path) -> None
     picture = picture_of(bench_at(tmp_path), 32, 1)
     assert picture.pixels.shape == (1, 32, 32)
     assert picture.shown.shape == (32, 32, 3)
+
+
+def test_the_head_takes_maps_of_any_size_and_begins_from_its_seed() -> None:
+    heads = [small_head(8, 3, seed) for seed in (0, 0, 1)]
+    assert torch.equal(heads[0][4].weight, heads[1][4].weight)
+    assert not torch.equal(heads[0][4].weight, heads[2][4].weight)
+    assert heads[0](torch.rand(4, 8, 5, 7)).shape == (4, 3)

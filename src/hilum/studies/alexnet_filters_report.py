@@ -249,8 +249,8 @@ def training_section(subject: Subject, measured: Mapping[str, Any]) -> Section:
     words = Paragraph(
         f"{facts['steps']:,} steps of up to 16 images, {facts['epochs']} passes over {facts['images']:,} images of "
         f"{facts['side_px']} × {facts['side_px']} px, in {facts['training_s']:,.0f} s. The convolutional part is the "
-        "published one; in place of the published classifier stands a small head (mean over places, 256 hidden units), "
-        "so that any size of image fits. Nothing was chosen by the test images: the last weights count."
+        "published one; in place of the published classifier stands a small head (mean over places, BatchNorm, one "
+        "linear layer), so that any size of image fits. Nothing was chosen by the test images: the last weights count."
     )
     return Section(title="How it was trained", name="training", blocks=(words, Figures((figure,))))
 

@@ -22,9 +22,10 @@ from hilum.errors import DataError
 from hilum.explanation.filters import analyse, conv_filters, kind_counts
 from hilum.models.anatomy import network_table
 from hilum.models.encoders import Encoder, build_encoder
-from hilum.models.heads import build_head
+from hilum.models.initialisation import generator_from, initialise
 from hilum.models.weights.registry import IMAGENET_MEAN, IMAGENET_STD
 from hilum.models.zoo import architecture
+from hilum.randomness import seed_for
 from hilum.studies.bench import Bench, DataUsed
 from hilum.training.fitting import Examples, FitConfig, fit_network
 from hilum.training.photo_augmentation import PhotoAugmentation
@@ -274,10 +275,29 @@ def starting_encoder(name: str, seed: int) -> Encoder:
     return encoder
 
 
+def small_head(channels: int, classes: int, seed: int) -> nn.Module:
+    """Feature maps [n, channels, h, w] of any size → logits [n, classes]: mean over places, BatchNorm, a linear layer.
+
+    The means of a random network may differ by hundredths between images. Without BatchNorm training then begins with a
+    plateau that is longer than the few minutes that there are.
+    """
+    layers = (
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.BatchNorm1d(channels),
+        nn.Dropout(0.2),
+        nn.Linear(channels, classes),
+    )
+    head = nn.Sequential(*layers)
+    initialise(head, generator_from(seed_for(seed, "head")))
+    return head
+
+
 def _fit(bench: Bench, encoder: Encoder, images: ImageSet, config: FitConfig) -> dict[str, Any]:
     """Train an encoder with a small head in place, once."""
-    head = build_head(encoder.channels, 256, len(images.classes), 0.2, bench.seed)
-    network = nn.Sequential(OrderedDict(encoder=encoder, head=head))
+    network = nn.Sequential(
+        OrderedDict(encoder=encoder, head=small_head(encoder.channels, len(images.classes), bench.seed))
+    )
     train, test = images.train, images.test
 
     def note(trained: nn.Module, row: dict[str, Any]) -> None:
