@@ -1,8 +1,10 @@
 """The head's constants: standardised while it is trained, folded into the first layer when it is exported."""
 
+import pytest
 import torch
 
-from hilum.models.heads import build_head
+from hilum.errors import UsageError
+from hilum.models.heads import FlatHead, build_head, started
 
 
 def test_standardised_features_have_mean_zero_and_spread_one() -> None:
@@ -31,3 +33,16 @@ def test_the_folded_first_layer_gives_the_same_logits() -> None:
 
 def test_the_constants_are_saved_with_the_weights() -> None:
     assert {"shift", "scale"} <= set(build_head(8, 16, 3, 0.5, seed=0).state_dict())
+
+
+def test_the_flat_head_sees_every_place_after_a_max_pooling() -> None:
+    head = started(FlatHead((2, 4, 4), 8, 3, 0.0, max_pool=True), seed=0)
+    maps = torch.arange(32.0).view(1, 2, 4, 4)
+    assert head.pool(maps).tolist() == [[5.0, 7.0, 13.0, 15.0, 21.0, 23.0, 29.0, 31.0]]
+    assert head(maps).shape == (1, 3)
+    assert FlatHead((2, 4, 4), 8, 3, 0.0).fc1.in_features == 32
+
+
+def test_nothing_to_flatten_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"A feature map of 1 × 1 can't be max-pooled\. Give larger images\."):
+        FlatHead((2, 1, 1), 8, 3, 0.0, max_pool=True)

@@ -8,7 +8,9 @@ exported has exactly that shape.
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
 
+from hilum.errors import UsageError
 from hilum.models.initialisation import generator_from, initialise
 from hilum.randomness import seed_for
 
@@ -67,8 +69,48 @@ class Head(nn.Module):
         return folded
 
 
+class FlatHead(Head):
+    """The head of the classic recipe: Flatten → Linear → ReLU → Dropout → Linear, without average pooling.
+
+    It sees where in the image a feature was, and pays with channels · h · w weights for each hidden unit. It fits one
+    image size, and has none of the closed forms of :mod:`hilum.models.explained`.
+
+    Args:
+        map_shape: channels, height and width of the feature map.
+        hidden: units of the hidden layer.
+        findings: number of outputs.
+        dropout: probability that a hidden unit is dropped while training, 0 ≤ p < 1.
+        max_pool: whether a 2 × 2 max-pooling comes first, as VGG's last one, which our encoders leave out.
+
+    Raises:
+        UsageError: nothing is left of the map after max-pooling.
+    """
+
+    def __init__(
+        self, map_shape: tuple[int, int, int], hidden: int, findings: int, dropout: float, *, max_pool: bool = False
+    ) -> None:
+        channels, height, width = map_shape
+        if max_pool:
+            height, width = height // 2, width // 2
+        if not height * width:
+            raise UsageError(
+                f"A feature map of {map_shape[1]} × {map_shape[2]} can't be max-pooled. Give larger images."
+            )
+        super().__init__(channels * height * width, hidden, findings, dropout)
+        self.max_pool = max_pool
+
+    def pool(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """Every position of the map as a feature of its own, d = channels · h · w."""
+        pooled = max_pool2d(maps, 2) if self.max_pool else maps
+        return pooled.flatten(1)
+
+
 def build_head(channels: int, hidden: int, findings: int, dropout: float, seed: int) -> Head:
     """A head with random weights from the seed's own stream."""
-    head = Head(channels, hidden, findings, dropout)
+    return started(Head(channels, hidden, findings, dropout), seed)
+
+
+def started(head: Head, seed: int) -> Head:
+    """A head given fresh random weights from the seed's own stream, in place."""
     initialise(head, generator_from(seed_for(seed, "head")))
     return head
