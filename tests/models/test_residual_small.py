@@ -68,6 +68,15 @@ def test_option_a_takes_every_second_pixel_and_adds_channels_of_zeros() -> None:
     assert torch.equal(out[:, 2:], torch.zeros(1, 2, 2, 2))
 
 
+def test_a_projection_is_a_strided_one_by_one_convolution() -> None:
+    block = ResidualBlock(2, 4, 2, "B", norm=False)
+    assert isinstance(block.shortcut, torch.nn.Sequential)
+    convolution = block.shortcut[1]
+    maps = torch.randn((2, 2, 6, 6), generator=generator_from(0))
+    expected = torch.nn.functional.conv2d(maps, convolution.weight, convolution.bias, stride=2)
+    assert torch.allclose(block.shortcut(maps), expected)
+
+
 @pytest.mark.parametrize("kind", [ResidualBlock, PreActivationBlock])
 def test_a_block_whose_branch_gives_nothing_passes_its_input_on(kind: type) -> None:
     block = kind(4, 4, 1, "A", norm=False)
@@ -101,5 +110,5 @@ def test_wrong_depths_widths_and_shortcuts_are_refused() -> None:
         SmallResNet(2)
     with pytest.raises(UsageError, match="shortcut is 'D', but must be 'none', 'A', 'B' or 'C'"):
         SmallResNet(8, shortcut="D")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"width is 0\.3, which gives 4\.8 channels"):
+    with pytest.raises(UsageError, match=r"width is 0\.3, but channels must be multiples of 8"):
         SmallResNet(8, width=0.3)

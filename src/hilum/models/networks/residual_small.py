@@ -27,6 +27,8 @@ identity; where the shape changes, every second pixel with channels of zeros beh
 class Subsampling(nn.Module):
     """The shortcut of option A: every ``stride``-th pixel, and channels of zeros behind those that are there.
 
+    With 0 channels to add it only drops pixels.
+
     Args:
         channels: channels to add.
         stride: distance of the pixels kept.
@@ -118,7 +120,7 @@ class SmallResNet(nn.Module):
         shortcut: see :data:`Shortcut`; ``none`` is the plain net.
         norm: whether there is BatchNorm; without, convolutions have biases.
         pre_activation: whether blocks are of :class:`PreActivationBlock`.
-        width: factor on the channels, such that each stage has a whole number.
+        width: factor on the channels, a multiple of 0.5.
         num_classes: outputs.
 
     Raises:
@@ -177,8 +179,10 @@ def _shortcut(channels_in: int, channels_out: int, stride: int, shortcut: Shortc
     if shortcut == "none":
         return None
     if shortcut == "C" or (shortcut == "B" and changes):
-        projection = nn.Conv2d(channels_in, channels_out, 1, stride, bias=not norm)
-        return nn.Sequential(projection, _norm(channels_out, norm))
+        # Pixels are dropped first and projected then: the same as a strided convolution, without oneDNN's strided
+        # 1×1 kernel, which can corrupt memory in its backward pass (see _check).
+        projection = nn.Conv2d(channels_in, channels_out, 1, bias=not norm)
+        return nn.Sequential(Subsampling(0, stride), projection, _norm(channels_out, norm))
     return Subsampling(channels_out - channels_in, stride) if changes else nn.Identity()
 
 
@@ -188,8 +192,6 @@ def _check(depth: int, shortcut: str, width: float) -> None:
         raise UsageError(f"depth is {depth}, but these nets have 6n + 2 layers. Take {lower} or {lower + 6}.")
     if shortcut not in ("none", "A", "B", "C"):
         raise UsageError(f"shortcut is {shortcut!r}, but must be 'none', 'A', 'B' or 'C'.")
-    channels = width * STAGE_CHANNELS[0]
-    if channels < 1 or not float(channels).is_integer():
-        raise UsageError(
-            f"width is {width:g}, which gives {channels:g} channels. Take a multiple of 1/16, such as 0.5."
-        )
+    # Multiples of 8 channels, because oneDNN's kernels for others corrupt memory on CPUs with AVX2 alone (torch 2.15).
+    if width < 0.5 or not float(2 * width).is_integer():
+        raise UsageError(f"width is {width:g}, but channels must be multiples of 8. Take 0.5, 1, 1.5, 2 or more.")
