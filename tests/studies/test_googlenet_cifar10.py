@@ -117,15 +117,17 @@ def test_validation_images_are_never_fitted(done: tuple[Path, dict[str, Any]], t
     }
     assert not rows["validation"] & rows["course"]
     assert rows["train"] <= rows["course"]
-    assert (len(parts.validation), len(parts.course), len(parts.train)) == (12, 30, 20)
+    assert (len(parts.validation), len(parts.course), len(parts.train)) == (20, 30, 20)
 
 
 def test_too_few_images_are_refused_by_name(tmp_path: Path) -> None:
     from dataclasses import replace
 
     bench = Bench(request=Request(study="googlenet-cifar10"), parts=tmp_path, cache=tmp_path, download=False)
-    small = replace(TINY, train=15, course_train=15, validation=15)
-    with pytest.raises(UsageError, match=r"has 30 training images in 10 classes: too few to keep a quarter"):
+    small = replace(TINY, train=12, course_train=12, validation=12)
+    with pytest.raises(
+        UsageError, match=r"has 24 training images in 10 classes: too few to keep two fifths .* Give 25 or more"
+    ):
         study.divide(bench, small)
 
 

@@ -59,7 +59,7 @@ class Scale:
     test: int | None = 1000
     """Test images; None: all."""
     validation: int = 400
-    """Validation images, taken from the training images; a quarter of them at most."""
+    """Validation images, taken from the training images; two fifths of them at most."""
     train: int = 600
     """Training images of every variant."""
     epochs: int = 8
@@ -213,6 +213,7 @@ def run(bench: Bench, scale: Scale) -> Outcome:
         "course": {**course, **read(course["rows"], curve)},
         "learning_curve": [{"training_images": n, "validation_accuracy": 100 * a} for n, a in curve],
         "variants": [summary(variant, runs) for variant in variants],
+        "comparisons": len(variants) - 1,
         "trainings": [
             {"variant": variant.name, "seed": bench.seed + i, **done, **read(done["rows"])}
             for variant in variants
@@ -251,11 +252,11 @@ def divide(bench: Bench, scale: Scale) -> Parts:
     wanted = None if scale.course_train is None else max(scale.course_train, scale.train) + scale.validation
     images = bench.images("small-images", size=32, train=wanted, test=scale.test).with_channels(3)
     rows = stream(bench.seed, "validation").permutation(len(images.train))
-    validation = min(scale.validation, len(rows) // 4)
+    validation = min(scale.validation, 2 * len(rows) // 5)
     if validation < len(images.classes):
         raise UsageError(
-            f"{images.title} has {len(rows)} training images in {len(images.classes)} classes: too few to keep a "
-            f"quarter of them for validation. Give {4 * len(images.classes)} or more."
+            f"{images.title} has {len(rows)} training images in {len(images.classes)} classes: too few to keep two "
+            f"fifths of them for validation. Give {-(-5 * len(images.classes) // 2)} or more."
         )
     fitted = rows[validation:]
     return Parts(
@@ -452,12 +453,14 @@ def read(rows: Sequence[Mapping[str, Any]], curve: Sequence[tuple[int, float]] =
 
 
 def summary(variant: Variant, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """A variant over its seeds, beside the base; accuracies in per cent, gaps and differences in points."""
+    """A variant over its seeds, beside the base; accuracies in per cent, gaps and differences in points.
+
+    A difference is told apart from none at the level that holds for all comparisons together (Bonferroni).
+    """
     done, base = runs[variant.name], runs["base"]
-    tests = [100 * run["accuracy"] for run in done]
-    gaps = [100 * _gap(run) for run in done]
-    better = paired_difference(tests, [100 * run["accuracy"] for run in base])
-    wider = paired_difference(gaps, [100 * _gap(run) for run in base])
+    tests, others = ([100 * run["accuracy"] for run in some] for some in (done, base))
+    gaps, wider = ([100 * _gap(run) for run in some] for some in (done, base))
+    level = 1 - 0.05 / max(1, len(runs) - 1)
     diagnoses = [read(run["rows"])["diagnosis"] for run in done]
     return {
         "variant": variant.name,
@@ -466,10 +469,10 @@ def summary(variant: Variant, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -
         "test_accuracies": tests,
         "training_accuracies": [100 * found["train_accuracy"] for found in diagnoses],
         "gaps": gaps,
-        "difference": to_plain(better),
-        "difference_told": better.sign,
-        "gap_difference": to_plain(wider),
-        "gap_told": wider.sign,
+        "difference": to_plain(paired_difference(tests, others)),
+        "difference_told": paired_difference(tests, others, level).sign,
+        "gap_difference": to_plain(paired_difference(gaps, wider)),
+        "gap_told": paired_difference(gaps, wider, level).sign,
         "verdicts": [found["verdict"] for found in diagnoses],
         "fit_s": [run["fit_s"] for run in done],
     }

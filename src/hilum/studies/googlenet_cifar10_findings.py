@@ -91,7 +91,9 @@ def _transfer(transfer: Mapping[str, Any]) -> list[Number]:
     if "skipped" in transfer:
         return []
     difference = transfer["difference"]
-    bounds = {key: None if difference[key] is None else 100 * difference[key] for key in ("low", "high")}
+    bounds: dict[str, Any] = {
+        key: None if difference[key] is None else 100 * difference[key] for key in ("low", "high")
+    }
     return [
         Number(
             name=f"test accuracy, {transfer['network']} pretrained ({transfer['weights']}) minus random weights",
@@ -213,11 +215,9 @@ def _named(rows: Sequence[Mapping[str, Any]], key: str) -> str:
 def _structure_found(row: Mapping[str, Any]) -> str:
     difference = row["difference"]
     words = {"auxiliary": "Auxiliary classifiers", "3x3": "3×3 kernels in place of the paper's 5×5"}[row["variant"]]
-    told = {
-        1: "which the pairs tell apart from none",
-        -1: "which the pairs tell apart from none",
-        0: "which the pairs don't tell apart from none",
-    }[row["difference_told"]]
+    told = "which the pairs tell apart from none" if row["difference_told"] else (
+        "which, among all comparisons, the pairs don't tell apart from none"
+    )  # fmt: skip
     return (
         f"{words} changed the test accuracy by {difference['mean']:+.1f} points ({interval_text(difference)}), {told}."
     )

@@ -153,8 +153,8 @@ def rule_section(measured: Mapping[str, Any]) -> Section:
         ]
         for name, training in _all_trainings(measured)
     ]
-    columns: list[Column | str] = ["training", Column(title="gap at the end", unit="points", number=True), "the rule says",
-               "the curves say", "rule and curves"]  # fmt: skip
+    gap_column = Column(title="gap at the end", unit="points", number=True)
+    columns: list[Column | str] = ["training", gap_column, "the rule says", "the curves say", "rule and curves"]
     reasons = dict.fromkeys(
         training["why"] for _, training in _all_trainings(measured) if training["agreement"] == "disagrees"
     )
@@ -232,9 +232,11 @@ def variants_section(measured: Mapping[str, Any]) -> Section:
         blocks=(
             Paragraph(
                 "Each variant differs from the base in one thing, and starts from the same weights as the base, seed "
-                "by seed. A difference is told apart from none when Student's 95 % interval over the pairs leaves 0 "
-                "out; with two or three pairs only a large and steady one does. The loss with label smoothing is the "
-                "smoothed one, so its level can't be compared with the others'."
+                f"by seed. With {measured['comparisons']} comparisons a difference is told apart from none when "
+                f"Student's interval over the pairs leaves 0 out at {100 - 5 / measured['comparisons']:.1f} % "
+                "(Bonferroni: 95 % for all together); the intervals shown are those of 95 %. With two or three pairs "
+                "only a large and steady difference is told apart. The loss with label smoothing is the smoothed one, "
+                "so its level can't be compared with the others'."
             ),
             Figures((variants_figure(measured),)),
             variants_table(measured),
