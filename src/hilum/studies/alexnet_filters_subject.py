@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -200,11 +199,8 @@ def subject_of(bench: Bench, scale: TrainingScale, held: int) -> tuple[Subject, 
     """
     name = bench.request.backbone or "alexnet"
     row = architecture(name)
-    reasons: tuple[str, ...] = ()
-    if bench.request.weights == "auto":
-        source, reasons = bench.own_weights(name)
-        if source is None:
-            return _trained(bench, scale, name, reasons)
+    if bench.request.weights == "auto" and bench.own_weights(name)[0] is None:
+        return _trained(bench, scale, name)
     encoder, info = bench.encoder(name)
     random = info.name == "none"
     images = bench.images("photographs", size=row.size, train=_FEW, test=held).with_channels(row.in_channels)
@@ -233,7 +229,7 @@ def _filled(values: tuple[float, ...] | None, usual: tuple[float, ...], channels
     return tuple(values or usual)[:channels]
 
 
-def _trained(bench: Bench, scale: TrainingScale, name: str, reasons: Sequence[str]) -> tuple[Subject, ImageSet]:
+def _trained(bench: Bench, scale: TrainingScale, name: str) -> tuple[Subject, ImageSet]:
     row = architecture(name)
     side = min(scale.side, row.size)
     images = bench.images("photographs", size=side, train=scale.images, test=scale.test).with_channels(row.in_channels)
@@ -244,10 +240,9 @@ def _trained(bench: Bench, scale: TrainingScale, name: str, reasons: Sequence[st
     fit = _fit(bench, encoder, fitted, config)
     words = f"trained here for {fit['steps']:,} steps on {images.title.lower()}"
     bench.measure(f"{label_of(name)}: its convolutions as published, a small head, {words}")
-    why = next((reason for reason in reasons if reason.startswith("Published")), reasons[-1] if reasons else "")
     bench.notes.append(
         f"No weights of {label_of(name)} can be had here, so the network measured was {words}; it has not seen "
-        f"ImageNet. ({why})"
+        "ImageNet (--weights imagenet says where its weights are)."
     )
     return (
         Subject(

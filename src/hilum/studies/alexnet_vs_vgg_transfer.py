@@ -49,11 +49,12 @@ def published_sources(bench: Bench, names: Sequence[str]) -> tuple[dict[str, Any
         if bench.request.weights != "auto":
             found[name] = bench.pretrained(name)[1]
             continue
-        source, reasons = bench.own_weights(name)
+        source, _ = bench.own_weights(name)
         if source is not None:
             found[name] = source
         else:
-            missing.append({"network": name, "reason": next((r for r in reasons if "'hilum'" not in r), reasons[-1])})
+            reason = "Its published weights can't be had here; --weights imagenet says where they are."
+            missing.append({"network": name, "reason": reason})
     return found, missing
 
 

@@ -204,12 +204,15 @@ class Bench:
         if self.request.weights != "auto":
             self._load(name, self.request.weights)
             return name, self.request.weights
-        source, reasons = self.own_weights(name)
+        source, _ = self.own_weights(name)
         if source is not None:
             return name, source
-        note = f"The published weights of {name} can't be had here, so the shipped {STAND_IN} was measured in its place"
-        if all(not known.startswith(note) for known in self.notes):
-            self.notes.append(f"{note}. ({reasons[-2] if len(reasons) > 1 else reasons[-1]})")
+        note = (
+            f"The published weights of {name} can't be had here, so the shipped {STAND_IN} was measured in its place "
+            "(--weights imagenet says where they are)."
+        )
+        if note not in self.notes:
+            self.notes.append(note)
         self._load(STAND_IN, "hilum")
         return STAND_IN, "hilum"
 
