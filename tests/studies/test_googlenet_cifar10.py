@@ -181,6 +181,15 @@ def test_the_finding_follows_from_the_numbers(done: tuple[Path, dict[str, Any]])
     assert "does not reach 95 %" in told(measured, aim__accuracy=0.93)
     assert "say nothing of what GoogLeNet reaches at full size" in told(measured, aim=None)
     assert "which the pairs tell apart from none" in told(measured, variants__1__difference_told=1)
+    small = {f"variants__{i}__gaps": [50.0] for i in range(4)} | {
+        f"variants__{i}__test_accuracies": [20.0] for i in range(4)
+    }
+    both = {**small, "variants__1__gaps": [5.0], "variants__1__test_accuracies": [40.0]}
+    assert "The smallest gap goes with the most test images right: auxiliary classifiers (5.0 points" in told(
+        measured, **both
+    )
+    apart = {**small, "variants__1__gaps": [5.0], "variants__2__test_accuracies": [40.0]}
+    assert "the most test images right has 3×3 for 5×5 (50.0 points, 40.0 % right)" in told(measured, **apart)
 
 
 def test_published_accuracies_stand_beside_those_of_cifar_10_alone(done: tuple[Path, dict[str, Any]]) -> None:
