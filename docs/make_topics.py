@@ -1,11 +1,12 @@
-"""Fill the measured blocks of ``docs/topics`` and of ``docs/results.md`` from finished studies.
+"""Fill what is measured into ``docs/topics``, ``docs/results.md`` and the studies' headers, from finished studies.
 
 ``python docs/make_topics.py --atlas atlas`` copies the numbers of each study's folder, and the figures that the pages
 show, into ``docs/topics/measured``, and fills the pages; without ``--atlas`` the pages are filled from what lies there;
 ``--check`` says which page is not current. No measured number on a page is typed by hand.
 
 A block is ``<!-- measured FOLDER numbers|finding|figure NAME|table KEY -->`` … ``<!-- /measured -->``; FOLDER is the
-name of a study, or of another run of it, such as ``vgg16-flowers@ants-bees``.
+name of a study, or of another run of it, such as ``vgg16-flowers@ants-bees``. In the header of a study's file the lines
+``Cost:`` and ``Expected:`` are filled.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import re
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ TOPICS = Path(__file__).with_name("topics")
 RESULTS = Path(__file__).with_name("results.md")
 MEASURED = TOPICS / "measured"
 BLOCK = re.compile(r"(<!-- measured (\S+) (\S+)(?: (\S+))? -->\n)(.*?)(<!-- /measured -->)", re.S)
+
+HERE = re.compile(r"(?<![\w:/.~])/(?:[\w.@-]+/)+[\w.@-]+")
+"""An absolute path: where something lay on the machine that measured is nobody's business."""
 
 
 def pages() -> list[Path]:
@@ -40,7 +45,7 @@ def take(atlas: Path) -> None:
         study = result.parent.name
         for old in MEASURED.glob(f"{study}.*"):
             old.unlink()
-        values = json.loads(result.read_text())
+        values = json.loads(HERE.sub("a folder of the machine", result.read_text()))
         (MEASURED / f"{study}.json").write_text(json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n")
         for name in sorted(name for of, name in wanted if of == study):
             shutil.copyfile(result.parent / "figures" / f"{name}.png", MEASURED / f"{study}.{name}.png")
@@ -137,8 +142,56 @@ def origin(values: dict[str, Any]) -> str:
     )
 
 
+STUDIES = Path(__file__).parents[1] / "src" / "hilum" / "studies"
+HEADER_LINE = re.compile(r"^(Cost|Expected): .*\n(?:    .*\n)*", re.M)
+SHOWN = 3
+"""Numbers that a header names."""
+
+
+def table_of_studies() -> Any:
+    """The studies."""
+    from hilum.studies.table import STUDIES as ROWS
+
+    return ROWS
+
+
+def header(text: str, study: str) -> str:
+    """A study's file with what its header says of cost and expected numbers filled in."""
+    lines = {"Cost": cost(study), "Expected": expected(study)}
+
+    def line(found: re.Match[str]) -> str:
+        words = f"{found[1]}: {lines[found[1]]}"
+        return (
+            textwrap.fill(words, 118, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False) + "\n"
+        )
+
+    docstring, end, rest = text[3:].partition('"""')
+    return text[:3] + HEADER_LINE.sub(line, docstring) + end + rest
+
+
+def runs_of(study: str) -> list[dict[str, Any]]:
+    """All measured runs of a study, its own first."""
+    return [
+        read(file.stem) for file in sorted(MEASURED.glob(f"{study}.json")) + sorted(MEASURED.glob(f"{study}@*.json"))
+    ]
+
+
+def cost(study: str) -> str:
+    """What each measured run took."""
+    took = [f"{run['command']}: {run['seconds']:,.0f} s ({run['machine']})" for run in runs_of(study)]
+    return "; ".join(took) + "."
+
+
+def expected(study: str) -> str:
+    """The first numbers of the study's own run, with their bounds and the command."""
+    values = read(study)
+    found = [n for n in values["numbers"] if not n["timing"]][:SHOWN]
+    said = "; ".join(f"{n['name']}: {value_text(n)}" for n in found)
+    return f"{said} ({values['command']})."
+
+
 def main() -> None:
-    """Fill or check the pages."""
+    """Fill or check the pages and headers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--atlas", type=Path, help="folder of finished studies (hilum study atlas)")
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a page is not current")
@@ -153,6 +206,13 @@ def main() -> None:
             stale.append(page.name)
             if not arguments.check:
                 page.write_text(new)
+    for row in table_of_studies():
+        file = STUDIES / f"{row.module}.py"
+        new = header(file.read_text(), row.name)
+        if new != file.read_text():
+            stale.append(file.name)
+            if not arguments.check:
+                file.write_text(new)
     if arguments.check and stale:
         sys.exit(f"Not current: {', '.join(stale)}. Run python docs/make_topics.py.")
 

@@ -97,13 +97,15 @@ def test_auto_takes_the_real_set_from_the_cache(tmp_path: Path, opened: Any) -> 
     ],
 )
 def test_auto_falls_back_to_an_embedded_set_that_says_why_and_what_would_help(
-    root: Path, tmp_path: Path, opened: Any, purpose: str, embedded: str, size: int, missing: str
+    tmp_path: Path, opened: Any, purpose: str, embedded: str, size: int, missing: str
 ) -> None:
+    """In words that name no folder of the machine: a report may travel."""
     found = opened(purpose, train=20, test=20)
     assert (found.kind, found.size, len(found.train), len(found.test)) == ("embedded", size, 20, 20)
     assert found.description.startswith(embedded)
-    assert f"{missing}: not in {root}; not in {tmp_path / 'cache'}; " in found.description
-    assert f"and put it at {root}/{SETS[PURPOSES[purpose].real].place}." in found.description
+    assert f"{missing}: not in the data folder; not in the cache; " in found.description
+    assert f"and put it at the data folder/{SETS[PURPOSES[purpose].real].place}." in found.description
+    assert str(tmp_path) not in found.description
 
 
 def test_every_purpose_names_known_sets() -> None:

@@ -324,6 +324,9 @@ def _open_best(request: Request, root: Path | None, may_download: bool) -> Image
         return known.read(found, request)
     embedded = SETS[purpose.embedded].read(None, request)
     why = f"{known.title} was not to be had: {'; '.join(reasons)}. {_mend(known, root)}"
+    # A report may travel: it names no folder of this machine.
+    for folder, words in ((root, "the data folder"), (request.cache, "the cache")):
+        why = why.replace(str(folder), words) if folder is not None else why
     return replace(embedded, description=f"{embedded.description} {why}")
 
 
