@@ -130,8 +130,8 @@ def labels_saved(rows: Rows) -> int | str | None:
 
 def difference(rows: Rows, first: str, second: str, labels: int | str) -> tuple[float, int]:
     """Mean difference of test accuracy in points, and its sign when the paired seeds tell it from 0 (else 0)."""
-    values = [[row["test_accuracy"] for row in pick(rows, method, labels)] for method in (first, second)]
-    found = paired_difference(*values)
+    one, other = ([row["test_accuracy"] for row in pick(rows, method, labels)] for method in (first, second))
+    found = paired_difference(one, other)
     return found.mean, found.sign
 
 

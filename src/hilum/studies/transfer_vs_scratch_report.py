@@ -213,7 +213,7 @@ def films_figure(records: Rows, *, synthetic: bool) -> Figure:
 
 def summary_table(records: Rows) -> Table:
     """Accuracy and cost of each method for each number of labels."""
-    columns = [
+    columns: list[Column | str] = [
         "labels per class",
         "method",
         Column(title="test accuracy", unit="%", number=True),
@@ -239,7 +239,7 @@ def summary_table(records: Rows) -> Table:
 
 def parts_table(records: Rows) -> Table:
     """MACs of one image before and behind each method's cut."""
-    columns = [
+    columns: list[Column | str] = [
         "method",
         Column(title="frozen", unit="mega-MACs an image", number=True),
         Column(title="trained", unit="mega-MACs an image", number=True),
@@ -259,7 +259,7 @@ def parts_table(records: Rows) -> Table:
 
 def targets_table(records: Rows) -> Table:
     """Epochs and seconds to the targets."""
-    columns = [
+    columns: list[Column | str] = [
         "target",
         "method",
         "seeds that reach it",
@@ -285,7 +285,7 @@ def targets_table(records: Rows) -> Table:
 
 def films_table(records: Rows) -> Table:
     """AUROC, difference from scratch and cost on chest films."""
-    columns = [
+    columns: list[Column | str] = [
         "labels per class",
         "method",
         Column(title="AUROC", number=True),

@@ -100,8 +100,8 @@ def network_rows(rows: Rows) -> list[dict[str, Any]]:
 
 def gain(rows: Rows, first: tuple[str, str], second: tuple[str, str]) -> Difference:
     """Points of test accuracy that one (variant, phase) has above another, paired by seed."""
-    values = [[row["test_accuracy"] for row in pick(rows, *which)] for which in (first, second)]
-    return paired_difference(*values)
+    one, other = ([row["test_accuracy"] for row in pick(rows, *which)] for which in (first, second))
+    return paired_difference(one, other)
 
 
 def shape_rows(name: str, size: int, classes: int, hidden: int) -> list[dict[str, Any]]:

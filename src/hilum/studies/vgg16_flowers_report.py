@@ -120,7 +120,8 @@ def times_figure(records: Rows) -> Figure:
 
 def curves(rows: Rows) -> Figure:
     """Validation accuracy and loss over the epochs of both stages, first seed."""
-    accuracy, loss = [], []
+    accuracy: list[Series] = []
+    loss: list[Series] = []
     for variant in variant_names(rows):
         seed = min(row["seed"] for row in pick(rows, variant))
         parts = [row for row in pick(rows, variant) if row["seed"] == seed]
@@ -217,7 +218,7 @@ def png(image: Array) -> bytes:
 
 def phases_table(records: Rows) -> Table:
     """Accuracy and cost of each phase."""
-    columns = [
+    columns: list[Column | str] = [
         "variant",
         "stage",
         Column(title="test accuracy", unit="%", number=True),
@@ -247,7 +248,7 @@ def phases_table(records: Rows) -> Table:
 
 def networks_table(records: Rows) -> Table:
     """Ours with each network on each set."""
-    columns = [
+    columns: list[Column | str] = [
         "network",
         "weights",
         "set",
@@ -280,7 +281,7 @@ def networks_table(records: Rows) -> Table:
 
 def shapes_table(records: Rows) -> Table:
     """Parameters and MACs of frozen and trained parts."""
-    columns = [
+    columns: list[Column | str] = [
         "network",
         "part",
         Column(title="parameters", number=True),
