@@ -93,14 +93,15 @@ def test_report_says_what_was_measured_and_that_the_images_are_embedded(folder: 
     names = {figure["name"] for figure in result["figures"]}
     assert {"classifier", "latency", "memory", "stacks", "race", "ablation", "depth", "transfer"} <= names
     assert result["key_figure"] == "classifier"
+    assert "Without published weights of alexnet, vgg16, vgg19, transfer was measured on" in result["first_line"]
 
 
 def test_counts_stand_beside_the_published_ones_and_agree(result: dict[str, Any]) -> None:
     numbers = {number["name"]: number for number in result["numbers"]}
-    for name, count in (("AlexNet, one tower (2014)", 61_100_840), ("AlexNet, two GPUs (2012)", 60_965_224)):
+    for name, count in (("AlexNet 2014 (one tower)", 61_100_840), ("AlexNet 2012 (two GPUs)", 60_965_224)):
         assert numbers[f"parameters, {name}"]["value"] == count
         assert numbers[f"parameters, {name}"]["published"] == f"{count:,}"
-    assert numbers["multiply-accumulates of one image, AlexNet, one tower (2014)"]["value"] == pytest.approx(
+    assert numbers["multiply-accumulates of one image, AlexNet 2014 (one tower)"]["value"] == pytest.approx(
         0.714, abs=5e-4
     )
 
@@ -239,7 +240,7 @@ def test_published_weights_in_the_data_root_are_found_and_probed(tmp_path: Path)
     sources, missing = published_sources(bench, ("squeezenet1_1", "alexnet"))
     assert list(sources) == ["squeezenet1_1"]
     assert [row["network"] for row in missing] == ["alexnet"]
-    assert "alexnet" in missing[0]["reason"]
+    assert "--weights imagenet says where they are" in missing[0]["reason"]
     features, name = published_features(bench, "squeezenet1_1", sources["squeezenet1_1"])
     assert name == "squeezenet1_1_test.safetensors"
     assert features(np.zeros((2, 3, 64, 64), dtype=np.uint8)).shape == (2, 512)
@@ -277,7 +278,7 @@ def test_words_on_the_race_follow_the_ratio() -> None:
 
 
 def row(name: str, errors: list[float | None]) -> list[dict[str, Any]]:
-    return [{"name": name, "test_error": error} for error in errors]
+    return [{"name": name, "test_error": error, "trained": error is not None} for error in errors]
 
 
 def test_words_on_the_ablation_need_seeds_that_agree() -> None:
@@ -287,7 +288,7 @@ def test_words_on_the_ablation_need_seeds_that_agree() -> None:
     words = ablation_words({"ablation": rows, "settings": settings})
     assert "fell better (-10.0 points)" in words
     assert "rose worse (+10.0 points)" in words
-    assert "did not move beyond what 3 seeds tell apart mixed and lost" in words
+    assert "can't be told apart by 3 seeds from no change mixed and lost" in words
 
 
 def net(depth: int, kind: str, error: float, trained: bool) -> dict[str, Any]:
@@ -299,7 +300,7 @@ def test_words_on_depth_say_which_nets_failed_and_whether_depth_helped() -> None
     rows = [net(11, PLAIN, 60, True), net(19, PLAIN, 90, False), net(11, NORMED, 50, True), net(19, NORMED, 40, True)]
     measured = {"depth": rows, "settings": {"classes": 10, "test": 1000}}
     words = depth_words(measured)
-    assert "Without BatchNorm VGG19 failed to train, its loss ending at 2.31 where guessing has 2.30." in words
+    assert "Without BatchNorm VGG19 failed to train (loss at the end up to 2.31; guessing has 2.30)." in words
     assert "With BatchNorm VGG11 and VGG19 trained. With BatchNorm more layers lowered the test error" in words
     rows[3]["test_error"] = 60
     assert "more layers raised the test error: 50.0 % with 11 layers, 60.0 % with 19" in depth_words(measured)
@@ -314,6 +315,9 @@ def test_words_on_stacks_follow_the_errors() -> None:
     assert "Stages of two 3×3 had a lower test error than of one 5×5 (40.0 % against 50.0 %)." in words
     assert "Stages of three 3×3 had a higher test error than of one 7×7" in words
     assert "no ReLU between had no clearly different test error (40.0 % and 41.0 %)." in words
+    rows[0]["trained"] = False
+    stuck = stack_words({"stacks": rows, "settings": {"test": 1000}})
+    assert "Stages of two 3×3 and of one 5×5 did not both train, so they are not compared." in stuck
 
 
 def probed(network: str, weights: str, right: int) -> dict[str, Any]:

@@ -217,6 +217,11 @@ def _transfer(
     """Linear probes on published weights where they can be had, and on what was trained here."""
     names = (bench.request.backbone,) if bench.request.backbone else scale.probed
     sources, missing = published_sources(bench, names)
+    if missing:
+        without = ", ".join(row["network"] for row in missing)
+        bench.notes.append(
+            f"Without published weights of {without}, transfer was measured on the small networks trained here."
+        )
     rows = []
     if sources:
         photos = bench.images(

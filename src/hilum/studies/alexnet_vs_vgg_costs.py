@@ -17,8 +17,8 @@ from hilum.randomness import seed_for
 from hilum.studies.alexnet_vs_vgg_published import weights_facts
 
 LABELS = {
-    "alexnet_2012": "AlexNet, two GPUs (2012)",
-    "alexnet": "AlexNet, one tower (2014)",
+    "alexnet_2012": "AlexNet 2012 (two GPUs)",
+    "alexnet": "AlexNet 2014 (one tower)",
     "vgg16": "VGG16",
     "vgg19": "VGG19",
 }

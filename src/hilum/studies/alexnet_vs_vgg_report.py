@@ -25,8 +25,8 @@ from hilum.studies.alexnet_vs_vgg_words import by_depth, differences, finding, s
 from hilum.studies.outcome import Number, Outcome, over_seeds
 
 QUOTED = {
-    "AlexNet, one tower (2014)": (61_100_840, 0.714),
-    "AlexNet, two GPUs (2012)": (60_965_224, None),
+    "AlexNet 2014 (one tower)": (61_100_840, 0.714),
+    "AlexNet 2012 (two GPUs)": (60_965_224, None),
     "VGG16": (138_357_544, 15.470),
     "VGG19": (143_667_240, 19.632),
 }

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hilum.evaluation.intervals import wilson_interval
+from hilum.evaluation.paired import Difference
 from hilum.reports.charts import Bar, bars_figure
 from hilum.reports.curves import Panel, Reference, Series, curves_figure
 from hilum.reports.figures import Figure
@@ -67,12 +68,12 @@ def costs_section(measured: dict[str, Any]) -> Section:
 def _classifier_figure(measured: dict[str, Any]) -> Figure:
     bars = []
     for row in measured["networks"]:
-        bars.append(Bar(label=row["network"], series="of the parameters", value=row["classifier_share"]))
-        bars.append(Bar(label=row["network"], series="of the MACs", value=row["classifier_macs_share"]))
+        bars.append(Bar(label=row["network"], series="parameters", value=row["classifier_share"]))
+        bars.append(Bar(label=row["network"], series="MACs", value=row["classifier_macs_share"]))
         for time in measured["latency"]:
             if time["network"] == row["network"]:
                 share = 100 * time["classifier_ms"] / time["median_ms"]
-                bars.append(Bar(label=row["network"], series=f"of the time, batch {time['batch']}", value=share))
+                bars.append(Bar(label=row["network"], series=f"time, batch {time['batch']}", value=share))
     return bars_figure(
         bars,
         name="classifier",
@@ -269,6 +270,15 @@ def race_section(measured: dict[str, Any]) -> Section:
     )
 
 
+def _points(difference: Difference | None) -> str:
+    """A difference with its interval, in words that a minus can't confuse."""
+    if difference is None:
+        return "diverged"
+    if math.isnan(difference.low):
+        return f"{difference.mean:+.1f}"
+    return f"{difference.mean:+.1f} ({difference.low:+.1f} to {difference.high:+.1f})"
+
+
 def _base_errors(measured: dict[str, Any]) -> str:
     """How far the unchanged network fits, which says whether there is over-fitting to prevent."""
     rows = [row for row in measured["ablation"] if row["name"] == BASE and row["test_error"] is not None]
@@ -288,6 +298,7 @@ def ablation_section(measured: dict[str, Any]) -> Section:
             value=difference.mean if difference else float("nan"),
             low=difference.low if difference else float("nan"),
             high=difference.high if difference else float("nan"),
+            note=_points(difference),
         )
         for name, difference in differences(measured["ablation"])
     ]
@@ -338,7 +349,8 @@ def depth_section(measured: dict[str, Any]) -> Section:
     deepest_name = max(row["depth"] for row in measured["depth"])
     figure = curves_figure(
         [
-            Panel(series=series, x_label="layers with weights", y_label="test error (%)", title="after training"),
+            Panel(series=series, x_label="layers with weights", y_label="test error (%)", title="after training",
+                  x_ticks=[(depth, str(depth)) for depth in sorted({row["depth"] for row in measured["depth"]})]),
             Panel(series=losses, x_label="epoch", y_label="training loss", title=f"VGG{deepest_name}",
                   references=[Reference(value=guessing, label="guessing")]),
         ],

@@ -136,17 +136,15 @@ def ablation_words(measured: dict[str, Any]) -> str:
         else:
             raised.append(f"{name} ({difference.mean:+.1f} points)")
     seeds, epochs = measured["settings"]["ablation_seeds"], measured["settings"]["ablation_epochs"]
-    words = [f"After {epochs} epochs the small AlexNet's test error"]
+    words = f"After {epochs} epochs the small AlexNet's test error"
     parts = []
     if lowered:
         parts.append(f"fell {_listed(lowered)}")
     if raised:
         parts.append(f"rose {_listed(raised)}")
     if unclear:
-        parts.append(
-            f"did not move beyond what {_count(seeds)} tell{'s' if seeds == 1 else ''} apart {_listed(unclear)}"
-        )
-    return f"{words[0]} {', '.join(parts)}."
+        parts.append(f"can't be told apart by {_count(seeds)} from no change {_listed(unclear)}")
+    return f"{words} {', '.join(parts)}."
 
 
 def _count(seeds: int) -> str:
@@ -182,7 +180,7 @@ def depth_words(measured: dict[str, Any]) -> str:
         }[kind]
         if stuck:
             loss = [row["losses"][-1] for name in stuck for row in nets[int(name[3:])] if row["losses"]]
-            ends = f", its loss ending at {max(loss):.2f} where guessing has {guessing:.2f}" if loss else ""
+            ends = f" (loss at the end up to {max(loss):.2f}; guessing has {guessing:.2f})" if loss else ""
             sentences.append(f"{words} {_listed(stuck)} failed to train{ends}.")
         else:
             names = _listed([f"VGG{depth}" for depth in nets])
@@ -193,7 +191,7 @@ def depth_words(measured: dict[str, Any]) -> str:
 def _depth_trend(measured: dict[str, Any]) -> str:
     """Whether more layers with BatchNorm had a lower test error here."""
     nets = by_depth(measured["depth"], NORMED)
-    errors = {d: [r["test_error"] for r in rows if r["test_error"] is not None] for d, rows in nets.items()}
+    errors = {d: [r["test_error"] for r in rows if r["trained"]] for d, rows in nets.items()}
     means = {depth: float(np.mean(values)) for depth, values in errors.items() if values}
     if len(means) < 2:
         return ""
@@ -231,6 +229,8 @@ def _stack_pair(measured: dict[str, Any], first: str, second: str) -> str:
     errors = [stack_errors(measured, name) for name in (first, second)]
     if not all(errors):
         return ""
+    if not all(row["trained"] for row in measured["stacks"] if row["name"] in (first, second)):
+        return f"Stages of {first} and of {second} did not both train, so they are not compared."
     means = [float(np.mean(values)) for values in errors]
     n = measured["settings"]["test"]
     (low, high), (other_low, other_high) = (wilson_interval(mean / 100, n) for mean in means)
