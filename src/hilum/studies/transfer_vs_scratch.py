@@ -92,27 +92,28 @@ class Scale:
     """Draws of labels, heads, orders and views."""
     views: int = 2
     """Augmented views beside the clean one that are cached for frozen layers."""
-    scratch: Length = Length(images=1500, least=5, most=16)
+    scratch: Length = Length(images=1000, least=6, most=12)
     """Training from random weights."""
     head: Length = Length(images=6000, least=12, most=60)
     """The head on frozen features: feature extraction, and the first stage of both kinds of fine-tuning."""
-    block: Length = Length(images=2400, least=5, most=30)
+    block: Length = Length(images=1200, least=3, most=16)
     """The last block, after the head."""
-    full: Length = Length(images=700, least=3, most=8)
+    full: Length = Length(images=500, least=2, most=8)
     """Everything, after the head."""
     resamples: int = 1000
     """Bootstrap resamples for intervals of AUROC."""
 
 
 SCALES = {
-    "quick": Scale(size=80, photos=500, test=250, films=400),
+    "quick": Scale(size=64, photos=500, test=250, films=320),
     "standard": Scale(
         size=96,
         photos=1500,
         test=None,
         films=10_000,
         film_labels=(20,),
-        scratch=Length(images=6000, least=15, most=60),
+        scratch=Length(images=4000, least=12, most=60),
+        block=Length(images=3600, least=6, most=30),
         full=Length(images=2000, least=5, most=20),
         resamples=2000,
     ),
