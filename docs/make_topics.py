@@ -51,22 +51,20 @@ def take(atlas: Path) -> None:
             shutil.copyfile(result.parent / "figures" / f"{name}.png", MEASURED / f"{study}.{name}.png")
 
 
-def read(study: str) -> dict[str, Any]:
-    """What was measured in a study.
+def measured(study: str) -> bool:
+    """Whether a study was measured; else its blocks stay empty."""
+    return (MEASURED / f"{study}.json").exists()
 
-    Raises:
-        SystemExit: nothing was.
-    """
-    file = MEASURED / f"{study}.json"
-    if not file.exists():
-        sys.exit(f"Nothing was measured of {study} yet: give --atlas, with a finished {study} in it.")
-    values: dict[str, Any] = json.loads(file.read_text())
+
+def read(study: str) -> dict[str, Any]:
+    """What was measured in a study."""
+    values: dict[str, Any] = json.loads((MEASURED / f"{study}.json").read_text())
     return values
 
 
 def filled(text: str) -> str:
     """A page with its blocks filled from what was measured."""
-    return BLOCK.sub(lambda m: m[1] + block(m[2], m[3], m[4]) + m[6], text)
+    return BLOCK.sub(lambda m: m[1] + (block(m[2], m[3], m[4]) if measured(m[2]) else "") + m[6], text)
 
 
 def block(study: str, kind: str, name: str | None) -> str:
@@ -144,6 +142,7 @@ def origin(values: dict[str, Any]) -> str:
 
 STUDIES = Path(__file__).parents[1] / "src" / "hilum" / "studies"
 HEADER_LINE = re.compile(r"^(Cost|Expected): .*\n(?:    .*\n)*", re.M)
+NOT_YET = "not measured yet."
 SHOWN = 3
 """Numbers that a header names."""
 
@@ -178,12 +177,16 @@ def runs_of(study: str) -> list[dict[str, Any]]:
 
 def cost(study: str) -> str:
     """What each measured run took."""
+    if not runs_of(study):
+        return NOT_YET
     took = [f"{run['command']}: {run['seconds']:,.0f} s ({run['machine']})" for run in runs_of(study)]
     return "; ".join(took) + "."
 
 
 def expected(study: str) -> str:
     """The first numbers of the study's own run, with their bounds and the command."""
+    if not measured(study):
+        return NOT_YET
     values = read(study)
     found = [n for n in values["numbers"] if not n["timing"]][:SHOWN]
     said = "; ".join(f"{n['name']}: {value_text(n)}" for n in found)

@@ -29,6 +29,22 @@ def test_the_page_of_the_command_line_is_current() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_measured_blocks_of_the_pages_are_current() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "make_topics.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_measured_file_is_shown_on_a_page() -> None:
+    """What lies in docs/topics/measured and no page asks for is stale."""
+    topics = ROOT / "docs" / "topics"
+    text = "".join(page.read_text() for page in [*topics.glob("*.md"), ROOT / "docs" / "results.md"])
+    asked = set(re.findall(r"<!-- measured (\S+) ", text))
+    shown = {f"{s}.{name}.png" for s, name in re.findall(r"<!-- measured (\S+) figure (\S+) -->", text)}
+    there = {path.name for path in (topics / "measured").iterdir()}
+    assert there <= shown | {f"{study}.json" for study in asked}
+
+
 def test_the_glossary_is_in_alphabetical_order_and_has_one_entry_a_word() -> None:
     words = re.findall(r"^\*\*(.+?)\*\*", (ROOT / "docs" / "glossary.md").read_text(), re.M)
     assert len(words) > 10

@@ -6,9 +6,9 @@ Data: the root's ``flowers/`` (photographs), else procedural images; the picture
     ``--image`` names one.
 Command: hilum study run alexnet-filters --data-dir DIR [--image FILE] [--backbone NAME] [--weights imagenet|FILE]
 Hardware: two CPU cores; full: a GPU.
-Cost: TODO
+Cost: not measured yet.
 Seeds: weights, order and augmentation come from --seed.
-Expected: TODO
+Expected: not measured yet.
 
 Published weights are used where they can be had. Where they can't, the network is trained here, so that the filters
 shown are learned: its convolutions as published, and a small head in place of the classifier, whose 58.6 million

@@ -6,10 +6,10 @@ Data: counts, memory and time need none. Trainings: CIFAR-10 at 32 px, a stated 
     without it the procedural ten-class set, named as what it is. Transfer: flowers, or digits where these are embedded.
 Command: hilum study run alexnet-vs-vgg --data-dir DIR
 Hardware: two CPU cores; full: a GPU.
-Cost: TODO
+Cost: not measured yet.
 Seeds: --seed; trainings of one comparison are repeated with further seeds, and those of one seed begin with the same
     weights where their layers are the same, and see the same batches, so that they are compared in pairs.
-Expected: TODO
+Expected: not measured yet.
 
 The trainings use AlexNet's and VGG's designs with an eighth of the channels, few images and few epochs: they show what
 a choice does there, not what it did on ImageNet, whose published figures stand beside them. The rates of the one recipe

@@ -5,10 +5,10 @@ Question: what does a CNN buy over a fully connected network (MLP) on images: in
 Data: MNIST (28 px); offline without it scikit-learn's digits (8 px, enlarged to 28 px), named as what they are.
 Command: hilum study run cnn-vs-mlp --data-dir DIR
 Hardware: two CPU cores; full: a GPU.
-Cost: TODO
+Cost: not measured yet.
 Seeds: --seed and the ones after it; networks of one seed share training images, order of batches and permutation, so
     that differences are paired.
-Expected: TODO
+Expected: not measured yet.
 
 The CNN is LeNet-5's modern form; one MLP with two hidden layers of equal width has as many parameters, another as many
 multiply-accumulates, each within two per cent, counted by anatomy. A fourth network shows where tolerance to shifts

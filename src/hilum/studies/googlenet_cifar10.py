@@ -6,9 +6,9 @@ Data: CIFAR-10 (as JPEG where that is what there is); offline without it ten cla
     named as what they are. Quick: a subset, stated in the report's first line.
 Command: hilum study run googlenet-cifar10 --data-dir DIR
 Hardware: two CPU cores; full: a GPU.
-Cost: TODO
+Cost: not measured yet.
 Seeds: weights, order, dropout and augmentation come from --seed and the numbers after it; the split from --seed.
-Expected: TODO
+Expected: not measured yet.
 
 The network is GoogLeNet with a stem for 32 pixels and the paper's 5×5 kernels; on a CPU a fraction of its channels,
 pooled early. Every variant differs from the base in one thing and starts, seed by seed, from the same weights, so

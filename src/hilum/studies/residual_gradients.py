@@ -5,10 +5,10 @@ Question: why do residual connections help deep networks to train: is it the gra
 Data: CIFAR-10 at 16 px (full: 32 px); offline without it the procedural ten-class set, named as what it is.
 Command: hilum study run residual-gradients --data-dir DIR
 Hardware: two CPU cores; full: a GPU.
-Cost: TODO
+Cost: not measured yet.
 Seeds: --seed; trainings are repeated with further seeds. Plain and residual nets of one seed begin with the same
     weights and see the same batches, so that they are compared in pairs.
-Expected: TODO
+Expected: not measured yet.
 
 The nets are those of He et al. 2016, section 4.2 (6n + 2 layers), at half the width and without augmentation on a CPU.
 Every training has the same steps, learning rate and schedule, fixed beforehand; the learning rates with and without

@@ -7,9 +7,9 @@ Data: flowers (real) with ImageNet weights of MobileNetV2 from the data root; no
     NIH ChestX-ray14. Without a data root the procedural set with the shipped encoder, and phantom films, named so.
 Command: hilum study run transfer-vs-scratch --data-dir DIR
 Hardware: two CPU cores.
-Cost: TODO
+Cost: not measured yet.
 Seeds: three draws of labels, heads, orders and views, the same for every method; the test images are always the same.
-Expected: TODO
+Expected: not measured yet.
 
 All methods see the same labels, the same augmentation, and the same batch size. Learning rates and lengths were chosen
 on validation images. Weights whose batch normalisation was folded into the convolutions keep it in evaluation mode:

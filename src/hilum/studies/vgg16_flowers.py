@@ -6,9 +6,9 @@ Data: any folder of class folders by ``--data``, in train/ and val/ or in one pa
     and ants_bees (real) from the data root; without a root the procedural set, named so.
 Command: hilum study run vgg16-flowers --data-dir DIR [--data DIR|flowers|ants_bees] [--backbone NAME]
 Hardware: two CPU cores.
-Cost: TODO
+Cost: not measured yet.
 Seeds: three for heads, orders and dropout; images, validation images and augmented views are the same for all.
-Expected: TODO
+Expected: not measured yet.
 
 VGG16 is measured when its published weights can be had; other networks by ``--backbone``. A fifth of the training
 images is watched: each stage keeps the weights with the lowest loss on them, in the classic recipe too. Frozen layers
