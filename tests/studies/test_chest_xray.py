@@ -14,6 +14,7 @@ from hilum.studies.running import run_request
 TINY = chest_xray.Scale(patients=48, size=64, folds=2, head_epochs=3, block_epochs=1, phantom_rows=64, resamples=20)
 
 
+@pytest.mark.long
 def test_the_whole_study_on_phantoms_names_them_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One backbone and one variant of each ablation; the rest is the same code."""
     for name in ("imbalances", "augmentations"):
