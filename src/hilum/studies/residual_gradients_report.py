@@ -235,7 +235,7 @@ WRITTEN: dict[str, Callable[[Any], str]] = {
     "factor": lambda value: "overflow" if math.isinf(value) else f"{value:.3f}",
     "percent": _percent,
     "share": lambda value: _percent(100 * value),
-    "tiny": lambda value: "–" if value is None or math.isnan(value) else f"{value:.1e}",
+    "tiny": lambda value: "–" if value is None or math.isnan(value) else brief(value),
     "giga": lambda value: f"{value:.3f}",
     "rate": lambda value: f"{value:g}",
 }

@@ -208,7 +208,7 @@ def compared(first: Rows, second: Rows, name: str, other: str) -> str:
     seeds = f"{len(pairs)} seed{'s' if len(pairs) > 1 else ''}"
     if all(surely_differ(a, b) and (a["test_error"] > b["test_error"]) == (points > 0) for a, b in pairs):
         return f"{name} errs {abs(points):.1f} points {'more' if points > 0 else 'less'} than {other} ({seeds})"
-    return f"{name} and {other} can't be told apart ({points:+.1f} points, {seeds})"
+    return f"{name} and {other} can't be told apart ({f'{points:+.1f}'.replace('-', '−')} points, {seeds})"
 
 
 def side_words(measured: dict[str, Any]) -> str:
@@ -256,7 +256,7 @@ def main_numbers(measured: dict[str, Any]) -> tuple[Number, ...]:
     depth = _near(sorted({row["depth"] for row in start}), settings["gain_depth"])
     found = [
         over_seeds(
-            f"gradient's growth per layer towards the image before training, {spelled(kind)}, {depth} layers",
+            f"growth of the gradient per layer at the start, {spelled(kind)}, {depth} layers",
             values(of(start, kind=kind, depth=depth), "per_layer"),
             digits=3,
             **_theory(kind),
