@@ -59,7 +59,7 @@ def test_title_first_line_and_notes_say_that_the_network_was_trained_here(result
     assert result["first_line"].startswith("EMBEDDED data: Procedural images: 20 + 20 synthetic colour images")
     assert "EMBEDDED data: The picture that is explained is procedural image" in result["first_line"]
     assert "its convolutions as published, a small head, trained here for 4 steps" in result["first_line"]
-    assert result["notes"][0].startswith("No weights of AlexNet can be had here, so the network measured was trained here")
+    assert result["notes"][0].startswith("No weights of AlexNet can be had here, so the network measured was trained")
     assert result["embedded"]
 
 
