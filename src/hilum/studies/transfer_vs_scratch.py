@@ -11,10 +11,11 @@ Cost: not measured yet.
 Seeds: three draws of labels, heads, orders and views, the same for every method; the test images are always the same.
 Expected: not measured yet.
 
-All methods see the same labels, the same augmentation, and the same batch size. Learning rates and lengths were chosen
-on validation images. Weights whose batch normalisation was folded into the convolutions keep it in evaluation mode:
-then full fine-tuning trains a network without normalisation, whose learning rate must be low; the others keep their
-running statistics too, as is usual for small batches. Scratch trains with batch normalisation on.
+All methods see the same labels, the same augmentation, and the same batch size. Learning rates and lengths are usual
+values, fixed beforehand and tuned for no method. Weights whose batch normalisation was folded into the convolutions
+keep it in evaluation mode: then full fine-tuning trains a network without normalisation, whose learning rate must be
+low; the others keep their running statistics too, as is usual for small batches. Scratch trains with batch
+normalisation on.
 """
 
 import tempfile
