@@ -13,7 +13,8 @@ Expected: not measured yet.
 The CNN is LeNet-5's modern form; one MLP with two hidden layers of equal width has as many parameters, another as many
 multiply-accumulates, each within two per cent, counted by anatomy. A fourth network shows where tolerance to shifts
 comes from: the same convolutions with a head that averages over all places; it is matched to nothing. Learning rates
-were chosen for each network on 5,000 of MNIST's training images that are not fitted; test images choose nothing.
+were chosen for each network among 1e-3, 3e-3 and 8e-3 (the averaging one: 1e-3 and 3e-3), fitting 10,000 of MNIST's
+training images for 5 epochs with two seeds, by accuracy on 5,000 others of them; test images choose nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +55,7 @@ class Scale:
     """Training images at most; None: all."""
     sizes: tuple[int, ...] = (100, 300, 1000, 3000)
     """Smaller training sets, balanced by class, beside all."""
-    epochs: int = 6
+    epochs: int = 5
     """Passes over all training images."""
     least_steps: int = 300
     """On small sets more passes are made, until at least so many steps are done."""
@@ -67,9 +68,9 @@ class Scale:
 
 
 SCALES: dict[str, Scale] = {
-    "quick": Scale(train=12_000),
-    "standard": Scale(seeds=5, sizes=(100, 300, 1000, 3000, 10_000, 30_000), shifted=10_000),
-    "full": Scale(seeds=10, sizes=(100, 300, 1000, 3000, 10_000, 30_000), shifted=10_000, epochs=12),
+    "quick": Scale(train=10_000),
+    "standard": Scale(sizes=(100, 300, 1000, 3000, 10_000), shifted=10_000),
+    "full": Scale(seeds=10, sizes=(100, 300, 1000, 3000, 10_000, 30_000), shifted=10_000, epochs=10),
 }
 
 
@@ -96,10 +97,10 @@ class Kind:
         return sum(row.parameters for row in rows), sum(row.macs for row in rows)
 
 
-CNN = Kind(name="cnn", label="CNN", build=partial(LeNet5, padding=2), lr=3e-3)
+CNN = Kind(name="cnn", label="CNN", build=partial(LeNet5, padding=2), lr=8e-3)
 KINDS = (
     CNN,
-    Kind(name="mlp_parameters", label="MLP of equal parameters", build=partial(Perceptron, hidden=71), lr=3e-3),
+    Kind(name="mlp_parameters", label="MLP of equal parameters", build=partial(Perceptron, hidden=71), lr=8e-3),
     Kind(name="mlp_macs", label="MLP of equal MACs", build=partial(Perceptron, hidden=360), lr=3e-3),
     Kind(
         name="cnn_pooled",
@@ -145,7 +146,8 @@ def run(bench: Bench, scale: Scale) -> Outcome:
         for kind in KINDS:
             for size in sizes if kind.matched else sizes[-1:]:
                 fits.add(kind, size, fit(bench, scale, kind, images, number, size=size))
-            fits.add(kind, PERMUTED, fit(bench, scale, kind, images, number, size=sizes[-1], permute=True))
+            if kind.matched:
+                fits.add(kind, PERMUTED, fit(bench, scale, kind, images, number, size=sizes[-1], permute=True))
     measured = all_measured(fits, scale, images, sizes)
     shown = {kind.name: fits.networks[kind.name] for kind in KINDS}
     return Outcome(
@@ -174,7 +176,7 @@ class Fits:
     def add(self, kind: Kind, condition: int, fitted: tuple[dict[str, Any], nn.Module]) -> None:
         """Keep a fit; the condition is the number of training images, or :data:`PERMUTED`."""
         values, network = fitted
-        if condition != PERMUTED and (kind.name, PERMUTED) not in self.found:
+        if len(self.found.get((kind.name, condition), ())) == 0 and condition != PERMUTED:
             self.networks[kind.name] = network  # in the end the first seed's, fitted to all images
         self.found.setdefault((kind.name, condition), []).append(values)
 
@@ -279,7 +281,7 @@ def all_measured(fits: Fits, scale: Scale, images: ImageSet, sizes: Sequence[int
             "parameters": parameters,
             "macs": macs,
             "plain": fits.of(kind.name, every, "accuracy"),
-            "permuted": fits.of(kind.name, PERMUTED, "accuracy"),
+            "permuted": fits.of(kind.name, PERMUTED, "accuracy") if kind.matched else [],
             "training_accuracy": fits.of(kind.name, every, "training_accuracy"),
             "by_size": {str(size): fits.of(kind.name, size, "accuracy") for size in at_sizes},
             "by_shift": {
@@ -314,8 +316,9 @@ def _comparisons(kinds: dict[str, dict[str, Any]], scale: Scale) -> dict[str, di
             found[f"against {name}"] = _difference_values(f"CNN minus {label}", difference)
         moved = paired_difference(values["by_shift"][last], values["by_shift"]["0"])
         found[f"moved {name}"] = _difference_values(f"{label}: moved by {last} px minus in place", moved)
-        reordered = paired_difference(values["permuted"], plain)
-        found[f"permuted {name}"] = _difference_values(f"{label}: pixels reordered minus in order", reordered)
+        if values["permuted"]:
+            reordered = paired_difference(values["permuted"], plain)
+            found[f"permuted {name}"] = _difference_values(f"{label}: pixels reordered minus in order", reordered)
     return found
 
 
@@ -348,6 +351,8 @@ def _network_row(values: dict[str, Any], scale: Scale) -> dict[str, Any]:
 
 
 def _with_range(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
     if len(values) == 1:
         return f"{values[0]:.2f}"
     return f"{np.mean(values):.2f} ({min(values):.2f}–{max(values):.2f})"

@@ -73,11 +73,12 @@ def _moved(measured: dict[str, Any]) -> str:
 def _reordered(measured: dict[str, Any]) -> str:
     """What one fixed order of all pixels does to each network."""
     words = []
-    for name, kind in measured["kinds"].items():
-        values = measured["comparisons"][f"permuted {name}"]
+    reordered = [name for name in measured["kinds"] if f"permuted {name}" in measured["comparisons"]]
+    for name in reordered:
+        kind, values = measured["kinds"][name], measured["comparisons"][f"permuted {name}"]
         verb = {1: "gains", -1: "loses", 0: "changes by no more than the seeds differ:"}[values["sign"]]
         words.append(f"the {kind['label']} {verb} {_points(values)}")
-    signs = {name: measured["comparisons"][f"permuted {name}"]["sign"] for name in measured["kinds"]}
+    signs = {name: measured["comparisons"][f"permuted {name}"]["sign"] for name in reordered}
     only = signs["cnn"] < 0 and signs["mlp_parameters"] >= 0 and signs["mlp_macs"] >= 0
     lesson = "the order of pixels helps the CNN alone" if only else "that only the CNN suffers was not shown here"
     return f"With all pixels in one fixed other order, {'; '.join(words)}: {lesson}."
@@ -156,6 +157,8 @@ def _errors_figure(measured: dict[str, Any]) -> Figure:
     for values in measured["kinds"].values():
         for series, key in (("in order", "plain"), ("pixels reordered", "permuted")):
             wrong = [100 - right for right in values[key]]
+            if not wrong:
+                continue
             bounds = {"low": min(wrong), "high": max(wrong)} if len(wrong) > 1 else {}
             label = f"{values['label']}\n{values['parameters']:,} parameters, {values['macs'] / 1e6:.2f} M MACs"
             bars.append(Bar(label=label, value=float(np.mean(wrong)), series=series, **bounds))
