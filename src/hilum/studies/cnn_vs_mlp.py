@@ -5,7 +5,7 @@ Question: what does a CNN buy over a fully connected network (MLP) on images: in
 Data: MNIST (28 px); offline without it scikit-learn's digits (8 px, enlarged to 28 px), named as what they are.
 Command: hilum study run cnn-vs-mlp --data-dir DIR
 Hardware: two CPU cores; full: a GPU.
-Cost: not measured yet.
+Cost: hilum study run cnn-vs-mlp: 176 s (AMD EPYC, 2 CPUs, cpu).
 Seeds: --seed and the ones after it; networks of one seed share training images, order of batches and permutation, so
     that differences are paired.
 Expected: not measured yet.
