@@ -1,6 +1,7 @@
 """The study of filters: what it names, what it compares, the pictures it takes, and the whole study on a few images."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ from hilum.studies.running import run_request
 
 TINY = Scale(
     training=TrainingScale(side=64, images=20, seen=40, test=20),
-    filters=8,
+    convolutions=3,
+    filters=4,
     searched=10,
     drawn=10,
-    watched=10,
+    watched=4,
     patches=2,
 )
 
@@ -119,7 +121,8 @@ def test_alexnets_first_layer_begins_as_small_as_in_its_paper() -> None:
 
 def test_loaded_weights_are_named_and_compared_with_a_random_draw(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hilum.studies.alexnet_filters_subject._FEW", 10)
-    seen = look(bench_at(root, backbone="hilum_small", weights="hilum"), TINY)
+    little = replace(TINY, convolutions=2, layers=2)
+    seen = look(bench_at(root, backbone="hilum_small", weights="hilum"), little)
     assert seen.subject.words == "with the weights hilum"
     assert seen.measured["training"] is None
     assert 1 < seen.measured["filter_layers"][0]["distance"] < 100
