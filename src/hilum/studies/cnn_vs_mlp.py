@@ -314,11 +314,11 @@ def _comparisons(kinds: dict[str, dict[str, Any]], scale: Scale) -> dict[str, di
         if name != "cnn":
             difference = paired_difference(kinds["cnn"]["plain"], plain)
             found[f"against {name}"] = _difference_values(f"CNN minus {label}", difference)
-        moved = paired_difference(values["by_shift"][last], values["by_shift"]["0"])
-        found[f"moved {name}"] = _difference_values(f"{label}: moved by {last} px minus in place", moved)
+        moved = paired_difference(values["by_shift"]["0"], values["by_shift"][last])
+        found[f"moved {name}"] = _difference_values(f"{label}: lost when moved by {last} px", moved)
         if values["permuted"]:
-            reordered = paired_difference(values["permuted"], plain)
-            found[f"permuted {name}"] = _difference_values(f"{label}: pixels reordered minus in order", reordered)
+            reordered = paired_difference(plain, values["permuted"])
+            found[f"permuted {name}"] = _difference_values(f"{label}: lost when pixels are reordered", reordered)
     return found
 
 

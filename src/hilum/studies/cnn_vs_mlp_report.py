@@ -36,12 +36,13 @@ def finding(measured: dict[str, Any], title: str) -> str:
 
 
 def _points(values: dict[str, Any]) -> str:
-    bounds = "" if values["low"] is None else f" ({abs(values['low']):.2f}–{abs(values['high']):.2f})"
-    if values["low"] is not None and values["low"] * values["high"] <= 0:
-        bounds = f" ({values['low']:.2f} to {values['high']:.2f})"
-    elif values["low"] is not None and values["high"] < 0:
-        bounds = f" ({-values['high']:.2f}–{-values['low']:.2f})"
-    return f"{abs(values['mean']):.2f} points{bounds}"
+    """A difference without its sign where the interval has one, else with it."""
+    mean, low, high = values["mean"], values["low"], values["high"]
+    if low is None:
+        return f"{mean:+.2f} points"
+    if low * high <= 0:
+        return f"{mean:+.2f} points ({low:+.2f} to {high:+.2f})"
+    return f"{abs(mean):.2f} points ({min(abs(low), abs(high)):.2f}–{max(abs(low), abs(high)):.2f})"
 
 
 def _against(measured: dict[str, Any], name: str) -> str:
@@ -76,10 +77,10 @@ def _reordered(measured: dict[str, Any]) -> str:
     reordered = [name for name in measured["kinds"] if f"permuted {name}" in measured["comparisons"]]
     for name in reordered:
         kind, values = measured["kinds"][name], measured["comparisons"][f"permuted {name}"]
-        verb = {1: "gains", -1: "loses", 0: "changes by no more than the seeds differ:"}[values["sign"]]
+        verb = {1: "loses", -1: "gains", 0: "changes by no more than the seeds differ:"}[values["sign"]]
         words.append(f"the {kind['label']} {verb} {_points(values)}")
     signs = {name: measured["comparisons"][f"permuted {name}"]["sign"] for name in reordered}
-    only = signs["cnn"] < 0 and signs["mlp_parameters"] >= 0 and signs["mlp_macs"] >= 0
+    only = signs["cnn"] > 0 and signs["mlp_parameters"] <= 0 and signs["mlp_macs"] <= 0
     lesson = "the order of pixels helps the CNN alone" if only else "that only the CNN suffers was not shown here"
     return f"With all pixels in one fixed other order, {'; '.join(words)}: {lesson}."
 
@@ -90,7 +91,8 @@ def _fewer(measured: dict[str, Any], name: str) -> str:
         return f"No training size was found at which the CNN equals what the {label} reaches with all images."
     part = measured["train"] / enough_images
     return (
-        f"The CNN needs about {enough_images:,.0f} training images, a {part:.1f}th part, to equal the {label} with all."
+        f"With about {enough_images:,.0f} training images, {part:.1f} times fewer, the CNN equals what the {label} "
+        "reaches with all."
     )
 
 
