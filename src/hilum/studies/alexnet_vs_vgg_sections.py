@@ -226,6 +226,13 @@ def kernels_section(measured: dict[str, Any]) -> Section:
     )  # fmt: skip
 
 
+def _edges(measured: dict[str, Any]) -> str:
+    """Whether a better rate may lie outside those that were tried."""
+    names = {"relu": "ReLU", "tanh": "tanh"}
+    at_edge = [names[name] for name in measured["race"]["chosen_at_edge"]]
+    return f"; {' and '.join(at_edge)} chose the outermost, so that a better one may lie beyond" if at_edge else ""
+
+
 def race_section(measured: dict[str, Any]) -> Section:
     """ReLU against tanh."""
     settings, chosen = measured["settings"], measured["race"]["chosen"]
@@ -261,7 +268,8 @@ def race_section(measured: dict[str, Any]) -> Section:
     caption = (
         f"Four-layer net (three convolutions of 5×5, one linear layer), {settings['race_width']:g} of cuda-convnet's "
         f"channels, {settings['train']:,} images, SGD with momentum at a constant rate, nothing regularised, at most "
-        f"{settings['race_epochs']} epochs. Each activation chose its rate by its own speed, as the paper did."
+        f"{settings['race_epochs']} epochs. Each activation chose its rate by its own speed, as the paper "
+        f"did{_edges(measured)}."
     )
     return Section(
         title="ReLU against tanh",
