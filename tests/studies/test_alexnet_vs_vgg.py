@@ -37,6 +37,7 @@ from hilum.studies.alexnet_vs_vgg_words import (
     memory_words,
     race_words,
     stack_words,
+    time_words,
     transfer_words,
 )
 from hilum.studies.bench import Bench, Request
@@ -323,23 +324,31 @@ def test_words_on_depth_say_which_nets_failed_and_whether_depth_helped() -> None
     measured = {"depth": rows, "settings": {"classes": 10, "test": 1000}}
     words = depth_words(measured)
     assert "Without BatchNorm VGG19 failed to train (loss at the end up to 2.31; guessing has 2.30)." in words
-    assert "With BatchNorm VGG11 and VGG19 trained. With BatchNorm more layers lowered the test error" in words
-    rows[3]["test_error"] = 60
-    assert "more layers raised the test error: 50.0 % with 11 layers, 60.0 % with 19" in depth_words(measured)
-    rows[3]["test_error"] = 50.5
-    assert "did not change with depth beyond the test images' uncertainty" in depth_words(measured)
+    assert "With BatchNorm VGG11 and VGG19 trained. With BatchNorm one seed can't say whether more layers" in words
+    more = [(11, 51), (11, 52), (19, 41.1), (19, 42)]
+    rows += [net(depth, NORMED, error, True) for depth, error in more]
+    assert "With BatchNorm more layers lowered the test error: 51.0 % with 11 layers, 41.0 %" in depth_words(measured)
+    for row in rows:
+        row["test_error"] = (
+            150 - row["test_error"] if row["kind"] == NORMED and row["depth"] == 19 else row["test_error"]
+        )
+    assert "more layers raised the test error: 51.0 % with 11 layers, 109.0 % with 19" in depth_words(measured)
+    rows[3]["test_error"] = 0
+    assert "the seeds don't tell whether more layers changed the test error" in depth_words(measured)
 
 
-def test_words_on_stacks_follow_the_errors() -> None:
-    rows = row("two 3×3", [40]) + row("one 5×5", [50]) + row("three 3×3", [50]) + row("one 7×7", [40])
-    rows += row("two 3×3, no ReLU between", [41])
-    words = stack_words({"stacks": rows, "settings": {"test": 1000}})
-    assert "Stages of two 3×3 had a lower test error than of one 5×5 (40.0 % against 50.0 %)." in words
-    assert "Stages of three 3×3 had a higher test error than of one 7×7" in words
-    assert "no ReLU between had no clearly different test error (40.0 % and 41.0 %)." in words
-    rows[0]["trained"] = False
-    stuck = stack_words({"stacks": rows, "settings": {"test": 1000}})
-    assert "Stages of two 3×3 and of one 5×5 did not both train, so they are not compared." in stuck
+def test_words_on_stacks_rank_only_by_pairs_of_seeds() -> None:
+    one = row("two 3×3", [40]) + row("one 5×5", [50])
+    words = stack_words({"stacks": one})
+    assert words == "Stages of two 3×3 40.0 % test error, of one 5×5 50.0 %: one seed can't rank them."
+    several = row("three 3×3", [50, 51, 52.1]) + row("one 7×7", [40, 41, 42])
+    assert "one 7×7 41.0 %: the first higher beyond what seeds do." in stack_words({"stacks": several})
+    several = row("two 3×3", [40, 41, 42.1]) + row("two 3×3, no ReLU between", [50, 51, 52])
+    assert "the first lower beyond what seeds do" in stack_words({"stacks": several})
+    mixed = row("two 3×3", [40, 60, 50]) + row("one 5×5", [50, 50, 50])
+    assert "the seeds don't tell them apart" in stack_words({"stacks": mixed})
+    one[0]["trained"] = False
+    assert "did not both train, so they are not compared" in stack_words({"stacks": one})
 
 
 def probed(network: str, weights: str, right: int) -> dict[str, Any]:
@@ -360,6 +369,16 @@ def test_words_on_transfer_compare_with_what_learned_nothing() -> None:
     assert "the best is below the best that learned nothing (pixels, 90 %)" in transfer_words(
         {"transfer": rows, "not_probed": []}
     )
+
+
+def test_words_on_time_say_whether_a_batch_shares_the_weights() -> None:
+    one = {"network": "AlexNet", "batch": 1, "median_ms": 40.0, "classifier_ms": 16.0}
+    eight = {"network": "AlexNet", "batch": 8, "median_ms": 160.0, "classifier_ms": 40.0}
+    words = time_words([one, eight])
+    assert "One image takes AlexNet 40 ms here (median)." in words
+    assert "40 % of AlexNet's time at a batch of 1 and 25 % at 8: 16.0 and 5.0 ms an image" in words
+    assert "a batch of 8 saves fetching" in words
+    assert "a batch of 8 does not save fetching" in time_words([one, {**eight, "classifier_ms": 128.0}])
 
 
 def test_words_on_memory_are_of_vgg16_alone() -> None:

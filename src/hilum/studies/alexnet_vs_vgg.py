@@ -50,7 +50,7 @@ from hilum.studies.bench import Bench
 from hilum.studies.outcome import Outcome
 
 QUICK_RACE = Race(
-    epochs=14,
+    epochs=12,
     relu_rates=(0.003, 0.01, 0.03),
     tanh_rates=(0.01, 0.03, 0.1),
     targets=(50.0, 25.0),
@@ -68,7 +68,7 @@ class Scale:
     """Networks whose costs are counted."""
     timed: tuple[str, ...] = tuple(LABELS)
     """Networks that are timed."""
-    repeats: tuple[tuple[int, int], ...] = ((1, 9), (8, 4))
+    repeats: tuple[tuple[int, int], ...] = ((1, 7), (8, 3))
     """Sizes of batches, and how often each is timed."""
     size: int = 32
     """Pixels a side of the small images, 32 or 64."""
@@ -78,7 +78,7 @@ class Scale:
     """Small images to test on; None: all."""
     width: float = 0.125
     """Factor of all published channels in the trainings."""
-    probe: int = 1000
+    probe: int = 400
     """Training images that are scored after each epoch."""
     race: Race = QUICK_RACE
     """ReLU against tanh."""
@@ -88,7 +88,7 @@ class Scale:
     """Layers of the VGGs that are trained."""
     depth: tuple[int, int] = (6, 1)
     """Epochs and seeds of VGG by depth."""
-    small_start: tuple[int, ...] = (11, 19)
+    small_start: tuple[int, ...] = (19,)
     """Depths that are also trained from one spread of initial weights for all layers."""
     stacks: tuple[int, int] = (6, 1)
     """Epochs and seeds of stacks against single kernels."""
@@ -106,6 +106,7 @@ SCALES: dict[str, Scale] = {
         repeats=((1, 25), (8, 9)),
         train=10_000,
         test=10_000,
+        probe=2000,
         race=Race(
             epochs=20,
             relu_rates=(0.001, 0.003, 0.01, 0.03),

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from hilum.evaluation.intervals import wilson_interval
 from hilum.evaluation.paired import Difference, paired_difference
 from hilum.studies.alexnet_vs_vgg_fits import BASE, NORMED, PLAIN, SMALL_START
 
@@ -54,9 +53,12 @@ def time_words(rows: Sequence[dict[str, Any]]) -> str:
         if len(own) > 1:
             first, last = own[0], own[-1]
             shares = [100 * row["classifier_ms"] / row["median_ms"] for row in (first, last)]
+            each = [row["classifier_ms"] / row["batch"] for row in (first, last)]
+            saved = "saves" if each[1] < 0.8 * each[0] else "does not save"
             sentences.append(
                 f"The classifier takes {shares[0]:.0f} % of {name}'s time at a batch of {first['batch']} and "
-                f"{shares[1]:.0f} % at {last['batch']}."
+                f"{shares[1]:.0f} % at {last['batch']}: {each[0]:.1f} and {each[1]:.1f} ms an image, so here a batch of "
+                f"{last['batch']} {saved} fetching its weights for each image."
             )
             break
     return " ".join(sentences)
@@ -89,8 +91,8 @@ def race_words(summary: Sequence[dict[str, Any]]) -> str:
     verdict = "took longer" if low > 1 else "was faster" if high < 1 else "was neither clearly faster nor slower"
     words = (
         f"Tanh {verdict}: {row['tanh_epochs']:.1f} epochs to a training error of {row['training_error']:g} % against "
-        f"{row['relu_epochs']:.1f} with ReLU, {ratio:.1f} times ({low:.1f}–{high:.1f} over {row['seeds']} seeds); the "
-        "paper's figure says six times."
+        f"{row['relu_epochs']:.1f} with ReLU, {ratio:.2f} times as many ({low:.2f}–{high:.2f} over {row['seeds']} "
+        "seeds); the paper's figure says six times."
     )
     harder = [row for row in summary if row["training_error"] < whole[-1]["training_error"]]
     if harder:
@@ -189,35 +191,37 @@ def depth_words(measured: dict[str, Any]) -> str:
 
 
 def _depth_trend(measured: dict[str, Any]) -> str:
-    """Whether more layers with BatchNorm had a lower test error here."""
+    """Test errors of the shallowest and the deepest net with BatchNorm, and a verdict where seeds allow one."""
     nets = by_depth(measured["depth"], NORMED)
-    errors = {d: [r["test_error"] for r in rows if r["trained"]] for d, rows in nets.items()}
-    means = {depth: float(np.mean(values)) for depth, values in errors.items() if values}
-    if len(means) < 2:
+    errors = {depth: [row["test_error"] for row in rows] for depth, rows in nets.items() if _trained(rows)}
+    if len(errors) < 2:
         return ""
-    first, last = min(means), max(means)
-    n = measured["settings"]["test"]
-    bounds = [wilson_interval(means[depth] / 100, n) for depth in (first, last)]
-    if bounds[0][0] > bounds[1][1]:
-        verdict = "more layers lowered the test error"
-    elif bounds[1][0] > bounds[0][1]:
-        verdict = "more layers raised the test error"
-    else:
-        verdict = "the test error did not change with depth beyond the test images' uncertainty"
-    return f" With BatchNorm {verdict}: {means[first]:.1f} % with {first} layers, {means[last]:.1f} % with {last}."
+    first, last = min(errors), max(errors)
+    words = {
+        -1: "more layers lowered the test error",
+        0: "the seeds don't tell whether more layers changed the test error",
+        1: "more layers raised the test error",
+        None: "one seed can't say whether more layers change the test error",
+    }[verdict(errors[last], errors[first])]
+    return (
+        f" With BatchNorm {words}: {np.mean(errors[first]):.1f} % with {first} layers, {np.mean(errors[last]):.1f} % "
+        f"with {last}."
+    )
+
+
+def _trained(rows: Sequence[dict[str, Any]]) -> bool:
+    return all(row["trained"] for row in rows)
+
+
+def verdict(first: Sequence[float], second: Sequence[float]) -> int | None:
+    """Whether the first are above (1) or below (−1) the second, seed by seed, or not told apart (0); None: one seed."""
+    return paired_difference(first, second).sign if len(first) > 1 else None
 
 
 def stack_words(measured: dict[str, Any]) -> str:
-    """Stacks of 3×3 against the kernels that see as far."""
-    return " ".join(
-        part
-        for part in (
-            _stack_pair(measured, "two 3×3", "one 5×5"),
-            _stack_pair(measured, "three 3×3", "one 7×7"),
-            _stack_pair(measured, "two 3×3", "two 3×3, no ReLU between"),
-        )
-        if part
-    )
+    """Stacks of 3×3 against the kernels that see as far, and against the same stack without its inner ReLUs."""
+    pairs = (("two 3×3", "one 5×5"), ("three 3×3", "one 7×7"), ("two 3×3", "two 3×3, no ReLU between"))
+    return " ".join(part for part in (_stack_pair(measured, *pair) for pair in pairs) if part)
 
 
 def stack_errors(measured: dict[str, Any], name: str) -> list[float]:
@@ -229,21 +233,17 @@ def _stack_pair(measured: dict[str, Any], first: str, second: str) -> str:
     errors = [stack_errors(measured, name) for name in (first, second)]
     if not all(errors):
         return ""
-    if not all(row["trained"] for row in measured["stacks"] if row["name"] in (first, second)):
+    if not _trained([row for row in measured["stacks"] if row["name"] in (first, second)]):
         return f"Stages of {first} and of {second} did not both train, so they are not compared."
     means = [float(np.mean(values)) for values in errors]
-    n = measured["settings"]["test"]
-    (low, high), (other_low, other_high) = (wilson_interval(mean / 100, n) for mean in means)
-    if len(errors[0]) == len(errors[1]) and len(errors[0]) > 2:
-        sign = paired_difference(errors[0], errors[1]).sign
-    else:
-        sign = int(low > other_high) - int(high < other_low)
-    verdict = {-1: "a lower", 0: "no clearly different", 1: "a higher"}[sign]
-    return (
-        f"Stages of {first} had {verdict} test error than of {second} ({means[0]:.1f} % against {means[1]:.1f} %)."
-        if sign
-        else f"Stages of {first} and of {second} had {verdict} test error ({means[0]:.1f} % and {means[1]:.1f} %)."
-    )
+    told = f"stages of {first} {means[0]:.1f} % test error, of {second} {means[1]:.1f} %"
+    words = {
+        -1: "the first lower beyond what seeds do",
+        0: "the seeds don't tell them apart",
+        1: "the first higher beyond what seeds do",
+        None: "one seed can't rank them",
+    }[verdict(errors[0], errors[1])]
+    return f"{told[0].upper()}{told[1:]}: {words}."
 
 
 def transfer_words(measured: dict[str, Any]) -> str:
