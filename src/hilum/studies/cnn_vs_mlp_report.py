@@ -59,16 +59,18 @@ def _moved(measured: dict[str, Any]) -> str:
     middle, last = shifts[len(shifts) // 2], shifts[-1]
     words = []
     for values in kinds.values():
-        at = [float(np.mean(values["by_shift"][str(shift)])) for shift in (0, middle, last)]
-        words.append(f"{at[0]:.1f} → {at[1]:.1f} → {at[2]:.1f} ({values['label']})")
-    first = float(np.mean(kinds["cnn"]["by_shift"][str(last)]))
-    pooled = float(np.mean(kinds["cnn_pooled"]["by_shift"][str(last)]))
-    lesson = (
-        "most of the tolerance comes from a head that knows no places, not from convolution alone"
-        if pooled - first > 5
-        else "averaging over places adds little here"
-    )
-    return f"Moved by 0, {middle} and {last} px, per cent right: {', '.join(words)}; {lesson}."
+        right = [float(np.mean(values["by_shift"][str(shift)])) for shift in (0, middle, last)]
+        words.append(f"{right[0]:.1f} → {right[1]:.1f} → {right[2]:.1f} ({values['label']})")
+    at = {
+        name: {shift: float(np.mean(values["by_shift"][str(shift)])) for shift in (middle, last)}
+        for name, values in kinds.items()
+    }
+    gains = [
+        f"at {shift} px the CNN is {at['cnn'][shift] - at['mlp_macs'][shift]:+.1f} points from the MLP of equal MACs, "
+        f"and the averaging head {at['cnn_pooled'][shift] - at['cnn'][shift]:+.1f} from the CNN"
+        for shift in (middle, last)
+    ]
+    return f"Moved by 0, {middle} and {last} px, per cent right: {', '.join(words)}; {'; '.join(gains)}."
 
 
 def _reordered(measured: dict[str, Any]) -> str:
@@ -77,8 +79,10 @@ def _reordered(measured: dict[str, Any]) -> str:
     reordered = [name for name in measured["kinds"] if f"permuted {name}" in measured["comparisons"]]
     for name in reordered:
         kind, values = measured["kinds"][name], measured["comparisons"][f"permuted {name}"]
-        verb = {1: "loses", -1: "gains", 0: "changes by no more than the seeds differ:"}[values["sign"]]
-        words.append(f"the {kind['label']} {verb} {_points(values)}")
+        if values["sign"]:
+            words.append(f"the {kind['label']} {'loses' if values['sign'] > 0 else 'gains'} {_points(values)}")
+        else:
+            words.append(f"the {kind['label']} loses {_points(values)}, which the seeds don't tell from 0")
     signs = {name: measured["comparisons"][f"permuted {name}"]["sign"] for name in reordered}
     only = signs["cnn"] > 0 and signs["mlp_parameters"] <= 0 and signs["mlp_macs"] <= 0
     lesson = "the order of pixels helps the CNN alone" if only else "that only the CNN suffers was not shown here"
