@@ -15,7 +15,7 @@ from hilum.errors import DataError, UsageError, WeightsError
 from hilum.models.encoders import build_encoder
 from hilum.studies.alexnet_filters import Scale, look
 from hilum.studies.alexnet_filters_finding import finding, main_numbers
-from hilum.studies.alexnet_filters_layers import answering, convolutions, labels_of, thinned
+from hilum.studies.alexnet_filters_layers import FilterLayer, answering, convolutions, labels_of, thinned
 from hilum.studies.alexnet_filters_subject import (
     FIRST_STD,
     TrainingScale,
@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(root: Path
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_alexnets_first_layer_begins_as_small_as_in_its_paper() -> None:
+def test_alexnets_first_layer_begins_small() -> None:
     assert float(starting_encoder("alexnet", 0).get_parameter("features.0.weight").detach().std()) == pytest.approx(
         FIRST_STD, rel=1e-4
     )
@@ -174,6 +174,27 @@ def test_the_verdict_follows_from_the_measured_gain(result: dict[str, Any], gain
     assert words in finding(measured)
     measured["origin"] = "random"
     assert "Both are random draws" in finding(measured)
+
+
+@pytest.mark.parametrize(
+    ("share", "words"), [(80.0, "But 80 % of their energy is still"), (20.0, "the rest was learned")]
+)
+def test_filters_that_are_mostly_what_they_began_with_are_called_so(
+    result: dict[str, Any], share: float, words: str
+) -> None:
+    measured = json.loads(json.dumps(result["measured"]))
+    measured["filter_layers"][0]["leftover_%"] = share
+    assert words in finding(measured)
+    measured["origin"] = "loaded"
+    assert words not in finding(measured)
+
+
+def test_leftover_is_the_energy_along_the_first_draw() -> None:
+    before = np.array([[[[1.0, 0.0]]], [[[0.0, 2.0]]]])
+    after = np.array([[[[3.0, 4.0]]], [[[5.0, 0.0]]]])
+    layer = FilterLayer(name="a", label="a", filters=after, before=before, units=(), traits=(), traits_before=())
+    assert layer.leftover == pytest.approx(9 / 50)
+    assert layer.distance == pytest.approx(np.sqrt((4 + 16 + 25 + 4) / 5))
 
 
 def test_directions_and_coarseness_are_told_only_of_enough_filters(result: dict[str, Any]) -> None:

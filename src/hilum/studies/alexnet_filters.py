@@ -76,7 +76,7 @@ class Scale:
 
 
 SCALES: dict[str, Scale] = {
-    "quick": Scale(training=TrainingScale(side=96, images=1600, seen=9600)),
+    "quick": Scale(training=TrainingScale(side=96, images=1600, seen=12_800)),
     "standard": Scale(training=TrainingScale(side=128, images=None, seen=80_000), filters=None, searched=2000),
     "full": Scale(
         training=TrainingScale(side=128, images=None, seen=600_000), filters=None, searched=10_000, watched=256

@@ -50,6 +50,16 @@ def main_numbers(measured: Mapping[str, Any]) -> tuple[Number, ...]:
             source="arithmetic",
         ),
     ]
+    if measured["origin"] == "trained":
+        found.append(
+            Number(
+                name="energy of the first layer that is still what it began with",
+                value=first["leftover_%"],
+                spread=f"{many} filters",
+                unit="%",
+                digits=1,
+            )
+        )
     return (*found, *_answer_numbers(measured), *_training_numbers(measured["training"]))
 
 
@@ -98,6 +108,7 @@ def finding(measured: Mapping[str, Any]) -> str:
         *_trained_words(measured),
         _kinds_words(measured),
         _verdict(measured),
+        *_leftover_words(measured),
         _spread_words(measured),
         *_edges_words(measured),
         *_depth_words(measured),
@@ -152,6 +163,20 @@ def _verdict(measured: Mapping[str, Any]) -> str:
             "rests on filters that can hardly be told from random ones."
         )
     return "So by this measure the loaded filters can hardly be told from random ones."
+
+
+def _leftover_words(measured: Mapping[str, Any]) -> list[str]:
+    """How much of the filters is noise that training has not overcome: it looks coloured by two thirds."""
+    if measured["origin"] != "trained":
+        return []
+    share = measured["filter_layers"][0]["leftover_%"]
+    words = f"{share:.0f} % of their energy is still what they began with"
+    if share >= 50:
+        return [
+            f"But {words}: random weights, two thirds of which count as colour. What was learned is laid thinly over "
+            "them."
+        ]
+    return [f"{words[:1].upper()}{words[1:]}; the rest was learned."]
 
 
 def _spread_words(measured: Mapping[str, Any]) -> str:

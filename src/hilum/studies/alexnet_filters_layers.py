@@ -51,6 +51,13 @@ class FilterLayer:
         """Length of the change over the length of what was before: about √2 for two independent draws."""
         return float(np.linalg.norm(self.filters - self.before) / np.linalg.norm(self.before))
 
+    @property
+    def leftover(self) -> float:
+        """Share of the filters' energy that lies along what each was before, 0 to 1."""
+        after, before = (w.reshape(len(w), -1) for w in (self.filters, self.before))
+        along = (after * before).sum(1) ** 2 / np.maximum((before**2).sum(1), np.finfo(float).tiny)
+        return float(along.sum() / max((after**2).sum(), np.finfo(float).tiny))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AnswerLayer:
@@ -233,6 +240,7 @@ def filters_facts(layer: FilterLayer) -> dict[str, Any]:
         "spread": mean_spread(layer.traits),
         "spread_before": mean_spread(layer.traits_before),
         "distance": layer.distance,
+        "leftover_%": 100 * layer.leftover,
     }
 
 

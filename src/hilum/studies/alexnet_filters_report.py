@@ -341,18 +341,20 @@ def _filters_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         Column(title="spread", number=True),
         Column(title="reference", number=True),
         Column(title="distance", number=True),
+        Column(title="leftover", unit="%", number=True),
     ]
     cells = [
         [
             row["layer"], f"{row['filters']:,}", row["window"], f"{row['analysed']:,}",
             *(str(row[kind]) for kind in KINDS), number(row["specific_%"], 1), number(row["specific_before_%"], 1),
             number(row["spread"], 3), number(row["spread_before"], 3), number(row["distance"], 2),
+            number(row["leftover_%"], 1),
         ]
         for row in rows
     ]  # fmt: skip
     return table(
         "Convolutions with a window. Reference: the same before training, or of random weights. Distance: length of "
-        "the change of all weights over the length of the reference.",
+        "the change of all weights over the length of the reference. Leftover: share of the energy that lies along it.",
         columns,
         cells,
     )
