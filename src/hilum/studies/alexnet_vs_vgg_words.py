@@ -57,8 +57,8 @@ def time_words(rows: Sequence[dict[str, Any]]) -> str:
             saved = "saves" if each[1] < 0.8 * each[0] else "does not save"
             sentences.append(
                 f"The classifier takes {shares[0]:.0f} % of {name}'s time at a batch of {first['batch']} and "
-                f"{shares[1]:.0f} % at {last['batch']}: {each[0]:.1f} and {each[1]:.1f} ms an image, so here a batch of "
-                f"{last['batch']} {saved} fetching its weights for each image."
+                f"{shares[1]:.0f} % at {last['batch']}: {each[0]:.1f} and {each[1]:.1f} ms an image, so here a batch "
+                f"of {last['batch']} {saved} fetching its weights for each image."
             )
             break
     return " ".join(sentences)
