@@ -20,6 +20,7 @@ from hilum.errors import TrainingError
 from hilum.progress import Bar
 from hilum.randomness import seed_for, stream
 from hilum.training.optimisers import Optimiser, learning_rate
+from hilum.training.pace import batch_note, epoch_note
 from hilum.training.stages import Stage
 
 _SPEAK_EVERY_S = 0.2
@@ -111,6 +112,7 @@ class Position:
     fitted: Tally = field(default_factory=Tally)
     lr: float = 0.0  # of the last step
     seconds: float = 0.0  # spent in this epoch
+    data_s: float = 0.0  # of these, on making batches
     best_loss: float | None = None
     best_epoch: int | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -138,7 +140,7 @@ def run(
         watched = score(loop)
         _close_epoch(loop, at, watched, time.perf_counter() - started)
         report(at.rows[-1])
-        bar.advance(1, _note(at.rows[-1]))
+        bar.advance(1, epoch_note(at.rows[-1]))
         between()
     if at.best:
         loop.part.put(at.best)
@@ -164,15 +166,17 @@ def _fit_epoch(loop: Loop, at: Position, between: Callable[[], None], bar: Bar) 
         between()
         if time.monotonic() - spoken > _SPEAK_EVERY_S:
             spoken = time.monotonic()
-            bar.advance(0, f"epoch {at.epoch + 1} · batch {at.batch}/{len(batches)}")
+            bar.advance(0, batch_note(loop, at, len(batches)))
 
 
 def _step(loop: Loop, at: Position, rows: Tensor) -> None:
     """One batch: forward, loss, backward, step."""
     dropout = seed_for(loop.seed, "dropout", loop.stage.name, at.epoch, at.batch)
     _seed_global_generator(dropout, rows.device)
-    targets = loop.targets[rows]
-    answer = loop.part(loop.inputs(rows, loop.stage.view(at.epoch)))
+    started = time.perf_counter()
+    inputs, targets = loop.inputs(rows, loop.stage.view(at.epoch)), loop.targets[rows]
+    at.data_s += time.perf_counter() - started
+    answer = loop.part(inputs)
     total, weight = loop.loss.sums(answer, targets)
     if not math.isfinite(total.item()):
         raise TrainingError(
@@ -238,19 +242,15 @@ def _close_epoch(loop: Loop, at: Position, watched: tuple[float | None, float | 
             "best": at.best_epoch == at.epoch,
             "lr": at.lr,
             "fit_s": at.seconds,
+            "data_s": at.data_s,
+            "compute_s": at.seconds - at.data_s,
+            "score_s": scoring_s,
             "seconds": seconds,
             "films_per_s": len(loop.fit) / max(seconds, 1e-9),
         }
     )
-    at.epoch, at.batch, at.fitted, at.seconds = at.epoch + 1, 0, Tally(), 0.0
+    at.epoch, at.batch, at.fitted, at.seconds, at.data_s = at.epoch + 1, 0, Tally(), 0.0, 0.0
 
 
 def _out_of_patience(stage: Stage, at: Position) -> bool:
     return at.best_epoch is not None and at.epoch - at.best_epoch > stage.patience
-
-
-def _note(row: dict[str, Any]) -> str:
-    parts = [f"loss {row['loss']:.3f}"]
-    if row["watch_loss"] is not None:
-        parts.append(f"watched {row['watch_loss']:.3f}, right {row['watch_accuracy']:.0%}")
-    return " · ".join(parts)
