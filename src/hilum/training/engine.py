@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import numpy as np
 import torch
@@ -179,15 +179,20 @@ def _step(loop: Loop, at: Position, rows: Tensor) -> None:
     answer = loop.part(inputs)
     total, weight = loop.loss.sums(answer, targets)
     if not math.isfinite(total.item()):
-        raise TrainingError(
-            f"The loss is {total.item()} in stage {loop.stage.name!r}, epoch {at.epoch + 1}, batch {at.batch + 1}. "
-            f"Lower the learning rate (now {loop.stage.lr:g}), or check the weights and the films of that batch."
-        )
+        _refuse_loss(loop, at, rows, total.item())
     loop.optimiser.clear_gradients()
     torch.autograd.backward(total / weight.clamp_min(1e-12))
     loop.optimiser.step(at.lr)
     logits = answer if isinstance(answer, Tensor) else answer[0]
     at.fitted.add(total.item(), weight.item(), logits.detach(), targets)
+
+
+def _refuse_loss(loop: Loop, at: Position, rows: Tensor, value: float) -> NoReturn:
+    """Stop at a loss that is not a finite number, before it reaches a weight."""
+    raise TrainingError(
+        f"The loss is {value} in stage {loop.stage.name!r}, epoch {at.epoch + 1}, batch {at.batch + 1}. "
+        f"Lower the learning rate (now {loop.stage.lr:g}), or check the weights and the films of that batch."
+    )
 
 
 def _seed_global_generator(seed: int, device: torch.device) -> None:
