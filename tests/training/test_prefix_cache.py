@@ -12,6 +12,7 @@ from hilum.training.augmentation import Augmentation
 from hilum.training.frozen import frozen_outputs, prefix_fingerprint
 from hilum.training.live import LiveInputs
 from hilum.training.prefix_cache import PrefixCache, PrefixOutputs
+from hilum.training.row_store import MARK_BYTES
 from hilum.training.trained_part import TrainedPart
 
 AUGMENTATION = Augmentation()
@@ -94,9 +95,9 @@ class Counter:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.films = 0
 
-        def counted(model: object, views: torch.Tensor, cuts: object) -> object:
+        def counted(model: object, views: torch.Tensor, *rest: object) -> object:
             self.films += len(views)
-            return frozen_outputs(model, views, cuts)
+            return frozen_outputs(model, views, *rest)
 
         monkeypatch.setattr("hilum.training.prefix_cache.frozen_outputs", counted)
 
@@ -180,10 +181,10 @@ def test_overflow_of_half_precision_is_said(tiny: ModuleType, tmp_path: Path) ->
 def test_least_recently_used_store_makes_room(tiny: ModuleType, tmp_path: Path) -> None:
     """Room for one network's outputs: the other's go, but not while they are read."""
     rows = {0: np.arange(40)}
-    size = 40 * (6 * 4 * 4 * 2 + 16)
+    size = 40 * (6 * 4 * 4 * 2 + MARK_BYTES)
     cache = PrefixCache(tmp_path, limit_gb=(size * 1.5 + 2000) / 1e9)
     first = cache.open(tiny.classifier(0), 6, tiny.films(), rows)
-    with pytest.raises(TrainingError, match=r"prefix cache needs 8.3e-06 GB, but may hold 1\.\d+e-05 GB"):
+    with pytest.raises(TrainingError, match=r"prefix cache needs 8.5e-06 GB, but may hold 1\.\d+e-05 GB"):
         cache.open(tiny.classifier(1), 6, tiny.films(), rows)
     first.close()
     (tmp_path / ".half.0123.old").mkdir()
@@ -193,12 +194,59 @@ def test_least_recently_used_store_makes_room(tiny: ModuleType, tmp_path: Path) 
 
 def test_full_store_is_emptied_of_films_that_are_not_wanted(tiny: ModuleType, tmp_path: Path) -> None:
     """One network and another set of films: the store starts anew rather than failing."""
-    size = 40 * (6 * 4 * 4 * 2 + 16)
+    size = 40 * (6 * 4 * 4 * 2 + MARK_BYTES)
     cache = PrefixCache(tmp_path, limit_gb=(size * 1.5 + 1000) / 1e9)
     cache.open(tiny.classifier(), 6, tiny.films(), {0: np.arange(40)}).close()
     others = type(tiny.films())(255 - tiny.tiles()[0], tiny.films().film_ids)
     cache.open(tiny.classifier(), 6, others, {0: np.arange(40)}).close()
     assert sum(file.stat().st_size for file in tmp_path.glob("*/rows.bin")) == 40 * 6 * 4 * 4 * 2
+
+
+def test_a_disk_without_room_is_said_before_anything_is_computed(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk with so little left that the outputs can't fit."""
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("hilum.training.prefix_cache.shutil.disk_usage", lambda folder: usage)
+    counter = Counter(monkeypatch)
+    with pytest.raises(TrainingError, match=r"needs 8.5e-06 GB, but its disk has 1e-06 GB free at .*Raise its limit"):
+        PrefixCache(tmp_path).open(tiny.classifier(), 6, tiny.films(), {0: np.arange(40)})
+    assert counter.films == 0
+
+
+def test_a_damaged_row_is_computed_anew(tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One byte of one film's outputs changed on disk: that film alone goes through the frozen layers again."""
+    with opened(tiny, PrefixCache(tmp_path, store="fp32"), 6) as outputs:
+        before = outputs(ROWS, 1)
+    for path in tmp_path.glob("*/rows.bin"):
+        content = bytearray(path.read_bytes())
+        content[100] ^= 1
+        path.write_bytes(content)
+    counter = Counter(monkeypatch)
+    with opened(tiny, PrefixCache(tmp_path, store="fp32"), 6) as outputs:
+        assert torch.equal(outputs(ROWS, 1), before)
+    assert counter.films == 2  # one of the clean views, one of the others
+
+
+def test_what_was_announced_is_read_ahead_and_is_the_same(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches from the thread, and others in between."""
+    cache = PrefixCache(tmp_path)
+    batches = [torch.tensor(rows) for rows in ([1, 2], [3, 0], [39], [4, 5, 6], [7])]
+    with opened(tiny, cache, 6) as outputs:
+        assert outputs.resident
+        expected = [outputs(rows, 1) for rows in batches]
+    monkeypatch.setattr("hilum.training.prefix_cache._RESIDENT_BYTES", 0)
+    with opened(tiny, cache, 6) as outputs:
+        assert not outputs.resident
+        outputs.expect(batches, 1)
+        found = [outputs(rows, 1) for rows in batches[:2]] + [outputs(ROWS, 0)]
+        found += [outputs(rows, 1) for rows in batches[2:]]
+        outputs.expect([batches[0], torch.tensor([30])], 2)
+        with pytest.raises(TrainingError, match="View 2 of a film is not in the prefix cache"):
+            [outputs(rows, 2) for rows in (batches[0], torch.tensor([30]))]
+    assert all(torch.equal(one, other) for one, other in zip(found[:2] + found[3:], expected, strict=True))
 
 
 def test_view_that_was_not_asked_for_is_refused(tiny: ModuleType, tmp_path: Path) -> None:

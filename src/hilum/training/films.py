@@ -1,4 +1,8 @@
-"""Films as batches are made from them: one stack of stored greys, taken by row number."""
+"""Films as batches are made from them: one stack of stored greys, taken by row number.
+
+The stack is in memory (on a GPU: in the GPU's, where there is room for it), or streamed from a store of rows on disk;
+:mod:`hilum.training.data_path` chooses. Batches are the same bits either way.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,11 +15,15 @@ from torch import Tensor
 
 from hilum.arrays import Array, Indices
 from hilum.errors import TrainingError
+from hilum.training.row_store import RowsOf
+
+Stack = Array | RowsOf
+"""Tiles uint8 [n, h, w] or [n, c, h, w]: an array, or rows of a store that are read when they are asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Films:
-    """Preprocessed films, resident in memory (or memory-mapped) as one array.
+    """Preprocessed films: an array in memory, or rows of a store that are read as they are asked for.
 
     Attributes:
         tiles: uint8 [n, h, w] or [n, c, h, w].
@@ -25,9 +33,10 @@ class Films:
         TrainingError: tiles of another type or shape, or another number of names.
     """
 
-    tiles: Array
+    tiles: Stack
     film_ids: tuple[str, ...]
     _digests: dict[int, bytes] = field(default_factory=dict, init=False, repr=False)
+    _on_device: dict[torch.device, Tensor | None] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.tiles.dtype != np.uint8 or self.tiles.ndim not in (3, 4):
@@ -48,9 +57,27 @@ class Films:
 
     def take(self, rows: Tensor) -> UInt8[Tensor, "n c h w"]:
         """The films of these rows, in this order, on the rows' device."""
-        picked = np.take(self.tiles, rows.cpu().numpy(), axis=0)
-        films = torch.from_numpy(picked).to(rows.device)
+        stack = self._stack_on(rows.device)
+        if stack is not None:
+            films = stack.index_select(0, rows)
+        else:
+            picked = np.asarray(self.tiles[rows.cpu().numpy()])
+            films = torch.from_numpy(picked).to(rows.device)
         return films[:, None] if films.ndim == 3 else films
+
+    @property
+    def streamed(self) -> bool:
+        """Whether films are read from disk as they are asked for."""
+        return isinstance(self.tiles, RowsOf)
+
+    def _stack_on(self, device: torch.device) -> UInt8[Tensor, "n ..."] | None:
+        """All films on a GPU, copied there once, when they are in memory and take no more than half of what is free."""
+        if device.type != "cuda" or isinstance(self.tiles, RowsOf):
+            return None
+        if device not in self._on_device:
+            fits = self.tiles.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
+            self._on_device[device] = torch.tensor(np.asarray(self.tiles)).to(device) if fits else None
+        return self._on_device[device]
 
     def ids(self, rows: Tensor) -> Sequence[str]:
         """Names of the films of these rows."""

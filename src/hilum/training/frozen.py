@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hilum.models.classifier import Classifier
 from hilum.provenance import combined_hash
+from hilum.training.bf16 import Precision
 from hilum.training.trained_part import is_trained
 
 BLOCK = 32
@@ -18,7 +19,9 @@ BLOCK = 32
 _FORMAT = 1
 
 
-def frozen_outputs(classifier: Classifier, views: Tensor, cuts: Sequence[int]) -> list[Tensor]:
+def frozen_outputs(
+    classifier: Classifier, views: Tensor, cuts: Sequence[int], precision: Precision = "fp32"
+) -> list[Tensor]:
     """Outputs of the layers before each cut, from one pass.
 
     Args:
@@ -26,6 +29,7 @@ def frozen_outputs(classifier: Classifier, views: Tensor, cuts: Sequence[int]) -
         views: greys in 0 … 1, [n, c, h, w].
         cuts: ascending numbers of layers; with all of them the feature maps are averaged over the film (what the head
             does first).
+        precision: what products are computed in; normalisation, running statistics and averages stay in fp32.
 
     Returns:
         for each cut float32 maps [n, c, h, w] in channels_last, or vectors such as pooled features [n, c].
@@ -34,24 +38,25 @@ def frozen_outputs(classifier: Classifier, views: Tensor, cuts: Sequence[int]) -
     for block in torch.split(views, BLOCK):
         filled = block.new_zeros((BLOCK, *block.shape[1:]))
         filled[: len(block)] = block
-        blocks.append([outputs[: len(block)] for outputs in _run(classifier, filled, cuts)])
+        blocks.append([outputs[: len(block)] for outputs in _run(classifier, filled, cuts, precision)])
     return [torch.cat(parts) for parts in zip(*blocks, strict=True)]
 
 
-def _run(classifier: Classifier, views: Tensor, cuts: Sequence[int]) -> list[Tensor]:
+def _run(classifier: Classifier, views: Tensor, cuts: Sequence[int], precision: Precision = "fp32") -> list[Tensor]:
     encoder, head = classifier.encoder, _any(classifier.head)
     outputs = []
-    with torch.no_grad():
+    narrow = torch.autocast(views.device.type, torch.bfloat16, enabled=precision == "bf16")
+    with torch.no_grad(), narrow:
         maps = classifier.normalise(views).contiguous(memory_format=torch.channels_last)
         for start, cut in itertools.pairwise([0, *cuts]):
             for name in encoder.layers[start:cut]:
                 maps = encoder.get_submodule(name)(maps)
             if cut == len(encoder.layers):
-                outputs.append(head.pool(maps))
+                outputs.append(head.pool(maps.float()))
             else:
                 # A copy: the next layer may work in place.
                 layout = torch.channels_last if maps.ndim == 4 else torch.contiguous_format
-                outputs.append(maps.clone(memory_format=layout))
+                outputs.append(maps.to(torch.float32, memory_format=layout, copy=True))
     return outputs
 
 

@@ -1,13 +1,15 @@
 """The frozen prefix of a network is never run twice on the same view of a film.
 
-Outputs of the layers before a cut are computed once for each film × view, stored by :mod:`hilum.training.prefix_store`
+Outputs of the layers before a cut are computed once for each film × view, stored by :mod:`hilum.training.row_store`
 in half or single precision, and read by row number. The key of a store holds the weights' hash, the cut, the
-augmentation (view 0, the clean film, has none) and the type; the key of a row holds the film's pixels, hence its
-preprocessing, and the view's number. So folds and runs share what they have in common, and nothing else.
+augmentation (view 0, the clean film, has none), the type, and what products were computed in; the key of a row holds
+the film's pixels, hence its preprocessing, and the view's number. So folds and runs share what they have in common,
+and nothing else.
 """
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,25 +26,43 @@ from hilum.errors import TrainingError, UsageError
 from hilum.models.classifier import Classifier
 from hilum.progress import Progress, Silent
 from hilum.training.augmentation import Augmentation, make_views
+from hilum.training.bf16 import Precision, prefix_precision
 from hilum.training.films import Films
 from hilum.training.frozen import BLOCK, frozen_outputs, output_shapes, prefix_fingerprint
-from hilum.training.prefix_store import KEY_BYTES, PrefixStore, evict, store_sizes, sweep
+from hilum.training.prefetch import Ahead
+from hilum.training.row_store import KEY_BYTES, MARK_BYTES, RowStore, evict, store_sizes, sweep
 
 _RESIDENT_BYTES = 256 * 2**20
 _TORCH = {"float16": torch.float16, "float32": torch.float32}
 
 
 class PrefixOutputs:
-    """Stored outputs for some films and views, ready to be gathered; close it when training is over."""
+    """Stored outputs for some films and views, ready to be gathered; close it when training is over.
 
-    def __init__(self, stores: Mapping[bool, PrefixStore], table: Array, device: torch.device) -> None:
+    What is small stays in memory, on the device; else rows are read from the map as they are asked for, ahead of time
+    when they are announced (:meth:`expect`).
+    """
+
+    def __init__(self, stores: Mapping[bool, RowStore], table: Array, device: torch.device) -> None:
         self._stores, self._table, self._device = stores, table, device
-        self._values = {clean: store.values() for clean, store in stores.items()}
-        size = sum(values.size for values in self._values.values()) * 4
-        self._resident = {clean: self._load(clean) for clean in stores} if size <= _RESIDENT_BYTES else {}
+        self._rows = {clean: store.values() for clean, store in stores.items()}
+        size = sum(int(np.prod(rows.shape)) for rows in self._rows.values()) * 4
+        self._resident = {clean: self._load(clean) for clean in stores} if size <= _resident_bytes(device) else {}
+        self._ahead = Ahead(self._read)
 
     def _load(self, clean: bool) -> Tensor:
-        return torch.tensor(self._values[clean]).to(self._device, torch.float32)
+        rows = self._rows[clean]
+        return torch.from_numpy(rows.take(np.arange(len(rows)))).to(self._device, torch.float32)
+
+    @property
+    def resident(self) -> bool:
+        """Whether all outputs are in memory."""
+        return bool(self._resident)
+
+    def expect(self, batches: Sequence[Tensor], view: int) -> None:
+        """Say which rows will be asked for next, so that they are read in time."""
+        if not self._resident:
+            self._ahead.expect(batches, view)
 
     def __call__(self, rows: Tensor, view: int) -> Tensor:
         """Outputs for one view of the films of these rows.
@@ -53,22 +73,27 @@ class PrefixOutputs:
         Raises:
             TrainingError: a film whose view was not asked for when the outputs were opened.
         """
-        places = self._table[view][rows.cpu().numpy()] if view < len(self._table) else np.array([-1])
+        if not self._resident:
+            return self._ahead(rows, view)
+        places = torch.from_numpy(self._places(rows, view)).to(self._device)
+        return _channels_last(self._resident[view == 0].index_select(0, places))
+
+    def _read(self, rows: Tensor, view: int) -> Tensor:
+        places, mapped = self._places(rows, view), self._rows[view == 0]
+        staging = torch.empty((len(places), *mapped.shape[1:]), dtype=_TORCH[mapped.dtype.name])
+        mapped.take(places, out=staging.numpy())
+        return _channels_last(staging.to(self._device, torch.float32))
+
+    def _places(self, rows: Tensor, view: int) -> Indices:
+        places: Indices = self._table[view][rows.cpu().numpy()] if view < len(self._table) else np.array([-1])
         if (places < 0).any():
             raise TrainingError(f"View {view} of a film is not in the prefix cache. Name it when opening the outputs.")
-        clean = view == 0
-        if self._resident:
-            found = self._resident[clean].index_select(0, torch.from_numpy(places).to(self._device))
-        else:
-            values = self._values[clean]
-            staging = torch.empty((len(places), *values.shape[1:]), dtype=_TORCH[values.dtype.name])
-            np.take(values, places, axis=0, out=staging.numpy(), mode="clip")
-            found = staging.to(self._device, torch.float32)
-        return found.permute(0, 3, 1, 2) if found.ndim == 4 else found
+        return places
 
     def close(self) -> None:
         """Let the stores go."""
-        self._values.clear()
+        self._ahead.close()
+        self._rows.clear()
         for store in self._stores.values():
             store.close()
 
@@ -88,11 +113,26 @@ class PrefixCache:
         folder: where stores are kept.
         store: ``fp16`` keeps 11 significant bits (relative error ≤ 2⁻¹¹) in half the space; ``fp32`` loses nothing.
         limit_gb: most space for all stores; the least recently used are removed to make room.
+        precision: what frozen layers are computed in; ``auto`` is bf16 where the processor or the GPU has it in
+            hardware, else fp32 (:mod:`hilum.training.bf16`).
     """
 
-    def __init__(self, folder: Path, *, store: Literal["fp16", "fp32"] = "fp16", limit_gb: float = 20.0) -> None:
-        self.folder, self.store, self.limit_gb = Path(folder), store, limit_gb
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        store: Literal["fp16", "fp32"] = "fp16",
+        limit_gb: float = 20.0,
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+    ) -> None:
+        self.folder, self.store, self.limit_gb, self.precision = Path(folder), store, limit_gb, precision
         self._dtype: np.dtype[Any] = np.dtype(np.float16 if store == "fp16" else np.float32)
+        self._checked: dict[Path, set[bytes]] = {}
+
+    def kept_in(self, device: torch.device) -> str:
+        """What outputs are computed and stored in, in words; trainings that differ in it are different ones."""
+        precision = prefix_precision(device, self.precision)
+        return self.store if precision == "fp32" else f"{self.store}, computed in {precision}"
 
     def open(
         self,
@@ -120,14 +160,14 @@ class PrefixCache:
 
         Raises:
             UsageError: nothing lies before the cut, or views without an augmentation.
-            TrainingError: values too large for half precision, or no room.
+            TrainingError: values too large for half precision, no room, or a folder that can't be written to.
         """
         cuts = sorted({cut, *also})
         if cuts[0] < 1:
             raise UsageError("A prefix cache needs one frozen layer at least, but the cut is 0. Train that stage live.")
         if augmentation is None and any(wanted):
             raise UsageError(f"Views {sorted(wanted)} need an augmentation. Give one, or ask for view 0 alone.")
-        chosen: dict[bool, PrefixStore] = {}
+        chosen: dict[bool, RowStore] = {}
         with contextlib.ExitStack() as opened:
             for clean in sorted({view == 0 for view in wanted}):
                 views = "clean" if clean else f"{fingerprint(augmentation)} seed {seed}"
@@ -140,7 +180,10 @@ class PrefixCache:
                 stores = self._stores(classifier, cuts, films, views, keys)
                 for store in stores.values():
                     opened.callback(store.close)
-                _Filling(classifier, films, augmentation or Augmentation(), seed, stores).fill(keys, progress)
+                precision = prefix_precision(_device(classifier), self.precision)
+                _Filling(classifier, films, augmentation or Augmentation(), seed, precision, stores).fill(
+                    keys, progress
+                )
                 chosen[clean] = stores.pop(cut)
                 for store in stores.values():  # filled for later; they are opened again when their stage comes
                     store.close()
@@ -153,45 +196,66 @@ class PrefixCache:
 
     def _stores(
         self, classifier: Classifier, cuts: Sequence[int], films: Films, views: str, keys: Iterable[bytes]
-    ) -> dict[int, PrefixStore]:
+    ) -> dict[int, RowStore]:
         """An open store for each cut, with room for the keys that it lacks."""
         shapes = output_shapes(classifier, films.shape, cuts)
-        stores: dict[int, PrefixStore] = {}
+        stores: dict[int, RowStore] = {}
         with contextlib.ExitStack() as opened:
             for cut, (_, *shape) in zip(cuts, shapes, strict=True):
                 # As they are computed and used: channels last.
                 stored = (*shape[1:], shape[0]) if len(shape) == 3 else tuple(shape)
-                weights = prefix_fingerprint(classifier, cut)
-                identity = {"weights": weights, "cut": cut, "views": views, "device": _device(classifier).type}
+                identity = {
+                    "weights": prefix_fingerprint(classifier, cut),
+                    "cut": cut,
+                    "views": views,
+                    "device": _device(classifier).type,
+                    "computed in": prefix_precision(_device(classifier), self.precision),
+                }
                 stores[cut] = self._roomy_store(identity, stored, keys)
                 opened.callback(stores[cut].close)
             opened.pop_all()
         return stores
 
-    def _roomy_store(self, identity: Mapping[str, Any], shape: tuple[int, ...], keys: Iterable[bytes]) -> PrefixStore:
+    def _roomy_store(self, identity: Mapping[str, Any], shape: tuple[int, ...], keys: Iterable[bytes]) -> RowStore:
         """The store of an identity, with room for the keys that it lacks."""
         for _ in ("as it is", "emptied of what is not wanted now"):
-            store = PrefixStore(self.folder, identity, shape, self._dtype)
-            needed = sum(key not in store for key in keys) * (store.row_bytes + KEY_BYTES)
-            if self._make_room(needed, keep=store.folder):
+            store = RowStore(self.folder, identity, shape, self._dtype)
+            self._check(store, keys)
+            needed = sum(key not in store for key in keys) * (store.row_bytes + MARK_BYTES)
+            lacking = self._make_room(needed, keep=store.folder)
+            if not lacking:
                 return store
             store.close()
             evict(store.folder)
         raise TrainingError(
-            f"The prefix cache needs {needed / 1e9:.2g} GB, but may hold {self.limit_gb:g} GB with all that is in use. "
+            f"The prefix cache needs {needed / 1e9:.2g} GB, but {lacking} "
             "Raise its limit, take fewer views, or train from a later layer."
         )
 
-    def _make_room(self, needed: int, *, keep: Path) -> bool:
-        """Remove the least recently used stores until the needed bytes fit; say whether they do."""
+    def _check(self, store: RowStore, keys: Iterable[bytes]) -> None:
+        """Forget damaged rows, so that they are computed anew; each row is read once in this cache's life."""
+        checked = self._checked.setdefault(store.folder, set())
+        fresh = [key for key in keys if key not in checked]
+        store.check(fresh)
+        checked.update(fresh)
+
+    def _make_room(self, needed: int, *, keep: Path) -> str:
+        """Remove the least recently used stores until the needed bytes fit; a clause that says why they don't."""
         if not needed:
-            return True
+            return ""
         sweep(self.folder)
         sizes = store_sizes(self.folder)
+
+        def lacking() -> str:
+            if sum(sizes.values()) + needed > self.limit_gb * 1e9:
+                return f"may hold {self.limit_gb:g} GB with all that is in use."
+            free = shutil.disk_usage(self.folder).free
+            return f"its disk has {free / 1e9:.2g} GB free at {self.folder}." if needed > free else ""
+
         for folder in [folder for folder in sizes if folder != keep]:
-            if sum(sizes.values()) + needed > self.limit_gb * 1e9 and evict(folder):
+            if lacking() and evict(folder):
                 del sizes[folder]
-        return sum(sizes.values()) + needed <= self.limit_gb * 1e9
+        return lacking()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +266,8 @@ class _Filling:
     films: Films
     augmentation: Augmentation
     seed: int
-    stores: Mapping[int, PrefixStore]
+    precision: Precision
+    stores: Mapping[int, RowStore]
 
     def fill(self, keys: Mapping[bytes, tuple[int, int]], progress: Progress | None) -> None:
         """Compute what is missing of the keys' (view, row) pairs, block by block; each block is durable at once."""
@@ -212,12 +277,15 @@ class _Filling:
             for store in sorted(self.stores.values(), key=lambda store: store.folder):  # one order: no deadlock
                 writing.enter_context(store.writing())
             missing = self._missing(keys)
-            bar = writing.enter_context((progress or Silent()).bar("frozen layers, once a view", len(missing)))
+            bar = writing.enter_context((progress or Silent()).bar(self._what(), len(missing)))
             for view in sorted({keys[key][0] for key in missing}):
                 ours = [key for key in missing if keys[key][0] == view]
                 for block in (ours[i : i + BLOCK] for i in range(0, len(ours), BLOCK)):
                     self._add(block, [keys[key][1] for key in block], view)
                     bar.advance(len(block), f"view {view}")
+
+    def _what(self) -> str:
+        return f"frozen layers, once a view{'' if self.precision == 'fp32' else f' (in {self.precision})'}"
 
     def _missing(self, keys: Iterable[bytes]) -> list[bytes]:
         return [key for key in keys if any(key not in store for store in self.stores.values())]
@@ -230,7 +298,8 @@ class _Filling:
         views = make_views(
             self.films.take(picked), self.films.ids(picked), view, config=self.augmentation, seed=self.seed
         )
-        for cut, outputs in zip(cuts, frozen_outputs(self.classifier, views, cuts), strict=True):
+        found = frozen_outputs(self.classifier, views, cuts, self.precision)
+        for cut, outputs in zip(cuts, found, strict=True):
             rows_last = outputs.permute(0, 2, 3, 1) if outputs.ndim == 4 else outputs
             stored = _narrow(rows_last[lacking[cut]], self.stores[cut].dtype)
             self.stores[cut].append([block[i] for i in lacking[cut]], stored)
@@ -249,6 +318,15 @@ def _narrow(outputs: Tensor, dtype: np.dtype[Any]) -> Array:
             "Use store='fp32'; if it is not a finite number, check the weights."
         )
     return outputs.cpu().numpy().astype(dtype)
+
+
+def _resident_bytes(device: torch.device) -> int:
+    """Outputs up to this size stay in memory; on a GPU up to a quarter of what is free there."""
+    return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else _RESIDENT_BYTES
+
+
+def _channels_last(found: Tensor) -> Tensor:
+    return found.permute(0, 3, 1, 2) if found.ndim == 4 else found
 
 
 def _key(films: Films, view: int, row: int) -> bytes:
