@@ -66,9 +66,28 @@ def test_class_without_a_film_is_refused_by_name() -> None:
 
 
 def test_all_wrong_fields_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"gamma is -1.*\n.*label_smoothing is 1") as caught:
-        LossConfig(gamma=-1, label_smoothing=1)
-    assert len(caught.value.problems) == 2
+    wanted = r"gamma is -1.*\n.*label_smoothing is 1.*\n.*beta is 1.*\n.*logit_adjustment is -2"
+    with pytest.raises(ConfigError, match=wanted) as caught:
+        LossConfig(gamma=-1, label_smoothing=1, beta=1, logit_adjustment=-2)
+    assert len(caught.value.problems) == 4
+
+
+def test_effective_numbers_by_hand() -> None:
+    """β = 0.5: 1 + 1/2 + 1/4 … films count; 5, 2 and 2 of them as 1.9375, 1.5 and 1.5. β = 0: all weigh alike."""
+    weights = build_loss(LossConfig(class_weights="effective", beta=0.5), TARGETS.numpy()).weights
+    raw = np.array([1 / 1.9375, 1 / 1.5, 1 / 1.5])
+    assert weights.tolist() == pytest.approx((raw / raw.mean()).tolist())
+    assert build_loss(LossConfig(class_weights="effective", beta=0), TARGETS.numpy()).weights.tolist() == [1, 1, 1]
+
+
+def test_moved_logits_are_those_of_the_paper() -> None:
+    """Cross-entropy of logits + τ · log π, with π = 5/9, 2/9, 2/9; the gradient goes to the logits as they are."""
+    loss = build_loss(LossConfig(class_weights="none", logit_adjustment=2.0), TARGETS.numpy())
+    moved = LOGITS + 2 * torch.log(torch.tensor([5 / 9, 2 / 9, 2 / 9]))
+    assert mean(loss, LOGITS, TARGETS).item() == pytest.approx(cross_entropy(moved, CLASSES).item())
+    assert loss.to(torch.device("cpu")).moved is not None
+    with pytest.raises(TrainingError, match="No film to fit has the label column 1"):
+        build_loss(LossConfig(class_weights="none", logit_adjustment=1.0), np.array([[1.0, 0]]))
 
 
 def test_auxiliary_loss_is_the_weighted_sum_of_three_cross_entropies() -> None:

@@ -1,4 +1,4 @@
-"""Losses for mutually exclusive findings: class-weighted cross-entropy and focal loss, with label smoothing.
+"""Losses for mutually exclusive findings: cross-entropy and focal loss, class weights, moved logits, label smoothing.
 
 A loss gives the weighted sum over a batch and the sum of weights apart, so that an epoch's mean does not depend on how
 its films fell into batches. Films with an unknown label (NaN) weigh nothing.
@@ -34,8 +34,16 @@ class LossConfig:
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes, 0 ≤ share < 1."""
 
-    class_weights: Literal["balanced", "none"] = "balanced"
-    """Balanced: n / (k · n_class), so that each class weighs the same in all."""
+    class_weights: Literal["balanced", "effective", "none"] = "balanced"
+    """Balanced: n / (k · n_class), so that each class weighs the same in all. Effective: (1 − β) / (1 − β^n_class),
+    scaled to a mean of 1 over classes (Cui et al. 2019, doi:10.1109/CVPR.2019.00949)."""
+
+    beta: float = 0.999
+    """β of the effective number of films, 0 ≤ β < 1."""
+
+    logit_adjustment: float = 0.0
+    """τ ≥ 0: τ · log(share of the class) is added to the logits inside the loss, never to the answer (Menon et al.
+    2021, arXiv:2007.07314). 0: nothing."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -43,6 +51,10 @@ class LossConfig:
             problems.append(f"LossConfig.gamma is {self.gamma}, but must be 0 or more.")
         if not 0 <= self.label_smoothing < 1:
             problems.append(f"LossConfig.label_smoothing is {self.label_smoothing}, but must be in 0 … 1 (1 excluded).")
+        if not 0 <= self.beta < 1:
+            problems.append(f"LossConfig.beta is {self.beta}, but must be in 0 … 1 (1 excluded).")
+        if self.logit_adjustment < 0:
+            problems.append(f"LossConfig.logit_adjustment is {self.logit_adjustment}, but must be 0 or more.")
         if problems:
             raise ConfigError(problems)
 
@@ -54,14 +66,17 @@ class Loss:
     Attributes:
         config: which loss.
         weights: what a film of each class weighs.
+        moved: what is added to the logits; None for nothing.
     """
 
     config: LossConfig
     weights: Float[Tensor, " k"]
+    moved: Float[Tensor, " k"] | None = None
 
     def to(self, device: torch.device) -> "Loss":
-        """The same loss with its weights on a device."""
-        return Loss(config=self.config, weights=self.weights.to(device))
+        """The same loss with its numbers on a device."""
+        moved = None if self.moved is None else self.moved.to(device)
+        return Loss(config=self.config, weights=self.weights.to(device), moved=moved)
 
     def sums(
         self, logits: Float[Tensor, "n k"], targets: Float[Tensor, "n k"]
@@ -74,7 +89,7 @@ class Loss:
         truth = targets.masked_fill(~known[:, None], 0.0)
         smoothing, classes = self.config.label_smoothing, targets.shape[1]
         smooth = truth * (1 - smoothing) + (smoothing / classes) * known[:, None] if smoothing else truth
-        log_probs = torch.log_softmax(logits, dim=1)
+        log_probs = torch.log_softmax(logits if self.moved is None else logits + self.moved, dim=1)
         costs = -log_probs * smooth * self.weights
         if self.config.kind == "focal":
             costs = costs * (1 - log_probs.exp()).clamp_min(0) ** self.config.gamma
@@ -114,7 +129,7 @@ class AuxiliaryLoss:
 
 
 def build_loss(config: LossConfig, targets: Scores, findings: Sequence[str] = ()) -> Loss:
-    """A loss whose class weights come from the films that are fitted.
+    """A loss whose class weights, or moved logits, come from the films that are fitted.
 
     Args:
         config: which loss.
@@ -122,17 +137,26 @@ def build_loss(config: LossConfig, targets: Scores, findings: Sequence[str] = ()
         findings: names of the k columns, for messages.
 
     Raises:
-        TrainingError: balanced weights, and a class without a film.
+        TrainingError: classes weigh differently or move logits, and a class has no film.
     """
     counts = np.nansum(targets, axis=0)
-    if config.class_weights == "none":
-        weights = np.ones(len(counts))
-    else:
-        empty = [findings[i] if findings else f"column {i}" for i in np.flatnonzero(counts == 0).tolist()]
-        if empty:
-            raise TrainingError(
-                f"No film to fit has the label {', '.join(empty)}, so its class weight has no value. "
-                "Add films, leave the finding out, or set class_weights='none'."
-            )
+    weights, moved = np.ones(len(counts)), None
+    if config.class_weights != "none" or config.logit_adjustment:
+        _check_classes(counts, findings)
+    if config.class_weights == "balanced":
         weights = counts.sum() / (len(counts) * counts)
-    return Loss(config=config, weights=torch.tensor(weights, dtype=torch.float32))
+    elif config.class_weights == "effective":
+        weights = (1 - config.beta) / (1 - config.beta**counts)
+        weights = weights / weights.mean()
+    if config.logit_adjustment:
+        moved = torch.tensor(config.logit_adjustment * np.log(counts / counts.sum()), dtype=torch.float32)
+    return Loss(config=config, weights=torch.tensor(weights, dtype=torch.float32), moved=moved)
+
+
+def _check_classes(counts: Scores, findings: Sequence[str]) -> None:
+    empty = [findings[i] if findings else f"column {i}" for i in np.flatnonzero(counts == 0).tolist()]
+    if empty:
+        raise TrainingError(
+            f"No film to fit has the label {', '.join(empty)}, so its class weight has no value. "
+            "Add films, leave the finding out, or set class_weights='none' (--imbalance none)."
+        )
