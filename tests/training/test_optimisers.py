@@ -107,3 +107,42 @@ def test_plateau_lowers_the_rate_by_a_fifth_when_the_watched_loss_stands_still()
     watched = [1.0, 0.9, 0.95, 0.91, 0.8, 0.8, 0.8, 0.8, 0.8]
     rates = [learning_rate(stage, 0, 1, watched[:epoch]) for epoch in range(len(watched) + 1)]
     assert rates == pytest.approx([1, 1, 1, 1, 0.2, 0.2, 0.2, 0.04, 0.04, 0.008])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_share_of_the_rate_is_that_rate(name: str) -> None:
+    """Half the rate for one parameter: bit for bit what an optimiser at half the rate does to it."""
+    stage = Stage(name="x", optimiser=name)
+    shared = Optimiser(stage, weights(), {"b": 0.5})
+    half, whole = Optimiser(stage, weights()), Optimiser(stage, weights())
+    for step in range(3):
+        for optimiser, lr in ((shared, 0.1), (half, 0.05), (whole, 0.1)):
+            for value, gradient in zip(optimiser.parameters.values(), gradients(step), strict=True):
+                value.grad = gradient.clone()
+            optimiser.step(lr)
+    assert torch.equal(shared.parameters["a"], whole.parameters["a"])
+    assert torch.equal(shared.parameters["b"], half.parameters["b"])
+
+
+def test_long_gradients_are_shortened_together_and_short_ones_left() -> None:
+    """Norm 5 of (3, 4) becomes 1: (0.6, 0.8); norm 0.5 stays."""
+    optimiser = Optimiser(Stage(name="x", optimiser="sgd", clip_norm=1.0), weights())
+    a, b = optimiser.parameters.values()
+    a.grad, b.grad = torch.zeros(3, 2), torch.zeros(5)
+    a.grad[0, 0], b.grad[0] = 3.0, 4.0
+    optimiser.step(0.1)
+    assert [a.grad[0, 0].item(), b.grad[0].item()] == pytest.approx([0.6, 0.8], rel=1e-5)
+    a.grad, b.grad = torch.zeros(3, 2), torch.zeros(5)
+    a.grad[0, 0], b.grad[0] = 0.3, 0.4
+    optimiser.step(0.1)
+    assert [a.grad[0, 0].item(), b.grad[0].item()] == pytest.approx([0.3, 0.4])
+
+
+@pytest.mark.parametrize("schedule", ["constant", "plateau", "cosine"])
+def test_warm_up_rises_in_a_line_to_what_the_schedule_says(schedule: str) -> None:
+    stage = Stage(name="x", lr=1.0, schedule=schedule, warmup_share=0.2)
+    rates = [learning_rate(stage, step, 20) for step in range(20)]
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert rates[4] == 1.0
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert (rates[-1] < 0.02) == (schedule == "cosine")

@@ -29,6 +29,19 @@ def test_cut(where: str, cut: int) -> None:
     assert cut_of(where, ("a", "b", "c"), "c") == cut
 
 
+def test_last_blocks_are_counted_from_the_end() -> None:
+    """The last block alone, one more, and all of them."""
+    layers, starts = ("a", "norm", "b", "relu", "c"), ("a", "b", "c")
+    cuts = [cut_of(f"last-{count}-blocks", layers, "c", starts) for count in (1, 2, 3)]
+    assert cuts == [4, 2, 0]
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_more_blocks_than_there_are_is_refused(count: int) -> None:
+    with pytest.raises(UsageError, match=f"from 'last-{count}-blocks': the network has 3 blocks. Give last-1-blocks"):
+        cut_of(f"last-{count}-blocks", ("a", "b", "c"), "c", ("a", "b", "c"))
+
+
 def test_unknown_layer_lists_the_nearest() -> None:
     with pytest.raises(UsageError, match="can't train from 'last-blok': no such layer. Did you mean 'last-block'"):
         cut_of("last-blok", ("a", "b"), "b")
@@ -37,6 +50,21 @@ def test_unknown_layer_lists_the_nearest() -> None:
 def test_all_wrong_fields_at_once() -> None:
     with pytest.raises(ConfigError, match=r"Stage 'x': lr is 0, but must be above 0.\n.*epochs is 0.*\n.*views is -1"):
         Stage(name="x", lr=0, epochs=0, views=-1)
+
+
+def test_wrong_rates_and_norms_are_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Stage(name="x", layer_decay=1.5, warmup_share=1.0, clip_norm=0.0)
+    assert caught.value.problems == (
+        "Stage 'x': layer_decay is 1.5, but must be above 0 and at most 1.",
+        "Stage 'x': warmup_share is 1.0, but must be in 0 … 1 (1 excluded).",
+        "Stage 'x': clip_norm is 0.0, but must be above 0, or None.",
+    )
+
+
+def test_one_cycle_takes_no_second_rise() -> None:
+    with pytest.raises(ConfigError, match=r"warmup_share is 0.1, but the schedule one-cycle has a rise of its own"):
+        Stage(name="x", schedule="one-cycle", warmup_share=0.1)
 
 
 def test_epochs_take_turns_of_views() -> None:

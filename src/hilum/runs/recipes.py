@@ -7,7 +7,7 @@ from hilum.errors import UsageError, nearest
 from hilum.imaging.preprocessing import Preprocessing
 from hilum.models.encoders import Encoder
 from hilum.training.augmentation import Augmentation
-from hilum.training.stages import STARTER, Stage, cut_of
+from hilum.training.stages import STARTER, Stage, stage_cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,4 +102,4 @@ def recipe(name: str) -> Recipe:
 
 def shared_cut(recipe: Recipe, encoder: Encoder) -> int:
     """Number of layers that no stage of a recipe trains; members that start alike share them."""
-    return min(cut_of(stage.trainable_from, encoder.layers, encoder.last_block) for stage in recipe.stages)
+    return min(stage_cut(stage, encoder) for stage in recipe.stages)

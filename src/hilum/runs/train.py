@@ -33,7 +33,7 @@ from hilum.training.history import History
 from hilum.training.losses import LossConfig
 from hilum.training.prediction import predict_from_cache, predict_logits
 from hilum.training.prefix_cache import PrefixCache
-from hilum.training.stages import cut_of
+from hilum.training.stages import stage_cut
 from hilum.training.transfer import TrainingConfig, TrainingData, train_member
 
 
@@ -220,10 +220,7 @@ class _Training:
         """
         classifier, _ = self._start(tiles)
         layers = len(classifier.encoder.layers)
-        cuts = {
-            cut_of(s.trainable_from, classifier.encoder.layers, classifier.encoder.last_block)
-            for s in self.config.recipe.stages
-        }
+        cuts = {stage_cut(stage, classifier.encoder) for stage in self.config.recipe.stages}
         if layers not in cuts:
             return None
         rows = np.arange(len(films))

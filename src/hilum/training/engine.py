@@ -21,6 +21,7 @@ from hilum.progress import Bar
 from hilum.randomness import seed_for, stream
 from hilum.training.optimisers import Optimiser, learning_rate
 from hilum.training.pace import batch_note, epoch_note
+from hilum.training.precision import computing_in
 from hilum.training.stages import Stage
 
 _SPEAK_EVERY_S = 0.2
@@ -77,6 +78,8 @@ class Loop:
     loss: Cost
     optimiser: Optimiser
     seed: int
+    draw: Callable[[np.random.Generator], Indices] | None = None  # the rows of an epoch in order; None: all fitted once
+    watch_loss: Cost | None = None  # of the watched films; None: as the fitted ones
     keep: Literal["best", "last"] = "best"  # which weights stay: those of the lowest watched loss, or the last
     watch_batch: int = 64  # films scored at once
 
@@ -176,15 +179,24 @@ def _step(loop: Loop, at: Position, rows: Tensor) -> None:
     started = time.perf_counter()
     inputs, targets = loop.inputs(rows, loop.stage.view(at.epoch)), loop.targets[rows]
     at.data_s += time.perf_counter() - started
-    answer = loop.part(inputs)
+    answer = _answer(loop, inputs)
     total, weight = loop.loss.sums(answer, targets)
     if not math.isfinite(total.item()):
         _refuse_loss(loop, at, rows, total.item())
     loop.optimiser.clear_gradients()
-    torch.autograd.backward(total / weight.clamp_min(1e-12))
+    loop.optimiser.backward(total / weight.clamp_min(1e-12))
     loop.optimiser.step(at.lr)
     logits = answer if isinstance(answer, Tensor) else answer[0]
     at.fitted.add(total.item(), weight.item(), logits.detach(), targets)
+
+
+def _answer(loop: Loop, inputs: Tensor) -> Answer:
+    """What the part answers: its products in the stage's precision, the answer itself in fp32."""
+    with computing_in(loop.stage.precision, inputs.device):
+        answer = loop.part(inputs)
+    if loop.stage.precision == "fp32":
+        return answer
+    return answer.float() if isinstance(answer, Tensor) else tuple(logits.float() for logits in answer)
 
 
 def _refuse_loss(loop: Loop, at: Position, rows: Tensor, value: float) -> NoReturn:
@@ -204,20 +216,21 @@ def _seed_global_generator(seed: int, device: torch.device) -> None:
 
 def epoch_batches(loop: Loop, epoch: int) -> list[Tensor]:
     """The epoch's rows in random order, in batches of equal size (give or take one: no small last batch)."""
-    order = stream(loop.seed, "order", loop.stage.name, epoch).permutation(loop.fit)
+    chance = stream(loop.seed, "order", loop.stage.name, epoch)
+    order = chance.permutation(loop.fit) if loop.draw is None else loop.draw(chance)
     count = math.ceil(len(order) / loop.stage.batch_size)
     return [torch.from_numpy(rows).to(loop.targets.device) for rows in np.array_split(order, count)]
 
 
 def score(loop: Loop) -> tuple[float | None, float | None]:
     """Loss and accuracy on the watched films' clean views; None when there are none."""
-    tally = Tally()
+    tally, loss = Tally(), loop.watch_loss or loop.loss
     watched = torch.from_numpy(loop.watch).to(loop.targets.device)
     loop.part.eval()
     with torch.inference_mode():
         for rows in torch.split(watched, loop.watch_batch) if len(watched) else ():
-            answer, targets = loop.part(loop.inputs(rows, 0)), loop.targets[rows]
-            total, weight = loop.loss.sums(answer, targets)
+            answer, targets = _answer(loop, loop.inputs(rows, 0)), loop.targets[rows]
+            total, weight = loss.sums(answer, targets)
             tally.add(total.item(), weight.item(), answer if isinstance(answer, Tensor) else answer[0], targets)
     return tally.means()
 

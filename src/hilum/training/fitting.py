@@ -23,6 +23,7 @@ from hilum.training.engine import Answer, Cost, Loop, Position, run, score
 from hilum.training.losses import LossConfig, build_loss
 from hilum.training.optimisers import Optimiser
 from hilum.training.photo_augmentation import PhotoAugmentation, augment
+from hilum.training.precision import Precision, check_precision
 from hilum.training.reproducible import reproducible
 from hilum.training.stages import Stage
 
@@ -43,6 +44,12 @@ class FitConfig:
     """L2 penalty (decoupled for ``adamw``)."""
     schedule: Literal["constant", "cosine", "one-cycle", "plateau"] = "constant"
     """See :class:`Stage`."""
+    warmup_share: float = 0.0
+    """Share of the steps in which the rate first rises in a straight line; see :class:`Stage`."""
+    clip_norm: float | None = None
+    """Largest norm of all gradients together; None: as they are."""
+    precision: Precision = "fp32"
+    """What products are computed in; see :class:`Stage`."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over the classes."""
     augmentation: PhotoAugmentation | None = None
@@ -76,6 +83,9 @@ class FitConfig:
             optimiser=self.optimiser,
             weight_decay=self.weight_decay,
             schedule=self.schedule,
+            warmup_share=self.warmup_share,
+            clip_norm=self.clip_norm,
+            precision=self.precision,
         )
 
 
@@ -255,9 +265,11 @@ def fit_network(
 
     Raises:
         ConfigError: values out of range.
+        UsageError: a precision that the device lacks.
         TrainingError: a loss that is not finite.
     """
     device = device or torch.device("cpu")
+    computed = check_precision(config.precision, device)
     # Grey images too: in torch's own order the first convolution's backward pass takes several times as long.
     network.to(device).to(memory_format=torch.channels_last)
     statistics = _statistics(examples, config)
@@ -286,7 +298,10 @@ def fit_network(
         if each_batch is not None and at.batch:
             each_batch(network, at.epoch, at.batch - 1)
 
-    with reproducible(device), (progress or Silent()).bar(name, config.epochs) as bar:
+    with (
+        reproducible(device),
+        (progress or Silent()).bar(f"{name}{computed and f' ({computed})'}", config.epochs) as bar,
+    ):
         run(loop, at, between=between, report=report, bar=bar)
     network.requires_grad_(True)
     mean, std = statistics

@@ -13,6 +13,7 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from hilum.errors import RunError
+from hilum.training.precision import LossScaler
 from hilum.training.stages import Stage
 
 # Quantities kept for each parameter, shaped like it.
@@ -26,35 +27,63 @@ class Optimiser:
     momentum 0.9. Each as ``torch.optim`` computes it.
 
     Args:
-        stage: names the optimiser and the weight decay.
+        stage: names the optimiser, the weight decay, the longest gradient and the precision.
         parameters: the trained parameters by name.
+        shares: of the learning rate, by name of the parameter; what is not named has the whole
+            (:func:`hilum.training.blocks.rate_shares`).
     """
 
-    def __init__(self, stage: Stage, parameters: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, stage: Stage, parameters: Mapping[str, Tensor], shares: Mapping[str, float] | None = None
+    ) -> None:
         self.stage, self.parameters = stage, dict(parameters)
+        shares = {name: (shares or {}).get(name, 1.0) for name in parameters}
+        self.groups = {
+            share: [name for name in parameters if shares[name] == share] for share in dict.fromkeys(shares.values())
+        }
         self.steps = {name: torch.zeros((), device=value.device) for name, value in parameters.items()}
         self.moments = {
             quantity: {name: torch.zeros_like(value, requires_grad=False) for name, value in parameters.items()}
             for quantity in _MOMENTS[stage.optimiser]
         }
+        device = next((value.device for value in parameters.values()), torch.device("cpu"))
+        self.scaler = LossScaler(device) if stage.precision == "fp16" else None
 
     def clear_gradients(self) -> None:
         """Forget the last batch's gradients."""
         for parameter in self.parameters.values():
             parameter.grad = None
 
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of a loss, from which :meth:`step` then moves the parameters."""
+        torch.autograd.backward(self.scaler.scaled(loss) if self.scaler else loss)
+
     def step(self, lr: float) -> None:
-        """Move the parameters that have a gradient."""
-        gradients = {
-            name: _like(value.grad, value) for name, value in self.parameters.items() if value.grad is not None
-        }
-        first, *second = [[by_name[name] for name in gradients] for by_name in self.moments.values()]
-        moved = [self.parameters[name] for name in gradients]
+        """Move the parameters that have a gradient, after the gradients are shortened to the stage's longest.
+
+        Args:
+            lr: of parameters that have the whole rate.
+        """
+        found = {name: value.grad for name, value in self.parameters.items() if value.grad is not None}
+        if self.scaler and not self.scaler.unscale(list(found.values())):
+            return
+        if self.stage.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_([self.parameters[name] for name in found], self.stage.clip_norm)
+        gradients = {name: _like(gradient, self.parameters[name]) for name, gradient in found.items()}
+        for share, names in self.groups.items():
+            present = [name for name in names if name in gradients]
+            if present:
+                self._step_group(present, [gradients[name] for name in present], lr * share)
+
+    def _step_group(self, names: Sequence[str], gradients: list[Tensor], lr: float) -> None:
+        """Move the named parameters at one rate."""
+        first, *second = [[by_name[name] for name in names] for by_name in self.moments.values()]
+        moved = [self.parameters[name] for name in names]
         with torch.no_grad():
             if self.stage.optimiser == "sgd":
                 sgd(
                     moved,
-                    list(gradients.values()),
+                    gradients,
                     [*first],
                     fused=True,
                     weight_decay=self.stage.weight_decay,
@@ -67,11 +96,11 @@ class Optimiser:
             else:
                 adam(
                     moved,
-                    list(gradients.values()),
+                    gradients,
                     first,
                     second[0],
                     [],
-                    [self.steps[name] for name in gradients],
+                    [self.steps[name] for name in names],
                     fused=True,
                     decoupled_weight_decay=self.stage.optimiser == "adamw",
                     amsgrad=False,
@@ -84,11 +113,12 @@ class Optimiser:
                 )
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state, named ``parameter/quantity``."""
+        """The state, named ``parameter/quantity``; for fp16 with the loss scaler's."""
         quantities = {"step": self.steps, **self.moments}
-        return {
+        state = {
             f"{name}/{quantity}": value for quantity, by_name in quantities.items() for name, value in by_name.items()
         }
+        return state | (self.scaler.tensors() if self.scaler else {})
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what :meth:`tensors` gave.
@@ -129,14 +159,15 @@ def learning_rate(stage: Stage, step: int, steps: int, watched: Sequence[float |
         steps: number of steps if no epoch is saved by early stopping.
         watched: watched loss of each finished epoch, which ``plateau`` goes by; None where nothing is watched.
     """
-    if stage.schedule == "constant":
-        return stage.lr
+    rise = int((ONE_CYCLE_RISE if stage.schedule == "one-cycle" else stage.warmup_share) * steps)
+    highest = stage.lr
     if stage.schedule == "plateau":
-        return stage.lr * PLATEAU_FACTOR ** plateaus(watched, stage.plateau_patience)
-    rise = int(ONE_CYCLE_RISE * steps) if stage.schedule == "one-cycle" else 0
+        highest *= PLATEAU_FACTOR ** plateaus(watched, stage.plateau_patience)
     if step < rise:
-        return stage.lr * (step + 1) / rise
-    return stage.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1)))
+        return highest * (step + 1) / rise
+    if stage.schedule in ("constant", "plateau"):
+        return highest
+    return highest * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1)))
 
 
 def plateaus(losses: Sequence[float | None], patience: int) -> int:

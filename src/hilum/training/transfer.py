@@ -4,7 +4,8 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hilum.models.classifier import Classifier
 from hilum.progress import Progress, Silent
 from hilum.provenance import sha256_bytes
 from hilum.training.augmentation import Augmentation
+from hilum.training.blocks import rate_shares
 from hilum.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from hilum.training.engine import Inputs, Loop, Position, Tally, run
 from hilum.training.films import Films
@@ -27,9 +29,11 @@ from hilum.training.history import History, StageSummary
 from hilum.training.live import LiveInputs
 from hilum.training.losses import LossConfig, build_loss
 from hilum.training.optimisers import Optimiser
+from hilum.training.precision import check_precision
 from hilum.training.prefix_cache import PrefixCache
 from hilum.training.reproducible import reproducible
-from hilum.training.stages import Stage, cut_of
+from hilum.training.sampling import RepeatedInputs, Sampling, balanced_order, oversampled
+from hilum.training.stages import Stage, stage_cut
 from hilum.training.trained_part import TrainedPart, copy_tensors, put_tensors, trained_names
 
 
@@ -77,6 +81,9 @@ class TrainingConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     """The loss and the class weights."""
 
+    sampling: Sampling = "natural"
+    """How films are drawn. Where it makes classes alike, watched films are weighed so that theirs are too."""
+
     augmentation: Augmentation = field(default_factory=Augmentation)
     """How far augmented views stray from the film."""
 
@@ -116,7 +123,7 @@ def train_member(
 
     Raises:
         ConfigError: no stage, or two of one name.
-        UsageError: a stage's layer that the network lacks.
+        UsageError: a stage's layer that the network lacks, or a precision that the device lacks.
         TrainingError: a class without a film, a loss that is not finite, no room for the cache.
         RunError: the folder's checkpoint is damaged or belongs to another training.
     """
@@ -148,12 +155,20 @@ class _Member:
         encoder = classifier.encoder
         self.classifier, self.stages, self.config = classifier, tuple(stages), config
         self.folder, self.cache, self.seed = folder, cache, seed
-        self.cuts = [cut_of(stage.trainable_from, encoder.layers, encoder.last_block) for stage in stages]
+        self.cuts = [stage_cut(stage, encoder) for stage in stages]
         self.films = Films(data.tiles, data.film_ids)
         self.fit, self.watch = data.known(data.fit), data.known(data.watch)
         self.device = next(classifier.parameters()).device
+        self.computed = [check_precision(stage.precision, self.device) for stage in stages]
         self.targets = torch.tensor(np.ascontiguousarray(data.targets), dtype=torch.float32, device=self.device)
+        self.classes = data.targets[self.fit].argmax(axis=1)
         self.loss = build_loss(config.loss, data.targets[self.fit], classifier.config.findings).to(self.device)
+        alike = replace(config.loss, class_weights="balanced")
+        self.watch_loss = (
+            None
+            if config.sampling == "natural"
+            else build_loss(alike, data.targets[self.fit], classifier.config.findings).to(self.device)
+        )
         self.fingerprint = self._fingerprint(data)
         self.stage = 0
         self.position = Position()
@@ -169,6 +184,7 @@ class _Member:
             {
                 "stages": self.stages,
                 "loss": self.config.loss,
+                "sampling": self.config.sampling,
                 "augmentation": self.config.augmentation,
                 "view_seed": self.config.view_seed,
                 "seed": self.seed,
@@ -211,9 +227,23 @@ class _Member:
         self._close_stage(stage, cut)
 
     def _run(self, stage: Stage, part: TrainedPart, inputs: Inputs, progress: Progress) -> None:
-        optimiser = Optimiser(stage, part.trained_parameters())
+        trained = part.trained_parameters()
+        optimiser = Optimiser(stage, trained, rate_shares(self.classifier.encoder, trained, stage.layer_decay))
         if self.optimiser_state:
             optimiser.restore(self.optimiser_state)
+        loop = self._loop(stage, part, inputs, optimiser)
+
+        def between() -> None:
+            if time.monotonic() - self.saved_at >= self.config.checkpoint_every_s:
+                self._save(optimiser.tensors())
+
+        computed = self.computed[self.stage]
+        with progress.bar(f"stage {stage.name}{computed and f' ({computed})'}", stage.epochs) as bar:
+            bar.advance(self.position.epoch)
+            run(loop, self.position, between=between, report=self._report, bar=bar)
+
+    def _loop(self, stage: Stage, part: TrainedPart, inputs: Inputs, optimiser: Optimiser) -> Loop:
+        """The stage's loop, with films drawn as the config says."""
         loop = Loop(
             stage=stage,
             part=part,
@@ -222,17 +252,19 @@ class _Member:
             fit=self.fit,
             watch=self.watch,
             loss=self.loss,
+            watch_loss=self.watch_loss,
             optimiser=optimiser,
             seed=self.seed,
         )
-
-        def between() -> None:
-            if time.monotonic() - self.saved_at >= self.config.checkpoint_every_s:
-                self._save(optimiser.tensors())
-
-        with progress.bar(f"stage {stage.name}", stage.epochs) as bar:
-            bar.advance(self.position.epoch)
-            run(loop, self.position, between=between, report=self._report, bar=bar)
+        if self.config.sampling == "balanced":
+            return replace(loop, draw=partial(balanced_order, self.fit, self.classes))
+        if self.config.sampling == "oversampled":
+            films = len(self.films)
+            rows = oversampled(self.fit, self.classes, films)
+            repeats = int(rows.max()) // films + 1
+            inputs = RepeatedInputs(inputs=inputs, stage=stage, films=films)
+            return replace(loop, fit=rows, inputs=inputs, targets=self.targets.repeat(repeats, 1))
+        return loop
 
     @contextlib.contextmanager
     def _inputs(self, stage: Stage, cut: int, progress: Progress) -> Iterator[Inputs]:
