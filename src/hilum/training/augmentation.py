@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
@@ -56,6 +56,14 @@ class Augmentation:
     horizontal_flip: bool = False
     """Mirror half of the views. Off: the heart is on the left."""
 
+    crop: float = 0.0
+    """Most that is cut off: the view is a window of 1 − x … 1 of the side, anywhere on the film, brought back to full
+    size; 0 … 0.5."""
+
+    cutout: float = 0.0
+    """Side of a square that is set to middle grey, as a share of the film's side, centred anywhere on the film; 0 … 0.5
+    (DeVries, Taylor 2017, arXiv:1708.04552)."""
+
     def __post_init__(self) -> None:
         tops = {
             "rotation_degrees": 45.0,
@@ -66,6 +74,8 @@ class Augmentation:
             "brightness": 0.5,
             "gamma": 1.5,
             "noise": 0.5,
+            "crop": 0.5,
+            "cutout": 0.5,
         }
         problems = [
             f"Augmentation.{field} is {getattr(self, field)}, but must be in 0 … {top:g}."
@@ -85,26 +95,34 @@ class _Draw:
     nodes: Array  # [2, nodes, nodes] displacement, in coordinates −1 … 1
     tone: Array  # float32 [256]: grey 0 … 1 for each stored value
     noise: float
+    hole: tuple[float, float]  # centre of the square that is blanked, in shares of width and height
 
 
 def _draw(config: Augmentation, seed: int, film_id: str, view: int) -> _Draw:
-    """Every amount is drawn whether it is used or not, so turning one off leaves the others as they were."""
+    """Every amount is drawn whether it is used or not, so turning one off leaves the others as they were.
+
+    New amounts are drawn after the old ones, so old views stay as they were.
+    """
     chance = stream(seed, "view", film_id, view)
     angle, right, down, scale, contrast, brightness, gamma = chance.uniform(-1, 1, 7)
     noise, mirrored = chance.uniform(0, 1, 2)
     nodes = chance.uniform(-1, 1, (2, _ELASTIC_NODES, _ELASTIC_NODES)) * 2 * config.elastic
+    cut, *window, across, down_at = chance.uniform(0, 1, 5)
+    kept = 1 - cut * config.crop
+    corner = [(1 - kept) * (2 * at - 1) for at in window]
     radians = np.deg2rad(angle * config.rotation_degrees)
-    size = 1 / (1 + scale * config.scale)
+    size = kept / (1 + scale * config.scale)
     mirror = -1.0 if config.horizontal_flip and mirrored < 0.5 else 1.0
     cos, sin = float(np.cos(radians) * size), float(np.sin(radians) * size)
     grey = (np.arange(256) / 255.0) ** np.exp(gamma * config.gamma)
     grey = (grey - 0.5) * (1 + contrast * config.contrast) + 0.5 + brightness * config.brightness
     return _Draw(
         turn=(cos * mirror, -sin, sin * mirror, cos),
-        shift=(float(right * 2 * config.shift), float(down * 2 * config.shift)),
-        nodes=nodes,
+        shift=(right * 2 * config.shift * kept + corner[0], down * 2 * config.shift * kept + corner[1]),
+        nodes=nodes * kept,
         tone=np.clip(grey, 0, 1).astype(np.float32),
         noise=float(noise * config.noise),
+        hole=(float(across), float(down_at)),
     )
 
 
@@ -118,8 +136,8 @@ def make_views(
 ) -> Float[Tensor, "n c h w"]:
     """One view of each film.
 
-    The tone curve (gamma, contrast, brightness) is one table of 256 greys a film; rotation, shift, scale, mirror
-    and elastic displacement are one bilinear resampling, black outside; noise comes last.
+    The tone curve (gamma, contrast, brightness) is one table of 256 greys a film; crop, rotation, shift, scale, mirror
+    and elastic displacement are one bilinear resampling, black outside; then comes noise, and cutout last.
 
     Args:
         films: stored greys.
@@ -129,17 +147,21 @@ def make_views(
         seed: of the views; the same for all folds of a run, which share what they compute.
 
     Returns:
-        greys in 0 … 1, on the films' device.
+        greys in 0 … 1, on the films' device: the same on every device, up to rounding.
     """
     if view == 0:
         return clean(films)
     draws = [_draw(config, seed, film_id, view) for film_id in film_ids]
     toned = _toned(draws, films)
-    grid = _grid(draws, films.shape[2], films.shape[3]).to(films.device)
+    at = _grid if films.device.type == "cpu" else _grid_on
+    grid = at(draws, films.shape[2], films.shape[3], films.device)
     views = grid_sample(toned, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     if config.noise > 0:
         views = views + _noise(draws, film_ids, view, films.shape, seed).to(films.device)
-    return views.clamp_(0, 1)
+    views = views.clamp_(0, 1)
+    if config.cutout > 0:
+        views.masked_fill_(_holes(draws, films.shape[2], films.shape[3], config.cutout).to(films.device), 0.5)
+    return views
 
 
 def _toned(draws: Sequence[_Draw], films: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -149,13 +171,12 @@ def _toned(draws: Sequence[_Draw], films: UInt8[Tensor, "n c h w"]) -> Float[Ten
     return tones.index_select(0, (films.to(torch.int32) + start).view(-1)).view(films.shape)
 
 
-def _grid(draws: Sequence[_Draw], height: int, width: int) -> Float[Tensor, "n h w 2"]:
-    """Where each output pixel comes from, in coordinates −1 … 1 (x, y).
+def _grid(draws: Sequence[_Draw], height: int, width: int, device: torch.device) -> Float[Tensor, "n h w 2"]:
+    """Where each output pixel comes from, in coordinates −1 … 1 (x, y); computed on the CPU, the same bits always.
 
     Rotation is sums and products one by one, not a product of stacked matrices: its rounding could depend on the batch.
     """
-    y = ((np.arange(height) * 2 + 1) / height - 1).astype(np.float32)[None, :, None]
-    x = ((np.arange(width) * 2 + 1) / width - 1).astype(np.float32)[None, None, :]
+    y, x = _centres(height)[None, :, None], _centres(width)[None, None, :]
     turn = np.array([draw.turn for draw in draws], dtype=np.float32)[:, :, None, None]
     shift = np.array([draw.shift for draw in draws], dtype=np.float32)[:, :, None, None]
     nodes = np.stack([draw.nodes for draw in draws]).astype(np.float32)
@@ -165,7 +186,37 @@ def _grid(draws: Sequence[_Draw], height: int, width: int) -> Float[Tensor, "n h
         if nodes.any():
             # One small product a film, so it doesn't depend on the batch either.
             grid[..., axis] += np.matmul(_ramps(height) @ nodes[:, axis], _ramps(width).T)
-    return torch.from_numpy(grid)
+    return torch.from_numpy(grid).to(device)
+
+
+def _grid_on(draws: Sequence[_Draw], height: int, width: int, device: torch.device) -> Float[Tensor, "n h w 2"]:
+    """As :func:`_grid`, up to rounding, but computed on the device: a GPU would wait for the CPU otherwise."""
+
+    def there(values: Array) -> Tensor:
+        return torch.from_numpy(values.astype(np.float32)).to(device)
+
+    y, x = there(_centres(height))[None, :, None], there(_centres(width))[None, None, :]
+    turn, shift = there(np.array([draw.turn for draw in draws])), there(np.array([draw.shift for draw in draws]))
+    nodes = there(np.stack([draw.nodes for draw in draws]))
+    moved = there(_ramps(height)) @ nodes @ there(_ramps(width)).T
+    axes = [
+        turn[:, 2 * axis, None, None] * x + (turn[:, 2 * axis + 1, None, None] * y + shift[:, axis, None, None])
+        for axis in (0, 1)
+    ]
+    return torch.stack([axes[0] + moved[:, 0], axes[1] + moved[:, 1]], dim=3)
+
+
+def _centres(size: int) -> Array:
+    """Centres of pixels in coordinates −1 … 1."""
+    return np.asarray(((np.arange(size) * 2 + 1) / size - 1).astype(np.float32))
+
+
+def _holes(draws: Sequence[_Draw], height: int, width: int, side: float) -> Bool[Tensor, "n 1 h w"]:
+    """True where a square blanks the view; its parts beyond the border are lost."""
+    centre = np.array([draw.hole for draw in draws])
+    across = np.abs((np.arange(width) + 0.5) / width - centre[:, :1]) <= side / 2
+    down = np.abs((np.arange(height) + 0.5) / height - centre[:, 1:]) <= side / 2
+    return torch.from_numpy(down[:, None, :, None] & across[:, None, None, :])
 
 
 def _ramps(size: int) -> Array:
