@@ -22,6 +22,9 @@ class Progress(Protocol):
     def bar(self, description: str, total: float | None = None) -> contextlib.AbstractContextManager[Bar]:
         """A bar for one step; total is the number of steps, None when unknown."""
 
+    def say(self, sentence: str) -> None:
+        """One sentence on a line of its own."""
+
 
 class _SilentBar:
     def advance(self, steps: float = 1, note: str = "") -> None:
@@ -34,6 +37,9 @@ class Silent:
     @contextlib.contextmanager
     def bar(self, description: str, total: float | None = None) -> Iterator[Bar]:
         yield _SilentBar()
+
+    def say(self, sentence: str) -> None:
+        return
 
 
 class _LineBar:
@@ -70,6 +76,9 @@ class Lines:
             raise
         bar.speak("done")
 
+    def say(self, sentence: str) -> None:
+        print(sentence, file=self.out, flush=True)
+
 
 class _RichBar:
     def __init__(self, progress: object, task: object) -> None:
@@ -98,6 +107,9 @@ class Live:
         )
         with RichProgress(*columns, console=Console(stderr=True)) as progress:
             yield _RichBar(progress, progress.add_task(description, total=total, note=""))
+
+    def say(self, sentence: str) -> None:
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def for_terminal(*, quiet: bool = False) -> Progress:

@@ -124,7 +124,7 @@ def test_films_that_changed_since_the_import_are_named(cohort: Path, tmp_path: P
     with pytest.raises(DataError, match="changed since the import"):
         load_tiles(changed, recipe("starter").preprocessing, tmp_path / "cache", workers=1)
     path.unlink()
-    with pytest.raises(DataError, match="can't be opened: No such file.* Restore it, or import again"):
+    with pytest.raises(DataError, match=r"(?s)can't be opened: No such file.* Restore them, or import again"):
         load_tiles(changed, recipe("starter").preprocessing, tmp_path / "cache", workers=1)
 
 

@@ -20,6 +20,21 @@ from hilum.training.row_store import RowsOf
 Stack = Array | RowsOf
 """Tiles uint8 [n, h, w] or [n, c, h, w]: an array, or rows of a store that are read when they are asked for."""
 
+_AT_ONCE = 256
+
+
+def some_of(tiles: Stack, rows: Indices) -> Stack:
+    """Tiles of these rows, in this order; those of a store stay on disk."""
+    return RowsOf(tiles.store, tiles.places[rows]) if isinstance(tiles, RowsOf) else tiles[rows]
+
+
+def grey_counts(tiles: Stack) -> Indices:
+    """How often each of the 256 greys occurs, counted a few films at a time."""
+    counts = np.zeros(256, dtype=np.int64)
+    for start in range(0, len(tiles), _AT_ONCE):
+        counts += np.bincount(tiles[start : start + _AT_ONCE].reshape(-1), minlength=256)
+    return counts
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Films:

@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hilum.arrays import Array, Indices, Scores
+from hilum.arrays import Indices, Scores
 from hilum.models.classifier import Classifier
 from hilum.progress import Progress, Silent
-from hilum.training.films import Films
+from hilum.training.films import Films, Stack
 from hilum.training.prefix_cache import PrefixCache
 from hilum.training.trained_part import logits_behind
 
 
 def predict_logits(
-    classifier: Classifier, tiles: Array, *, batch_size: int = 32, progress: Progress | None = None
+    classifier: Classifier, tiles: Stack, *, batch_size: int = 32, progress: Progress | None = None
 ) -> Scores:
     """Logits of films as they are, through the whole network.
 
