@@ -22,6 +22,7 @@ from hilum.randomness import seed_for, stream
 from hilum.training.optimisers import Optimiser, learning_rate
 from hilum.training.pace import batch_note, epoch_note
 from hilum.training.precision import computing_in
+from hilum.training.prefetch import announce
 from hilum.training.stages import Stage
 
 _SPEAK_EVERY_S = 0.2
@@ -153,6 +154,7 @@ def run(
 def _fit_epoch(loop: Loop, at: Position, between: Callable[[], None], bar: Bar) -> None:
     """One pass over the fitted films, from the position's batch on."""
     batches = epoch_batches(loop, at.epoch)
+    announce(loop.inputs, batches[at.batch :], loop.stage.view(at.epoch))
     spoken = time.monotonic()
     loop.part.train()
     while at.batch < len(batches):
@@ -227,8 +229,10 @@ def score(loop: Loop) -> tuple[float | None, float | None]:
     tally, loss = Tally(), loop.watch_loss or loop.loss
     watched = torch.from_numpy(loop.watch).to(loop.targets.device)
     loop.part.eval()
+    batches = torch.split(watched, loop.watch_batch) if len(watched) else ()
+    announce(loop.inputs, batches, 0)
     with torch.inference_mode():
-        for rows in torch.split(watched, loop.watch_batch) if len(watched) else ():
+        for rows in batches:
             answer, targets = _answer(loop, loop.inputs(rows, 0)), loop.targets[rows]
             total, weight = loss.sums(answer, targets)
             tally.add(total.item(), weight.item(), answer if isinstance(answer, Tensor) else answer[0], targets)
