@@ -23,7 +23,7 @@ from hilum.training.augmentation import Augmentation
 from hilum.training.blocks import rate_shares
 from hilum.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from hilum.training.engine import Inputs, Loop, Position, Tally, run
-from hilum.training.films import Films
+from hilum.training.films import Films, Stack
 from hilum.training.frozen import tensors_fingerprint
 from hilum.training.history import History, StageSummary
 from hilum.training.live import LiveInputs
@@ -42,7 +42,7 @@ class TrainingData:
     """Films, their targets, and which are fitted and which are watched for early stopping.
 
     Attributes:
-        tiles: uint8 [n, h, w] or [n, c, h, w], preprocessed.
+        tiles: uint8 [n, h, w] or [n, c, h, w], preprocessed; in memory, or streamed from a store of rows.
         film_ids: n names.
         targets: one-hot [n, k]; rows of NaN where the label is unknown (such films are left out).
         fit: rows to fit.
@@ -52,7 +52,7 @@ class TrainingData:
         TrainingError: lengths that disagree, rows both fitted and watched, or no film to fit whose label is known.
     """
 
-    tiles: Array
+    tiles: Stack
     film_ids: tuple[str, ...]
     targets: Scores
     fit: Indices
@@ -188,7 +188,7 @@ class _Member:
                 "augmentation": self.config.augmentation,
                 "view_seed": self.config.view_seed,
                 "seed": self.seed,
-                "store": self.cache.store if self.cache else "fp32",
+                "store": self.cache.kept_in(self.device) if self.cache else "fp32",
                 "weights": tensors_fingerprint(self.classifier.state_dict()),
                 "fit": self.films.summary(self.fit),
                 "watch": self.films.summary(self.watch),
@@ -273,9 +273,11 @@ class _Member:
         started = time.perf_counter()
         if not self._cached(stage, cut) or self.cache is None or stage.views is None:
             self.classifier.eval()
-            yield LiveInputs(
+            live = LiveInputs(
                 classifier=self.classifier, cut=cut, films=self.films, augmentation=augmentation, seed=seed
             )
+            with contextlib.closing(live):
+                yield live
             return
         wanted = {0: np.concatenate([self.fit, self.watch])} | dict.fromkeys(range(1, stage.views + 1), self.fit)
         with self.cache.open(
