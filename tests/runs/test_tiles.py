@@ -69,18 +69,18 @@ def test_sandboxed_processes_give_the_same_tiles(films: Manifest, tmp_path: Path
 def test_films_beyond_the_memory_are_streamed_and_it_is_said(films: Manifest, tmp_path: Path) -> None:
     said = io.StringIO()
     size = 24 * 32 * 32
-    stack, path = open_tiles(films, SMALL, tmp_path, free=size, workers=0, progress=Lines(said, every_s=99))
-    assert isinstance(stack, RowsOf)
-    assert path.kind == "streaming"
-    resident, _ = open_tiles(films, SMALL, tmp_path, free=2 * size, progress=Lines(said))
-    assert isinstance(resident, np.ndarray)
-    assert np.array_equal(stack[:], resident)
-    stack.store.close()
+    progress = Lines(said, every_s=99)
+    with open_tiles(films, SMALL, tmp_path, free=size, workers=0, progress=progress) as (stack, path):
+        assert isinstance(stack, RowsOf)
+        assert path.kind == "streaming"
+        read = stack[:]
+    with open_tiles(films, SMALL, tmp_path, free=2 * size, progress=progress) as (resident, _):
+        assert isinstance(resident, np.ndarray)
+        assert np.array_equal(read, resident)
     assert path.sentence in said.getvalue().splitlines()
     assert "24 films (0.0 MB) stay in memory: they take no more than 50%" in said.getvalue()
-    forced, _ = open_tiles(films, SMALL, tmp_path, wanted="streaming")
-    assert isinstance(forced, RowsOf)
-    forced.store.close()
+    with open_tiles(films, SMALL, tmp_path, wanted="streaming") as (forced, _):
+        assert isinstance(forced, RowsOf)
 
 
 def test_bad_films_are_listed_apart_and_the_others_kept(

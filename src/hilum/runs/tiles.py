@@ -72,12 +72,11 @@ def load_tiles(
         TrainingError: the cache can't be written to.
     """
     rows = _decoded(manifest, preprocessing, cache, workers, progress or Silent())
-    try:
+    with contextlib.closing(rows.store):
         return _in_memory(rows)
-    finally:
-        rows.store.close()
 
 
+@contextlib.contextmanager
 def open_tiles(
     manifest: Manifest,
     preprocessing: Preprocessing,
@@ -87,7 +86,7 @@ def open_tiles(
     free: int | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> tuple[Stack, DataPath]:
+) -> Iterator[tuple[Stack, DataPath]]:
     """As :func:`load_tiles`, but films that are too many for the memory stay on disk, and are read as they are needed.
 
     Args and Raises are those of :func:`load_tiles`; further:
@@ -96,20 +95,20 @@ def open_tiles(
         wanted: ``resident`` or ``streaming``, or ``auto`` to go by size.
         free: bytes of memory that count as free; None to look.
 
-    Returns:
-        (the tiles in the manifest's order, how they are kept and why).
+    Yields:
+        (the tiles in the manifest's order, how they are kept and why); streamed ones may be read inside the block.
     """
     progress = progress or Silent()
     size = len(manifest) * preprocessing.size**2
     path = choose_data_path(len(manifest), size, wanted, free=free)
     rows = _decoded(manifest, preprocessing, cache, workers, progress)
     progress.say(path.sentence)
-    if path.kind == "streaming":
-        return rows, path
-    try:
-        return _in_memory(rows), path
-    finally:
-        rows.store.close()
+    with contextlib.closing(rows.store):
+        if path.kind == "streaming":
+            yield rows, path
+            return
+        tiles = _in_memory(rows)
+    yield tiles, path
 
 
 def _in_memory(rows: RowsOf) -> Tiles:
