@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hilum.arrays import Array, Indices, Scores, Tiles
+from hilum.arrays import Array, Indices, Scores
 from hilum.config import fingerprint, to_mapping
 from hilum.datasets.manifest import Manifest
 from hilum.errors import DataError, UsageError
@@ -27,8 +27,9 @@ from hilum.provenance import environment, now_utc
 from hilum.runs.layout import RunFolder
 from hilum.runs.recipes import Recipe, recipe, shared_cut
 from hilum.runs.run import Run, save_member
-from hilum.runs.tiles import load_tiles
-from hilum.training.films import Films
+from hilum.runs.tiles import open_tiles
+from hilum.training.data_path import Wanted
+from hilum.training.films import Films, Stack, grey_counts, some_of
 from hilum.training.history import History
 from hilum.training.losses import LossConfig
 from hilum.training.prediction import predict_from_cache, predict_logits
@@ -65,6 +66,7 @@ def train(
     folds: int = 5,
     seed: int = 0,
     cache: Path | None = None,
+    data_path: Wanted = "auto",
     progress: Progress | None = None,
 ) -> Run:
     """Train a classifier on the fit part of a split manifest; goes on where an earlier call was stopped.
@@ -78,6 +80,8 @@ def train(
         folds: members; as many as the split has folds, or 1.
         seed: of all chance.
         cache: folder shared between runs; None for ``.cache`` beside the run.
+        data_path: whether films are ``resident`` in memory or ``streaming`` from disk, which decides nothing but time
+            and memory; ``auto`` goes by size.
         progress: where progress goes.
 
     Returns:
@@ -96,11 +100,17 @@ def train(
         seed=seed,
         findings=findings_of(films),
     )
-    return train_config(films, config, Path(out), cache=cache, progress=progress)
+    return train_config(films, config, Path(out), cache=cache, data_path=data_path, progress=progress)
 
 
 def train_config(
-    films: Manifest, config: TrainConfig, out: Path, *, cache: Path | None = None, progress: Progress | None = None
+    films: Manifest,
+    config: TrainConfig,
+    out: Path,
+    *,
+    cache: Path | None = None,
+    data_path: Wanted = "auto",
+    progress: Progress | None = None,
 ) -> Run:
     """As :func:`train`, from a whole config."""
     progress = progress or Silent()
@@ -112,7 +122,7 @@ def train_config(
     if not folder.claim(told):
         films.write(folder.manifest)
         write_json(folder.environment, {**environment(), "seed": config.seed, "films": films.fingerprint})
-        _Training(films, config, folder, cache, progress).run()
+        _Training(films, config, folder, cache, progress).run(data_path)
     return Run.open(out)
 
 
@@ -172,12 +182,17 @@ class _Training:
         self.prefixes = PrefixCache(cache / "prefix")
         self.tiles_cache = cache
 
-    def run(self) -> None:
+    def run(self, data_path: Wanted) -> None:
+        """Decode the films once, then train on them."""
+        films = self.films.select(self.films.rows(part="fit"))
+        with open_tiles(
+            films, self.config.recipe.preprocessing, self.tiles_cache, wanted=data_path, progress=self.progress
+        ) as (tiles, path):
+            self.data_path = path
+            self._train(films, tiles)
+
+    def _train(self, films: Manifest, tiles: Stack) -> None:
         """Train every member, then calibrate on what each said of the fold it never fitted."""
-        recipe = self.config.recipe
-        fit = self.films.rows(part="fit")
-        films = self.films.select(fit)
-        tiles = load_tiles(films, recipe.preprocessing, self.tiles_cache, progress=self.progress)
         targets = films.targets(self.findings)
         fold_of = films.column("fold")
         spread = self._feature_spread(films, tiles)
@@ -194,7 +209,7 @@ class _Training:
             histories.append(history)
         self._close(films, targets, logits, histories, info)
 
-    def _start(self, tiles: Tiles) -> tuple[Classifier, WeightsInfo]:
+    def _start(self, tiles: Stack) -> tuple[Classifier, WeightsInfo]:
         """The classifier that every member starts from: what all of them freeze is the same, and computed once."""
         recipe = self.config.recipe
         mean, std = _normalisation(recipe, tiles)
@@ -213,7 +228,7 @@ class _Training:
             cache=self.weights_cache,
         )
 
-    def _feature_spread(self, films: Manifest, tiles: Tiles) -> tuple[Tensor, Tensor] | None:
+    def _feature_spread(self, films: Manifest, tiles: Stack) -> tuple[Tensor, Tensor] | None:
         """Mean and spread of each pooled feature over the fit part, when a stage trains the head alone.
 
         All folds take the same, as they share the encoder that the features come from; no label enters.
@@ -231,7 +246,7 @@ class _Training:
         return pooled.mean(0).float(), pooled.std(0).float()
 
     def _member(
-        self, number: int, classifier: Classifier, films: Manifest, tiles: Tiles, targets: Scores, watch: Indices
+        self, number: int, classifier: Classifier, films: Manifest, tiles: Stack, targets: Scores, watch: Indices
     ) -> History:
         recipe = self.config.recipe
         fitted = np.setdiff1d(np.arange(len(films)), watch)
@@ -255,11 +270,11 @@ class _Training:
         save_member(classifier, self.folder.weights(number))
         return history
 
-    def _watched(self, classifier: Classifier, films: Manifest, tiles: Tiles, watch: Indices) -> Scores:
+    def _watched(self, classifier: Classifier, films: Manifest, tiles: Stack, watch: Indices) -> Scores:
         """Logits of the films that a member did not fit; from the cache where its last stage froze something."""
         cut = shared_cut(self.config.recipe, classifier.encoder)
         if not cut:
-            return predict_logits(classifier, tiles[watch])
+            return predict_logits(classifier, some_of(tiles, watch))
         held = Films(tiles, tuple(films.strings("film_id")))
         return predict_from_cache(classifier, held, watch, cut=cut, cache=self.prefixes)
 
@@ -293,6 +308,8 @@ class _Training:
                     "training": round(sum(history.training_s for history in histories), 2),
                 },
                 "films_fitted": len(films),
+                "data_path": to_mapping(self.data_path),
+                "frozen_outputs": self.prefixes.kept_in(torch.device("cpu")),
                 "environment": environment(),
             },
         )
@@ -319,14 +336,15 @@ def predictions_of(
     )
 
 
-def _normalisation(recipe: Recipe, tiles: Tiles) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+def _normalisation(recipe: Recipe, tiles: Stack) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """Mean and standard deviation of the fit part's tiles, or None for what the weights expect.
 
     All folds share one normalisation, since they share the layers behind it; no label enters it.
     """
     if recipe.normalisation == "weights":
         return None, None
-    histogram = np.bincount(tiles.reshape(-1), minlength=256) / tiles.size
+    counts = grey_counts(tiles)
+    histogram = counts / counts.sum()
     grey = np.arange(256) / 255
     mean = float(histogram @ grey)
     return (mean,), (float(np.sqrt(histogram @ (grey - mean) ** 2)),)
