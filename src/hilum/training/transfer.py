@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hilum.arrays import Array, Indices, Scores
+from hilum.arrays import Indices, Scores
 from hilum.config import fingerprint
 from hilum.errors import ConfigError, TrainingError
 from hilum.files import write_text
