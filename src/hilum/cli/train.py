@@ -21,6 +21,9 @@ def train(
     cache: Annotated[
         Path | None, typer.Option(help="Folder shared between runs.", show_default=".cache beside")
     ] = None,
+    data_path: Annotated[
+        str, typer.Option(help="Films resident in memory, streaming from disk, or auto: by size.")
+    ] = "auto",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,6 +43,7 @@ def train(
         folds=folds,
         seed=seed,
         cache=cache,
+        data_path=data_path,  # type: ignore[arg-type]  # checked where it is used
         progress=progress(quiet),
     )
     summary = training_summary(run)
