@@ -28,7 +28,7 @@ from hilum.runs.layout import RunFolder
 from hilum.runs.recipes import Recipe, recipe, shared_cut
 from hilum.runs.run import Run, save_member
 from hilum.runs.tiles import open_tiles
-from hilum.training.data_path import Wanted
+from hilum.training.data_path import Wanted, choose_data_path
 from hilum.training.films import Films, Stack, grey_counts, some_of
 from hilum.training.history import History
 from hilum.training.losses import LossConfig
@@ -118,6 +118,7 @@ def train_config(
     folder = RunFolder(out)
     cache = cache or out.parent / ".cache"
     _check_start(config, cache)
+    choose_data_path(0, 0, data_path)  # a wrong wish is refused before the folder is taken
     told = {"config": to_mapping(config), "films": films.fingerprint}
     if not folder.claim(told):
         films.write(folder.manifest)
