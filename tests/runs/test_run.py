@@ -72,9 +72,15 @@ def test_another_config_is_refused_in_the_same_folder(run: Run, cohort: Path, sm
         train_config(films, replace(small, seed=1), run.path)
 
 
-def test_same_seed_same_weights(run: Run, cohort: Path, small: TrainConfig, tmp_path: Path) -> None:
-    again = train_config(Manifest.read(cohort / "split.parquet"), small, tmp_path / "runs" / "again")
+def test_same_seed_same_weights_with_films_in_memory_and_from_disk(
+    run: Run, cohort: Path, small: TrainConfig, tmp_path: Path
+) -> None:
+    films = Manifest.read(cohort / "split.parquet")
+    again = train_config(films, small, tmp_path / "runs" / "again", data_path="streaming")
     assert again.fingerprint == run.fingerprint
+    assert [one.result["data_path"]["kind"] for one in (run, again)] == ["resident", "streaming"]
+    assert again.result["data_path"]["asked_for"]
+    assert again.result["frozen_outputs"].startswith("fp16")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +92,12 @@ def test_a_wrong_start_takes_no_folder(
 ) -> None:
     with pytest.raises(HilumError, match=message):
         train_config(Manifest.read(cohort / "split.parquet"), replace(small, **change), tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_wrong_data_path_takes_no_folder(cohort: Path, small: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Did you mean 'resident'"):
+        train_config(Manifest.read(cohort / "split.parquet"), small, tmp_path / "r", data_path="residents")
     assert not (tmp_path / "r").exists()
 
 
