@@ -13,7 +13,6 @@ patients who also have films in the test.
 import calendar
 import datetime
 import hashlib
-import warnings
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -25,7 +24,8 @@ from hilum.config import to_mapping
 from hilum.datasets.duplicates import DuplicateConfig, Duplicates, connected, find_duplicates
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.split_report import SplitReport, count_parts, overlap_of, prove_disjoint, with_report
-from hilum.errors import ConfigError, MissingExtra, SplitError, nearest
+from hilum.datasets.stratified_folds import stratified_folds
+from hilum.errors import ConfigError, SplitError, nearest
 from hilum.progress import Progress
 from hilum.randomness import seed_for
 
@@ -89,7 +89,6 @@ def split(
     Raises:
         SplitError: patient ids are missing; dates are missing for "time"; the source is unknown for "source"; a class
             has fewer patients than folds in the fit part; or a part would be empty.
-        MissingExtra: scikit-learn is not installed.
     """
     _need(manifest, "patient_id", "a split that keeps patients apart is impossible")
     duplicates = find_duplicates(manifest, config.duplicates, progress=progress)
@@ -243,18 +242,7 @@ def _strata(manifest: Manifest, groups: Indices, rows: Indices, parts: int) -> I
 
 def _fold_of(strata: Indices, groups: Indices, parts: int, seed: int, use: str) -> Indices:
     """Give each film one of so many parts, so that groups stay whole and strata are spread evenly."""
-    try:
-        from sklearn.model_selection import StratifiedGroupKFold
-    except ImportError:
-        raise MissingExtra("train", "A split") from None
-    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed_for(seed, "split", use) % 2**32)
-    fold = np.zeros(len(groups), dtype=np.int64)
-    with warnings.catch_warnings():
-        # It warns of strata with fewer members than parts; labels are checked before, and the rest is a matter of luck.
-        warnings.simplefilter("ignore", UserWarning)
-        for number, (_, held) in enumerate(splitter.split(np.zeros(len(groups)), strata, groups)):
-            fold[held] = number
-    return fold
+    return stratified_folds(strata, groups, parts, seed_for(seed, "split", use) % 2**32)
 
 
 def _report(
