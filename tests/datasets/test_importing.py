@@ -413,3 +413,44 @@ def test_sandboxed_processes_give_the_same_records_and_contain_damage(tmp_path: 
         assert (one.thumb == other.thumb).all()
     assert isinstance(there[2], FilmError)
     assert there[2].code == "empty"
+
+
+# Tables that are taken at their word
+
+
+def hashed(tmp_path: Path, *hashes: str, **columns: str) -> Path:
+    rows = [{"path": f"{i}.png", "SHA-256": one, "label": "normal", **columns} for i, one in enumerate(hashes)]
+    return write_table(tmp_path / "table.csv", *rows)
+
+
+def test_a_table_with_hashes_needs_no_film(tmp_path: Path) -> None:
+    """Films are not looked for; nothing is known of their pixels."""
+    films, problems = import_csv(hashed(tmp_path, "A" * 64, "b" * 64), ImportConfig(read_films=False))
+    assert problems == []
+    assert films.strings("film_id") == ["a" * 64, "b" * 64]
+    assert films.column("width").tolist() == [0, 0]
+    assert len(films.thumbs()[0]) == 0
+
+
+def test_a_table_without_hashes_is_not_taken_at_its_word(tmp_path: Path) -> None:
+    table = hashed(tmp_path, "", "abc", "c" * 64)
+    with pytest.raises(ManifestError) as error:
+        import_csv(table, ImportConfig(read_films=False))
+    first, second = problems_of(error)
+    assert first == "table.csv, row 2: film_id is empty, and films are not read. Fill it, or read them."
+    assert second.startswith("table.csv, row 3: film_id 'abc' is not a SHA-256 (64 hex digits). Correct it")
+    with pytest.raises(ManifestError, match="table.csv has no column 'film_id' or 'sha256', so films must be read"):
+        import_csv(write_table(tmp_path / "table.csv", {"path": "a.png"}), ImportConfig(read_films=False))
+
+
+def test_a_table_s_hash_must_be_the_file_s(save_png: SavePng, tmp_path: Path) -> None:
+    """Where films are read; blank is allowed."""
+    paths = [save_png(f"{i}.png", i) for i in range(3)]
+    table = hashed(tmp_path, sha256_file(paths[0]).upper(), "", "d" * 64)
+    with pytest.raises(ManifestError) as error:
+        import_csv(table, workers=0)
+    assert problems_of(error) == [
+        "table.csv, row 4: film_id is not the SHA-256 of the file. Correct the table, or leave it blank."
+    ]
+    films, _ = import_csv(table, ImportConfig(skip_bad_rows=True), workers=0)
+    assert films.strings("film_id") == [sha256_file(path) for path in paths[:2]]

@@ -9,6 +9,7 @@ from hilum.errors import LabelError, nearest
 
 HEADINGS: dict[str, tuple[str, ...]] = {
     "path": ("path", "image", "file", "filename", "image index", "film"),
+    "film_id": ("film id", "sha256", "sha 256"),
     "patient_id": ("patient id", "patientid", "patient", "subject id"),
     "label": ("label", "finding", "finding labels", "class", "diagnosis"),
     "source": ("source", "hospital", "site"),
@@ -41,6 +42,8 @@ SEXES: dict[str, tuple[str, ...]] = {"M": ("m", "male"), "F": ("f", "female"), "
 UNKNOWN = ("", "unknown", "unk", "u", "na", "n a", "nan", "none", "null", "not recorded", "missing")
 """What tables write where they don't know; a label of "none" is a finding's synonym, so labels don't use this."""
 
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
 OLDEST = 120
 """Years; a greater age is a fault of the table (NIH ChestX-ray14 has ages of up to 414)."""
 
@@ -72,6 +75,18 @@ def heading(text: str) -> str | None:
 def read_text(text: str) -> str:
     """A text without blanks around it."""
     return text.strip()
+
+
+def read_sha256(text: str) -> str:
+    """A SHA-256 as 64 hex digits in lower case, or blank.
+
+    Raises:
+        ValueError: something else.
+    """
+    found = text.strip().lower()
+    if found and not SHA256.fullmatch(found):
+        raise ValueError(f"film_id {text.strip()!r} is not a SHA-256 (64 hex digits). Correct it, or leave it blank.")
+    return found
 
 
 def read_patient(text: str) -> str:
@@ -196,6 +211,7 @@ def _day_or_month_first(first: int, second: int, year: int) -> tuple[int, int, i
 
 PARSERS: dict[str, Callable[[str], str | float]] = {
     "path": read_text,
+    "film_id": read_sha256,
     "patient_id": read_patient,
     "label": read_label,
     "source": read_text,

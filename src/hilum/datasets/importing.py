@@ -2,6 +2,9 @@
 
 Every film is read once, in a sandboxed process. Headers fill what the table leaves blank; where the two contradict each
 other the row is bad. All bad rows are reported at once, each with where it is listed, what is wrong and the mend.
+
+A table that already knows the films' SHA-256 may be taken at its word (``read_films=False``): a million rows then are
+a matter of seconds, and films are opened when they are decoded, where the SHA-256 is checked.
 """
 
 import math
@@ -33,6 +36,9 @@ class ImportConfig:
     """Source of the films for which neither table nor header names one."""
     keep: tuple[str, ...] = ()
     """Headings of further columns to keep, as text; others than the known ones are left out."""
+    read_films: bool = True
+    """Off: films are neither opened nor looked for. The table must have their SHA-256 (``film_id``, ``sha256``); sizes
+    and headers stay unknown, and copies are found by SHA-256 alone."""
 
 
 def import_csv(
@@ -91,15 +97,23 @@ def _import(
     for position, problem in listing.problems.items():
         problems[position].append(problem)
     values = _parse(listing, config, problems)
-    _check_files(listing, values, problems)
-    records = _read(listing, values, problems, cache, workers, progress)
+    _check_paths(listing, values, problems)
+    records: dict[int, FilmRecord] = {}
+    if config.read_films:
+        _check_files(listing, values, problems)
+        records = _read(listing, values, problems, cache, workers, progress)
+    else:
+        _need_hashes(listing, values, problems)
     merged = _merge(values, records, config, problems)
     sentences = [f"{listing.rows[position]}: {' '.join(problems[position])}" for position in sorted(problems)]
     good = [position for position in range(len(listing.rows)) if position not in problems]
     if sentences and not (config.skip_bad_rows and good):
         raise ManifestError(sentences)
-    columns: dict[str, Any] = {name: [column[position] for position in good] for name, column in merged.items()}
-    columns["thumb"] = np.stack([records[position].thumb for position in good])
+    columns: dict[str, Any] = merged
+    if sentences:
+        columns = {name: [column[position] for position in good] for name, column in merged.items()}
+    if config.read_films:
+        columns["thumb"] = np.stack([records[position].thumb for position in good])
     notes = {"import": {"from": listing.name, "left_out": len(sentences), "columns_left_out": list(listing.left_out)}}
     return Manifest.from_columns(columns, folder=listing.base, notes=notes), sentences
 
@@ -123,20 +137,43 @@ def _parse(listing: Listing, config: ImportConfig, problems: Problems) -> dict[s
     return values
 
 
-def _check_files(listing: Listing, values: dict[str, list[Any]], problems: Problems) -> None:
-    """Films and masks must be there, and no film twice."""
+def _check_paths(listing: Listing, values: Mapping[str, Sequence[Any]], problems: Problems) -> None:
+    """Every row must name a film, and no film twice."""
     first: dict[str, int] = {}
     for position, path in enumerate(values["path"]):
         if not path:
             problems[position].append("path is empty. Name the film's file, or delete the row.")
         elif path in first:
             problems[position].append(f"{path} is listed before, at {listing.rows[first[path]]}. Delete one.")
-        elif not (listing.base / path).is_file():
+        else:
+            first[path] = position
+
+
+def _check_files(listing: Listing, values: Mapping[str, Sequence[Any]], problems: Problems) -> None:
+    """Films and masks must be there."""
+    seen: set[str] = set()
+    for position, path in enumerate(values["path"]):
+        if path and path not in seen and not (listing.base / path).is_file():
             problems[position].append(f"{path} is not a file. Correct the path, or delete the row.")
-        first.setdefault(path, position)
+        seen.add(path)
     for position, mask in enumerate(values.get("mask", ())):
         if mask and not (listing.base / mask).is_file():
             problems[position].append(f"mask {mask} is not a file. Correct the path, or leave it blank.")
+
+
+def _need_hashes(listing: Listing, values: Mapping[str, Sequence[Any]], problems: Problems) -> None:
+    """Films that are not opened are known by the table's SHA-256 alone.
+
+    Raises:
+        ManifestError: the table has no column of them.
+    """
+    if "film_id" not in values:
+        raise ManifestError(
+            [f"{listing.name} has no column 'film_id' or 'sha256', so films must be read. Add it, or read them."]
+        )
+    for position, film_id in enumerate(values["film_id"]):
+        if film_id == "":
+            problems[position].append("film_id is empty, and films are not read. Fill it, or read them.")
 
 
 def _read(
@@ -174,6 +211,8 @@ def _merge(
     n = len(values["path"])
     merged: dict[str, list[Any]] = {name: list(column) for name, column in values.items()}
     for position, record in records.items():
+        if merged.get("film_id", {position: ""})[position] not in (None, "", record.sha256):
+            problems[position].append("film_id is not the SHA-256 of the file. Correct the table, or leave it blank.")
         measured = {"film_id": record.sha256, "bytes": record.size, "width": record.width, "height": record.height}
         measured["bits_stored"] = record.facts.bits_stored or 0
         for name, value in measured.items():

@@ -152,11 +152,11 @@ class Manifest:
             UsageError: no column has that name.
         """
         encoded = self._column(name).dictionary_encode()
-        levels = encoded.dictionary.to_pylist()
-        order = sorted(range(len(levels)), key=lambda i: levels[i])
-        rank = np.empty(len(levels), dtype=np.int64)
-        rank[order] = np.arange(len(levels))
-        return rank[encoded.indices.to_numpy(zero_copy_only=False)], tuple(levels[i] for i in order)
+        order = pc.array_sort_indices(encoded.dictionary)  # by bytes of UTF-8, which is the order of code points
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order.to_numpy()] = np.arange(len(order))
+        levels = tuple(encoded.dictionary.take(order).to_pylist())
+        return rank[encoded.indices.to_numpy(zero_copy_only=False)], levels
 
     def thumbs(self) -> tuple[Indices, Array]:
         """Perceptual thumbs of the films that have one.

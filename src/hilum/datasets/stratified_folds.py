@@ -123,13 +123,18 @@ class _Spread:
     def _means(self, strata: Sequence[int], changed: Sequence[Sequence[float]]) -> list[float]:
         """Mean over the strata of their standard deviations, for each part that the group might go to."""
         k, deviations = len(self.sizes), self.deviations.copy()
+        pairs = list(zip(strata, changed, strict=True))
         found = []
+        if k >= _FEW_STRATA:
+            held = np.array(deviations)
+            for part in range(self.parts):
+                for c, with_it in pairs:
+                    held[c] = with_it[part]
+                found.append(float(np.add.reduce(held)) / k)
+            return found
         for part in range(self.parts):
-            for c, with_it in zip(strata, changed, strict=True):
+            for c, with_it in pairs:
                 deviations[c] = with_it[part]
-            if k >= _FEW_STRATA:
-                found.append(float(np.add.reduce(np.array(deviations))) / k)
-                continue
             total = 0.0
             for value in deviations:
                 total += value
