@@ -24,6 +24,7 @@ from hilum.models.weights.registry import WeightsInfo
 from hilum.predictions import Predictions
 from hilum.progress import Progress, Silent
 from hilum.provenance import environment, now_utc
+from hilum.runs.curves import write_curves
 from hilum.runs.layout import RunFolder
 from hilum.runs.recipes import Recipe, recipe, shared_cut
 from hilum.runs.run import Run, save_member
@@ -269,6 +270,7 @@ class _Training:
             progress=self.progress,
         )
         save_member(classifier, self.folder.weights(number))
+        write_curves(self.folder, number, history.rows)
         return history
 
     def _watched(self, classifier: Classifier, films: Manifest, tiles: Stack, watch: Indices) -> Scores:
