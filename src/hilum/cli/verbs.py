@@ -12,6 +12,7 @@ from hilum.cli.doctor import doctor
 from hilum.cli.models import app as models
 from hilum.cli.predict import predict
 from hilum.cli.pretrain import pretrain
+from hilum.cli.runs import app as runs
 from hilum.cli.serve import serve
 from hilum.cli.study import app as study
 from hilum.cli.train import evaluate, train
@@ -47,6 +48,7 @@ def options(
 app.command()(demo)
 app.command()(train)
 app.command()(evaluate)
+app.add_typer(runs)
 app.command()(pretrain)
 app.command()(serve)
 app.add_typer(study)
