@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,10 +19,13 @@ from hilum.arrays import Indices
 from hilum.errors import TrainingError
 from hilum.progress import Bar
 from hilum.randomness import seed_for, stream
+from hilum.training.batch_size import step_or_refuse
+from hilum.training.diagnosing import Divergence, explain_loss, films_of, rows_in_words
 from hilum.training.optimisers import Optimiser, learning_rate
 from hilum.training.pace import batch_note, epoch_note
 from hilum.training.precision import computing_in
 from hilum.training.prefetch import announce
+from hilum.training.ranks import ALONE, Ranks
 from hilum.training.stages import Stage
 
 _SPEAK_EVERY_S = 0.2
@@ -83,6 +86,8 @@ class Loop:
     watch_loss: Cost | None = None  # of the watched films; None: as the fitted ones
     keep: Literal["best", "last"] = "best"  # which weights stay: those of the lowest watched loss, or the last
     watch_batch: int = 64  # films scored at once
+    divergence: Divergence | None = None  # when a finite loss stops the training; None: never
+    ranks: Ranks = ALONE  # which share of the work is this process's
 
 
 @dataclass(slots=True)
@@ -106,6 +111,11 @@ class Tally:
             return None, None
         return self.loss / self.weight, self.right / self.known
 
+    def plus(self, other: "Tally") -> None:
+        """Count another tally's films too."""
+        self.loss, self.weight = self.loss + other.loss, self.weight + other.weight
+        self.right, self.known = self.right + other.right, self.known + other.known
+
 
 @dataclass(slots=True, kw_only=True)
 class Position:
@@ -117,6 +127,8 @@ class Position:
     lr: float = 0.0  # of the last step
     seconds: float = 0.0  # spent in this epoch
     data_s: float = 0.0  # of these, on making batches
+    first_loss: float | None = None  # of the stage's first batch
+    recent_loss: float = 0.0  # running mean over batches
     best_loss: float | None = None
     best_epoch: int | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -136,8 +148,9 @@ def run(
         bar: advances by one an epoch.
 
     Raises:
-        TrainingError: a loss that is not a finite number.
+        TrainingError: a loss that is not a finite number or diverges, or memory that runs out.
     """
+    loop.ranks.check(loop.stage, len(loop.fit))
     while at.epoch < loop.stage.epochs and not _out_of_patience(loop.stage, at):
         _fit_epoch(loop, at, between, bar)
         started = time.perf_counter()
@@ -153,7 +166,7 @@ def run(
 
 def _fit_epoch(loop: Loop, at: Position, between: Callable[[], None], bar: Bar) -> None:
     """One pass over the fitted films, from the position's batch on."""
-    batches = epoch_batches(loop, at.epoch)
+    batches = [loop.ranks.mine(rows) for rows in epoch_batches(loop, at.epoch)]
     announce(loop.inputs, batches[at.batch :], loop.stage.view(at.epoch))
     spoken = time.monotonic()
     loop.part.train()
@@ -165,7 +178,7 @@ def _fit_epoch(loop: Loop, at: Position, between: Callable[[], None], bar: Bar) 
             loop.stage.epochs * len(batches),
             [row["watch_loss"] for row in at.rows],
         )
-        _step(loop, at, batches[at.batch])
+        step_or_refuse(_step, _trial, loop, at, batches[at.batch])
         at.batch += 1
         at.seconds += time.perf_counter() - started
         between()
@@ -176,20 +189,32 @@ def _fit_epoch(loop: Loop, at: Position, between: Callable[[], None], bar: Bar) 
 
 def _step(loop: Loop, at: Position, rows: Tensor) -> None:
     """One batch: forward, loss, backward, step."""
-    dropout = seed_for(loop.seed, "dropout", loop.stage.name, at.epoch, at.batch)
-    _seed_global_generator(dropout, rows.device)
+    answer, targets, total, weight = _forward(loop, at, rows)
+    own, logits = Tally(), answer if isinstance(answer, Tensor) else answer[0]
+    own.add(total.item(), weight.item(), logits.detach(), targets)
+    batch = loop.ranks.add_up(own)
+    _check_loss(loop, at, rows, batch)
+    loop.optimiser.clear_gradients()
+    loop.optimiser.backward(total / torch.full_like(weight, batch.weight).clamp_min(1e-12))
+    loop.ranks.sum_gradients(loop.optimiser.parameters)
+    loop.optimiser.step(at.lr)
+    at.fitted.plus(batch)
+
+
+def _forward(loop: Loop, at: Position, rows: Tensor) -> tuple[Answer, Tensor, Tensor, Tensor]:
+    """What the part answers for a batch, its targets, and the loss as two sums."""
+    _seed_dropout(loop, at, rows.device)
     started = time.perf_counter()
     inputs, targets = loop.inputs(rows, loop.stage.view(at.epoch)), loop.targets[rows]
     at.data_s += time.perf_counter() - started
     answer = _answer(loop, inputs)
-    total, weight = loop.loss.sums(answer, targets)
-    if not math.isfinite(total.item()):
-        _refuse_loss(loop, at, rows, total.item())
-    loop.optimiser.clear_gradients()
+    return answer, targets, *loop.loss.sums(answer, targets)
+
+
+def _trial(loop: Loop, at: Position, rows: Tensor) -> None:
+    """The memory that a step needs, without the step."""
+    _, _, total, weight = _forward(loop, at, rows)
     loop.optimiser.backward(total / weight.clamp_min(1e-12))
-    loop.optimiser.step(at.lr)
-    logits = answer if isinstance(answer, Tensor) else answer[0]
-    at.fitted.add(total.item(), weight.item(), logits.detach(), targets)
 
 
 def _answer(loop: Loop, inputs: Tensor) -> Answer:
@@ -201,12 +226,28 @@ def _answer(loop: Loop, inputs: Tensor) -> Answer:
     return answer.float() if isinstance(answer, Tensor) else tuple(logits.float() for logits in answer)
 
 
-def _refuse_loss(loop: Loop, at: Position, rows: Tensor, value: float) -> NoReturn:
-    """Stop at a loss that is not a finite number, before it reaches a weight."""
-    raise TrainingError(
-        f"The loss is {value} in stage {loop.stage.name!r}, epoch {at.epoch + 1}, batch {at.batch + 1}. "
-        f"Lower the learning rate (now {loop.stage.lr:g}), or check the weights and the films of that batch."
-    )
+def _check_loss(loop: Loop, at: Position, rows: Tensor, batch: Tally) -> None:
+    """Stop at a loss that is not a finite number, or diverges, before it reaches a weight."""
+    where = f"in stage {loop.stage.name!r}, epoch {at.epoch + 1}, batch {at.batch + 1}"
+    if not math.isfinite(batch.loss):
+        _seed_dropout(loop, at, rows.device)
+        why = explain_loss(loop, rows, loop.stage.view(at.epoch), lambda inputs: _answer(loop, inputs))
+        films = rows_in_words(rows, films_of(loop))
+        raise TrainingError(f"The loss is {batch.loss} {where} ({films}). {why}")
+    loss = batch.loss / max(batch.weight, 1e-12)
+    if loop.divergence is not None and loop.divergence.follow(at, loss, loop.targets.shape[1]):
+        raise TrainingError(
+            f"The loss diverges {where}: it began at {at.first_loss:.3g} and is {at.recent_loss:.3g} over the last "
+            f"{loop.divergence.batches} batches or so. Lower the learning rate (now {loop.stage.lr:g}), shorten "
+            "gradients (clip_norm), or switch this stop off (divergence=None)."
+        )
+
+
+def _seed_dropout(loop: Loop, at: Position, device: torch.device) -> None:
+    """Masks of a batch are a function of its place, and of the process whose share it is."""
+    place = (loop.stage.name, at.epoch, at.batch)
+    own = (loop.ranks.rank,) if loop.ranks.rank else ()
+    _seed_global_generator(seed_for(loop.seed, "dropout", *place, *own), device)
 
 
 def _seed_global_generator(seed: int, device: torch.device) -> None:
@@ -229,14 +270,14 @@ def score(loop: Loop) -> tuple[float | None, float | None]:
     tally, loss = Tally(), loop.watch_loss or loop.loss
     watched = torch.from_numpy(loop.watch).to(loop.targets.device)
     loop.part.eval()
-    batches = torch.split(watched, loop.watch_batch) if len(watched) else ()
+    batches = loop.ranks.every(torch.split(watched, loop.watch_batch)) if len(watched) else ()
     announce(loop.inputs, batches, 0)
     with torch.inference_mode():
         for rows in batches:
             answer, targets = _answer(loop, loop.inputs(rows, 0)), loop.targets[rows]
             total, weight = loss.sums(answer, targets)
             tally.add(total.item(), weight.item(), answer if isinstance(answer, Tensor) else answer[0], targets)
-    return tally.means()
+    return loop.ranks.add_up(tally).means()
 
 
 def _close_epoch(loop: Loop, at: Position, watched: tuple[float | None, float | None], scoring_s: float) -> None:
