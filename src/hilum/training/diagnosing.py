@@ -108,8 +108,9 @@ def _broken_weights(loop: "Loop") -> str:
     if not isinstance(loop.part, nn.Module):
         return ""
     for name, module in loop.part.named_modules():
-        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-        for which, value in own:
+        # Running statistics are used in evaluation mode alone; in training mode the failed pass itself has moved them.
+        buffers = [] if module.training else module.named_buffers(recurse=False)
+        for which, value in [*module.named_parameters(recurse=False), *buffers]:
             if value.is_floating_point() and not torch.isfinite(value).all():
                 what = f"Layer {plain(name)} ({type(module).__name__}) has a {which} that is not finite"
                 return f"{what}{_since_when(loop, value)}"
