@@ -28,6 +28,9 @@ def import_films(
         str, typer.Option("--source", help="Hospital or collection of films for which none is recorded.")
     ] = "",
     keep: Annotated[list[str] | None, typer.Option("--keep", help="A further column of the table to keep.")] = None,
+    trust_hashes: Annotated[
+        bool, typer.Option("--trust-hashes", help="Open no film: take the table's SHA-256 (film_id, sha256) as it is.")
+    ] = False,
     workers: Annotated[
         int | None, typer.Option("--workers", min=0, help="Processes; one a CPU when not given.")
     ] = None,
@@ -40,6 +43,7 @@ def import_films(
 
     _check_out(out)
     settings = {"skip_bad_rows": skip_bad_rows, "labels": labels, "source": source, "keep": tuple(keep or ())}
+    settings["read_films"] = not trust_hashes
     config = from_mapping(ImportConfig, settings, where="import")
     cache = out.with_name(f".{out.stem}.facts.sqlite")
     read = import_folder if films.is_dir() else import_csv
