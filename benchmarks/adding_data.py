@@ -1,0 +1,120 @@
+"""What more data cost: 1,000, then 10,000, then 100,000 phantom films, each time only the new ones are work.
+
+Run: OMP_NUM_THREADS=2 python benchmarks/adding_data.py WORK [--counts 1000 10000 100000] [--size 64]
+
+Films are synthetic (phantoms of 192 rows), drawn in cohorts of at most 1,000 below WORK; drawing is not measured. At
+each count a process of its own imports the films, decodes those that are new, and trains one epoch of a small network
+on all of them, streamed from disk as if the memory did not hold them. Seconds a film should stay the same (linear), and so
+should the peak memory (flat), but for what a row of the manifest takes. Killed, it goes on where it was: cohorts, facts
+of films, tiles and finished counts (WORK/measured.jsonl) are kept.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from hilum.datasets.importing import import_folder
+from hilum.datasets.manifest import Manifest
+from hilum.datasets.phantom.config import PhantomConfig
+from hilum.datasets.phantom.writing import generate
+from hilum.imaging.preprocessing import Preprocessing
+from hilum.labels import Findings
+from hilum.models.classifier import ClassifierConfig, build_classifier
+from hilum.provenance import environment
+from hilum.runs.tiles import open_tiles
+from hilum.training.stages import Stage
+from hilum.training.transfer import TrainingConfig, TrainingData, train_member
+
+COHORT = 1000
+
+
+def cohorts(work: Path, count: int) -> list[Path]:
+    """Folders of so many films together; drawn where they are missing."""
+    folders = []
+    for number in range(-(-count // COHORT)):
+        films = min(COHORT, count - number * COHORT)
+        folder = work / f"cohort{number:03d}-{films}"
+        generate(PhantomConfig(patients=films, size=192, second_film_share=0, seed=number), folder)
+        folders.append(folder)
+    return folders
+
+
+def gathered(work: Path, folders: list[Path]) -> Manifest:
+    """One manifest of all cohorts; what is known of a film is not read again."""
+    parts = [import_folder(folder, cache=work / "facts.sqlite")[0].in_folder(work) for folder in folders]
+    slim = [part.table.drop_columns(["thumb"]) for part in parts]
+    table = pa.concat_tables(slim).combine_chunks()
+    return Manifest.from_columns({name: table[name] for name in table.column_names}, folder=work)
+
+
+def measure(work: Path, count: int, size: int) -> dict[str, float]:
+    """Seconds of import, decoding and one epoch, and the peak memory in MB."""
+    laps = [time.perf_counter()]
+    films = gathered(work, cohorts(work, count))
+    laps.append(time.perf_counter())
+    with open_tiles(films, Preprocessing(size=size), work / "cache", wanted="streaming") as (tiles, _):
+        laps.append(time.perf_counter())
+        findings = Findings(tuple(films.labels))
+        config = ClassifierConfig(backbone="hilum_small", findings=findings.names, size=size)
+        classifier, _ = build_classifier(config, "hilum", 0)
+        data = TrainingData(
+            tiles=tiles,
+            film_ids=tuple(films.strings("film_id")),
+            targets=films.targets(findings),
+            fit=np.arange(count // 10, count),
+            watch=np.arange(count // 10),
+        )
+        stage = Stage(name="all", trainable_from="all", lr=1e-3, epochs=1, views=None)
+        with tempfile.TemporaryDirectory(dir=work) as folder:
+            train_member(classifier, data, (stage,), TrainingConfig(), folder=Path(folder), cache=None, seed=0)
+    laps.append(time.perf_counter())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    names = ("import", "decode", "epoch")
+    return {"films": count, **dict(zip(names, np.diff(laps).tolist(), strict=True)), "peak_mb": peak}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    if options.one:
+        print(json.dumps(measure(options.work, options.one, options.size)))
+        return
+    kept = options.work / "measured.jsonl"
+    known = {row["films"]: row for row in map(json.loads, kept.read_text().splitlines())} if kept.exists() else {}
+    for count in sorted(options.counts):
+        cohorts(options.work, count)
+        if count not in known:
+            command = [sys.executable, __file__, str(options.work), "--size", str(options.size), "--one", str(count)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            known[count] = json.loads(done.stdout)
+            with open(kept, "a") as handle:
+                handle.write(json.dumps(known[count]) + "\n")
+    where = environment()
+    print(f"{where['processor']}, {where['cpu_count']} CPUs; synthetic phantom films at {options.size}², streamed\n")
+    print(
+        "| films | of them new | import, ms a new film | decode, ms a new film | epoch, ms a film | peak memory, MB |"
+    )
+    print("|---:|---:|---:|---:|---:|---:|")
+    before = 0
+    for count in sorted(options.counts):
+        row, new = known[count], count - before
+        ms = [1000 * row["import"] / new, 1000 * row["decode"] / new, 1000 * row["epoch"] / count]
+        print(f"| {count:,} | {new:,} | " + " | ".join(f"{one:.2f}" for one in ms) + f" | {row['peak_mb']:.0f} |")
+        before = count
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""What fixed views cost and gain: V = 1, 4, 8 cached views of each film against fresh views made live.
+
+Run: OMP_NUM_THREADS=2 python benchmarks/prefix_views.py [FILMS] [--backbone hilum_small] [--epochs 30 15] [--seeds 3]
+
+FILMS is a split manifest (.parquet); without it phantom films are made, which are synthetic. Each row is the same
+two-stage recipe (head, then last block) on the same films in fp32: cached with V fixed views, which the epochs take in
+turn, or live with a fresh view each epoch and nothing cached. Every cell starts with an empty cache, so its seconds
+hold the one pass through the frozen layers. Accuracy is on the films of the test part. The table is for docs/benchmarks.md.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hilum.datasets.importing import import_folder
+from hilum.datasets.manifest import Manifest
+from hilum.datasets.phantom.config import PhantomConfig
+from hilum.datasets.phantom.writing import generate
+from hilum.datasets.splits import SplitConfig, split
+from hilum.imaging.preprocessing import Preprocessing
+from hilum.labels import Findings
+from hilum.models.classifier import ClassifierConfig, build_classifier
+from hilum.provenance import environment
+from hilum.runs.tiles import load_tiles
+from hilum.training.prediction import predict_logits
+from hilum.training.prefix_cache import PrefixCache
+from hilum.training.stages import Stage
+from hilum.training.transfer import TrainingConfig, TrainingData, train_member
+
+LIVE = "live"
+
+
+def phantoms(folder: Path, patients: int, seed: int) -> Manifest:
+    generate(PhantomConfig(patients=patients, size=256, second_film_share=0, seed=seed), folder)
+    films, _ = import_folder(folder, cache=folder / ".facts.sqlite")
+    return split(films, SplitConfig(folds=4))
+
+
+def one(options: argparse.Namespace, films: Manifest, tiles: np.ndarray, views: int | str, seed: int, work: Path):
+    """Seconds, of them in frozen layers, and accuracy on the test part."""
+    findings = Findings(tuple(films.labels))
+    targets = films.targets(findings)
+    test, watch = films.rows(part="test"), films.rows(part="fit", fold=0)
+    fit = np.setdiff1d(films.rows(part="fit"), watch)
+    config = ClassifierConfig(backbone=options.backbone, findings=findings.names, size=options.size)
+    classifier, _ = build_classifier(config, options.weights, seed)
+    shown = None if views == LIVE else int(views)
+    head, block = options.epochs
+    stages = (
+        Stage(name="head", lr=3e-4, epochs=head, patience=head, views=shown),
+        Stage(name="last-block", trainable_from="last-block", lr=1e-3, epochs=block, patience=block, views=shown),
+    )
+    data = TrainingData(tiles=tiles, film_ids=tuple(films.strings("film_id")), targets=targets, fit=fit, watch=watch)
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        cache = None if views == LIVE else PrefixCache(Path(folder) / "prefix", precision="fp32")
+        settings = TrainingConfig(view_seed=seed)
+        started = time.perf_counter()
+        history = train_member(
+            classifier, data, stages, settings, folder=Path(folder) / "member", cache=cache, seed=seed
+        )
+        seconds = time.perf_counter() - started
+    right = predict_logits(classifier, tiles[test]).argmax(1) == targets[test].argmax(1)
+    return seconds, history.prefix_s, float(right.mean())
+
+
+def spread(values: list[float], shown: str) -> str:
+    low, mid, high = (f(values) for f in (min, statistics.median, max))
+    return f"{mid:{shown}} ({low:{shown}}–{high:{shown}})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("films", type=Path, nargs="?", help="a split manifest; phantoms when not given")
+    parser.add_argument("--patients", type=int, default=600, help="of the phantoms")
+    parser.add_argument("--backbone", default="hilum_small")
+    parser.add_argument("--weights", default="hilum")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--epochs", type=int, nargs=2, default=[30, 15])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--views", nargs="+", default=["1", "4", "8", LIVE])
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        films = Manifest.read(options.films) if options.films else phantoms(work / "films", options.patients, 0)
+        tiles = load_tiles(films, Preprocessing(size=options.size), work / "cache")
+        kind = options.films.name if options.films else "synthetic phantom films"
+        where = environment()
+        print(
+            f"{where['processor']}, {where['cpu_count']} CPUs; {len(films)} {kind} at {options.size}², "
+            f"{options.backbone} ({options.weights}), {options.epochs[0]} + {options.epochs[1]} epochs, "
+            f"{options.seeds} seeds: medians (smallest–largest)\n"
+        )
+        print("| views | seconds | of them frozen layers, once | test accuracy | times as fast as live |")
+        print("|---|---:|---:|---:|---:|")
+        found = {
+            views: [one(options, films, tiles, views, seed, work) for seed in range(options.seeds)]
+            for views in options.views
+        }
+        live = found.get(LIVE)
+        for views, cells in found.items():
+            seconds, prefix, right = (list(column) for column in zip(*cells, strict=True))
+            faster = [b[0] / a[0] for a, b in zip(cells, live, strict=True)] if live else []
+            times = spread(faster, ".1f") if faster else "–"
+            print(
+                f"| {views} | {spread(seconds, '.1f')} | {spread(prefix, '.1f')} | {spread(right, '.3f')} | {times} |"
+            )
+
+
+if __name__ == "__main__":
+    main()
