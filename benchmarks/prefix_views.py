@@ -5,7 +5,8 @@ Run: OMP_NUM_THREADS=2 python benchmarks/prefix_views.py [FILMS] [--backbone hil
 FILMS is a split manifest (.parquet); without it phantom films are made, which are synthetic. Each row is the same
 two-stage recipe (head, then last block) on the same films in fp32: cached with V fixed views, which the epochs take in
 turn, or live with a fresh view each epoch and nothing cached. Every cell starts with an empty cache, so its seconds
-hold the one pass through the frozen layers. Accuracy is on the films of the test part. The table is for docs/benchmarks.md.
+hold the one pass through the frozen layers. Accuracy is on the films of the test part. The table is for
+docs/benchmarks.md.
 """
 
 import argparse
