@@ -5,8 +5,8 @@ Run: OMP_NUM_THREADS=2 python benchmarks/adding_data.py WORK [--counts 1000 1000
 Films are synthetic (phantoms of 192 rows), drawn in cohorts of at most 1,000 below WORK; drawing is not measured. At
 each count a process of its own imports the films, decodes those that are new, and trains one epoch of a small network
 on all of them, streamed from disk as if the memory did not hold them. Seconds a film should stay the same (linear), and
-so should the peak memory (flat), but for what a row of the manifest takes. Killed, it goes on where it was: cohorts, facts
-of films, tiles and finished counts (WORK/measured.jsonl) are kept.
+so should the peak memory (flat), but for what a row of the manifest takes. Killed, it goes on where it was: cohorts,
+facts of films, tiles and finished counts (WORK/measured.jsonl) are kept.
 """
 
 import argparse
