@@ -74,7 +74,7 @@ def largest_that_fits(attempt: Callable[[int], None], count: int) -> int:
     """
     while count > 1:
         count //= 2
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_available():
             torch.cuda.empty_cache()
         try:
             attempt(count)

@@ -5,7 +5,7 @@ Also what *diverging* means: a loss that is finite, but far above where it began
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +157,7 @@ def _first_odd_output(loop: "Loop", inputs: Tensor, answer: Callable[[Tensor], "
     return (told[0] if told else ""), found
 
 
-def _largest(tensors: list[Tensor]) -> str:
+def _largest(tensors: Sequence[Tensor]) -> str:
     return f"{max(float(value.abs().max()) for value in tensors if value.numel()):.3g}"
 
 

@@ -95,7 +95,8 @@ class Ranks:
         together = torch.cat([gradient.reshape(-1) for gradient in gradients])
         with heard(self):
             dist.all_reduce(together)
-        for gradient, summed in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+        parts = torch.split(together, [gradient.numel() for gradient in gradients])
+        for gradient, summed in zip(gradients, parts, strict=True):
             gradient.copy_(summed.view_as(gradient))
 
     def agree(self, what: str, value: str) -> None:
