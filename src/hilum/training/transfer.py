@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from hilum.provenance import sha256_bytes
 from hilum.training.augmentation import Augmentation
 from hilum.training.blocks import rate_shares
 from hilum.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from hilum.training.diagnosing import Divergence
 from hilum.training.engine import Inputs, Loop, Position, Tally, run
 from hilum.training.films import Films, Stack
 from hilum.training.frozen import tensors_fingerprint
@@ -31,6 +32,7 @@ from hilum.training.losses import LossConfig, build_loss
 from hilum.training.optimisers import Optimiser
 from hilum.training.precision import check_precision
 from hilum.training.prefix_cache import PrefixCache
+from hilum.training.ranks import ALONE, Ranks
 from hilum.training.reproducible import reproducible
 from hilum.training.sampling import RepeatedInputs, Sampling, balanced_order, oversampled
 from hilum.training.stages import Stage, stage_cut
@@ -93,6 +95,9 @@ class TrainingConfig:
     checkpoint_every_s: float = 10.0
     """Least seconds between checkpoints inside a stage; the most that a killed training repeats."""
 
+    divergence: Divergence | None = field(default_factory=Divergence)
+    """When a loss that is finite but explodes stops the training; None: never."""
+
 
 def train_member(
     classifier: Classifier,
@@ -104,6 +109,8 @@ def train_member(
     cache: PrefixCache | None,
     seed: int,
     progress: Progress | None = None,
+    watch: Callable[[Mapping[str, Any]], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> History:
     """Train a classifier through its stages; afterwards it holds the weights with the lowest watched loss.
 
@@ -120,18 +127,21 @@ def train_member(
         cache: of frozen outputs; None runs every stage live.
         seed: of order and dropout.
         progress: one bar a stage.
+        watch: called with each epoch's row of metrics, in the first process.
+        ranks: which share of the work is this process's, when several train together on one folder.
 
     Raises:
         ConfigError: no stage, or two of one name.
         UsageError: a stage's layer that the network lacks, or a precision that the device lacks.
-        TrainingError: a class without a film, a loss that is not finite, no room for the cache.
+        TrainingError: a class without a film, a loss that is not finite or diverges, no room for the cache or in
+            memory, another process that is gone.
         RunError: the folder's checkpoint is damaged or belongs to another training.
     """
     names = [stage.name for stage in stages]
     if not names or len(set(names)) != len(names):
         raise ConfigError([f"Stages must have distinct names and there must be one at least, but they are {names}."])
     with reproducible(next(classifier.parameters()).device):
-        member = _Member(classifier, data, stages, config, Path(folder), cache, seed)
+        member = _Member(classifier, data, stages, config, Path(folder), cache, seed, watch, ranks)
         member.resume()
         while member.stage < len(stages):
             member.train_stage(progress or Silent())
@@ -151,10 +161,13 @@ class _Member:
         folder: Path,
         cache: PrefixCache | None,
         seed: int,
+        watcher: Callable[[Mapping[str, Any]], None] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         encoder = classifier.encoder
         self.classifier, self.stages, self.config = classifier, tuple(stages), config
         self.folder, self.cache, self.seed = folder, cache, seed
+        self.watcher, self.ranks = watcher, ranks
         self.cuts = [stage_cut(stage, encoder) for stage in stages]
         self.films = Films(data.tiles, data.film_ids)
         self.fit, self.watch = data.known(data.fit), data.known(data.watch)
@@ -199,11 +212,16 @@ class _Member:
     def resume(self) -> None:
         """Go to where the folder's checkpoint is, if there is one; metrics start with the rows it knows."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for unfinished in self.folder.glob(".*.part*"):  # of a process that was killed while writing
-            unfinished.unlink()
+        if self.ranks.first:
+            for unfinished in self.folder.glob(".*.part*"):  # of a process that was killed while writing
+                unfinished.unlink()
         saved = load_checkpoint(self._checkpoint, self.fingerprint)
         if saved:
             self._restore(saved)
+        # Behind this line the first process may write a new checkpoint.
+        self.ranks.agree("films, weights and checkpoint", f"{self.fingerprint} {saved and saved.facts}")
+        if not self.ranks.first:
+            return
         known = [*self.rows, *self.position.rows]
         write_text(self._metrics, "".join(json.dumps(row, allow_nan=False) + "\n" for row in known))
 
@@ -255,6 +273,8 @@ class _Member:
             watch_loss=self.watch_loss,
             optimiser=optimiser,
             seed=self.seed,
+            divergence=self.config.divergence,
+            ranks=self.ranks,
         )
         if self.config.sampling == "balanced":
             return replace(loop, draw=partial(balanced_order, self.fit, self.classes))
@@ -306,8 +326,12 @@ class _Member:
         return self.cache is not None and cut > 0 and stage.views is not None
 
     def _report(self, row: Mapping[str, Any]) -> None:
+        if not self.ranks.first:
+            return
         with open(self._metrics, "a", encoding="utf-8") as handle:
             handle.write(json.dumps(row, allow_nan=False) + "\n")
+        if self.watcher is not None:
+            self.watcher(row)
 
     def _close_stage(self, stage: Stage, cut: int) -> None:
         at = self.position
@@ -328,7 +352,9 @@ class _Member:
         self._save({})
 
     def _save(self, optimiser_state: Mapping[str, torch.Tensor]) -> None:
-        """Write a checkpoint of this very moment."""
+        """Write a checkpoint of this very moment, in the first process."""
+        if not self.ranks.first:
+            return
         reached = trained_names(self.classifier, min(self.cuts[: self.stage + 1]))
         groups = {
             "model": copy_tensors(self.classifier, reached),
