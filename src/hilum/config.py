@@ -80,7 +80,13 @@ def _build(kind: Any, values: Mapping[str, Any], where: str, problems: list[str]
             arguments[name] = _convert(hints[name], values[name], f"{where}.{name}", problems)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             problems.append(f"{where}: {name!r} is missing and has no default. Add it.")
-    return kind(**arguments) if len(problems) == found else None
+    if len(problems) > found:
+        return None
+    try:
+        return kind(**arguments)
+    except ConfigError as error:  # values out of range: told with all other errors
+        problems += [f"{where}: {problem}" for problem in error.problems]
+        return None
 
 
 def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:

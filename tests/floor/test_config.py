@@ -26,6 +26,20 @@ class Outer:
     folder: Path | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limited:
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.share > 1:
+            raise ConfigError([f"share is {self.share}, but must be at most 1."])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    inside: tuple[Limited, ...] = ()
+
+
 def test_round_trip_through_json_gives_the_same_value() -> None:
     value = Outer(name="a", size=64, inner=Inner(rate=0.25), folder=Path("x"), limits=(1.0, 2.0, 3.0))
     assert from_mapping(Outer, json.loads(json.dumps(to_mapping(value)))) == value
@@ -53,6 +67,16 @@ def test_an_integer_is_a_float_and_a_bool_is_not_an_integer() -> None:
     assert from_mapping(Inner, {"rate": 1}).rate == 1.0
     with pytest.raises(ConfigError, match=r"config\.size is True \(bool\), but must be int"):
         from_mapping(Outer, {"name": "a", "size": True})
+
+
+def test_values_out_of_range_are_told_with_all_other_errors() -> None:
+    """What a config inside refuses by itself stands beside unknown keys, with its place."""
+    with pytest.raises(ConfigError) as caught:
+        _local(Holder, {"inside": [{"share": 2.0}, {"share": 0.5}], "nane": 1})
+    assert caught.value.problems == (
+        "config: unknown key 'nane'. Known: inside.",
+        "config.inside[0]: share is 2.0, but must be at most 1.",
+    )
 
 
 def test_a_fixed_tuple_has_a_fixed_length() -> None:

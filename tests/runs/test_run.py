@@ -244,3 +244,36 @@ def test_zscore_takes_mean_and_spread_of_the_fit_part(cohort: Path, small: Train
     tiles = load_tiles(films.select(films.rows(part="fit")), config.recipe.preprocessing, tmp_path / "cache") / 255
     given = trained.classifier().config
     np.testing.assert_allclose(np.unique([*given.mean, *given.std]), np.unique([tiles.mean(), tiles.std()]), rtol=1e-5)
+
+
+def test_seeds_make_an_ensemble_of_folds_times_seeds(
+    run: Run, cohort: Path, small: TrainConfig, tmp_path: Path
+) -> None:
+    """The first seed's members are the run's without seeds; the others share the frozen layers and differ above."""
+    films = Manifest.read(cohort / "split.parquet")
+    twice = train_config(films, replace(small, seeds=2), tmp_path / "runs" / "twice", cache=run.path.parent / ".cache")
+    assert twice.config.members == 4
+    for number in (0, 1):
+        assert twice.folder.weights(number).read_bytes() == run.folder.weights(number).read_bytes()
+    first, again = twice.classifier(0), twice.classifier(2)
+    assert torch.equal(first.encoder.stem[0].weight, again.encoder.stem[0].weight)
+    assert not torch.equal(first.head.fc2.weight, again.head.fc2.weight)
+    tiles = reference_tiles(twice.recipe.preprocessing)
+    with torch.inference_mode():
+        logits = [twice.classifier(i)(torch.from_numpy(tiles)[:, None]).double().numpy() for i in range(4)]
+    mean = np.mean([softmax(member / twice.temperature) for member in logits], axis=0)
+    np.testing.assert_allclose(answer_films(twice.explained(), tiles)["probabilities"], mean, atol=1e-5)
+    assert not np.allclose(twice.out_of_fold().logits, run.out_of_fold().logits)
+
+
+@pytest.mark.long
+def test_a_bundle_holds_the_members_of_every_seed(run: Run, cohort: Path, small: TrainConfig, tmp_path: Path) -> None:
+    films, cache = Manifest.read(cohort / "split.parquet"), run.path.parent / ".cache"
+    twice = train_config(films, replace(small, seeds=2), tmp_path / "runs" / "twice", cache=cache)
+    with open_bundle(package(twice, tmp_path / "twice.hilum", cache=cache)) as bundle:
+        assert bundle.info.members == 4
+
+
+def test_seeds_start_once_at_least(cohort: Path, small: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--seeds is 0, but must be 1 or more"):
+        train_config(Manifest.read(cohort / "split.parquet"), replace(small, seeds=0), tmp_path / "r")

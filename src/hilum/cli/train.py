@@ -15,8 +15,27 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder; the same command goes on where it was stopped.")],
     backbone: Annotated[str, typer.Option(help="Network of the zoo (hilum models list).")] = "mobilenet_v2",
     weights: Annotated[str, typer.Option(help="imagenet, hilum, none, or a .safetensors file.")] = "imagenet",
-    recipe: Annotated[str, typer.Option(help="Name of a recipe.")] = "starter",
+    recipe: Annotated[
+        str, typer.Option(help="Name of a recipe, or a .toml or .json file that changes one.")
+    ] = "starter",
+    imbalance: Annotated[
+        str | None,
+        typer.Option(
+            help="Answer to unequal classes: none, class-weights, effective-number, focal, weighted-focal, "
+            "balanced-sampler, oversampling, logit-adjustment.",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None,
+        typer.Option(help="Share of the target spread over all findings, 0 to 1.", show_default="the recipe's"),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Of products while training: fp32, bf16 or fp16 (GPU).", show_default="the recipe's"),
+    ] = None,
     folds: Annotated[int, typer.Option(help="Members, each watching another fold; 1 is the quick form.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Train every fold so often; all members in one ensemble.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
     cache: Annotated[
         Path | None, typer.Option(help="Folder shared between runs.", show_default=".cache beside")
@@ -40,7 +59,11 @@ def train(
         backbone=backbone,
         weights=weights,
         recipe_name=recipe,
+        imbalance=imbalance,
+        label_smoothing=label_smoothing,
+        precision=precision,
         folds=folds,
+        seeds=seeds,
         seed=seed,
         cache=cache,
         data_path=data_path,  # type: ignore[arg-type]  # checked where it is used

@@ -55,7 +55,7 @@ class RunFolder:
         return self.root / "test_openings.jsonl"
 
     def member(self, number: int) -> Path:
-        """Folder of one fold's member: checkpoints and weights."""
+        """Folder of a member: checkpoints and weights. Members are numbered fold by fold, seed after seed."""
         return self.root / "members" / f"fold{number}"
 
     def weights(self, number: int) -> Path:

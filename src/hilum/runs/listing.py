@@ -140,7 +140,7 @@ def read_run(path: Path) -> RunFacts:
     try:
         config = _config(folder)
         result = folder.read(folder.result) if folder.result.exists() else {}
-        members = tuple(_member(folder, number, config) for number in range(config["folds"]))
+        members = tuple(_member(folder, number, config) for number in range(config["folds"] * config.get("seeds", 1)))
         problem = _problem(folder, result, members)
     except RunError as error:
         return RunFacts(

@@ -148,7 +148,7 @@ def _info(run: Run, fitted: Answers, *, name: str, version: str, gate: GatePolic
         normal="normal" if "normal" in findings else None,
         temperature=run.temperature,
         dropout=run.recipe.dropout,
-        members=run.config.folds,
+        members=run.config.members,
         thresholds=run.thresholds,
         operating_points=run.result["operating_points"],
         abstention=AbstentionPolicy(least_probability=0.5),
@@ -200,8 +200,8 @@ def model_card(run: Run, info: BundleInfo, cards: dict[str, Scorecard]) -> Model
         architecture=f"{run.config.backbone}, {info.preprocessing.size} × {info.preprocessing.size}, "
         f"{info.members} member{'s' if info.members > 1 else ''}",
         weights=f"{weights.get('name', 'none')}; licence: {weights.get('licence') or 'not stated'}",
-        training=f"Stages {', '.join(stage.name for stage in run.recipe.stages)}; loss {run.recipe.loss}, "
-        f"class weights {run.recipe.class_weights}; seed {run.config.seed}.",
+        training=f"Stages {', '.join(stage.name for stage in run.recipe.stages)}; imbalance: "
+        f"{run.recipe.imbalance.text()}; seed {run.config.seed}.",
         data=(_data_set("fit part", films.select(films.rows(part="fit"))), *_tests(films, cards)),
         performance=[row for card in cards.values() for row in _performance(card)],
         operating_points=info.thresholds,

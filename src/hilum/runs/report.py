@@ -56,7 +56,8 @@ def report_run(
         ReportInput(
             title=f"{run.path.name}: {', '.join(run.config.findings)}",
             subtitle=f"{run.config.backbone}, weights {weights.get('name', 'none')}, {run.config.folds} "
-            f"fold{'s' if run.config.folds > 1 else ''}, {len(films)} films",
+            f"fold{'s' if run.config.folds > 1 else ''}"
+            f"{f' × {run.config.seeds} seeds' if run.config.seeds > 1 else ''}, {len(films)} films",
             internal=internal or shown.scorecard,
             external=external,
             data=confounding_of_labels(

@@ -97,7 +97,7 @@ class Run:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the members' weights: the model version that an opening of the test share is logged for."""
-        return combined_hash(sha256_file(self.folder.weights(number)) for number in range(self.config.folds))
+        return combined_hash(sha256_file(self.folder.weights(number)) for number in range(self.config.members))
 
     def out_of_fold(self) -> Predictions:
         """What each film got from the member that did not fit it."""
@@ -130,7 +130,7 @@ class Run:
 
     def explained(self) -> Explained:
         """The network that answers everything in one pass: what is evaluated, exported and served."""
-        members = [self.classifier(number) for number in range(self.config.folds)]
+        members = [self.classifier(number) for number in range(self.config.members)]
         cut = shared_cut(self.recipe, members[0].encoder) if len(members) > 1 else 0
         return Explained(members, temperature=self.temperature, cut=cut or None, seed=self.config.seed)
 

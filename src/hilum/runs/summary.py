@@ -21,6 +21,7 @@ def training_summary(run: Run) -> dict[str, Any]:
         "backbone": run.config.backbone,
         "weights": (run.result["weights"] or {}).get("name", "none"),
         "folds": run.config.folds,
+        "members": run.config.members,
         "validation_kind": "on the watched fold" if optimistic else "out of fold",
         "validation": {
             name: {"auroc": estimate.text(), "value": estimate.value if estimate.estimable else None}

@@ -20,19 +20,19 @@ from hilum.evaluation.thresholds import choose_operating_points
 from hilum.files import write_json, write_text
 from hilum.labels import CHEST, Findings
 from hilum.models.classifier import Classifier, ClassifierConfig, build_classifier
+from hilum.models.heads import started
 from hilum.models.weights.registry import WeightsInfo
 from hilum.predictions import Predictions
 from hilum.progress import Progress, Silent
 from hilum.provenance import environment, now_utc
 from hilum.runs.curves import write_curves
 from hilum.runs.layout import RunFolder
-from hilum.runs.recipes import Recipe, recipe, shared_cut
+from hilum.runs.recipes import Recipe, changed, recipe, shared_cut
 from hilum.runs.run import Run, save_member
 from hilum.runs.tiles import open_tiles
 from hilum.training.data_path import Wanted, choose_data_path
 from hilum.training.films import Films, Stack, grey_counts, some_of
 from hilum.training.history import History
-from hilum.training.losses import LossConfig
 from hilum.training.prediction import predict_from_cache, predict_logits
 from hilum.training.prefix_cache import PrefixCache
 from hilum.training.stages import stage_cut
@@ -50,11 +50,18 @@ class TrainConfig:
     recipe: Recipe = field(default_factory=Recipe)
     """How it is trained."""
     folds: int = 5
-    """Members, each watching another fold; 1 is the quick form."""
+    """Members of each seed, each watching another fold; 1 is the quick form."""
+    seeds: int = 1
+    """How often every fold is trained, each time with another head, order and dropout; members are folds × seeds."""
     seed: int = 0
     """Seed of views, order, dropout and weights."""
     findings: tuple[str, ...] = CHEST.names
     """What is told apart, in the order of the outputs."""
+
+    @property
+    def members(self) -> int:
+        """Members of the ensemble: folds × seeds; those of one seed stand together, in the order of their folds."""
+        return self.folds * self.seeds
 
 
 def train(
@@ -64,7 +71,11 @@ def train(
     backbone: str = "mobilenet_v2",
     weights: str | Path = "imagenet",
     recipe_name: str = "starter",
+    imbalance: str | None = None,
+    label_smoothing: float | None = None,
+    precision: str | None = None,
     folds: int = 5,
+    seeds: int = 1,
     seed: int = 0,
     cache: Path | None = None,
     data_path: Wanted = "auto",
@@ -77,8 +88,13 @@ def train(
         out: the run's folder.
         backbone: network of the zoo.
         weights: ``imagenet``, ``hilum``, ``none`` or a .safetensors file.
-        recipe_name: name in :data:`hilum.runs.recipes.RECIPES`.
-        folds: members; as many as the split has folds, or 1.
+        recipe_name: name in :data:`hilum.runs.recipes.RECIPES`, or a file that ends in ``.toml`` or ``.json``.
+        imbalance: answer to classes of unequal size, a name in :data:`hilum.training.imbalance.STRATEGIES`; None for
+            the recipe's.
+        label_smoothing: share of the target spread evenly over the findings; None for the recipe's.
+        precision: of all stages, ``fp32``, ``bf16`` or ``fp16``; None for the recipe's.
+        folds: members of each seed; as many as the split has folds, or 1.
+        seeds: how often every fold is trained; the ensemble has folds × seeds members.
         seed: of all chance.
         cache: folder shared between runs; None for ``.cache`` beside the run.
         data_path: whether films are ``resident`` in memory or ``streaming`` from disk, which decides nothing but time
@@ -89,6 +105,7 @@ def train(
         the finished run.
 
     Raises:
+        UsageError: a name that is not known, or a value out of range.
         DataError: the manifest was not split, has fewer folds, or films that can't be read.
         RunError: the folder holds a run of another config.
         WeightsError: the weights can't be had or don't fit.
@@ -96,8 +113,9 @@ def train(
     config = TrainConfig(
         backbone=backbone,
         weights=str(weights),
-        recipe=recipe(recipe_name),
+        recipe=changed(recipe(recipe_name), imbalance=imbalance, label_smoothing=label_smoothing, precision=precision),
         folds=folds,
+        seeds=seeds,
         seed=seed,
         findings=findings_of(films),
     )
@@ -149,6 +167,8 @@ def _check_split(films: Manifest, config: TrainConfig) -> None:
         raise DataError("The manifest has no fit part. Split it first: hilum data split MANIFEST --out SPLIT.")
     if config.folds < 1:
         raise UsageError(f"--folds is {config.folds}, but must be 1 or more.")
+    if config.seeds < 1:
+        raise UsageError(f"--seeds is {config.seeds}, but must be 1 or more.")
     if config.folds > 1 and config.folds != len(there):
         raise DataError(
             f"The split has {len(there)} folds, but --folds is {config.folds}. "
@@ -198,21 +218,36 @@ class _Training:
         targets = films.targets(self.findings)
         fold_of = films.column("fold")
         spread = self._feature_spread(films, tiles)
-        logits = np.full(targets.shape, np.nan)
+        logits = np.full((self.config.seeds, *targets.shape), np.nan)
         histories: list[History] = []
         info: WeightsInfo | None = None
-        for number in range(self.config.folds):
-            watch = np.flatnonzero(fold_of == number)
-            classifier, info = self._start(tiles)
+        for number in range(self.config.members):
+            again, fold = divmod(number, self.config.folds)
+            watch = np.flatnonzero(fold_of == fold)
+            classifier, info = self._start(tiles, again)
             if spread is not None:
                 classifier.head.standardise(*spread)
             history = self._member(number, classifier, films, tiles, targets, watch)
-            logits[watch] = self._watched(classifier, films, tiles, watch)
+            logits[again, watch] = self._watched(classifier, films, tiles, watch)
             histories.append(history)
         self._close(films, targets, logits, histories, info)
 
-    def _start(self, tiles: Stack) -> tuple[Classifier, WeightsInfo]:
-        """The classifier that every member starts from: what all of them freeze is the same, and computed once."""
+    def _start(self, tiles: Stack, again: int = 0) -> tuple[Classifier, WeightsInfo]:
+        """The classifier that the members of a seed start from: what all freeze is the same, and computed once.
+
+        Args:
+            tiles: of the fit part.
+            again: 0 for the first of the seeds; each further one has another head, and where nothing is frozen other
+                random weights everywhere.
+        """
+        classifier, info = self._built(tiles, self.config.seed)
+        if again and not shared_cut(self.config.recipe, classifier.encoder):
+            return self._built(tiles, self.config.seed + again)
+        if again:
+            started(classifier.head, self.config.seed + again)
+        return classifier, info
+
+    def _built(self, tiles: Stack, seed: int) -> tuple[Classifier, WeightsInfo]:
         recipe = self.config.recipe
         mean, std = _normalisation(recipe, tiles)
         return build_classifier(
@@ -226,7 +261,7 @@ class _Training:
                 std=std,
             ),
             self.config.weights,
-            self.config.seed,
+            seed,
             cache=self.weights_cache,
         )
 
@@ -260,7 +295,8 @@ class _Training:
             data,
             recipe.stages,
             TrainingConfig(
-                loss=LossConfig(kind=recipe.loss, class_weights=recipe.class_weights),
+                loss=recipe.imbalance.loss(recipe.label_smoothing),
+                sampling=recipe.imbalance.sampling,
                 augmentation=recipe.augmentation,
                 view_seed=self.config.seed,
             ),
@@ -284,11 +320,11 @@ class _Training:
     def _close(
         self, films: Manifest, targets: Scores, logits: Scores, histories: list[History], info: WeightsInfo | None
     ) -> None:
-        held = np.flatnonzero(~np.isnan(logits).any(axis=1))
-        temperature = fit_temperature(logits[held], targets[held])
-        out_of_fold = predictions_of(
-            films.select(held), self.findings, logits[held], temperature.probs(logits[held]), targets[held]
-        )
+        held = np.flatnonzero(~np.isnan(logits).any(axis=(0, 2)))
+        logits, truth = logits[:, held], targets[held]  # of the seeds' members that did not fit the film
+        temperature = fit_temperature(np.concatenate(logits), np.tile(truth, (len(logits), 1)))
+        probs = np.mean([temperature.probs(member) for member in logits], axis=0)
+        out_of_fold = predictions_of(films.select(held), self.findings, logits.mean(axis=0), probs, truth)
         out_of_fold.write(self.folder.out_of_fold)
         points = choose_operating_points(out_of_fold)
         lines = [

@@ -51,6 +51,7 @@ from hilum.studies.bench import STAND_IN, Bench, DataUsed
 from hilum.studies.chest_xray_report import finding, numbers, sections
 from hilum.studies.outcome import Outcome
 from hilum.training.augmentation import Augmentation
+from hilum.training.imbalance import Imbalance
 from hilum.training.recalibration import recalibrate_batch_norm
 from hilum.training.stages import Stage
 
@@ -309,15 +310,17 @@ def _without_stand_ins(bench: Bench) -> list[str]:
 
 def imbalances(backbone: str, weights: str, base: Recipe) -> list[Variant]:
     """Answers to class imbalance: none, weights (the base), and focal loss with and without them."""
-    choices: dict[str, dict[str, Any]] = {
-        "cross-entropy": {"class_weights": "none"},
-        "class-weighted cross-entropy (base)": {},
-        "focal loss, γ = 2": {"loss": "focal", "class_weights": "none"},
-        "class-weighted focal loss, γ = 2": {"loss": "focal"},
+    choices = {
+        "cross-entropy": Imbalance(strategy="none"),
+        "class-weighted cross-entropy (base)": base.imbalance,
+        "focal loss, γ = 2": Imbalance(strategy="focal"),
+        "class-weighted focal loss, γ = 2": Imbalance(strategy="weighted-focal"),
     }
     return [
-        Variant(group="imbalance", name=name, backbone=backbone, weights=weights, recipe=replace(base, **change))
-        for name, change in choices.items()
+        Variant(
+            group="imbalance", name=name, backbone=backbone, weights=weights, recipe=replace(base, imbalance=answer)
+        )
+        for name, answer in choices.items()
     ]
 
 
