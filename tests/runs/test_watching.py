@@ -7,9 +7,9 @@ from types import ModuleType
 import pytest
 
 from hilum.errors import MissingExtra, UsageError
-from hilum.runs.watching import WATCHERS, Steps, numbers, open_watcher
+from hilum.runs.watching import WATCHERS, numbers, open_watcher, watching
 
-ROW = {"stage": "head", "epoch": 1, "loss": 0.5, "watch_loss": None, "best": True, "lr": 1e-3}
+ROW = {"stage": "head", "epoch": 1, "step": 1, "loss": 0.5, "watch_loss": None, "best": True, "lr": 1e-3}
 
 
 def test_an_unknown_watcher_is_refused(tmp_path: Path) -> None:
@@ -32,11 +32,6 @@ def test_numbers_are_floats_alone() -> None:
     assert numbers(ROW) == {"loss": 0.5, "lr": 1e-3}
 
 
-def test_steps_go_on_over_stages() -> None:
-    steps = Steps()
-    assert [steps.next(member) for member in (0, 0, 1, 0)] == [1, 2, 1, 3]
-
-
 def test_mlflow_is_told_every_number_with_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in with mlflow's three functions: the package is too large for the lock."""
     told: list[object] = []
@@ -45,10 +40,9 @@ def test_mlflow_is_told_every_number_with_its_step(tmp_path: Path, monkeypatch: 
     stand_in.log_metrics = lambda values, step: told.append((values, step))
     stand_in.end_run = lambda: told.append("end")
     monkeypatch.setitem(sys.modules, "mlflow", stand_in)
-    watcher = open_watcher("mlflow", tmp_path / "chest")
-    watcher.row(0, ROW)
-    watcher.row(0, {**ROW, "stage": "block"})
-    watcher.close()
+    with watching(["mlflow", "mlflow"], tmp_path / "chest") as (watcher,):
+        watcher.row(0, ROW)
+        watcher.row(0, {**ROW, "stage": "block", "step": 2})
     values = {"member1.loss": 0.5, "member1.lr": 1e-3}
     assert told == ["chest", (values, 1), (values, 2), "end"]
 
@@ -62,7 +56,7 @@ def test_tensorboard_writes_what_tensorboard_reads(tmp_path: Path) -> None:
     watcher = open_watcher("tensorboard", tmp_path)
     for member in (0, 1):
         watcher.row(member, ROW)
-    watcher.row(0, {**ROW, "loss": 0.25})
+    watcher.row(0, {**ROW, "loss": 0.25, "step": 2})
     watcher.close()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()

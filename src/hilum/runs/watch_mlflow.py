@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.errors import MissingExtra
-from hilum.runs.watching import Steps, numbers
+from hilum.runs.watching import numbers
 
 
 class MLflow:
@@ -25,12 +25,11 @@ class MLflow:
         except ModuleNotFoundError:
             raise MissingExtra("mlflow", "--watch mlflow") from None
         self._mlflow.start_run(run_name=run.name)
-        self._steps = Steps()
 
     def row(self, member: int, row: Mapping[str, Any]) -> None:
         """Log the numbers of the row."""
         values = {f"member{member + 1}.{name}": value for name, value in numbers(row).items()}
-        self._mlflow.log_metrics(values, step=self._steps.next(member))
+        self._mlflow.log_metrics(values, step=row["step"])
 
     def close(self) -> None:
         """End the MLflow run."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.errors import MissingExtra
-from hilum.runs.watching import Steps, numbers
+from hilum.runs.watching import numbers
 
 
 class TensorBoard:
@@ -24,13 +24,11 @@ class TensorBoard:
         except ImportError:
             raise MissingExtra("tensorboard", "--watch tensorboard") from None
         self._writer: Any = SummaryWriter(str(run / "tensorboard"))
-        self._steps = Steps()
 
     def row(self, member: int, row: Mapping[str, Any]) -> None:
         """Write a scalar for each number of the row."""
-        step = self._steps.next(member)
         for name, value in numbers(row).items():
-            self._writer.add_scalar(f"member{member + 1}/{name}", value, step)
+            self._writer.add_scalar(f"member{member + 1}/{name}", value, row["step"])
         self._writer.flush()
 
     def close(self) -> None:

@@ -4,7 +4,8 @@ A watcher is told each epoch's row of metrics and never changes a training; what
 asked for.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,27 +16,19 @@ class Watcher(Protocol):
     """Something that shows a training elsewhere."""
 
     def row(self, member: int, row: Mapping[str, Any]) -> None:
-        """Take in an epoch's row of metrics of a member; members and epochs come in order."""
+        """Take in an epoch's row of metrics of a member.
+
+        Its ``step`` counts the member's epochs over all stages, from 1; an epoch that is repeated after a kill comes
+        again with the same step.
+        """
 
     def close(self) -> None:
         """The run is finished, or has stopped."""
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a row that are worth a curve: floats, without the count of epochs."""
+    """The numbers of a row that are worth a curve: floats, without counts."""
     return {name: float(value) for name, value in row.items() if isinstance(value, float)}
-
-
-class Steps:
-    """Counts a member's epochs over all its stages, which a row counts anew in each."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, int] = {}
-
-    def next(self, member: int) -> int:
-        """The step of the member's next row, from 1."""
-        self._known[member] = self._known.get(member, 0) + 1
-        return self._known[member]
 
 
 def open_watcher(name: str, run: Path) -> Watcher:
@@ -52,6 +45,22 @@ def open_watcher(name: str, run: Path) -> Watcher:
     if name not in WATCHERS:
         raise UsageError(f"There is no watcher {name!r}. {nearest(name, sorted(WATCHERS))}")
     return WATCHERS[name](run)
+
+
+@contextlib.contextmanager
+def watching(names: Sequence[str], run: Path) -> Iterator[tuple[Watcher, ...]]:
+    """Watchers by name, closed at the end, whatever happens.
+
+    Raises:
+        UsageError: no such watcher.
+        MissingExtra: what it needs is not installed.
+    """
+    with contextlib.ExitStack() as opened:
+        watchers = []
+        for name in dict.fromkeys(names):
+            watchers.append(open_watcher(name, run))
+            opened.callback(watchers[-1].close)
+        yield tuple(watchers)
 
 
 def _tensorboard(run: Path) -> Watcher:
