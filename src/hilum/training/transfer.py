@@ -331,7 +331,7 @@ class _Member:
         with open(self._metrics, "a", encoding="utf-8") as handle:
             handle.write(json.dumps(row, allow_nan=False) + "\n")
         if self.watcher is not None:
-            self.watcher(row)
+            self.watcher({**row, "step": len(self.rows) + len(self.position.rows)})
 
     def _close_stage(self, stage: Stage, cut: int) -> None:
         at = self.position
