@@ -1,8 +1,9 @@
 """Train: from a split manifest to members, out-of-fold predictions, a temperature and operating points."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,13 @@ from hilum.runs.layout import RunFolder
 from hilum.runs.recipes import Recipe, changed, recipe, shared_cut
 from hilum.runs.run import Run, save_member
 from hilum.runs.tiles import open_tiles
+from hilum.runs.watching import Watcher, watching
 from hilum.training.data_path import Wanted, choose_data_path
 from hilum.training.films import Films, Stack, grey_counts, some_of
 from hilum.training.history import History
 from hilum.training.prediction import predict_from_cache, predict_logits
 from hilum.training.prefix_cache import PrefixCache
+from hilum.training.ranks import ALONE, Ranks, joined
 from hilum.training.stages import stage_cut
 from hilum.training.transfer import TrainingConfig, TrainingData, train_member
 
@@ -80,6 +83,7 @@ def train(
     cache: Path | None = None,
     data_path: Wanted = "auto",
     progress: Progress | None = None,
+    watch: Sequence[str] = (),
 ) -> Run:
     """Train a classifier on the fit part of a split manifest; goes on where an earlier call was stopped.
 
@@ -100,6 +104,7 @@ def train(
         data_path: whether films are ``resident`` in memory or ``streaming`` from disk, which decides nothing but time
             and memory; ``auto`` goes by size.
         progress: where progress goes.
+        watch: names of watchers that are told every epoch (:data:`hilum.runs.watching.WATCHERS`).
 
     Returns:
         the finished run.
@@ -119,7 +124,7 @@ def train(
         seed=seed,
         findings=findings_of(films),
     )
-    return train_config(films, config, Path(out), cache=cache, data_path=data_path, progress=progress)
+    return train_config(films, config, Path(out), cache=cache, data_path=data_path, progress=progress, watch=watch)
 
 
 def train_config(
@@ -130,6 +135,7 @@ def train_config(
     cache: Path | None = None,
     data_path: Wanted = "auto",
     progress: Progress | None = None,
+    watch: Sequence[str] = (),
 ) -> Run:
     """As :func:`train`, from a whole config."""
     progress = progress or Silent()
@@ -139,10 +145,15 @@ def train_config(
     _check_start(config, cache)
     choose_data_path(0, 0, data_path)  # a wrong wish is refused before the folder is taken
     told = {"config": to_mapping(config), "films": films.fingerprint}
-    if not folder.claim(told):
-        films.write(folder.manifest)
-        write_json(folder.environment, {**environment(), "seed": config.seed, "films": films.fingerprint})
-        _Training(films, config, folder, cache, progress).run(data_path)
+    with joined() as ranks, watching(watch if ranks.first else (), out) as watchers:
+        finished = folder.claim(told)
+        ranks.agree("run", f"{told} {finished}")
+        if not finished:
+            if ranks.first:
+                films.write(folder.manifest)
+                write_json(folder.environment, {**environment(), "seed": config.seed, "films": films.fingerprint})
+            _Training(films, config, folder, cache, progress, watchers, ranks).run(data_path)
+            ranks.agree("end", "reached")
     return Run.open(out)
 
 
@@ -196,8 +207,16 @@ class _Training:
     """One run under way."""
 
     def __init__(
-        self, films: Manifest, config: TrainConfig, folder: RunFolder, cache: Path, progress: Progress
+        self,
+        films: Manifest,
+        config: TrainConfig,
+        folder: RunFolder,
+        cache: Path,
+        progress: Progress,
+        watchers: Sequence[Watcher] = (),
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.watchers, self.ranks = watchers, ranks
         self.films, self.config, self.folder, self.progress = films, config, folder, progress
         self.findings = Findings(config.findings)
         self.weights_cache = cache / "weights"
@@ -230,7 +249,8 @@ class _Training:
             history = self._member(number, classifier, films, tiles, targets, watch)
             logits[again, watch] = self._watched(classifier, films, tiles, watch)
             histories.append(history)
-        self._close(films, targets, logits, histories, info)
+        if self.ranks.first:
+            self._close(films, targets, logits, histories, info)
 
     def _start(self, tiles: Stack, again: int = 0) -> tuple[Classifier, WeightsInfo]:
         """The classifier that the members of a seed start from: what all freeze is the same, and computed once.
@@ -304,10 +324,17 @@ class _Training:
             cache=self.prefixes,
             seed=self.config.seed + number,
             progress=self.progress,
+            watch=partial(self._tell, number),
+            ranks=self.ranks,
         )
-        save_member(classifier, self.folder.weights(number))
-        write_curves(self.folder, number, history.rows)
+        if self.ranks.first:
+            save_member(classifier, self.folder.weights(number))
+            write_curves(self.folder, number, history.rows)
         return history
+
+    def _tell(self, number: int, row: Mapping[str, Any]) -> None:
+        for watcher in self.watchers:
+            watcher.row(number, row)
 
     def _watched(self, classifier: Classifier, films: Manifest, tiles: Stack, watch: Indices) -> Scores:
         """Logits of the films that a member did not fit; from the cache where its last stage froze something."""
