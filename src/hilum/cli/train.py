@@ -43,6 +43,9 @@ def train(
     data_path: Annotated[
         str, typer.Option(help="Films resident in memory, streaming from disk, or auto: by size.")
     ] = "auto",
+    watch: Annotated[
+        list[str] | None, typer.Option(help="Also show epochs in tensorboard or mlflow (extras of those names).")
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,6 +71,7 @@ def train(
         cache=cache,
         data_path=data_path,  # type: ignore[arg-type]  # checked where it is used
         progress=progress(quiet),
+        watch=watch or (),
     )
     summary = training_summary(run)
     rows = [(name, e["auroc"]) for name, e in summary["validation"].items()]
