@@ -54,6 +54,14 @@ def test_a_finished_run_gives_the_accuracy_of_the_kept_weights(tmp_path: Path) -
     assert facts.result == {"films": 3}
 
 
+def test_members_are_folds_times_seeds(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run")
+    told = json.loads(folder.config.read_text())
+    told["config"]["seeds"] = 3
+    folder.config.write_text(json.dumps(told))
+    assert "member 1 of 6" in read_run(folder.root).sentence
+
+
 def test_the_kept_row_needs_watched_films() -> None:
     assert kept_row([]) is None
     assert kept_row([{**row(1), "watch_accuracy": None}]) is None
