@@ -9,6 +9,26 @@ import typer
 
 from hilum.cli.terminal import JsonOption, QuietOption, finish, progress, table
 
+ImbalanceOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Answer to unequal classes: none, class-weights, effective-number, focal, weighted-focal, "
+        "balanced-sampler, oversampling, logit-adjustment.",
+        show_default="the recipe's",
+    ),
+]
+SmoothingOption = Annotated[
+    float | None,
+    typer.Option(help="Share of the target spread over all findings, 0 to 1.", show_default="the recipe's"),
+]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(help="Of products while training: fp32, bf16 or fp16 (GPU).", show_default="the recipe's"),
+]
+WatchOption = Annotated[
+    list[str] | None, typer.Option(help="Also show epochs in tensorboard or mlflow (extras of those names).")
+]
+
 
 def train(
     manifest: Annotated[Path, typer.Argument(help="A split manifest (hilum data split).")],
@@ -18,22 +38,9 @@ def train(
     recipe: Annotated[
         str, typer.Option(help="Name of a recipe, or a .toml or .json file that changes one.")
     ] = "starter",
-    imbalance: Annotated[
-        str | None,
-        typer.Option(
-            help="Answer to unequal classes: none, class-weights, effective-number, focal, weighted-focal, "
-            "balanced-sampler, oversampling, logit-adjustment.",
-            show_default="the recipe's",
-        ),
-    ] = None,
-    label_smoothing: Annotated[
-        float | None,
-        typer.Option(help="Share of the target spread over all findings, 0 to 1.", show_default="the recipe's"),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="Of products while training: fp32, bf16 or fp16 (GPU).", show_default="the recipe's"),
-    ] = None,
+    imbalance: ImbalanceOption = None,
+    label_smoothing: SmoothingOption = None,
+    precision: PrecisionOption = None,
     folds: Annotated[int, typer.Option(help="Members, each watching another fold; 1 is the quick form.")] = 5,
     seeds: Annotated[int, typer.Option(help="Train every fold so often; all members in one ensemble.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
@@ -43,9 +50,7 @@ def train(
     data_path: Annotated[
         str, typer.Option(help="Films resident in memory, streaming from disk, or auto: by size.")
     ] = "auto",
-    watch: Annotated[
-        list[str] | None, typer.Option(help="Also show epochs in tensorboard or mlflow (extras of those names).")
-    ] = None,
+    watch: WatchOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
