@@ -142,6 +142,8 @@ def train_member(
         raise ConfigError([f"Stages must have distinct names and there must be one at least, but they are {names}."])
     with reproducible(next(classifier.parameters()).device):
         member = _Member(classifier, data, stages, config, Path(folder), cache, seed, watch, ranks)
+        for stage in stages:
+            ranks.check(stage, len(member.fit))
         member.resume()
         while member.stage < len(stages):
             member.train_stage(progress or Silent())
