@@ -6,6 +6,7 @@ import typer
 
 import hilum
 from hilum.cli.bundle import app as bundle
+from hilum.cli.compare_imbalance import compare_imbalance
 from hilum.cli.data import app as data
 from hilum.cli.demo import demo
 from hilum.cli.doctor import doctor
@@ -48,6 +49,7 @@ def options(
 app.command()(demo)
 app.command()(train)
 app.command()(evaluate)
+app.command()(compare_imbalance)
 app.add_typer(runs)
 app.command()(pretrain)
 app.command()(serve)
