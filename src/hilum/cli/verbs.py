@@ -10,6 +10,7 @@ from hilum.cli.compare_imbalance import compare_imbalance
 from hilum.cli.data import app as data
 from hilum.cli.demo import demo
 from hilum.cli.doctor import doctor
+from hilum.cli.lr_find import lr_find
 from hilum.cli.models import app as models
 from hilum.cli.predict import predict
 from hilum.cli.pretrain import pretrain
@@ -50,6 +51,7 @@ app.command()(demo)
 app.command()(train)
 app.command()(evaluate)
 app.command()(compare_imbalance)
+app.command()(lr_find)
 app.add_typer(runs)
 app.command()(pretrain)
 app.command()(serve)

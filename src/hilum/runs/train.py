@@ -139,7 +139,7 @@ def train_config(
 ) -> Run:
     """As :func:`train`, from a whole config."""
     progress = progress or Silent()
-    _check_split(films, config)
+    check_split(films, config)
     folder = RunFolder(out)
     cache = cache or out.parent / ".cache"
     _check_start(config, cache)
@@ -152,7 +152,7 @@ def train_config(
             if ranks.first:
                 films.write(folder.manifest)
                 write_json(folder.environment, {**environment(), "seed": config.seed, "films": films.fingerprint})
-            _Training(films, config, folder, cache, progress, watchers, ranks).run(data_path)
+            Training(films, config, folder, cache, progress, watchers, ranks).run(data_path)
             ranks.agree("end", "reached")
     return Run.open(out)
 
@@ -172,7 +172,13 @@ def findings_of(films: Manifest) -> tuple[str, ...]:
     return CHEST.names if set(labels) <= set(CHEST.names) and len(labels) == len(CHEST) else tuple(labels)
 
 
-def _check_split(films: Manifest, config: TrainConfig) -> None:
+def check_split(films: Manifest, config: TrainConfig) -> None:
+    """Refuse films that a config can't be trained on.
+
+    Raises:
+        DataError: the manifest has no fit part, or other folds.
+        UsageError: numbers of folds or seeds below 1.
+    """
     there = sorted(set(films.column("fold")[films.rows(part="fit")].tolist()))
     if not len(films.rows(part="fit")):
         raise DataError("The manifest has no fit part. Split it first: hilum data split MANIFEST --out SPLIT.")
@@ -203,8 +209,18 @@ def _check_start(config: TrainConfig, cache: Path) -> None:
     )
 
 
-class _Training:
-    """One run under way."""
+class Training:
+    """One run under way; what does not train a whole run, such as :mod:`hilum.runs.lr_find`, takes its beginning.
+
+    Args:
+        films: a manifest that was split.
+        config: all that decides the result.
+        folder: of the run.
+        cache: folder shared between runs.
+        progress: where progress goes.
+        watchers: told each epoch's row.
+        ranks: which share of the work is this process's.
+    """
 
     def __init__(
         self,
@@ -251,6 +267,37 @@ class _Training:
             histories.append(history)
         if self.ranks.first:
             self._close(films, targets, logits, histories, info)
+
+    def begin(self, films: Manifest, tiles: Stack, fold: int) -> tuple[Classifier, TrainingData]:
+        """The classifier that a fold's first member starts from, and its data.
+
+        Args:
+            films: of the fit part.
+            tiles: theirs.
+            fold: that is watched.
+        """
+        classifier, _ = self._start(tiles)
+        spread = self._feature_spread(films, tiles)
+        if spread is not None:
+            classifier.head.standardise(*spread)
+        watch = np.flatnonzero(films.column("fold") == fold)
+        return classifier, self._data(films, tiles, films.targets(self.findings), watch)
+
+    def settings(self) -> TrainingConfig:
+        """What all stages of all members share."""
+        recipe = self.config.recipe
+        return TrainingConfig(
+            loss=recipe.imbalance.loss(recipe.label_smoothing),
+            sampling=recipe.imbalance.sampling,
+            augmentation=recipe.augmentation,
+            view_seed=self.config.seed,
+        )
+
+    def _data(self, films: Manifest, tiles: Stack, targets: Scores, watch: Indices) -> TrainingData:
+        fitted = np.setdiff1d(np.arange(len(films)), watch)
+        return TrainingData(
+            tiles=tiles, film_ids=tuple(films.strings("film_id")), targets=targets, fit=fitted, watch=watch
+        )
 
     def _start(self, tiles: Stack, again: int = 0) -> tuple[Classifier, WeightsInfo]:
         """The classifier that the members of a seed start from: what all freeze is the same, and computed once.
@@ -305,21 +352,11 @@ class _Training:
     def _member(
         self, number: int, classifier: Classifier, films: Manifest, tiles: Stack, targets: Scores, watch: Indices
     ) -> History:
-        recipe = self.config.recipe
-        fitted = np.setdiff1d(np.arange(len(films)), watch)
-        data = TrainingData(
-            tiles=tiles, film_ids=tuple(films.strings("film_id")), targets=targets, fit=fitted, watch=watch
-        )
         history = train_member(
             classifier,
-            data,
-            recipe.stages,
-            TrainingConfig(
-                loss=recipe.imbalance.loss(recipe.label_smoothing),
-                sampling=recipe.imbalance.sampling,
-                augmentation=recipe.augmentation,
-                view_seed=self.config.seed,
-            ),
+            self._data(films, tiles, targets, watch),
+            self.config.recipe.stages,
+            self.settings(),
             folder=self.folder.member(number),
             cache=self.prefixes,
             seed=self.config.seed + number,

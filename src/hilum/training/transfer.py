@@ -29,6 +29,7 @@ from hilum.training.frozen import tensors_fingerprint
 from hilum.training.history import History, StageSummary
 from hilum.training.live import LiveInputs
 from hilum.training.losses import LossConfig, build_loss
+from hilum.training.lr_finder import Sweep, SweepConfig, SweepingOptimiser, sweep_rates
 from hilum.training.optimisers import Optimiser
 from hilum.training.precision import check_precision
 from hilum.training.prefix_cache import PrefixCache
@@ -151,6 +152,38 @@ def train_member(
     return History(rows=tuple(member.rows), stages=tuple(member.summaries))
 
 
+def sweep_stage(
+    classifier: Classifier,
+    data: TrainingData,
+    stage: Stage,
+    config: TrainingConfig,
+    sweep: SweepConfig,
+    *,
+    cache: PrefixCache | None,
+    seed: int,
+    progress: Progress | None = None,
+) -> Sweep:
+    """Try learning rates for a stage from the classifier's weights on; afterwards they are as they were.
+
+    Args:
+        classifier: with the weights that the stage would start from.
+        data: films, targets, and which are fitted; none is watched.
+        stage: its own learning rate is not used.
+        config: what stages share.
+        sweep: which rates.
+        cache: of frozen outputs; None runs the stage live.
+        seed: of order and dropout.
+        progress: one bar.
+
+    Raises:
+        UsageError: a layer that the network lacks, or a precision that the device lacks.
+        TrainingError: a class without a film, a loss that is not finite from the start, no room for the cache.
+    """
+    with reproducible(next(classifier.parameters()).device):
+        member = _Member(classifier, data, (stage,), config, Path(), cache, seed)
+        return member.sweep(sweep, progress or Silent())
+
+
 class _Member:
     """A training under way: what it was given, and how far it is."""
 
@@ -245,6 +278,19 @@ class _Member:
             finally:
                 part.release()
         self._close_stage(stage, cut)
+
+    def sweep(self, config: SweepConfig, progress: Progress) -> Sweep:
+        """Try learning rates for the current stage; weights stay as they are."""
+        stage, cut = self.stages[self.stage], self.cuts[self.stage]
+        with self._inputs(stage, cut, progress) as inputs:
+            part = TrainedPart(self.classifier, cut, batch_norm_trains=stage.batch_norm == "train")
+            trained = part.trained_parameters()
+            try:
+                shares = rate_shares(self.classifier.encoder, trained, stage.layer_decay)
+                optimiser = SweepingOptimiser(stage, trained, shares, rates=config.rates())
+                return sweep_rates(self._loop(stage, part, inputs, optimiser), optimiser, progress)
+            finally:
+                part.release()
 
     def _run(self, stage: Stage, part: TrainedPart, inputs: Inputs, progress: Progress) -> None:
         trained = part.trained_parameters()
