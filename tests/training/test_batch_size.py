@@ -7,9 +7,10 @@ from torch import nn
 from hilum.errors import TrainingError
 from hilum.progress import Silent
 from hilum.training.batch_size import is_out_of_memory, largest_that_fits
-from hilum.training.engine import Loop, Position, run
+from hilum.training.engine import Loop, run
 from hilum.training.losses import LossConfig, build_loss
 from hilum.training.optimisers import Optimiser
+from hilum.training.position import Position
 from hilum.training.stages import Stage
 
 CPU = "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes."

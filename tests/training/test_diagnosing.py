@@ -11,10 +11,11 @@ from hilum.errors import TrainingError
 from hilum.progress import Silent
 from hilum.training.augmentation import Augmentation
 from hilum.training.diagnosing import Divergence, rows_in_words
-from hilum.training.engine import Loop, Position, epoch_batches, run
+from hilum.training.engine import Loop, epoch_batches, run
 from hilum.training.live import LiveInputs
 from hilum.training.losses import LossConfig, build_loss
 from hilum.training.optimisers import Optimiser
+from hilum.training.position import Position
 from hilum.training.stages import Stage
 from hilum.training.trained_part import TrainedPart
 

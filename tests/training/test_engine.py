@@ -10,10 +10,11 @@ import torch
 from hilum.errors import TrainingError
 from hilum.progress import Silent
 from hilum.training.augmentation import Augmentation
-from hilum.training.engine import Loop, Position, Tally, epoch_batches, run, score
+from hilum.training.engine import Loop, epoch_batches, run, score
 from hilum.training.live import LiveInputs
 from hilum.training.losses import LossConfig, build_loss
 from hilum.training.optimisers import Optimiser
+from hilum.training.position import Position, Tally
 from hilum.training.stages import Stage
 from hilum.training.trained_part import TrainedPart
 

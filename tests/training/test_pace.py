@@ -2,8 +2,8 @@
 
 import pytest
 
-from hilum.training.engine import Position, Tally
 from hilum.training.pace import batch_note, clock, epoch_note, seconds_left
+from hilum.training.position import Position, Tally
 
 
 class Given:

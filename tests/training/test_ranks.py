@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from hilum.errors import TrainingError
-from hilum.training.engine import Tally
+from hilum.training.position import Tally
 from hilum.training.ranks import ALONE, Ranks, group, heard
 from hilum.training.stages import Stage
 

@@ -10,7 +10,8 @@ from hilum.errors import TrainingError
 from hilum.training.diagnosing import kept_buffers
 
 if TYPE_CHECKING:
-    from hilum.training.engine import Loop, Position
+    from hilum.training.engine import Loop
+    from hilum.training.position import Position
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from hilum.training.engine import Answer, Loop, Position
+    from hilum.training.engine import Answer, Loop
+    from hilum.training.position import Position
 
 NAMED = 8
 """Films of a batch that a message names by row."""

@@ -8,7 +8,7 @@ a loop that starts again from a saved position ends where the first one would ha
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -23,6 +23,7 @@ from hilum.training.batch_size import step_or_refuse
 from hilum.training.diagnosing import Divergence, explain_loss, films_of, rows_in_words
 from hilum.training.optimisers import Optimiser, learning_rate
 from hilum.training.pace import batch_note, epoch_note
+from hilum.training.position import Position, Tally
 from hilum.training.precision import computing_in
 from hilum.training.prefetch import announce
 from hilum.training.ranks import ALONE, Ranks
@@ -88,51 +89,6 @@ class Loop:
     watch_batch: int = 64  # films scored at once
     divergence: Divergence | None = None  # when a finite loss stops the training; None: never
     ranks: Ranks = ALONE  # which share of the work is this process's
-
-
-@dataclass(slots=True)
-class Tally:
-    """Running sums over films; their ratios are a loss and an accuracy."""
-
-    loss: float = 0.0
-    weight: float = 0.0
-    right: int = 0
-    known: int = 0
-
-    def add(self, total: float, weight: float, logits: Tensor, targets: Tensor) -> None:
-        """Count one batch."""
-        known = ~targets.isnan().any(dim=1)
-        self.loss, self.weight, self.known = self.loss + total, self.weight + weight, self.known + int(known.sum())
-        self.right += int((logits.argmax(1) == targets.argmax(1))[known].sum())
-
-    def means(self) -> tuple[float | None, float | None]:
-        """Loss and accuracy; None without a film whose label is known."""
-        if not self.known:
-            return None, None
-        return self.loss / self.weight, self.right / self.known
-
-    def plus(self, other: "Tally") -> None:
-        """Count another tally's films too."""
-        self.loss, self.weight = self.loss + other.loss, self.weight + other.weight
-        self.right, self.known = self.right + other.right, self.known + other.known
-
-
-@dataclass(slots=True, kw_only=True)
-class Position:
-    """Where a stage is, between two batches: beside weights and optimiser, all that a resume needs."""
-
-    epoch: int = 0
-    batch: int = 0
-    fitted: Tally = field(default_factory=Tally)
-    lr: float = 0.0  # of the last step
-    seconds: float = 0.0  # spent in this epoch
-    data_s: float = 0.0  # of these, on making batches
-    first_loss: float | None = None  # of the stage's first batch
-    recent_loss: float = 0.0  # running mean over batches
-    best_loss: float | None = None
-    best_epoch: int | None = None
-    best: dict[str, Tensor] = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run(

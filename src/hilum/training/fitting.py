@@ -19,10 +19,11 @@ from hilum.arrays import Array, Indices
 from hilum.errors import TrainingError
 from hilum.progress import Progress, Silent
 from hilum.randomness import seed_for, stream
-from hilum.training.engine import Answer, Cost, Loop, Position, run, score
+from hilum.training.engine import Answer, Cost, Loop, run, score
 from hilum.training.losses import LossConfig, build_loss
 from hilum.training.optimisers import Optimiser
 from hilum.training.photo_augmentation import PhotoAugmentation, augment
+from hilum.training.position import Position
 from hilum.training.precision import Precision, check_precision
 from hilum.training.reproducible import reproducible
 from hilum.training.stages import Stage

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from hilum.errors import ConfigError, TrainingError
 from hilum.progress import Bar, Progress
-from hilum.training.engine import Cost, Loop, Position, run
+from hilum.training.engine import Cost, Loop, run
 from hilum.training.optimisers import Optimiser
+from hilum.training.position import Position
 from hilum.training.stages import Stage
 
 RULE = "a tenth of the rate at which the smoothed loss is lowest"

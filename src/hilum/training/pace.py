@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hilum.training.engine import Loop, Position
+    from hilum.training.engine import Loop
+    from hilum.training.position import Position
 
 
 def batch_note(loop: "Loop", at: "Position", batches: int) -> str:

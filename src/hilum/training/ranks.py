@@ -23,7 +23,7 @@ from hilum.provenance import sha256_bytes
 from hilum.training.stages import Stage
 
 if TYPE_CHECKING:
-    from hilum.training.engine import Tally
+    from hilum.training.position import Tally
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from hilum.training.augmentation import Augmentation
 from hilum.training.blocks import rate_shares
 from hilum.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from hilum.training.diagnosing import Divergence
-from hilum.training.engine import Inputs, Loop, Position, Tally, run
+from hilum.training.engine import Inputs, Loop, run
 from hilum.training.films import Films, Stack
 from hilum.training.frozen import tensors_fingerprint
 from hilum.training.history import History, StageSummary
@@ -31,6 +31,7 @@ from hilum.training.live import LiveInputs
 from hilum.training.losses import LossConfig, build_loss
 from hilum.training.lr_finder import Sweep, SweepConfig, SweepingOptimiser, sweep_rates
 from hilum.training.optimisers import Optimiser
+from hilum.training.position import Position, Tally
 from hilum.training.precision import check_precision
 from hilum.training.prefix_cache import PrefixCache
 from hilum.training.ranks import ALONE, Ranks
