@@ -57,8 +57,8 @@ def one(options: argparse.Namespace, films: Manifest, tiles: np.ndarray, views: 
     )
     data = TrainingData(tiles=tiles, film_ids=tuple(films.strings("film_id")), targets=targets, fit=fit, watch=watch)
     with tempfile.TemporaryDirectory(dir=work) as folder:
-        cache = None if views == LIVE else PrefixCache(Path(folder) / "prefix", precision="fp32")
-        settings = TrainingConfig(view_seed=seed)
+        cache = None if views == LIVE else PrefixCache(Path(folder) / "prefix")
+        settings = TrainingConfig(view_seed=seed, frozen_precision="fp32")
         started = time.perf_counter()
         history = train_member(
             classifier, data, stages, settings, folder=Path(folder) / "member", cache=cache, seed=seed

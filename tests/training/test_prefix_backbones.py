@@ -48,11 +48,11 @@ def test_cached_and_live_agree_at_several_cuts(backbone: str, tmp_path: Path) ->
     last = list(model.encoder.layers).index(model.encoder.last_block)
     cuts = sorted({2, layers // 2, last, layers})
     for store in ("fp32", "fp16"):
-        cache = PrefixCache(tmp_path, store=store, precision="fp32")
+        cache = PrefixCache(tmp_path, store=store)
         wanted = {1: np.arange(5)}
-        cache.open(model, cuts[-1], films(), wanted, also=cuts[:-1], augmentation=VIEWS).close()
+        cache.open(model, cuts[-1], films(), wanted, also=cuts[:-1], augmentation=VIEWS, precision="fp32").close()
         for cut in cuts:
-            with cache.open(model, cut, films(), wanted, augmentation=VIEWS) as outputs:
+            with cache.open(model, cut, films(), wanted, augmentation=VIEWS, precision="fp32") as outputs:
                 cached = outputs(ROWS, 1)
             live = LiveInputs(classifier=model, cut=cut, films=films(), augmentation=VIEWS, seed=0)(ROWS, 1)
             if store == "fp32":
@@ -72,12 +72,12 @@ def test_a_prefix_in_bf16_is_live_s_in_bf16_and_has_a_store_of_its_own(tmp_path:
     cut = list(model.encoder.layers).index(model.encoder.last_block)
     found = {}
     for precision in ("fp32", "bf16"):
-        cache = PrefixCache(tmp_path, store="fp32", precision=precision)
-        with cache.open(model, cut, films(), wanted, augmentation=VIEWS) as outputs:
+        cache = PrefixCache(tmp_path, store="fp32")
+        with cache.open(model, cut, films(), wanted, augmentation=VIEWS, precision=precision) as outputs:
             found[precision] = outputs(ROWS, 1)
         live = LiveInputs(classifier=model, cut=cut, films=films(), augmentation=VIEWS, seed=0, precision=precision)
         assert torch.equal(found[precision], live(ROWS, 1))
     difference = (found["bf16"] - found["fp32"]).abs().max() / found["fp32"].abs().max()
     assert 0 < difference < 0.05
     assert len(list(tmp_path.glob("*/store.json"))) == 2
-    assert PrefixCache(tmp_path, precision="bf16").kept_in(torch.device("cpu")) == "fp16, computed in bf16"
+    assert PrefixCache(tmp_path).kept_in("bf16") == "fp16, computed in bf16"

@@ -22,7 +22,8 @@ CUTS = {"layer": 3, "in place next": 2, "last block": 6, "head": 9}
 
 def opened(tiny: ModuleType, cache: PrefixCache, cut: int, seed: int = 0, **changes: object) -> PrefixOutputs:
     wanted = {0: np.arange(40), 1: np.arange(40), 2: np.arange(20)}
-    return cache.open(tiny.classifier(seed), cut, tiny.films(), wanted, augmentation=AUGMENTATION, **changes)
+    options = {"augmentation": AUGMENTATION, "precision": "fp32", **changes}
+    return cache.open(tiny.classifier(seed), cut, tiny.films(), wanted, **options)
 
 
 def live(tiny: ModuleType, cut: int) -> LiveInputs:
@@ -111,20 +112,22 @@ def test_nothing_is_computed_twice(tiny: ModuleType, tmp_path: Path, monkeypatch
     opened(tiny, PrefixCache(tmp_path), 9).close()
     assert counter.films == 100
     model = tiny.classifier()
-    cache.open(model, 6, tiny.films(), {2: np.arange(10, 30)}, augmentation=AUGMENTATION).close()
+    cache.open(model, 6, tiny.films(), {2: np.arange(10, 30)}, augmentation=AUGMENTATION, precision="fp32").close()
     assert counter.films == 110
 
 
-@pytest.mark.parametrize("what", ["weights", "augmentation", "view seed", "store type", "film pixels", "film name"])
+@pytest.mark.parametrize(
+    "what", ["weights", "augmentation", "view seed", "store type", "precision", "film pixels", "film name"]
+)
 def test_whatever_decides_an_output_is_in_its_key(
     what: str, tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change of it computes anew."""
     rows = {1: np.arange(40)}
     cache, model, films = PrefixCache(tmp_path), tiny.classifier(), tiny.films()
-    cache.open(model, 6, films, rows, augmentation=AUGMENTATION).close()
+    changed = {"augmentation": AUGMENTATION, "seed": 0, "precision": "fp32"}
+    cache.open(model, 6, films, rows, **changed).close()
     counter = Counter(monkeypatch)
-    changed = {"augmentation": AUGMENTATION, "seed": 0}
     if what == "weights":
         with torch.no_grad():
             model.encoder.bn2.running_var[0] += 1e-3
@@ -134,6 +137,8 @@ def test_whatever_decides_an_output_is_in_its_key(
         changed["seed"] = 1
     elif what == "store type":
         cache = PrefixCache(tmp_path, store="fp32")
+    elif what == "precision":
+        changed["precision"] = "bf16"
     elif what == "film pixels":
         films.tiles[3, 0, 0] ^= 1
         films = type(films)(films.tiles, films.film_ids)

@@ -14,7 +14,7 @@ import pytest
 
 from hilum.errors import TrainingError
 from hilum.training import row_store
-from hilum.training.row_store import MARK_BYTES, MappedRows, RowsOf, RowStore, evict, store_sizes
+from hilum.training.row_store import MARK_BYTES, RowsOf, RowStore, StoredRows, evict, store_sizes
 
 HALF = np.dtype(np.float16)
 FORK = multiprocessing.get_context("fork")
@@ -316,23 +316,40 @@ def test_a_folder_that_can_t_be_written_to_is_said(store: Opener, tmp_path: Path
         pass
 
 
-def test_reading_a_file_larger_than_what_is_let_go_keeps_the_process_small(tmp_path: Path) -> None:
-    """Resident pages of 96 MiB read by row stay below 48 MiB."""
+def test_reading_rows_in_any_order_leaves_no_page_of_the_file_with_the_process(tmp_path: Path) -> None:
+    """96 MiB read by row, and afterwards the process maps nothing of the file."""
     content = np.arange(24 * 2**20, dtype=np.uint32)
     content.tofile(tmp_path / "rows.bin")
     del content
-    mapped = MappedRows(tmp_path / "rows.bin", 1536, (2**14,), np.dtype(np.uint32))
-    most = 0
-    for start in range(0, 1536, 64):
-        taken = mapped.take(np.arange(start, start + 64))
-        assert taken[0, 0] == start * 2**14
-        shared = next(
-            line for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if "Shared_Clean" in line
-        )
-        private = next(
-            line for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if "Private_Clean" in line
-        )
-        now = int(shared.split()[1]) + int(private.split()[1])
-        first = now if start == 0 else first
-        most = max(most, now - first)
-    assert most < 48 * 1024
+    stored = StoredRows(tmp_path / "rows.bin", 1536, (2**14,), np.dtype(np.uint32))
+    order = np.random.default_rng(0).permutation(1536)
+    for places in np.split(order, 24):
+        assert stored.take(places)[:, 1].tolist() == (places * 2**14 + 1).tolist()
+        assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+def test_rows_are_taken_in_the_order_asked_for(tmp_path: Path) -> None:
+    """Runs, repeats, one alone, none, and into memory of the caller's."""
+    content = np.arange(30, dtype=np.int16).reshape(10, 3)
+    content.tofile(tmp_path / "rows.bin")
+    stored = StoredRows(tmp_path / "rows.bin", 10, (3,), np.dtype(np.int16))
+    for places in ([4, 5, 6, 2, 2, 9, 0, 1], [3], [], range(10)):
+        wanted = np.array(places, dtype=np.int64)
+        assert np.array_equal(stored.take(wanted), content[wanted])
+        out = np.zeros((len(wanted), 3), np.int16)
+        assert stored.take(wanted, out=out) is out
+        assert np.array_equal(out, content[wanted])
+    assert np.array_equal(stored.take(np.int64(7)), content[7])  # type: ignore[arg-type]
+    for wrong in (10, -1):
+        with pytest.raises(IndexError, match=r"there are 10"):
+            stored.take(np.array([wrong]))
+
+
+def test_a_file_that_was_cut_while_open_is_said(tmp_path: Path) -> None:
+    """Half a row is never answered."""
+    np.arange(30, dtype=np.int16).tofile(tmp_path / "rows.bin")
+    stored = StoredRows(tmp_path / "rows.bin", 10, (3,), np.dtype(np.int16))
+    os.truncate(tmp_path / "rows.bin", 57)
+    with pytest.raises(TrainingError, match=r"rows\.bin ends before byte 60\. Remove it and run again"):
+        stored.take(np.array([9]))
+    stored.close()

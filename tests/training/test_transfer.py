@@ -54,10 +54,12 @@ def test_frozen_is_bit_identical_after_training(
     assert ("encoder.bn3.running_mean" in moved) == (batch_norm == "train")
 
 
-def test_single_precision_cache_trains_the_same_bits_as_live(tiny: ModuleType, tmp_path: Path) -> None:
-    """Two stages, cached and live."""
-    cached, told = train(tiny, tmp_path / "a", cache=PrefixCache(tmp_path, store="fp32"))
-    live, _ = train(tiny, tmp_path / "b")
+@pytest.mark.parametrize("frozen", ["auto", "fp32", "bf16"])
+def test_single_precision_cache_trains_the_same_bits_as_live(tiny: ModuleType, tmp_path: Path, frozen: str) -> None:
+    """Two stages, cached and live, whatever frozen layers are computed in."""
+    cache = PrefixCache(tmp_path, store="fp32")
+    cached, told = train(tiny, tmp_path / "a", cache=cache, frozen_precision=frozen)
+    live, _ = train(tiny, tmp_path / "b", frozen_precision=frozen)
     assert [stage.cached for stage in told.stages] == [True, True]
     assert tiny.same(tiny.state(cached), tiny.state(live))
 
@@ -204,7 +206,7 @@ def test_prediction_from_the_cache_is_the_network_s(tiny: ModuleType, tmp_path: 
     rows = np.array([30, 2, 17])
     for cut in (6, 9):
         cache = PrefixCache(tmp_path, store="fp32")
-        found = predict_from_cache(model, films, rows, cut=cut, cache=cache)
+        found = predict_from_cache(model, films, rows, cut=cut, cache=cache, precision="fp32")
         np.testing.assert_allclose(found, whole[rows], rtol=1e-5, atol=1e-6)
     assert whole.dtype == np.float64
     assert predict_logits(model, stack[:0]).shape == (0, 3)

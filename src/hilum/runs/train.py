@@ -32,6 +32,7 @@ from hilum.runs.recipes import Recipe, changed, recipe, shared_cut
 from hilum.runs.run import Run, save_member
 from hilum.runs.tiles import open_tiles
 from hilum.runs.watching import Watcher, watching
+from hilum.training.bf16 import prefix_precision
 from hilum.training.data_path import Wanted, choose_data_path
 from hilum.training.films import Films, Stack, grey_counts, some_of
 from hilum.training.history import History
@@ -412,7 +413,7 @@ class Training:
                 },
                 "films_fitted": len(films),
                 "data_path": to_mapping(self.data_path),
-                "frozen_outputs": self.prefixes.kept_in(torch.device("cpu")),
+                "frozen_outputs": self.prefixes.kept_in(prefix_precision(torch.device("cpu"))),
                 "environment": environment(),
             },
         )

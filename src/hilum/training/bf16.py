@@ -8,6 +8,9 @@ import torch
 Precision = Literal["fp32", "bf16"]
 """What frozen layers are computed in. bf16 has the range of fp32 and 8 significant bits; sums are kept in fp32."""
 
+Wanted = Literal["auto", "fp32", "bf16"]
+"""``auto`` is bf16 where the processor or the GPU has it in hardware, else fp32."""
+
 CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """Flags in ``/proc/cpuinfo`` of processors with bf16 products: AVX-512 and AMX on x86, ``bf16`` on Arm."""
 
@@ -31,7 +34,7 @@ def has_bf16(device: torch.device, *, cpuinfo: Path = Path("/proc/cpuinfo")) -> 
     return bool(flags) and all(CPU_FLAGS & set(one) for one in flags)
 
 
-def prefix_precision(device: torch.device, wanted: Literal["auto", "fp32", "bf16"] = "auto") -> Precision:
+def prefix_precision(device: torch.device, wanted: Wanted = "auto") -> Precision:
     """What frozen layers are computed in: bf16 where it is in hardware, unless one is asked for by name."""
     if wanted == "auto":
         return "bf16" if has_bf16(device) else "fp32"

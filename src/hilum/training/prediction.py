@@ -9,6 +9,7 @@ from torch import Tensor
 from hilum.arrays import Indices, Scores
 from hilum.models.classifier import Classifier
 from hilum.progress import Progress, Silent
+from hilum.training.bf16 import Wanted
 from hilum.training.films import Films, Stack
 from hilum.training.prefix_cache import PrefixCache
 from hilum.training.trained_part import logits_behind
@@ -46,6 +47,7 @@ def predict_from_cache(
     cut: int,
     cache: PrefixCache,
     batch_size: int = 256,
+    precision: Wanted = "auto",
     progress: Progress | None = None,
 ) -> Scores:
     """Logits of films as they are, from the cached outputs of the layers before a cut.
@@ -60,13 +62,14 @@ def predict_from_cache(
         cut: number of layers that the cache stands for; see :func:`hilum.training.stages.cut_of`.
         cache: the prefix cache; what it lacks is computed and kept.
         batch_size: films in one pass.
+        precision: what the layers before the cut are computed in; the training's, to find what it computed.
         progress: shows how many are done.
 
     Returns:
         float64 [len(rows), k].
     """
     device = next(classifier.parameters()).device
-    with cache.open(classifier, cut, films, {0: rows}, progress=progress) as outputs:
+    with cache.open(classifier, cut, films, {0: rows}, precision=precision, progress=progress) as outputs:
 
         def logits(picked: Tensor) -> Tensor:
             return logits_behind(classifier, outputs(picked.to(device), 0), cut)

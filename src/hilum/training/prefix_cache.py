@@ -26,7 +26,7 @@ from hilum.errors import TrainingError, UsageError
 from hilum.models.classifier import Classifier
 from hilum.progress import Progress, Silent
 from hilum.training.augmentation import Augmentation, make_views
-from hilum.training.bf16 import Precision, prefix_precision
+from hilum.training.bf16 import Precision, Wanted, prefix_precision
 from hilum.training.films import Films
 from hilum.training.frozen import BLOCK, frozen_outputs, output_shapes, prefix_fingerprint
 from hilum.training.prefetch import Ahead
@@ -39,7 +39,7 @@ _TORCH = {"float16": torch.float16, "float32": torch.float32}
 class PrefixOutputs:
     """Stored outputs for some films and views, ready to be gathered; close it when training is over.
 
-    What is small stays in memory, on the device; else rows are read from the map as they are asked for, ahead of time
+    What is small stays in memory, on the device; else rows are read from the file as they are asked for, ahead of time
     when they are announced (:meth:`expect`).
     """
 
@@ -79,9 +79,9 @@ class PrefixOutputs:
         return _channels_last(self._resident[view == 0].index_select(0, places))
 
     def _read(self, rows: Tensor, view: int) -> Tensor:
-        places, mapped = self._places(rows, view), self._rows[view == 0]
-        staging = torch.empty((len(places), *mapped.shape[1:]), dtype=_TORCH[mapped.dtype.name])
-        mapped.take(places, out=staging.numpy())
+        places, stored = self._places(rows, view), self._rows[view == 0]
+        staging = torch.empty((len(places), *stored.shape[1:]), dtype=_TORCH[stored.dtype.name])
+        stored.take(places, out=staging.numpy())
         return _channels_last(staging.to(self._device, torch.float32))
 
     def _places(self, rows: Tensor, view: int) -> Indices:
@@ -93,6 +93,8 @@ class PrefixOutputs:
     def close(self) -> None:
         """Let the stores go."""
         self._ahead.close()
+        for rows in self._rows.values():
+            rows.close()
         self._rows.clear()
         for store in self._stores.values():
             store.close()
@@ -113,8 +115,6 @@ class PrefixCache:
         folder: where stores are kept.
         store: ``fp16`` keeps 11 significant bits (relative error ≤ 2⁻¹¹) in half the space; ``fp32`` loses nothing.
         limit_gb: most space for all stores; the least recently used are removed to make room.
-        precision: what frozen layers are computed in; ``auto`` is bf16 where the processor or the GPU has it in
-            hardware, else fp32 (:mod:`hilum.training.bf16`).
     """
 
     def __init__(
@@ -123,15 +123,13 @@ class PrefixCache:
         *,
         store: Literal["fp16", "fp32"] = "fp16",
         limit_gb: float = 20.0,
-        precision: Literal["auto", "fp32", "bf16"] = "auto",
     ) -> None:
-        self.folder, self.store, self.limit_gb, self.precision = Path(folder), store, limit_gb, precision
+        self.folder, self.store, self.limit_gb = Path(folder), store, limit_gb
         self._dtype: np.dtype[Any] = np.dtype(np.float16 if store == "fp16" else np.float32)
         self._checked: dict[Path, set[bytes]] = {}
 
-    def kept_in(self, device: torch.device) -> str:
+    def kept_in(self, precision: Precision) -> str:
         """What outputs are computed and stored in, in words; trainings that differ in it are different ones."""
-        precision = prefix_precision(device, self.precision)
         return self.store if precision == "fp32" else f"{self.store}, computed in {precision}"
 
     def open(
@@ -144,6 +142,7 @@ class PrefixCache:
         also: Iterable[int] = (),
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        precision: Wanted = "auto",
         progress: Progress | None = None,
     ) -> PrefixOutputs:
         """Outputs before a cut, computed where they are missing.
@@ -156,6 +155,7 @@ class PrefixCache:
             also: other cuts that will be asked for later, filled in the same pass through the network.
             augmentation: how views beside 0 are made; may be None when only view 0 is wanted.
             seed: of the views.
+            precision: what the layers before the cuts are computed in (:mod:`hilum.training.bf16`).
             progress: shows what is computed.
 
         Raises:
@@ -167,6 +167,7 @@ class PrefixCache:
             raise UsageError("A prefix cache needs one frozen layer at least, but the cut is 0. Train that stage live.")
         if augmentation is None and any(wanted):
             raise UsageError(f"Views {sorted(wanted)} need an augmentation. Give one, or ask for view 0 alone.")
+        computed = prefix_precision(_device(classifier), precision)
         chosen: dict[bool, RowStore] = {}
         with contextlib.ExitStack() as opened:
             for clean in sorted({view == 0 for view in wanted}):
@@ -177,13 +178,11 @@ class PrefixCache:
                     if (view == 0) == clean
                     for row in rows
                 }
-                stores = self._stores(classifier, cuts, films, views, keys)
+                stores = self._stores(classifier, cuts, films, views, computed, keys)
                 for store in stores.values():
                     opened.callback(store.close)
-                precision = prefix_precision(_device(classifier), self.precision)
-                _Filling(classifier, films, augmentation or Augmentation(), seed, precision, stores).fill(
-                    keys, progress
-                )
+                filling = _Filling(classifier, films, augmentation or Augmentation(), seed, computed, stores)
+                filling.fill(keys, progress)
                 chosen[clean] = stores.pop(cut)
                 for store in stores.values():  # filled for later; they are opened again when their stage comes
                     store.close()
@@ -195,7 +194,13 @@ class PrefixCache:
         return outputs
 
     def _stores(
-        self, classifier: Classifier, cuts: Sequence[int], films: Films, views: str, keys: Iterable[bytes]
+        self,
+        classifier: Classifier,
+        cuts: Sequence[int],
+        films: Films,
+        views: str,
+        computed: Precision,
+        keys: Iterable[bytes],
     ) -> dict[int, RowStore]:
         """An open store for each cut, with room for the keys that it lacks."""
         shapes = output_shapes(classifier, films.shape, cuts)
@@ -209,7 +214,7 @@ class PrefixCache:
                     "cut": cut,
                     "views": views,
                     "device": _device(classifier).type,
-                    "computed in": prefix_precision(_device(classifier), self.precision),
+                    "computed in": computed,
                 }
                 stores[cut] = self._roomy_store(identity, stored, keys)
                 opened.callback(stores[cut].close)

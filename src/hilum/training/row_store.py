@@ -18,11 +18,12 @@ Two things are kept so: outputs of frozen layers (:mod:`hilum.training.prefix_ca
 
 import contextlib
 import fcntl
+import itertools
 import json
-import mmap
 import os
 import shutil
 import uuid
+import weakref
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,7 +41,6 @@ KEY_BYTES = 16
 MARK_BYTES = KEY_BYTES + 4
 
 _FORMAT = 2
-_LET_GO_BYTES = 32 * 2**20
 _CHECK_BYTES = 8 * 2**20
 
 
@@ -116,9 +116,9 @@ class RowStore:
         """
         return np.array([self._places[key] for key in keys], dtype=np.int64)
 
-    def values(self) -> "MappedRows":
-        """All whole rows, memory-mapped read-only."""
-        return MappedRows(self.folder / "rows.bin", len(self), self.shape, self.dtype)
+    def values(self) -> "StoredRows":
+        """All whole rows, read when they are asked for."""
+        return StoredRows(self.folder / "rows.bin", len(self), self.shape, self.dtype)
 
     def check(self, keys: Iterable[bytes]) -> int:
         """Forget the rows of these keys whose content is not what was written.
@@ -189,11 +189,11 @@ class RowStore:
         )
 
 
-class MappedRows:
-    """Rows of a file, memory-mapped; the process doesn't grow with what it reads.
+class StoredRows:
+    """Rows of a file, read when they are asked for, into memory of the caller's.
 
-    Pages that were touched are let go of after every 32 MiB. They stay in the system's page cache while there is
-    room, so reading them again is cheap, but they are the system's to drop.
+    They are read, not mapped: the kernel maps whole large folios of the page cache at a touch, so a process that read
+    rows in random order through a map grew by hundreds of megabytes between two releases of its pages (Linux 6.18).
 
     Args:
         path: the file; it may be longer.
@@ -204,31 +204,44 @@ class MappedRows:
 
     def __init__(self, path: Path, count: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.shape, self.dtype, self.ndim = (count, *shape), dtype, 1 + len(shape)
-        self._touched = 0
-        length = int(np.prod(self.shape)) * dtype.itemsize
-        self._map: mmap.mmap | None = None
-        content: bytes | mmap.mmap = b""
-        if length:
-            with open(path, "rb") as handle:
-                content = self._map = mmap.mmap(handle.fileno(), length, access=mmap.ACCESS_READ)
-        self._rows: Array = np.frombuffer(content, dtype).reshape(self.shape)
+        self._row_bytes = int(np.prod(shape)) * dtype.itemsize
+        self._path, self._descriptor = path, os.open(path, os.O_RDONLY)
+        self.close = weakref.finalize(self, os.close, self._descriptor)
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all rows."""
-        return self._rows.nbytes
-
     def take(self, places: Indices, out: Array | None = None) -> Array:
-        """Copies of the rows at these places, in this order; written to ``out`` when given."""
-        taken: Array = np.take(self._rows, places, axis=0, out=out, mode="clip" if out is not None else "raise")
-        self._touched += taken.nbytes
-        if self._map is not None and self._touched > _LET_GO_BYTES:
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._touched = 0
+        """Copies of the rows at these places, in this order; written to ``out`` (contiguous) when given.
+
+        Raises:
+            IndexError: a place beyond the rows.
+            TrainingError: the file is shorter than its rows, or can't be read.
+        """
+        wanted = np.atleast_1d(places)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
+            raise IndexError(f"Rows {wanted.min()} to {wanted.max()} were asked for, but there are {len(self)}.")
+        taken = np.empty((*np.shape(places), *self.shape[1:]), self.dtype) if out is None else out
+        into = taken.reshape(-1).view(np.uint8).data
+        for start, end in _runs(wanted):
+            self._read(into[start * self._row_bytes : end * self._row_bytes], int(wanted[start]) * self._row_bytes)
         return taken
+
+    def _read(self, into: memoryview, at: int) -> None:
+        while len(into):
+            try:
+                count = os.preadv(self._descriptor, [into], at)
+            except OSError as error:
+                raise TrainingError(f"{self._path} can't be read ({error.strerror}). Check its disk.") from None
+            if not count:
+                raise TrainingError(f"{self._path} ends before byte {at + len(into)}. Remove it and run again.")
+            into, at = into[count:], at + count
+
+
+def _runs(places: Indices) -> Iterator[tuple[int, int]]:
+    """Where runs of consecutive places begin and end: they are read at once."""
+    borders = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
+    return ((start, end) for start, end in itertools.pairwise(borders) if end > start)
 
 
 class RowsOf:

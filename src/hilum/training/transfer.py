@@ -20,6 +20,7 @@ from hilum.models.classifier import Classifier
 from hilum.progress import Progress, Silent
 from hilum.provenance import sha256_bytes
 from hilum.training.augmentation import Augmentation
+from hilum.training.bf16 import Wanted, prefix_precision
 from hilum.training.blocks import rate_shares
 from hilum.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from hilum.training.diagnosing import Divergence
@@ -90,6 +91,9 @@ class TrainingConfig:
 
     augmentation: Augmentation = field(default_factory=Augmentation)
     """How far augmented views stray from the film."""
+
+    frozen_precision: Wanted = "auto"
+    """What layers before a stage's cut are computed in, cached or live (:mod:`hilum.training.bf16`)."""
 
     view_seed: int = 0
     """Seed of the views; folds that keep it share the prefix cache."""
@@ -208,6 +212,7 @@ class _Member:
         self.films = Films(data.tiles, data.film_ids)
         self.fit, self.watch = data.known(data.fit), data.known(data.watch)
         self.device = next(classifier.parameters()).device
+        self.frozen = prefix_precision(self.device, config.frozen_precision)
         self.computed = [check_precision(stage.precision, self.device) for stage in stages]
         self.targets = torch.tensor(np.ascontiguousarray(data.targets), dtype=torch.float32, device=self.device)
         self.classes = data.targets[self.fit].argmax(axis=1)
@@ -237,7 +242,7 @@ class _Member:
                 "augmentation": self.config.augmentation,
                 "view_seed": self.config.view_seed,
                 "seed": self.seed,
-                "store": self.cache.kept_in(self.device) if self.cache else "fp32",
+                "store": self.cache.kept_in(self.frozen) if self.cache else f"live, {self.frozen}",
                 "weights": tensors_fingerprint(self.classifier.state_dict()),
                 "fit": self.films.summary(self.fit),
                 "watch": self.films.summary(self.watch),
@@ -343,7 +348,12 @@ class _Member:
         if not self._cached(stage, cut) or self.cache is None or stage.views is None:
             self.classifier.eval()
             live = LiveInputs(
-                classifier=self.classifier, cut=cut, films=self.films, augmentation=augmentation, seed=seed
+                classifier=self.classifier,
+                cut=cut,
+                films=self.films,
+                augmentation=augmentation,
+                seed=seed,
+                precision=self.frozen,
             )
             with contextlib.closing(live):
                 yield live
@@ -357,6 +367,7 @@ class _Member:
             also=self._later_cuts(cut),
             augmentation=augmentation,
             seed=seed,
+            precision=self.frozen,
             progress=progress,
         ) as outputs:
             self.prefix_s += time.perf_counter() - started
