@@ -39,12 +39,12 @@ def curves(kind: str, epochs: int = 20, noise: float = 0.0, seed: int = 0) -> Fi
 
 
 EXPECTED = {
-    "overfits": ("overfits", "data-bound"),
-    "parts": ("overfits", "data-bound"),
+    "overfits": ("overfits", "short of data"),
+    "parts": ("overfits", "short of data"),
     "fits": ("fits", "nothing shown"),
-    "too small": ("underfits", "capacity-bound"),
+    "too small": ("underfits", "short of capacity"),
     "too short": ("underfits", "still training"),
-    "flat": ("underfits", "capacity-bound"),
+    "flat": ("underfits", "short of capacity"),
 }
 
 
@@ -103,7 +103,7 @@ def test_over_fitting_of_the_loss_alone_is_told_from_that_of_the_decisions() -> 
         ("fits", "Fits: validation loss ends 0 above its lowest value of 0.202 (epoch 20; "),
         ("fits", "The training images are learnt and the gap is small: the curves show nothing that is wanting."),
         ("too small", "Underfits: accuracy at the end is 45.0 % on training and 44.0 % on validation images"),
-        ("too small", "Capacity-bound: training loss has come to a halt (0.0 % an epoch) without a gap"),
+        ("too small", "Short of capacity: training loss has come to a halt (0.0 % an epoch) without a gap"),
         ("too short", "Still training: training loss falls by 5.9 % an epoch at the end, so more epochs come first."),
     ],
 )
@@ -151,7 +151,7 @@ def test_thresholds_decide() -> None:
     given = curves("overfits")
     assert diagnose(given, FittingThresholds(rise_share=0.9, gap_growth=0.9)).verdict == "fits"
     assert diagnose(curves("too small"), FittingThresholds(enough_accuracy=0.4)).limit == "nothing shown"
-    assert diagnose(curves("fits"), FittingThresholds(small_gap=0.01)).limit == "data-bound"
+    assert diagnose(curves("fits"), FittingThresholds(small_gap=0.01)).limit == "short of data"
 
 
 def test_noise_is_that_of_the_points_not_of_the_trend() -> None:
@@ -263,5 +263,5 @@ def test_a_gap_without_a_rise_is_no_over_fitting_to_the_curves() -> None:
     given = curves("fits")
     found = diagnose(replace(given, validation_accuracy=(np.asarray(given.train_accuracy) - 0.2).clip(0)))
     said, why = judged(found)
-    assert (found.verdict, found.limit, said) == ("fits", "data-bound", "disagrees")
+    assert (found.verdict, found.limit, said) == ("fits", "short of data", "disagrees")
     assert why.endswith("validation loss has not risen beyond noise, so an earlier stop would gain nothing.")

@@ -12,7 +12,7 @@ Every threshold is a field of :class:`FittingThresholds`. How it decides, in thi
 5. Else it *fits*.
 
 What would help is read from the slope of training loss at the end, and from the gap: *still training* while both losses
-fall and the training images are not learnt, *data-bound* with a gap, *capacity-bound* without one.
+fall and the training images are not learnt, *short of data* with a gap, *short of capacity* without one.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from hilum.evaluation.fitting_curves import FitCurves, FitFacts, read_curves
 Verdict = Literal["underfits", "fits", "overfits", "not enough epochs to say"]
 """What the curves say."""
 
-Limit = Literal["still training", "data-bound", "capacity-bound", "nothing shown", "unknown"]
+Limit = Literal["still training", "short of data", "short of capacity", "nothing shown", "unknown"]
 """What would help: more epochs; more, or more varied, data; a larger network or less regularisation; nothing that the
 curves show; or it can't be told."""
 
@@ -172,8 +172,8 @@ class _Case:
         if verdict != "overfits" and self._still_training():
             return "still training"
         if self.facts.gap >= self.thresholds.small_gap:
-            return "data-bound"
-        return "nothing shown" if self._learnt() else "capacity-bound"
+            return "short of data"
+        return "nothing shown" if self._learnt() else "short of capacity"
 
     def _learnt(self) -> bool:
         return self.facts.train_accuracy >= self.thresholds.enough_accuracy
@@ -246,20 +246,20 @@ class _Case:
         fall = f"{100 * facts.train_fall:.1f} % an epoch"
         if limit == "still training":
             return f"Still training: training loss falls by {fall} at the end, so more epochs come first."
-        if limit == "capacity-bound":
+        if limit == "short of capacity":
             return (
-                f"Capacity-bound: training loss has come to a halt ({fall}) without a gap, so a larger network, "
+                f"Short of capacity: training loss has come to a halt ({fall}) without a gap, so a larger network, "
                 "another rate or less regularisation comes first."
             )
         if limit == "nothing shown":
             return "The training images are learnt and the gap is small: the curves show nothing that is wanting."
         gain = facts.gain_per_doubling
         if gain is None:
-            return "Data-bound by its gap: more, or more varied, images come first; no learning curve was measured."
+            return "Short of data by its gap: more, or more varied, images come first; no learning curve was measured."
         if gain >= self.thresholds.gain_per_doubling:
-            return f"Data-bound: the gap says so, and twice the images bring {points(gain)} of validation accuracy."
+            return f"Short of data: the gap says so, and twice the images bring {points(gain)} of validation accuracy."
         return (
-            f"Data-bound by its gap, but twice the images bring only {points(gain)} of validation accuracy: "
+            f"Short of data by its gap, but twice the images bring only {points(gain)} of validation accuracy: "
             "regularisation or another kind of images comes first."
         )
 

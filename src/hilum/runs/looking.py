@@ -191,9 +191,9 @@ def fit_in_words(look: Look, member: MemberFacts) -> str:
 
 HELP: Mapping[Limit, str] = {
     "still training": "Give the last stage more epochs (or a higher rate): its losses still fall.",
-    "data-bound": "Add films, or more varied ones, or strengthen the augmentation: training films are learnt better "
+    "short of data": "Add films, or more varied ones, or strengthen the augmentation: training films are learnt better "
     "than watched ones.",
-    "capacity-bound": "Train more layers, raise the rate, or take a larger network: training films are not learnt.",
+    "short of capacity": "Train more layers, raise the rate, or take a larger network: training films are not learnt.",
 }
 """What helps against what is wanting."""
 
