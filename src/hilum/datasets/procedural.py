@@ -12,6 +12,7 @@ Each image depends on the seed and its own index alone.
 # NumPy's stubs type arithmetic on arrays of any dtype as Any.
 
 import colorsys
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +133,15 @@ def procedural_ten(
     for row, number in enumerate(numbers):
         images[row] = _photograph(config, stream(config.seed, "procedural-ten", number), number % len(TEN))
     return images, np.array([number % len(TEN) for number in numbers], dtype=np.int64)
+
+
+def one_thread() -> contextlib.AbstractContextManager[object]:
+    """NumPy's matrix products on one thread: the number of threads changes their last bit, and these are small."""
+    try:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        return contextlib.nullcontext()
+    return threadpool_limits(limits=1, user_api="blas")  # type: ignore[no-any-return]
 
 
 def _numbers(indices: Indices) -> list[int]:

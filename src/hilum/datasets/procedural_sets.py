@@ -1,6 +1,5 @@
 """The procedural ten-class set as an image set: drawn once, kept on disk."""
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from hilum.arrays import Array
 from hilum.config import fingerprint, to_mapping
 from hilum.datasets.image_cache import Allocate, kept_images
 from hilum.datasets.labelled_images import ImageSet, LabelledImages
-from hilum.datasets.procedural import TEN, ProceduralConfig, procedural_ten
+from hilum.datasets.procedural import TEN, ProceduralConfig, one_thread, procedural_ten
 from hilum.errors import ConfigError
 from hilum.progress import Progress, Silent
 
@@ -69,7 +68,7 @@ def procedural_set(
 
     def make(allocate: Allocate) -> dict[str, object]:
         images = allocate((len(numbers), 3, config.size, config.size))
-        with _one_thread(), (progress or Silent()).bar("drawing images", len(numbers)) as bar:
+        with one_thread(), (progress or Silent()).bar("drawing images", len(numbers)) as bar:
             for start in range(0, len(numbers), BATCH):
                 images[start : start + BATCH], _ = procedural_ten(drawn, numbers[start : start + BATCH])
                 bar.advance(len(numbers[start : start + BATCH]))
@@ -100,15 +99,6 @@ def procedural_set(
             *((note,) if note else ()),
         ),
     )
-
-
-def _one_thread() -> contextlib.AbstractContextManager[object]:
-    """NumPy's matrix products on one thread: the number of threads changes their last bit, and these are small."""
-    try:
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-    except ModuleNotFoundError:
-        return contextlib.nullcontext()
-    return threadpool_limits(limits=1, user_api="blas")  # type: ignore[no-any-return]
 
 
 def _numbers(config: ProceduralSetConfig, count: int, start: int) -> Array:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hilum.arrays import Array
 from hilum.config import fingerprint, to_mapping
-from hilum.datasets.procedural import FACTORS, ProceduralConfig, procedural_batch
+from hilum.datasets.procedural import FACTORS, ProceduralConfig, one_thread, procedural_batch
 from hilum.errors import RunError
 from hilum.files import replacing, write_json
 from hilum.models.encoders import build_encoder
@@ -126,7 +126,8 @@ def make_images(config: PretrainConfig, count: int, name: str, progress: Progres
 
 
 def _make(job: tuple[ProceduralConfig, Array]) -> tuple[Array, dict[str, Array]]:
-    return procedural_batch(*job)
+    with one_thread():
+        return procedural_batch(*job)
 
 
 def _learn(
