@@ -6,7 +6,7 @@ from typing import Any
 
 from hilum.reports.charts import Point, scatter_figure
 from hilum.reports.figures import Figure, Interval, confusion_figure, forest_figure
-from hilum.reports.page import Block, Bullets, Figures, Notice, Section
+from hilum.reports.page import Block, Bullets, Figures, Notice, Paragraph, Section
 from hilum.reports.tables import Cell, Column, Table, count, estimate_cell, table
 from hilum.studies.outcome import Number
 
@@ -127,8 +127,9 @@ def _films(measured: Mapping[str, Any]) -> tuple[Block, ...]:
         ["pair", "films of", Column(title="AUROC", number=True)],
         [[pair["pair"], pair["source"], _cell(pair)] for pair in pairs],
     )
+    said = f"What was found on the locked test share, {best['name']}; the table counts the films of both shares."
     return (
-        *flags,
+        *((Paragraph(text=said), *flags) if flags else ()),
         table(
             "Films by source and label: where a label has one source, a network can read the source instead",
             columns,
