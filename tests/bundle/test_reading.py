@@ -174,7 +174,7 @@ def edited(listed: Contents, edit: Callable[[dict[str, object]], None]) -> bytes
         ("digest", "0" * 64, "members.json was changed: its digest or form is not that of its members"),
         ("note", "x", "members.json was changed"),
         ("members", {}, "members.json lists no members"),
-        ("members", {"members.json": {"sha256": "0" * 64, "bytes": 1}}, "members.json lists itself"),
+        ("members", {"members.json": {"sha256": "0" * 64, "bytes": 1}}, "lists members.json, which is never"),
         ("members", {"a": {"sha256": "0", "bytes": 1}}, "members.json gives no SHA-256 for 'a'"),
         ("members", {"a": {"sha256": "0" * 64, "bytes": -1}}, "members.json gives no length for 'a'"),
         ("members", {"a": {"sha256": "0" * 64, "bytes": True}}, "members.json gives no length for 'a'"),

@@ -14,8 +14,9 @@ import pytest
 from tests.bundle.small import small_bundle
 
 from hilum.client.api import Client
-from hilum.errors import FilmError
+from hilum.errors import BundleError, FilmError
 from hilum.imaging.dicom_writing import FilmHeader, write_film
+from hilum.keys import create_key
 from hilum.service.bundled import open_bundled
 from hilum.service.settings import read_settings
 
@@ -92,6 +93,16 @@ def test_dcmtk_sends_a_film(bundle: Path, film: Path, tmp_path: Path, need: Call
             subprocess.run(["storescu", *peer, str(film)], check=True, timeout=30)
         (study,) = client.studies()
         assert client.study(study.id, wait_s=30).provenance["bundle_name"] == "small"
+
+
+def test_where_keys_are_trusted_an_unsigned_bundle_does_not_start(bundle: Path, tmp_path: Path) -> None:
+    create_key(tmp_path / "site.key")
+    settings = read_settings(bundle=bundle, data=tmp_path, trusted_keys=f"{tmp_path / 'site.key.pub'}")
+    with (
+        pytest.raises(BundleError, match="'signature.json' is missing, but a signature by a trusted key is required"),
+        open_bundled(settings),
+    ):
+        pass
 
 
 def test_a_film_is_prepared_apart_and_answered(bundle: Path, film: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hilum.bundle.members import AGAIN, MEMBERS_MEMBER, check_name
+from hilum.bundle.members import AGAIN, MEMBERS_MEMBER, SIGNATURE_MEMBER, check_name
 from hilum.errors import BundleError
 
 SUFFIX = ".hilum"
@@ -179,10 +179,10 @@ def _check_layout(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], leng
 
 
 def zip_bytes(contents: Mapping[str, bytes]) -> bytes:
-    """A stored zip that depends on the contents alone: fixed times, rights and order (the list of members first)."""
+    """A stored zip that depends on the contents alone: fixed times, rights, order (list, signature, rest)."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(contents, key=lambda one: (one != MEMBERS_MEMBER, one)):
+        for name in sorted(contents, key=lambda one: (one != MEMBERS_MEMBER, one != SIGNATURE_MEMBER, one)):
             entry = zipfile.ZipInfo(name, date_time=_EPOCH)
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
             archive.writestr(entry, contents[name])

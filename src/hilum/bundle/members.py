@@ -10,6 +10,9 @@ from hilum.errors import BundleError
 from hilum.provenance import sha256_bytes
 
 MEMBERS_MEMBER = "members.json"
+SIGNATURE_MEMBER = "signature.json"
+"""The one member that the list does not name; see :mod:`hilum.bundle.signature`."""
+
 FORMAT = "hilum-bundle"
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
@@ -86,8 +89,8 @@ def read_members(content: bytes) -> tuple[dict[str, Member], str]:
 
 def _member(name: str, entry: object) -> Member:
     check_name(name)
-    if name == MEMBERS_MEMBER:
-        raise BundleError(f"{MEMBERS_MEMBER} lists itself. {AGAIN}")
+    if name in (MEMBERS_MEMBER, SIGNATURE_MEMBER):
+        raise BundleError(f"{MEMBERS_MEMBER} lists {name}, which is never listed. {AGAIN}")
     sha256, length = (entry.get("sha256"), entry.get("bytes")) if isinstance(entry, dict) else (None, None)
     if not isinstance(sha256, str) or not _HASH.fullmatch(sha256):
         raise BundleError(f"{MEMBERS_MEMBER} gives no SHA-256 for {name!r}. {AGAIN}")

@@ -1,12 +1,12 @@
 """Read a bundle: every member's hash is verified before anything of it is used."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hilum.bundle.archive import BundleLimits, Source, open_source
-from hilum.bundle.members import AGAIN, MEMBERS_MEMBER, Member, read_members
+from hilum.bundle.members import AGAIN, MEMBERS_MEMBER, SIGNATURE_MEMBER, Member, read_members
 from hilum.bundle.onnx_file import ModelFacts, model_facts
 from hilum.bundle.reference import ReferenceAnswers, read_reference
 from hilum.bundle.schema import (
@@ -18,7 +18,9 @@ from hilum.bundle.schema import (
     BundleInfo,
     read_info,
 )
+from hilum.bundle.signature import MAX_BYTES, check_signature, check_trusted
 from hilum.errors import BundleError
+from hilum.keys import PublicKey
 from hilum.provenance import sha256_bytes
 
 REQUIRED_MEMBERS = (INFO_MEMBER, MODEL_MEMBER, CARD_MEMBER)
@@ -41,6 +43,8 @@ class Bundle:
     """What the ONNX graph declares."""
     contents: Mapping[str, bytes] = field(repr=False)
     """Content of each member."""
+    signer: PublicKey | None = None
+    """Whose signature it carries, checked; None when unsigned."""
 
     @property
     def model(self) -> bytes:
@@ -63,24 +67,30 @@ class Bundle:
         return self.contents[name]
 
 
-def read_bundle(path: Path | str, *, limits: BundleLimits | None = None) -> Bundle:
+def read_bundle(path: Path | str, *, limits: BundleLimits | None = None, trusted: Sequence[PublicKey] = ()) -> Bundle:
     """Read and verify a bundle.
 
     Args:
         path: a folder or a ``.hilum`` file.
         limits: what it may cost.
+        trusted: keys of which one must have signed it; empty when a signature is not required. One that is there is
+            checked in any case.
 
     Raises:
-        BundleError: anything changed, missing, extra, truncated, twice, outside, linked, too big, of a newer schema or
-            contradicting itself; the message names the member.
+        BundleError: anything changed, missing, extra, truncated, twice, outside, linked, too big, of a newer schema,
+            contradicting itself or not signed as required; the message names the member.
     """
     with open_source(Path(path), limits or BundleLimits()) as source:
         members, digest = _list(source)
+        signer = _signer(source, members)
+        check_trusted(signer, trusted)
         contents = {name: _verified(source, name, member) for name, member in members.items()}
-    return assemble(contents, members, digest)
+    return assemble(contents, members, digest, signer)
 
 
-def assemble(contents: Mapping[str, bytes], members: Mapping[str, Member], digest: str) -> Bundle:
+def assemble(
+    contents: Mapping[str, bytes], members: Mapping[str, Member], digest: str, signer: PublicKey | None = None
+) -> Bundle:
     """A bundle from contents whose hashes are verified: the parts must agree with one another.
 
     Raises:
@@ -93,7 +103,15 @@ def assemble(contents: Mapping[str, bytes], members: Mapping[str, Member], diges
     graph = model_facts(contents[MODEL_MEMBER])
     _check_graph(graph, info)
     reference = read_reference(contents, info)
-    return Bundle(info=info, sha256=digest, members=members, reference=reference, graph=graph, contents=contents)
+    return Bundle(
+        info=info,
+        sha256=digest,
+        members=members,
+        reference=reference,
+        graph=graph,
+        contents=contents,
+        signer=signer,
+    )
 
 
 def _list(source: Source) -> tuple[dict[str, Member], str]:
@@ -114,9 +132,19 @@ def _list(source: Source) -> tuple[dict[str, Member], str]:
                 f"truncated or changed. {AGAIN}"
             )
     for name in present:
-        if name not in members and name != MEMBERS_MEMBER:
+        if name not in members and name not in (MEMBERS_MEMBER, SIGNATURE_MEMBER):
             raise BundleError(f"Bundle member {name!r} is extra: {MEMBERS_MEMBER} does not list it. {AGAIN}")
     return members, digest
+
+
+def _signer(source: Source, members: Mapping[str, Member]) -> PublicKey | None:
+    if SIGNATURE_MEMBER not in source.sizes:
+        return None
+    if source.sizes[SIGNATURE_MEMBER] > MAX_BYTES:
+        raise BundleError(
+            f"Bundle member {SIGNATURE_MEMBER!r} has {source.sizes[SIGNATURE_MEMBER]:,} bytes, too many. {AGAIN}"
+        )
+    return check_signature(source.read(SIGNATURE_MEMBER), members)
 
 
 def _verified(source: Source, name: str, member: Member) -> bytes:

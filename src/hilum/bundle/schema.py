@@ -180,20 +180,18 @@ def read_info(content: bytes, *, where: str = INFO_MEMBER) -> BundleInfo:
         raise BundleError(f"{where} can't be used: {error} Make the bundle again.") from None
 
 
-def check_schema(version: object, where: str) -> None:
+def check_schema(version: object, where: str, newest: int = SCHEMA_VERSION) -> None:
     """Refuse a schema that this hilum can't know.
 
     Raises:
-        BundleError: the version is no number or newer than :data:`SCHEMA_VERSION`.
+        BundleError: the version is no number or newer than ``newest``.
     """
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise BundleError(
             f"{where} has schema_version {version!r}, but needs a whole number from 1. Make the bundle again."
         )
-    if version > SCHEMA_VERSION:
-        raise BundleError(
-            f"{where} has schema_version {version}, but this hilum reads up to {SCHEMA_VERSION}. Update hilum."
-        )
+    if version > newest:
+        raise BundleError(f"{where} has schema_version {version}, but this hilum reads up to {newest}. Update hilum.")
 
 
 def parse_json(content: bytes, where: str) -> Mapping[str, Any]:

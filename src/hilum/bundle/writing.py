@@ -1,15 +1,18 @@
 """Write a bundle, whole or not at all; what is written has first passed the reader's own checks."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from hilum.bundle.archive import SUFFIX, BundleLimits, zip_bytes
-from hilum.bundle.members import MEMBERS_MEMBER, check_name, members_of, write_members
-from hilum.bundle.reading import assemble
+from hilum.bundle.members import MEMBERS_MEMBER, SIGNATURE_MEMBER, check_name, members_of, write_members
+from hilum.bundle.reading import Bundle, assemble, read_bundle
 from hilum.bundle.reference import ReferenceAnswers
 from hilum.bundle.schema import CARD_MEMBER, INFO_MEMBER, MODEL_MEMBER, BundleInfo
+from hilum.bundle.signature import write_signature
 from hilum.errors import BundleError
-from hilum.files import replacing, replacing_directory
+from hilum.files import replacing, replacing_directory, write_bytes
+from hilum.keys import PrivateKey
 
 
 def write_bundle(
@@ -46,7 +49,7 @@ def write_bundle(
     }
     for name, content in (files or {}).items():
         check_name(name)
-        if name in contents or name == MEMBERS_MEMBER:
+        if name in contents or name in (MEMBERS_MEMBER, SIGNATURE_MEMBER):
             raise BundleError(f"Bundle member {name!r} is the bundle's own. Give the file another name.")
         contents[name] = content
     members = members_of(contents)
@@ -55,6 +58,31 @@ def write_bundle(
     assemble(contents, members, digest="")
     _write(path, {**contents, MEMBERS_MEMBER: listed})
     return path
+
+
+def sign_bundle(path: Path | str, key: PrivateKey) -> Bundle:
+    """Sign a bundle where it lies; a signature that it had is replaced. Content and digest stay what they were.
+
+    Args:
+        path: a ``.hilum`` file, which is replaced whole, or a folder, which gains one file.
+        key: who vouches for it.
+
+    Returns:
+        the bundle as read before, with the new signer.
+
+    Raises:
+        BundleError: the bundle can't be trusted as it is; it is left untouched.
+    """
+    path = Path(path)
+    bundle = read_bundle(path)
+    signature = write_signature(bundle.members, key)
+    if path.is_dir():
+        write_bytes(path / SIGNATURE_MEMBER, signature)
+    else:
+        listed = write_members(bundle.members)
+        with replacing(path) as temporary:
+            temporary.write_bytes(zip_bytes({**bundle.contents, MEMBERS_MEMBER: listed, SIGNATURE_MEMBER: signature}))
+    return replace(bundle, signer=key.public)
 
 
 def _write(path: Path, contents: Mapping[str, bytes]) -> None:

@@ -1,13 +1,14 @@
-"""``hilum bundle``: verify a bundle, and show what it says of itself."""
+"""``hilum bundle``: make, sign and verify a bundle, and show what it says of itself."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hilum.cli.terminal import JsonOption, QuietOption, finish, progress, table
+from hilum.cli.terminal import PASSPHRASE, JsonOption, QuietOption, TrustedOption, finish, progress, table, trusted_keys
 
-app = typer.Typer(name="bundle", help="Make, verify and show bundles.", no_args_is_help=True)
+app = typer.Typer(name="bundle", help="Make, sign, verify and show bundles.", no_args_is_help=True)
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .hilum file or a bundle's folder.")]
 
@@ -33,12 +34,32 @@ def create(
 
 
 @app.command()
-def verify(bundle: BundleArgument, as_json: JsonOption = False) -> None:
-    """Check every hash, then reproduce the reference answers on this machine; refuse any change."""
+def sign(
+    bundle: BundleArgument,
+    key: Annotated[Path, typer.Option(help="Private key, as hilum keys create makes it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Vouch for a bundle: an Ed25519 signature over its members' hashes, in place of one that it had.
+
+    The passphrase of an encrypted key is read from HILUM_KEY_PASSPHRASE.
+    """
+    from hilum.bundle.writing import sign_bundle
+    from hilum.keys import read_private_key
+
+    opened = read_private_key(key, passphrase=os.environ.get(PASSPHRASE))
+    signed = sign_bundle(bundle, opened)
+    signer = opened.public.id
+    summary = {"path": str(bundle), "sha256": signed.sha256, "signer": signer}
+    finish(summary, as_json=as_json, lines=[f"signed: {bundle} ({signed.sha256[:12]}…) by key {signer}"])
+
+
+@app.command()
+def verify(bundle: BundleArgument, trusted: TrustedOption = None, as_json: JsonOption = False) -> None:
+    """Check every hash and the signature, then reproduce the reference answers on this machine; refuse any change."""
     from hilum.errors import BundleError
     from hilum.inference.selftest import verify_bundle
 
-    test = verify_bundle(bundle)
+    test = verify_bundle(bundle, trusted=(keys := trusted_keys(trusted)))
     rows = [[name, f"{value:.2e}"] for name, value in test.differences.items()]
     lines = [
         *table(["output", "largest difference"], rows),
@@ -61,10 +82,14 @@ def verify(bundle: BundleArgument, as_json: JsonOption = False) -> None:
         "precision": test.precision,
         "tolerance": test.tolerance,
         "differences": test.differences,
+        "signer": test.signer,
+        "trusted": test.signer is not None and bool(keys),
     }
-    finish(
-        summary, as_json=as_json, lines=[*lines, f"verified: {bundle} is whole, unchanged, and answers as it should"]
-    )
+    signed = "unsigned" if test.signer is None else f"signed by key {test.signer}"
+    judged = "which is trusted" if keys else "which nobody was asked to trust (--trusted)"
+    lines.append(f"signature: {signed}" + (f", {judged}" if test.signer else ""))
+    lines.append(f"verified: {bundle} is whole, unchanged, and answers as it should")
+    finish(summary, as_json=as_json, lines=lines)
 
 
 @app.command()
@@ -86,11 +111,13 @@ def show(
         **{name: value for name, value in to_mapping(info).items() if name not in ("ood", "drift")},
         "ood_threshold": None if info.ood is None else info.ood.threshold,
         "drift_films": None if info.drift is None else info.drift.films,
+        "signer": None if opened.signer is None else opened.signer.id,
         "members_listed": {name: member.sha256 for name, member in opened.members.items()},
     }
     lines = [
         f"{info.name} {info.version}, made {info.created}; assistive, not for diagnosis",
         f"digest: {opened.sha256}",
+        f"signature: {'none' if opened.signer is None else 'by key ' + opened.signer.id}",
         f"intended use: {info.intended_use}",
         f"findings: {', '.join(info.findings)} (members: {info.members}, temperature {info.temperature:.3f})",
         f"positive from: {', '.join(f'{k} {v:.3f}' for k, v in info.thresholds.items()) or 'not stated'}",

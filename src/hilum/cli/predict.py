@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli.terminal import JsonOption, QuietOption, finish, progress
+from hilum.cli.terminal import JsonOption, QuietOption, TrustedOption, finish, progress, trusted_keys
 
 
 def predict(
@@ -18,6 +18,7 @@ def predict(
     refuse_unknown: Annotated[
         list[str] | None, typer.Option(metavar="CHECK", help="Don't analyse films where this check can't be judged.")
     ] = None,
+    trusted: TrustedOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,6 +33,7 @@ def predict(
         workers=workers,
         threads=threads,
         refuse_unknown=refuse_unknown or (),
+        trusted=trusted_keys(trusted),
         progress=progress(quiet),
     )
     summary = {

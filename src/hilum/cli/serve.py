@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from hilum.cli.terminal import TrustedOption
+
 
 def serve(
     bundle: Annotated[Path, typer.Argument(help="The model: a .hilum file or a bundle's folder.")],
@@ -16,6 +18,7 @@ def serve(
     no_dicom: Annotated[bool, typer.Option("--no-dicom", help="No DICOM listener.")] = False,
     ae_title: Annotated[str | None, typer.Option(help="Our AE title.", show_default="HILUM")] = None,
     allow: Annotated[str | None, typer.Option(help="Calling AE titles that may send, comma-separated.")] = None,
+    trusted: TrustedOption = None,
     data: Annotated[Path | None, typer.Option(help="Folder of films and records.", show_default="hilum-data")] = None,
 ) -> None:
     """Answer films over REST, page and DICOM until Ctrl-C, which finishes what is in work.
@@ -38,6 +41,7 @@ def serve(
         "ae_title": ae_title,
         "allowed_ae_titles": allow,
         "data": data,
+        "trusted_keys": tuple(trusted) if trusted else None,
     }
     gc.enable()
     settings = read_settings(**given)

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,9 +12,21 @@ import typer
 from hilum.errors import HilumError, MissingExtra, UsageError
 
 if TYPE_CHECKING:
+    from hilum.keys import PublicKey
     from hilum.progress import Progress
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
+PASSPHRASE = "HILUM_KEY_PASSPHRASE"
+"""Variable of the environment that holds a private key's passphrase: arguments are visible to other users."""
+
+TrustedOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trusted",
+        metavar="KEY.pub",
+        help="Refuse the bundle unless this public key signed it; may be given several times. [HILUM_TRUSTED_KEYS]",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 
@@ -22,6 +35,14 @@ def progress(quiet: bool) -> "Progress":
     from hilum.progress import for_terminal
 
     return for_terminal(quiet=quiet)
+
+
+def trusted_keys(given: Sequence[Path] | None) -> "tuple[PublicKey, ...]":
+    """Keys of ``--trusted``, else of ``HILUM_TRUSTED_KEYS`` (files between commas), else none."""
+    from hilum.bundle.signature import read_trusted
+
+    named = os.environ.get("HILUM_TRUSTED_KEYS", "").split(",")
+    return read_trusted(given or [Path(name.strip()) for name in named if name.strip()])
 
 
 def finish(summary: Mapping[str, Any], *, as_json: bool, lines: Sequence[str] = ()) -> None:

@@ -18,6 +18,7 @@ from hilum.inference.abstention import reasons_to_abstain
 from hilum.inference.assessment import Assessment, Provenance
 from hilum.inference.preparing import Prepared, prepare_film, prepare_radiograph
 from hilum.inference.runtimes import Answer, OnnxRuntime, Runtime
+from hilum.keys import PublicKey
 from hilum.provenance import now_utc
 
 __all__ = ["MAX_BATCH", "Assessor", "Prepared", "open_bundle", "prepare_film"]
@@ -184,18 +185,25 @@ class Assessor:
         )
 
 
-def open_bundle(path: Path | str, threads: int | None = None, *, policy: GatePolicy | None = None) -> Assessor:
+def open_bundle(
+    path: Path | str,
+    threads: int | None = None,
+    *,
+    policy: GatePolicy | None = None,
+    trusted: Sequence[PublicKey] = (),
+) -> Assessor:
     """Verify a bundle and load it into ONNX Runtime, warmed up.
 
     Args:
         path: a folder or a ``.hilum`` file.
         threads: threads of one run; None: the processors that this process may use.
         policy: the site's own gate; None: the bundle's.
+        trusted: keys of which one must have signed the bundle; empty when no signature is required.
 
     Raises:
         BundleError: the bundle can't be trusted or its graph can't be loaded.
     """
-    return assessor(read_bundle(path), threads, policy=policy)
+    return assessor(read_bundle(path, trusted=trusted), threads, policy=policy)
 
 
 def assessor(bundle: Bundle, threads: int | None = None, *, policy: GatePolicy | None = None) -> Assessor:

@@ -18,6 +18,7 @@ from hilum.inference.assessment import Assessment
 from hilum.inference.machine import available_cpus
 from hilum.inference.preparing import Prepared, prepare_film
 from hilum.inference.results import HEATMAPS, REFUSED, TABLE, ResultsLog, write_refused, write_table
+from hilum.keys import PublicKey
 from hilum.progress import Bar, Progress, Silent
 from hilum.provenance import sha256_file
 
@@ -93,6 +94,7 @@ def predict_files(
     workers: int | None = None,
     threads: int | None = None,
     refuse_unknown: Sequence[str] = (),
+    trusted: Sequence[PublicKey] = (),
     sandbox: Sandbox | None = None,
     progress: Progress | None = None,
 ) -> PredictSummary:
@@ -106,6 +108,7 @@ def predict_files(
         workers: processes that decode; None: one a processor.
         threads: threads of the runtime; None: one a processor.
         refuse_unknown: codes of the gate's checks whose "unknown" this site refuses, besides the bundle's own.
+        trusted: keys of which one must have signed the bundle; empty when no signature is required.
         sandbox: an open one to decode in; None: one is started for as long as it takes.
         progress: where to report.
 
@@ -122,7 +125,7 @@ def predict_files(
         raise UsageError(
             f"No file to answer in {', '.join(str(one) for one in files)}. Give films or folders of films."
         )
-    with open_bundle(bundle_path, threads) as assessor, ResultsLog(out) as log:
+    with open_bundle(bundle_path, threads, trusted=trusted) as assessor, ResultsLog(out) as log:
         assessor.policy = _stricter(assessor.policy, refuse_unknown)
         todo = list(_unanswered(found, log.answered(assessor.sha256)))
         count = min(workers or available_cpus(), max(1, len(todo)))

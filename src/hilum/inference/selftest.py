@@ -1,5 +1,6 @@
 """A bundle proves itself: on this machine and in this runtime its reference tiles must give their reference answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from hilum.arrays import Array
 from hilum.bundle.reading import Bundle, read_bundle
 from hilum.inference.runtimes import Answer, OnnxRuntime, Runtime
+from hilum.keys import PublicKey
 
 TOLERANCE = 1e-4
 """Largest difference that passes: absolute for values up to 1, relative beyond."""
@@ -31,6 +33,8 @@ class SelfTest:
     """Largest difference that passes."""
     differences: dict[str, float]
     """Largest difference by output, over all tiles at once and each by itself; infinite where shapes disagree."""
+    signer: str | None = None
+    """Id of the key that signed the bundle; None when unsigned."""
 
     @property
     def passed(self) -> bool:
@@ -43,13 +47,25 @@ class SelfTest:
         return max(self.differences, key=lambda name: self.differences[name])
 
 
-def verify_bundle(path: Path | str, *, threads: int | None = None, tolerance: float = TOLERANCE) -> SelfTest:
-    """Verify every hash, then reproduce the reference answers.
+def verify_bundle(
+    path: Path | str,
+    *,
+    threads: int | None = None,
+    tolerance: float = TOLERANCE,
+    trusted: Sequence[PublicKey] = (),
+) -> SelfTest:
+    """Verify every hash and the signature, then reproduce the reference answers.
+
+    Args:
+        path: a folder or a ``.hilum`` file.
+        threads: threads of the runtime; None: the processors that this process may use.
+        tolerance: largest difference that passes.
+        trusted: keys of which one must have signed it; empty when no signature is required.
 
     Raises:
         BundleError: the bundle can't be trusted or loaded; answers that differ are reported, not raised.
     """
-    bundle = read_bundle(path)
+    bundle = read_bundle(path, trusted=trusted)
     return self_test(bundle, OnnxRuntime(bundle.model, threads), tolerance=tolerance)
 
 
@@ -65,6 +81,7 @@ def self_test(bundle: Bundle, runtime: Runtime, *, tolerance: float = TOLERANCE)
         runtime=runtime.name,
         precision=runtime.precision,
         tolerance=tolerance,
+        signer=None if bundle.signer is None else bundle.signer.id,
         differences={
             name: max(_difference(together[name], values), _difference(alone[name], values))
             for name, values in expected.items()

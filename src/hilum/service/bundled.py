@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hilum.bundle.signature import read_trusted
 from hilum.config import to_mapping
 from hilum.imaging.sandbox import Sandbox
 from hilum.inference.assess import Assessor, open_bundle
@@ -89,11 +90,13 @@ def open_bundled(settings: Settings) -> Iterator[Bundled]:
     """Verify and load the bundle while the children start.
 
     Raises:
-        BundleError: the bundle can't be trusted.
+        BundleError: the bundle can't be trusted, or lacks a signature that the settings require.
+        UsageError: a trusted key can't be read.
     """
+    trusted = read_trusted(settings.trusted_keys)
     with (
         Sandbox(1, memory_mb=settings.decode_memory_mb, wall_s=settings.decode_wall_s, preload=PRELOAD) as sandbox,
-        open_bundle(settings.bundle, settings.threads) as assessor,
+        open_bundle(settings.bundle, settings.threads, trusted=trusted) as assessor,
     ):
         sandbox.run(warm)  # the first film finds a child awake; the others follow, and don't slow the start
         for _ in range(CHILDREN - 1):

@@ -19,6 +19,8 @@ class Settings(BaseSettings):
 
     bundle: Path
     """The model: a ``.hilum`` file or a bundle's folder."""
+    trusted_keys: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Public keys of which one must have signed the bundle; empty when no signature is required. Comma-separated."""
     data: Path = Path("hilum-data")
     """Folder for films and records; made when absent. One service at a time may use it."""
     database_url: str | None = None
@@ -70,7 +72,7 @@ class Settings(BaseSettings):
     waiting_cap_min: float = Field(default=60, gt=0)
     """On the worklist no film waits behind fresher, riskier ones for longer than this."""
 
-    @field_validator("allowed_ae_titles", "allowed_hosts", mode="before")
+    @field_validator("allowed_ae_titles", "allowed_hosts", "trusted_keys", mode="before")
     @classmethod
     def _from_commas(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
