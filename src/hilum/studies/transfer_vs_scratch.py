@@ -106,7 +106,14 @@ class Scale:
 
 
 SCALES = {
-    "quick": Scale(size=64, photos=500, test=250, films=320),
+    "quick": Scale(
+        size=64,
+        photos=400,
+        test=250,
+        films=240,
+        scratch=Length(images=800, least=5, most=10),
+        full=Length(images=400, least=2, most=6),
+    ),
     "standard": Scale(
         size=96,
         photos=1500,
