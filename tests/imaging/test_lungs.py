@@ -1,0 +1,73 @@
+"""Lung fields: found where they are on phantoms, whose lungs are known, whatever the film's size, type or exposure."""
+
+import numpy as np
+import pytest
+
+from hilum.arrays import Array, Mask
+from hilum.datasets.phantom.cohort import plan_cohort
+from hilum.datasets.phantom.config import PhantomConfig
+from hilum.datasets.phantom.rendering import render
+from hilum.errors import UsageError
+from hilum.imaging.lungs import lung_fields
+
+
+def dice(one: Mask, other: Mask) -> float:
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+@pytest.fixture(scope="module")
+def films() -> list[tuple[Array, Mask, Mask]]:
+    """Nine phantoms of a seed that nothing was chosen on: film, lungs, lesion."""
+    plans = plan_cohort(PhantomConfig(patients=9, size=192, second_film_share=0, seed=7))
+    drawn = [render(plan) for plan in plans]
+    return [((film.pixels.clip(0, 1) * 65535).astype(np.uint16), film.lungs, film.lesion) for film in drawn]
+
+
+def test_lungs_of_phantoms_are_found_and_opaque_parts_stay_in(films: list[tuple[Array, Mask, Mask]]) -> None:
+    found = [lung_fields(film) for film, _, _ in films]
+    scores = [dice(mask, lungs) for mask, (_, lungs, _) in zip(found, films, strict=True)]
+    missed = [(lungs & ~mask).sum() / lungs.sum() for mask, (_, lungs, _) in zip(found, films, strict=True)]
+    sick = [(m & lesion).sum() / lesion.sum() for m, (_, _, lesion) in zip(found, films, strict=True) if lesion.any()]
+    assert np.mean(scores) > 0.87
+    assert min(scores) > 0.75
+    assert np.mean(missed) < 0.15
+    assert np.mean(sick) > 0.75
+
+
+def test_an_opaque_lung_is_a_lung(films: list[tuple[Array, Mask, Mask]]) -> None:
+    """Half of a lung painted as white as the heart: most of it is still found."""
+    film, lungs, _ = films[0]
+    opaque = lungs.copy()
+    opaque[: film.shape[0] // 2] = False
+    opaque[:, film.shape[1] // 2 :] = False
+    painted = film.copy()
+    painted[opaque] = np.percentile(film, 85)
+    found = lung_fields(painted)
+    assert (found & opaque).sum() / opaque.sum() > 0.5
+
+
+def test_neither_exposure_nor_number_type_matters(films: list[tuple[Array, Mask, Mask]]) -> None:
+    film = films[1][0]
+    found = lung_fields(film)
+    assert dice(lung_fields((film // 257).astype(np.uint8)), found) > 0.98
+    assert dice(lung_fields(film.astype(np.float64) * 3 + 7), found) > 0.98
+    assert dice(lung_fields(np.sqrt(film / 65535)), found) > 0.9
+
+
+def test_the_same_film_gives_the_same_bits(films: list[tuple[Array, Mask, Mask]]) -> None:
+    film = films[2][0]
+    assert np.array_equal(lung_fields(film), lung_fields(film.copy()))
+
+
+def test_a_small_tile_is_enough(films: list[tuple[Array, Mask, Mask]]) -> None:
+    film, lungs, _ = films[3]
+    assert dice(lung_fields(film[::3, ::3]), lungs[::3, ::3]) > 0.8
+
+
+def test_a_film_of_one_grey_has_none() -> None:
+    assert not lung_fields(np.full((64, 64), 9, np.uint8)).any()
+
+
+def test_a_film_that_is_too_small_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"A film of \(8, 64\) has no lungs to find; give grey values of 16 × 16"):
+        lung_fields(np.zeros((8, 64)))
