@@ -8,11 +8,16 @@ import pytest
 from scipy import stats
 
 from hilum.errors import ConfigError, DataError
+from hilum.evaluation import intervals
 from hilum.evaluation.intervals import (
     Cohort,
+    Resampled,
     Resampling,
+    acceleration,
     basic_interval,
+    bca_interval,
     bootstrap,
+    jackknife,
     percentile_interval,
     proportion,
     ranked,
@@ -167,3 +172,103 @@ def test_ids_that_do_not_match_the_films_are_refused() -> None:
         Cohort.of(["p"], np.array([0, 1]))
     with pytest.raises(DataError, match="0 patient ids for 0 labelled films"):
         Cohort.of([], np.array([], dtype=int))
+
+
+def one_stratum(n: int) -> Cohort:
+    return Cohort.of([f"p{i:04}" for i in range(n)], np.zeros(n, dtype=int))
+
+
+def test_bca_agrees_with_scipy_on_a_skewed_mean() -> None:
+    """Both resample at random, so the bounds agree within the noise of 4,000 resamples; percentiles lie elsewhere."""
+    data = stream(0, "skewed").exponential(size=40) ** 2
+    mean = lambda weights: weights @ data / weights.sum(axis=1)  # noqa: E731
+    made = Resampled.of(mean, one_stratum(40), Resampling(resamples=4000, method="bca"))
+    low, high, method = made.interval(0)
+    rng = np.random.default_rng(0)
+    expected = stats.bootstrap((data,), np.mean, n_resamples=4000, method="BCa", rng=rng).confidence_interval
+    assert (low, high) == pytest.approx((expected.low, expected.high), rel=0.04)
+    assert method == "BCa bootstrap by patient"
+    assert high > 1.04 * percentile_interval(made.samples[:, 0], 0.95)[1]
+
+
+def test_acceleration_of_a_mean_is_a_sixth_of_its_skewness_over_the_root_of_n() -> None:
+    """Efron 1987: for a mean the influences are the deviations from it."""
+    data = stream(1, "skewed").exponential(size=60)
+    left_out, strata = jackknife(lambda weights: weights @ data / weights.sum(axis=1), one_stratum(60))
+    assert acceleration(left_out[:, 0], strata) == pytest.approx(stats.skew(data) / (6 * math.sqrt(60)))
+
+
+def test_grouped_jackknife_gives_nearly_the_same_acceleration() -> None:
+    data = stream(2, "skewed").exponential(size=3000)
+    mean = lambda weights: weights @ data / weights.sum(axis=1)  # noqa: E731
+    left_out, strata = jackknife(mean, one_stratum(3000))
+    assert len(left_out) == 200
+    assert acceleration(left_out[:, 0], strata) == pytest.approx(stats.skew(data) / (6 * math.sqrt(3000)), abs=0.004)
+
+
+def test_bca_equals_percentiles_where_there_is_neither_bias_nor_skewness() -> None:
+    samples = np.linspace(-1, 1, 2001)
+    assert bca_interval(0.0, samples, 0.0, 0.9) == pytest.approx(percentile_interval(samples, 0.9), abs=1e-9)
+
+
+def test_bca_by_hand() -> None:
+    """Bias from 60 % of the resamples below the value, acceleration 0.05: levels by Efron's formula."""
+    samples = np.arange(1000.0)
+    bias, a = stats.norm.ppf(0.6), 0.05
+    levels = [stats.norm.cdf(bias + (bias + z) / (1 - a * (bias + z))) for z in stats.norm.ppf([0.025, 0.975])]
+    assert bca_interval(599.5, samples, a, 0.95) == pytest.approx(np.quantile(samples, levels))
+
+
+def test_bca_falls_back_to_percentiles_where_all_resamples_lie_on_one_side() -> None:
+    samples = np.linspace(0.2, 0.4, 100)
+    assert all(math.isnan(bound) for bound in bca_interval(0.1, samples, 0.0, 0.95))
+    made = Resampled(np.array([0.1]), samples[:, None], np.array([0.0]), 0.95)
+    assert made.interval(0) == (*percentile_interval(samples, 0.95), "bootstrap by patient")
+    assert math.isnan(acceleration(np.array([0.1, math.nan]), np.array([0, 0])))
+    assert acceleration(np.ones(5), np.zeros(5, dtype=int)) == 0.0
+
+
+def test_bca_of_auroc_near_one_covers_better_than_percentiles() -> None:
+    """Binormal with an AUROC of 0.98: percentile bounds lie too high."""
+    truth, rng = stats.norm.cdf(3 / math.sqrt(2)), stream(3, "coverage")
+    above = {"percentile": 0, "bca": 0}
+    for draw in range(120):
+        positive = np.arange(100) < 40
+        scores = rng.normal(size=100) + 3 * positive
+        cohort = Cohort.of([str(i) for i in range(100)], positive.astype(int))
+        for method in above:
+            settings = Resampling(seed=draw, resamples=200, level=0.9, method=method)  # type: ignore[arg-type]
+            made = Resampled.of(Ranking.of(scores, positive).auroc, cohort, settings)
+            above[method] += made.interval(0)[0] > truth
+    assert above["bca"] < above["percentile"]
+
+
+def test_a_signed_value_has_an_interval_or_says_why_not() -> None:
+    made = Resampled(np.array([-0.2, math.nan]), np.tile(np.linspace(-0.4, 0.0, 101)[:, None], 2), None, 0.9)
+    found = made.signed(0, n=50, patients=30)
+    assert found.interval == pytest.approx((-0.38, -0.02))
+    assert not made.signed(0, n=5, patients=4).bounded
+    assert made.signed(1, n=5, patients=9, reason="Nothing there.").reason == "Nothing there."
+
+
+def test_a_perfect_proportion_takes_wilson_under_bca_too() -> None:
+    hits = np.ones(40)
+    statistic = lambda weights: weights @ hits / weights.sum(axis=1)  # noqa: E731
+    found = Resampled.of(statistic, one_stratum(40), Resampling(resamples=50, method="bca")).proportion(
+        0, n=40, patients=40
+    )
+    assert found.interval == pytest.approx(wilson_interval(1.0, 40))
+
+
+def test_memory_stays_small_however_many_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call sees more counts than a batch holds."""
+    monkeypatch.setattr(intervals, "BATCH_CELLS", 1000)
+    seen = []
+    bootstrap(lambda weights: seen.append(weights.size) or weights[:, 0], one_stratum(100), Resampling(resamples=95))
+    assert max(seen) <= 1000
+    assert sum(seen) == 95 * 100
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(ConfigError, match="method is 'basic', but must be percentile or bca"):
+        Resampling(method="basic")  # type: ignore[arg-type]

@@ -125,3 +125,65 @@ def test_no_film_at_all_gives_nan() -> None:
 def test_findings_with_two_names_work_as_well() -> None:
     two = Findings(("a", "b"))
     assert metrics.classes_of(two.targets(["b", "a"]), two).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_correlation_and_agreement_agree_with_scikit_learn(seed: int) -> None:
+    rng = stream(seed, "agreement")
+    true = rng.integers(0, 3, 90)
+    predicted = np.where(rng.random(90) < 0.5, true, rng.integers(0, 3, 90))
+    confusion = metrics.confusion_matrix(true, predicted, 3)
+    assert metrics.kappa(confusion) == pytest.approx(oracle.cohen_kappa_score(true, predicted))
+    assert metrics.multiclass_mcc(confusion) == pytest.approx(oracle.matthews_corrcoef(true, predicted))
+    expected = [oracle.matthews_corrcoef(true == c, predicted == c) for c in range(3)]
+    np.testing.assert_allclose(metrics.mcc(confusion), expected)
+    precision, recall, f1, _ = oracle.precision_recall_fscore_support(true, predicted, average="macro")
+    found = [metrics.macro(name, confusion) for name in ("precision", "sensitivity", "f1")]
+    np.testing.assert_allclose(found, [precision, recall, f1])
+
+
+def test_correlation_and_agreement_by_hand() -> None:
+    confusion = np.array([[20, 5], [10, 15]])
+    assert metrics.kappa(confusion) == pytest.approx(0.4)  # agreement 0.7, by chance 0.5
+    assert metrics.mcc(confusion)[0] == pytest.approx((20 * 15 - 5 * 10) / np.sqrt(25 * 25 * 30 * 20))
+
+
+def test_many_matrices_at_once_are_each_measured_alone() -> None:
+    many = np.stack([HAND, HAND.T, np.array([[0, 0, 0], [2, 3, 0], [0, 1, 9]])])
+    for measure in (metrics.mcc, metrics.multiclass_mcc, metrics.kappa):
+        np.testing.assert_allclose(measure(many), np.stack([measure(one) for one in many]))
+
+
+def test_a_class_that_is_absent_or_never_answered_has_no_correlation_and_says_why() -> None:
+    absent = np.array([[0, 0], [1, 4]])
+    assert np.isnan(metrics.mcc(absent)).all()
+    assert metrics.why_not("mcc", "covid-19", absent) == "No labelled film shows covid-19."
+    never = np.array([[0, 3], [0, 4]])
+    assert np.isnan(metrics.mcc(never)).all()
+    assert metrics.why_not("mcc", "covid-19", never) == "The model never answers covid-19."
+    assert metrics.why_not("mcc", "x", np.array([[3, 1], [0, 0]])) == "Every labelled film shows x."
+    assert metrics.why_not("mcc", "x", np.array([[3, 0], [2, 0]])) == "The model always answers x."
+    assert np.isnan(metrics.multiclass_mcc(never))
+    assert np.isnan(metrics.kappa(np.array([[5, 0], [0, 0]])))
+    assert np.isnan(metrics.macro("precision", never))
+
+
+def test_predictive_values_at_a_prevalence_follow_bayes() -> None:
+    """Of 1,000 people with 1 % ill: 9 of 10 ill are found, 99 of 990 well are called ill."""
+    ppv, npv = metrics.predictive_values_at(np.array(0.9), np.array(0.9), 0.01)
+    assert ppv == pytest.approx(9 / (9 + 99))
+    assert npv == pytest.approx(891 / (891 + 1))
+
+
+def test_predictive_values_at_the_films_own_prevalence_are_those_of_the_films() -> None:
+    found = metrics.rates(HAND)
+    for c in range(3):
+        prevalence = HAND[c].sum() / HAND.sum()
+        ppv, npv = metrics.predictive_values_at(found["sensitivity"][c], found["specificity"][c], prevalence)
+        assert (ppv, npv) == pytest.approx((found["precision"][c], found["npv"][c]))
+
+
+def test_predictive_values_need_a_prevalence_and_something_called() -> None:
+    with pytest.raises(DataError, match="The prevalence is 1, but must lie between 0 and 1"):
+        metrics.predictive_values_at(np.array(0.9), np.array(0.9), 1.0)
+    assert np.isnan(metrics.predictive_values_at(np.array(0.0), np.array(1.0), 0.1)[0])

@@ -188,7 +188,7 @@ def test_an_absent_class_is_shown_as_not_estimable_never_as_a_number(make: Calla
     section = main_figures([score(without, settings=FEW)])
     page = render_page(Page(title="t", sections=(section,)))
     row = page[page.index('<th scope="row">covid-19</th>') :].split("</tr>")[0]
-    assert row.count("not estimable") == 4  # AUROC, AUPRC, sensitivity, F1
+    assert row.count("not estimable") == 5  # AUROC, AUPRC, sensitivity, F1, MCC
     assert "No labelled film shows covid-19." in row
     assert not re.search(r"\bnan\b", re.sub(r"base64,[A-Za-z0-9+/=]+", "", page))
 

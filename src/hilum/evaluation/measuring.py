@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,29 @@ from hilum.evaluation.estimates import Estimate, not_estimable
 from hilum.evaluation.intervals import (
     FEWEST_PATIENTS,
     Cohort,
+    Resampled,
     Resampling,
     basic_interval,
-    bootstrap,
     percentile_interval,
-    proportion,
-    ranked,
 )
 from hilum.evaluation.ranks import Descent, Ranking, why_no_ranking
 from hilum.predictions import Predictions
 
-PER_FINDING = ("auroc", "auprc", *metrics.RATES)
-OVERALL = ("macro_auroc", "accuracy", "balanced_accuracy", "macro_f1")
+PER_FINDING = ("auroc", "auprc", *metrics.RATES, "mcc")
+OVERALL = (
+    *("macro_auroc", "accuracy", "balanced_accuracy", "macro_f1"),
+    *("macro_auprc", "macro_specificity", "macro_precision", "macro_npv", "kappa", "mcc_over_findings"),
+)
+MEANS = {
+    "macro_auroc": "auroc",
+    "balanced_accuracy": "sensitivity",
+    "macro_f1": "f1",
+    "macro_auprc": "auprc",
+    "macro_specificity": "specificity",
+    "macro_precision": "precision",
+    "macro_npv": "npv",
+}
+"""Figures that are means over findings, and of what: no value where one finding has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,29 +83,18 @@ def measure(films: Predictions, classes: Indices, settings: Resampling) -> Measu
 def _measured(
     films: Predictions, classes: Indices, settings: Resampling
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, Estimate]]:
-    cohort, names = Cohort.of(films.patient_ids, classes), films.findings.names
+    cohort, names, k = Cohort.of(films.patient_ids, classes), films.findings.names, len(films.findings)
     predicted = films.probs.argmax(axis=1)
-    statistic = _statistic(films, classes, predicted)
-    samples = bootstrap(statistic, cohort, settings, name="scorecard")
-    values = statistic(np.ones((1, len(films))))[0]
-    k = len(names)
-    columns = {metric: slice(i * k, (i + 1) * k) for i, metric in enumerate(PER_FINDING)}
+    made = Resampled.of(_statistic(films, classes, predicted), cohort, settings, name="scorecard")
     per_finding: dict[str, dict[str, Estimate]] = {metric: {} for metric in PER_FINDING}
+    whole = metrics.confusion_matrix(classes, predicted, k)
     for c, name in enumerate(names):
         positive = classes == c
         sides = (cohort.count(positive), cohort.count(~positive))
         reason = why_no_ranking(films.probs[:, c], positive, name)
-        for metric in ("auroc", "auprc"):
-            per_finding[metric][name] = ranked(
-                float(values[columns[metric]][c]),
-                samples[:, columns[metric]][:, c],
-                n=len(films),
-                sides=sides,
-                level=settings.level,
-                finding=name,
-                reason=reason,
-            )
-        matrix = metrics.one_vs_rest(metrics.confusion_matrix(classes, predicted, k), c)
+        for i, metric in enumerate(("auroc", "auprc")):
+            per_finding[metric][name] = made.ranked(i * k + c, n=len(films), sides=sides, finding=name, reason=reason)
+        matrix = metrics.one_vs_rest(whole, c)
         among = {
             "sensitivity": positive,
             "specificity": ~positive,
@@ -102,19 +102,16 @@ def _measured(
             "npv": predicted != c,
             "f1": positive | (predicted == c),
         }
-        for metric in metrics.RATES:
-            per_finding[metric][name] = proportion(
-                float(values[columns[metric]][c]),
-                samples[:, columns[metric]][:, c],
-                n=int(among[metric].sum()),
-                patients=cohort.count(among[metric]),
-                level=settings.level,
-                reason=metrics.why_not(metric, name, matrix),
-            )
-    last = dict(zip(OVERALL, range(len(PER_FINDING) * k, len(values)), strict=True))
+        for i, metric in enumerate(metrics.RATES, start=2):
+            n, patients = int(among[metric].sum()), cohort.count(among[metric])
+            why = metrics.why_not(metric, name, matrix)
+            per_finding[metric][name] = made.proportion(i * k + c, n=n, patients=patients, reason=why)
+        why = metrics.why_not("mcc", name, matrix)
+        last = PER_FINDING.index("mcc") * k + c
+        per_finding["mcc"][name] = made.signed(last, n=len(films), patients=cohort.patients, reason=why)
     overall = {
-        metric: _over_findings(metric, float(values[at]), samples[:, at], cohort, settings, per_finding)
-        for metric, at in last.items()
+        metric: _over_findings(metric, made, len(PER_FINDING) * k + i, cohort, per_finding)
+        for i, metric in enumerate(OVERALL)
     }
     return per_finding, overall
 
@@ -133,37 +130,32 @@ def _statistic(films: Predictions, classes: Indices, predicted: Indices) -> Call
         auprc = np.column_stack([d.auprc(weights) if d else nothing for d in descents])
         confusion = metrics.confusion_matrix(classes, predicted, k, weights).reshape(-1, k, k)
         rates = metrics.rates(confusion)
-        overall = [
-            auroc.mean(axis=1),
-            metrics.accuracy(confusion),
-            metrics.balanced_accuracy(confusion),
-            metrics.macro_f1(confusion),
-        ]
-        return np.column_stack([auroc, auprc, *[rates[metric] for metric in metrics.RATES], *overall])
+        columns = {"auroc": auroc, "auprc": auprc, **rates, "mcc": metrics.mcc(confusion)}
+        overall = {metric: columns[part].mean(axis=1) for metric, part in MEANS.items()}
+        overall |= {"accuracy": metrics.accuracy(confusion), "kappa": metrics.kappa(confusion)}
+        overall["mcc_over_findings"] = metrics.multiclass_mcc(confusion)
+        return np.column_stack([*(columns[m] for m in PER_FINDING), *(overall[m] for m in OVERALL)])
 
     return statistic if n else lambda weights: np.empty((len(weights), 0))
 
 
 def _over_findings(
-    metric: str,
-    value: float,
-    samples: Array,
-    cohort: Cohort,
-    settings: Resampling,
-    per_finding: dict[str, dict[str, Estimate]],
+    metric: str, made: Resampled, column: int, cohort: Cohort, per_finding: dict[str, dict[str, Estimate]]
 ) -> Estimate:
-    parts = {"macro_auroc": "auroc", "balanced_accuracy": "sensitivity", "macro_f1": "f1"}
     n = len(cohort.patient)
-    if metric in parts:
-        missing = [name for name, part in per_finding[parts[metric]].items() if not part.estimable]
+    if metric in MEANS:
+        missing = [name for name, part in per_finding[MEANS[metric]].items() if not part.estimable]
         if missing:
             reason = f"It is a mean over all findings, and {', '.join(missing)} can't be measured."
             return not_estimable(reason, n=n, patients=cohort.patients)
-    if metric == "macro_auroc":
+    if metric in ("macro_auroc", "macro_auprc"):
         smallest = min(cohort.count(cohort.stratum[cohort.patient] == s) for s in np.unique(cohort.stratum))
         sides = (max(smallest, FEWEST_PATIENTS), cohort.patients)
-        return ranked(value, samples, n=n, sides=sides, level=settings.level, finding="each finding")
-    return proportion(value, samples, n=n, patients=cohort.patients, level=settings.level, reason="No labelled film.")
+        return made.ranked(column, n=n, sides=sides, finding="each finding")
+    if metric in ("kappa", "mcc_over_findings"):
+        reason = "Only one finding is true or answered, so agreement beyond chance has no meaning."
+        return made.signed(column, n=n, patients=cohort.patients, reason=reason)
+    return made.proportion(column, n=n, patients=cohort.patients, reason="No labelled film.")
 
 
 def measure_calibration(
@@ -196,15 +188,19 @@ def measure_calibration(
         eces = [cal.ece_of(confidence, hits, weights, bins=bins, mass=mass) for mass in ("width", "mass")]
         return np.column_stack([means, *eces])
 
-    values = statistic(np.ones((1, n)))[0]
-    samples = bootstrap(statistic, Cohort.of(films.patient_ids, classes), settings, name="calibration")
+    found = Resampled.of(
+        statistic,
+        Cohort.of(films.patient_ids, classes),
+        replace(settings, method="percentile"),
+        name="calibration",
+    )
     made = {}
     for column, name in enumerate(names):
-        value = float(values[column])
+        value, samples = float(found.values[column]), found.samples[:, column]
         if name.startswith("ece"):
-            low, high = basic_interval(value, samples[:, column], settings.level)
+            low, high = basic_interval(value, samples, settings.level)
         else:
-            low, high = percentile_interval(samples[:, column], settings.level)
+            low, high = percentile_interval(samples, settings.level)
         few = patients < FEWEST_PATIENTS
         made[name] = Estimate(
             value=value,

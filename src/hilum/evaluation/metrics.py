@@ -14,6 +14,9 @@ from hilum.labels import Findings
 RATES = ("sensitivity", "specificity", "precision", "npv", "f1")
 """Per-class metrics of :func:`rates`, in the order that reports show them."""
 
+PREVALENCES = (0.01, 0.05, 0.10, 0.30)
+"""Shares of a finding at which predictive values are stated: screening, a ward, and a clinic for suspected cases."""
+
 
 def classes_of(targets: Scores, findings: Findings) -> Indices:
     """The class of each film.
@@ -128,23 +131,101 @@ def macro_f1(confusion: Array) -> Array:
     return means
 
 
+def mcc(confusion: Array) -> Array:
+    """Matthews' correlation of each class against the rest.
+
+    Args:
+        confusion: [..., k, k] as from :func:`confusion_matrix`.
+
+    Returns:
+        [..., k] in −1 … 1, 0 is chance; NaN where a class has all films or none, or is answered always or never (its
+        correlation has no denominator; some libraries print 0 there).
+
+    Source: Matthews 1975, Biochim Biophys Acta 405:442, doi:10.1016/0005-2795(75)90109-9.
+    """
+    matrix = np.asarray(confusion, dtype=np.float64)
+    hits = np.diagonal(matrix, axis1=-2, axis2=-1)
+    positives, answered = matrix.sum(axis=-1), matrix.sum(axis=-2)
+    total = matrix.sum(axis=(-2, -1))[..., None]
+    spread = positives * (total - positives) * answered * (total - answered)
+    return _ratio(hits * total - positives * answered, np.sqrt(spread))
+
+
+def multiclass_mcc(confusion: Array) -> Array:
+    """Matthews' correlation over all classes (R_K), [...] in about −1 … 1; NaN when only one class is true or answered.
+
+    Source: Gorodkin 2004, Comput Biol Chem 28:367, doi:10.1016/j.compbiolchem.2004.09.006.
+    """
+    matrix = np.asarray(confusion, dtype=np.float64)
+    positives, answered, total = matrix.sum(axis=-1), matrix.sum(axis=-2), matrix.sum(axis=(-2, -1))
+    right = np.diagonal(matrix, axis1=-2, axis2=-1).sum(axis=-1)
+    spread = (total**2 - (positives**2).sum(axis=-1)) * (total**2 - (answered**2).sum(axis=-1))
+    return _ratio(right * total - (positives * answered).sum(axis=-1), np.sqrt(np.maximum(spread, 0)))
+
+
+def kappa(confusion: Array) -> Array:
+    """Cohen's kappa: agreement of answers and truth beyond what their shares give by chance.
+
+    Returns:
+        [...], 1 is perfect, 0 is chance; NaN where chance already agrees always (one class is true and answered).
+
+    Source: Cohen 1960, Educ Psychol Meas 20:37, doi:10.1177/001316446002000104.
+    """
+    matrix = np.asarray(confusion, dtype=np.float64)
+    total = matrix.sum(axis=(-2, -1))
+    right = np.diagonal(matrix, axis1=-2, axis2=-1).sum(axis=-1)
+    by_chance = (matrix.sum(axis=-1) * matrix.sum(axis=-2)).sum(axis=-1)
+    return _ratio(right * total - by_chance, total**2 - by_chance)
+
+
+def macro(metric: str, confusion: Array) -> Array:
+    """Mean of one of :data:`RATES` over all classes, [...] in 0 … 1; NaN when a class has no value."""
+    means: Array = rates(confusion)[metric].mean(axis=-1)
+    return means
+
+
+def predictive_values_at(sensitivity: Array, specificity: Array, prevalence: float) -> tuple[Array, Array]:
+    """Predictive values where a finding has another share than in the films that were tested (Bayes' rule).
+
+    They hold if sensitivity and specificity carry over, which another mix of cases doesn't promise.
+
+    Args:
+        sensitivity: any shape, 0 … 1.
+        specificity: the same shape.
+        prevalence: share of the finding, strictly between 0 and 1.
+
+    Returns:
+        positive and negative predictive value; NaN where nothing would be called positive, or negative.
+
+    Raises:
+        DataError: a prevalence of 0, 1 or outside.
+
+    Source: Vecchio 1966, N Engl J Med 274:1171, doi:10.1056/NEJM196605262742104.
+    """
+    if not 0 < prevalence < 1:
+        raise DataError(f"The prevalence is {prevalence:g}, but must lie between 0 and 1, such as 0.05.")
+    found = np.asarray(sensitivity, dtype=np.float64) * prevalence
+    cleared = np.asarray(specificity, dtype=np.float64) * (1 - prevalence)
+    return _ratio(found, found + (1 - prevalence - cleared)), _ratio(cleared, cleared + (prevalence - found))
+
+
 def why_not(metric: str, finding: str, confusion: Array) -> str:
     """Why a metric of :data:`RATES` is NaN for a class; empty when it is not.
 
     Args:
-        metric: one of :data:`RATES`.
+        metric: one of :data:`RATES`, or ``mcc``.
         finding: the class's name, for the sentence.
         confusion: [2, 2] one-vs-rest counts: rows with and without the finding, columns answered and not.
     """
     with_it, without_it = int(confusion[0].sum()), int(confusion[1].sum())
     answered, not_answered = int(confusion[:, 0].sum()), int(confusion[:, 1].sum())
-    if metric in ("sensitivity", "f1") and with_it == 0:
+    if metric in ("sensitivity", "f1", "mcc") and with_it == 0:
         return f"No labelled film shows {finding}."
-    if metric == "specificity" and without_it == 0:
+    if metric in ("specificity", "mcc") and without_it == 0:
         return f"Every labelled film shows {finding}."
-    if metric == "precision" and answered == 0:
+    if metric in ("precision", "mcc") and answered == 0:
         return f"The model never answers {finding}."
-    if metric == "npv" and not_answered == 0:
+    if metric in ("npv", "mcc") and not_answered == 0:
         return f"The model always answers {finding}."
     return ""
 

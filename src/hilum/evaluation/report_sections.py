@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from hilum.evaluation.confounding import WORDS, Confounding, CrossTable
 from hilum.evaluation.estimates import Estimate
-from hilum.evaluation.scorecard import CalibrationFigures, Scorecard
+from hilum.evaluation.metrics import PREVALENCES, predictive_values_at
+from hilum.evaluation.scorecard import OLDER, CalibrationFigures, Scorecard
 from hilum.evaluation.thresholds import OperatingPoint
 from hilum.reports import figures as draw
 from hilum.reports.page import Block, Details, Facts, Figures, Gallery, Notice, Paragraph, Picture, Section
@@ -19,13 +22,20 @@ METRICS = (
     ("precision", "PPV"),
     ("npv", "NPV"),
     ("f1", "F1"),
+    ("mcc", "MCC"),
 )
 
 OVERALL = (
     ("macro_auroc", "Mean AUROC over findings"),
+    ("macro_auprc", "Mean average precision over findings"),
     ("accuracy", "Accuracy"),
     ("balanced_accuracy", "Balanced accuracy (mean sensitivity)"),
+    ("macro_specificity", "Mean specificity over findings"),
+    ("macro_precision", "Mean PPV over findings"),
+    ("macro_npv", "Mean NPV over findings"),
     ("macro_f1", "Mean F1 over findings"),
+    ("kappa", "Cohen's kappa"),
+    ("mcc_over_findings", "MCC over all findings"),
 )
 
 
@@ -63,7 +73,7 @@ def main_figures(cards: Sequence[Scorecard]) -> Section:
         [
             finding if i == 0 else "",
             *([card.name] if several else []),
-            *(cell(getattr(card, metric)[finding]) for metric, _ in METRICS),
+            *(_metric(card, metric, finding) for metric, _ in METRICS),
         ]
         for finding in cards[0].findings
         for i, card in enumerate(cards)
@@ -77,10 +87,34 @@ def main_figures(cards: Sequence[Scorecard]) -> Section:
         table(caption, ["finding", *(["test"] if several else []), *heads], rows),
         Figures((_auroc_figure(cards),)),
     ]
+    blocks += [_at_prevalences(card, several) for card in cards]
     columns = [Column(title=card.name, number=True) for card in cards]
     overall: list[Row] = [[title, *(cell(getattr(card, metric)) for card in cards)] for metric, title in OVERALL]
     blocks += [table("Over all findings.", ["figure", *columns], overall), _films(cards)]
     return Section(name="figures", title="Figures", blocks=tuple(blocks))
+
+
+def _at_prevalences(card: Scorecard, several: bool) -> Details:
+    """PPV and NPV where a finding is rarer or commoner than among these films."""
+    rows: list[Row] = []
+    for finding in card.findings:
+        rates = [np.asarray(rate[finding].value) for rate in (card.sensitivity, card.specificity)]
+        values = [predictive_values_at(rates[0], rates[1], share) for share in PREVALENCES]
+        rows.append([finding, *(f"{number(float(ppv))} / {number(float(npv), 3)}" for ppv, npv in values)])
+    heads: Heads = [Column(title=percent(share), unit="PPV / NPV", number=True) for share in PREVALENCES]
+    caption = (
+        "From sensitivity and specificity by Bayes' rule, which holds only if both carry over to where the finding has "
+        "that share."
+    )
+    name = f" ({card.name})" if several else ""
+    return Details(
+        summary=f"PPV and NPV at other shares of the finding{name}", blocks=(table(caption, ["finding", *heads], rows),)
+    )
+
+
+def _metric(card: Scorecard, metric: str, finding: str) -> Cell:
+    """A figure's cell; older scorecards lack some, which shows as not estimable with the reason."""
+    return cell(getattr(card, metric).get(finding, OLDER))
 
 
 def _films(cards: Sequence[Scorecard]) -> Table:
@@ -154,7 +188,7 @@ def operating_points(cards: Sequence[Scorecard], chosen: Mapping[str, OperatingP
     """Thresholds as chosen on validation films and as tested."""
     if not chosen and not any(card.operating_points for card in cards):
         return None
-    rules = {"sensitivity-floor": "floor of sensitivity", "youden": "Youden"}
+    rules = {"sensitivity-floor": "floor of sensitivity", "youden": "Youden", "cost": "least cost"}
     sources = [("validation", chosen), *((card.name, card.operating_points) for card in cards)]
     rows: list[Row] = []
     for finding in cards[0].findings:

@@ -13,7 +13,7 @@ from hilum.arrays import Array, Indices
 from hilum.errors import DataError
 from hilum.evaluation import calibration as cal
 from hilum.evaluation.confounding import Confounding, find_confounding
-from hilum.evaluation.estimates import NAN, Estimate, from_plain, to_plain
+from hilum.evaluation.estimates import NAN, Estimate, from_plain, not_estimable, to_plain
 from hilum.evaluation.externality import Development, why_not_external
 from hilum.evaluation.intervals import Resampling
 from hilum.evaluation.localisation import Localisation
@@ -27,6 +27,8 @@ from hilum.predictions import Predictions
 from hilum.progress import Progress, Silent
 
 SCHEMA = 1
+
+OLDER = not_estimable("This scorecard was made before this figure was measured. Evaluate the run again.")
 
 OPTIMISTIC = (
     "The probabilities were calibrated on the films that early stopping watched, so their calibration is optimistic; "
@@ -119,6 +121,20 @@ class Scorecard:
     """Mean sensitivity over findings."""
     macro_f1: Estimate
     """Mean F1 over findings."""
+    mcc: dict[str, Estimate] = field(default_factory=dict)
+    """Matthews' correlation of each finding against the rest, −1 … 1; empty in older scorecards, as those below."""
+    macro_auprc: Estimate = OLDER
+    """Mean average precision over findings."""
+    macro_specificity: Estimate = OLDER
+    """Mean specificity over findings (mean sensitivity is ``balanced_accuracy``)."""
+    macro_precision: Estimate = OLDER
+    """Mean positive predictive value over findings."""
+    macro_npv: Estimate = OLDER
+    """Mean negative predictive value over findings."""
+    kappa: Estimate = OLDER
+    """Cohen's kappa of answers and truth."""
+    mcc_over_findings: Estimate = OLDER
+    """Matthews' correlation over all findings at once (Gorodkin's R_K)."""
     confusion: tuple[tuple[int, ...], ...]
     """Films by true finding (rows) and most probable finding (columns)."""
     roc: dict[str, RocCurve]
