@@ -13,6 +13,7 @@ from hilum.evaluation.thresholds import (
     OperatingRules,
     apply_operating_points,
     choose_operating_points,
+    cost_threshold,
     floor_threshold,
     thresholds,
     youden_threshold,
@@ -136,3 +137,42 @@ def test_points_for_other_findings_are_refused(make: Callable[..., Predictions])
     films = replace(make(60), findings=Findings(("a", "b", "c")))
     with pytest.raises(DataError, match="can't be applied to predictions of"):
         apply_operating_points(points, films, FEW)
+
+
+def test_the_cost_rule_minimises_the_cost_on_the_films_by_search() -> None:
+    rng = stream(7, "cost")
+    probs = np.round(rng.random(120), 2)
+    positive = rng.random(120) < probs
+    for cost in (0.5, 3.0, 20.0):
+        found = cost_threshold(probs, positive, cost)
+        costs = [
+            cost * (positive & (probs < t)).sum() + (~positive & (probs >= t)).sum() for t in np.unique([*probs, found])
+        ]
+        assert cost * (positive & (probs < found)).sum() + (~positive & (probs >= found)).sum() == min(costs)
+
+
+def test_the_cost_rule_tends_to_elkans_threshold_on_calibrated_probabilities() -> None:
+    rng = stream(8, "cost")
+    probs = rng.random(20_000)
+    found = cost_threshold(probs, rng.random(20_000) < probs, 4.0)
+    assert found == pytest.approx(1 / 5, abs=0.05)
+
+
+def test_a_finding_may_have_its_own_floor_or_a_cost(make: Callable[..., Predictions]) -> None:
+    films = make(300)
+    floors = OperatingRules(floors={"covid-19": 0.6})
+    points = choose_operating_points(films, floors, FEW)
+    assert 0.6 <= points["covid-19"].sensitivity.value < 0.7
+    assert points["pneumonia"].sensitivity.value >= 0.95
+    costly = choose_operating_points(films, OperatingRules(rule="cost", cost_of_miss=50), FEW)
+    cheap = choose_operating_points(films, OperatingRules(rule="cost", cost_of_miss=0.2), FEW)
+    assert costly["covid-19"].rule == "cost"
+    assert costly["covid-19"].threshold < cheap["covid-19"].threshold
+    assert costly["normal"].rule == "youden"
+
+
+def test_wrong_costs_and_floors_are_refused(make: Callable[..., Predictions]) -> None:
+    with pytest.raises(ConfigError, match="x is 1.2, but must lie above 0 and up to 1(?s:.*)cost_of_miss is 0"):
+        OperatingRules(floors={"x": 1.2}, cost_of_miss=0)
+    with pytest.raises(ConfigError, match=r"Floors are given for \['x'\], but the findings are"):
+        choose_operating_points(make(60), OperatingRules(floors={"x": 0.5}))

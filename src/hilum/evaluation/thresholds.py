@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -14,8 +14,8 @@ from hilum.evaluation.intervals import Cohort, Resampling, bootstrap, proportion
 from hilum.evaluation.metrics import classes_of
 from hilum.predictions import Predictions
 
-Rule = Literal["sensitivity-floor", "youden"]
-"""A floor for sensitivity (then the best specificity), or the best sum of both (Youden 1950)."""
+Rule = Literal["sensitivity-floor", "youden", "cost"]
+"""A floor for sensitivity (then the best specificity), the best sum of both (Youden 1950), or the least cost."""
 
 FEW_POSITIVES = 20
 """With fewer patients who have the finding than this, a floor of 0.95 rests on less than one missed patient."""
@@ -28,13 +28,24 @@ class OperatingRules:
     sensitivity_floor: float = 0.95
     """Lowest sensitivity on the validation films, for every finding but the normal one: a miss is the worst error."""
     normal: str = "normal"
-    """Finding that means health; its threshold is Youden's. If the name is no finding, each gets the floor."""
+    """Finding that means health; its threshold is Youden's. If the name is no finding, each gets the rule."""
+    rule: Rule = "sensitivity-floor"
+    """How thresholds of all findings but the normal one are chosen."""
+    cost_of_miss: float = 10.0
+    """For the rule ``cost``: how many false alarms a missed finding weighs."""
+    floors: dict[str, float] = field(default_factory=dict)
+    """Floors of findings that need another one than ``sensitivity_floor``, by name."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.sensitivity_floor <= 1:
-            raise ConfigError(
-                [f"sensitivity_floor is {self.sensitivity_floor}, but must lie above 0 and up to 1, such as 0.95."]
-            )
+        problems = [
+            f"{name} is {floor}, but must lie above 0 and up to 1, such as 0.95."
+            for name, floor in {"sensitivity_floor": self.sensitivity_floor, **self.floors}.items()
+            if not 0 < floor <= 1
+        ]
+        if not self.cost_of_miss > 0:
+            problems.append(f"cost_of_miss is {self.cost_of_miss}, but must be above 0, such as 10 false alarms.")
+        if problems:
+            raise ConfigError(problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +96,32 @@ def youden_threshold(probs: Vector, positive: Array) -> float:
     return _halfway_down(probs, float(rising[int(np.argmax(np.round(sensitivity + specificity, 12)))]))
 
 
+def cost_threshold(probs: Vector, positive: Array, cost_of_miss: float) -> float:
+    """The threshold with the least cost on these films; the lowest one among equals, for sensitivity's sake.
+
+    With calibrated probabilities it tends to 1 / (1 + cost_of_miss) (Elkan 2001, IJCAI 17:973).
+
+    Args:
+        probs: [n] probabilities of the finding.
+        positive: [n] bool with at least one true and one false.
+        cost_of_miss: how many false alarms a missed finding weighs, > 0.
+    """
+    rising, group = np.unique(probs, return_inverse=True)
+    with_it = np.bincount(group, weights=positive, minlength=len(rising))
+    without = np.bincount(group, weights=~positive, minlength=len(rising))
+    missed = with_it.cumsum() - with_it
+    alarms = without[::-1].cumsum()[::-1]
+    return _halfway_down(probs, float(rising[int(np.argmin(np.round(cost_of_miss * missed + alarms, 9)))]))
+
+
+def _threshold(rule: Rule, probs: Vector, positive: Array, rules: OperatingRules, finding: str) -> float:
+    if rule == "youden":
+        return youden_threshold(probs, positive)
+    if rule == "cost":
+        return cost_threshold(probs, positive, rules.cost_of_miss)
+    return floor_threshold(probs, positive, rules.floors.get(finding, rules.sensitivity_floor))
+
+
 def _halfway_down(probs: Vector, score: float) -> float:
     below = probs[probs < score]
     return (score + float(below.max())) / 2 if len(below) else score / 2
@@ -105,21 +142,23 @@ def choose_operating_points(
     Returns:
         an operating point for each finding, measured on the validation films; NaN with a reason where a finding has
         no film, or nothing else has.
+
+    Raises:
+        ConfigError: a floor for a finding that isn't one.
     """
     rules = rules or OperatingRules()
+    if unknown := sorted(set(rules.floors) - set(validation.findings.names)):
+        raise ConfigError([f"Floors are given for {unknown}, but the findings are {list(validation.findings.names)}."])
     chosen = {}
     films = validation.labelled
     classes = classes_of(films.targets, films.findings)
     for column, finding in enumerate(films.findings.names):
-        rule: Rule = "youden" if finding == rules.normal else "sensitivity-floor"
+        rule: Rule = "youden" if finding == rules.normal else rules.rule
         probs, positive = films.probs[:, column], classes == column
         reason = _why_no_threshold(probs, positive, finding)
         threshold = math.nan
         if not reason:
-            floor = rules.sensitivity_floor
-            threshold = (
-                youden_threshold(probs, positive) if rule == "youden" else floor_threshold(probs, positive, floor)
-            )
+            threshold = _threshold(rule, probs, positive, rules, finding)
             owners = len({films.patient_ids[i] for i in np.flatnonzero(positive)})
             if owners < FEW_POSITIVES:
                 reason = f"Only {owners} patients with {finding} choose this threshold; other films may fall below it."
