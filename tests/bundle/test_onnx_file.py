@@ -1,5 +1,7 @@
 """The walk over ONNX bytes: finds what onnx finds, and every place where values could lie in another file."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -155,3 +157,37 @@ def test_fields_by_hand(content: bytes, found: list[tuple[int, object]]) -> None
 def test_damaged_fields_are_refused(content: bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         list(fields(memoryview(content)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw"),
+    [(np.float32, True), (np.float32, False), (np.float64, True), (np.float64, False), (np.float16, True)],
+)
+def test_one_value_that_is_no_number_is_found_among_many(kind: type, raw: bool) -> None:
+    """In either way that ONNX keeps values: as raw bytes, or as a list."""
+    values = np.ones(1000, kind)
+    model = onnx.load_from_string(small_graph())
+    for number in (np.inf, -np.inf, np.nan):
+        values[700] = number
+        tensor = numpy_helper.from_array(values, "spoiled")
+        if not raw:
+            tensor = helper.make_tensor("spoiled", tensor.data_type, [1000], values.tolist())
+        model.graph.initializer.append(tensor)
+        found = model_facts(bytes(model.SerializeToString())).broken
+        # Infinities bound things in sound graphs (Clip, masks); only NaN is never meant.
+        assert found == (("spoiled",) if np.isnan(number) else ())
+
+
+def test_integers_that_would_read_as_nan_are_none() -> None:
+    model = onnx.load_from_string(small_graph())
+    model.graph.initializer.append(numpy_helper.from_array(np.full(4, -1, np.int64), "all_bits_set"))
+    assert model_facts(bytes(model.SerializeToString())).broken == ()
+
+
+def test_a_bundle_with_weights_that_are_not_numbers_is_refused(tmp_path: Path, bundle: Bundle) -> None:
+    """With every hash right: as an exporter would write it after a training that went wrong."""
+    contents = {**bundle.contents, "model.onnx": small_graph(w2=np.full((6, 3), np.nan, np.float32))}
+    path = tmp_path / "b.hilum"
+    path.write_bytes(zip_bytes({**contents, MEMBERS_MEMBER: write_members(members_of(contents))}))
+    with pytest.raises(BundleError, match=r"model.onnx holds weights that are not numbers \('w2'\)"):
+        read_bundle(path)

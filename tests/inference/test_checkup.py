@@ -1,12 +1,15 @@
 """Doctor: a line for each thing, and a mend for whatever is not fine."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from hilum.errors import BundleError
 from hilum.imaging.codecs import CODECS
 from hilum.inference import checkup
 from hilum.inference.checkup import Sign, check_up, decoders, disk, extras, speed, sqlite, versions
+from hilum.inference.choosing import RUNTIMES, recorded
 
 
 def test_every_transfer_syntax_has_a_line_and_is_read_back() -> None:
@@ -67,10 +70,38 @@ def test_few_processors_are_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_bundle_is_tested_and_timed(bundle_path: Path) -> None:
-    signs = speed(bundle_path)
-    assert [(sign.what, sign.state) for sign in signs] == [("self-test", "ok"), ("runtime", "ok")]
-    assert "fp32" in signs[1].found
-    assert "batch 1" in signs[1].found
+    signs = {sign.what: sign for sign in speed(bundle_path)}
+    assert list(signs) == [
+        *("self-test onnxruntime", "runtime onnxruntime", "self-test openvino", "runtime openvino"),
+        "choice of runtime",
+    ]
+    assert {sign.state for sign in signs.values()} == {"ok"}
+    for name in ("onnxruntime", "openvino"):
+        assert "fp32" in signs[f"runtime {name}"].found
+        assert "batch 1" in signs[f"runtime {name}"].found
+
+
+def test_the_choice_is_recorded_for_auto(tmp_path: Path) -> None:
+    record = tmp_path / "runtime.json"
+    sign = speed(None, record)[-1]
+    chosen = recorded(record)
+    assert chosen in RUNTIMES
+    assert sign.found.startswith(f"{chosen}, ")
+    assert f"recorded in {record}, which --runtime auto follows" in sign.found
+    kept = json.loads(record.read_text())
+    assert {row["runtime"].split()[0] for row in kept["latencies"]} == {"onnxruntime", "openvino"}
+    assert {row["precision"] for row in kept["latencies"]} == {"fp32"}
+
+
+def test_a_second_runtime_that_fails_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise BundleError("No such operator.")
+
+    monkeypatch.setitem(RUNTIMES, "openvino", broken)
+    signs = {sign.what: sign for sign in speed(None, tmp_path / "runtime.json")}
+    assert (signs["runtime onnxruntime"].state, signs["runtime openvino"].state) == ("ok", "warn")
+    assert signs["runtime openvino"].mend == "leave this runtime alone"
+    assert not (tmp_path / "runtime.json").exists()
 
 
 def test_a_damaged_bundle_is_to_be_mended(tmp_path: Path) -> None:
@@ -89,7 +120,7 @@ def test_everything_is_looked_at_once(tmp_path: Path) -> None:
     signs = check_up(tmp_path)
     names = [sign.what for sign in signs]
     assert len(set(names)) == len(names)
-    assert {"Python", "packages", "extra train", "processors", "SQLite", "disk", "runtime"} <= set(names)
+    assert {"Python", "packages", "extra train", "processors", "SQLite", "disk", "runtime onnxruntime"} <= set(names)
     assert all(sign.mend for sign in signs if sign.state != "ok")
 
 

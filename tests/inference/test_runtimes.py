@@ -130,3 +130,22 @@ def test_the_tiny_graph_is_valid_onnx_and_answers() -> None:
     answer = OnnxRuntime(tiny_graph(), 1).run(np.full((2, 1, TINY_SIZE, TINY_SIZE), 9, np.uint8))
     np.testing.assert_allclose(answer.probabilities.sum(axis=1), 1, atol=1e-6)
     assert answer.cam.shape == (2, 3, TINY_SIZE // 2, TINY_SIZE // 2)
+
+
+def test_a_graph_whose_maps_keep_their_size_open_answers_too(runtime: OnnxRuntime) -> None:
+    """Outputs of known lengths are written where they are read; the others are found by the runtime."""
+    model = onnx.load_from_string(small_graph())
+    for output in model.graph.output:
+        if output.name in ("cam", "cam_std"):
+            output.type.tensor_type.shape.dim[2].dim_param = "h"
+    opened = OnnxRuntime(bytes(model.SerializeToString()), 1).run(some_tiles(3))
+    expected = runtime.run(some_tiles(3))
+    for name in OUTPUTS:
+        np.testing.assert_array_equal(opened[name], expected[name], err_msg=name)
+
+
+def test_answers_dont_share_memory(runtime: OnnxRuntime) -> None:
+    first = runtime.run(some_tiles(2))
+    kept = {name: first[name].copy() for name in OUTPUTS}
+    runtime.run(some_tiles(2, seed=9))
+    assert all(np.array_equal(first[name], kept[name]) for name in OUTPUTS)

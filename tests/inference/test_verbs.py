@@ -74,7 +74,8 @@ def test_predict_prints_counts_and_the_path(bundle_path: Path, tmp_path: Path) -
 
 
 def test_doctor_ends_with_counts_and_fails_when_something_is_to_be_mended(bundle_path: Path, tmp_path: Path) -> None:
-    text = hilum("doctor", "--bundle", str(bundle_path), "--folder", str(tmp_path))
+    record = str(tmp_path / "runtime.json")
+    text = hilum("doctor", "--bundle", str(bundle_path), "--folder", str(tmp_path), "--record", record)
     assert text.splitlines()[-1].endswith("0 to mend")
     (tmp_path / "b.hilum").write_bytes(b"x")
     summary = last_json(hilum("doctor", "--bundle", str(tmp_path / "b.hilum"), "--json", code=1))

@@ -1,11 +1,15 @@
 """What an ONNX file declares, read from its protobuf bytes: no runtime opens a model before this walk has passed it.
 
-Field numbers are those of ``onnx.proto3`` (ONNX IR version 10). Values of tensors are skipped, so the walk takes
-milliseconds and needs no ``onnx`` package.
+Field numbers are those of ``onnx.proto3`` (ONNX IR version 10). Of a tensor's values only one thing is asked, whether
+they are numbers: a runtime whose ReLU turns NaN into 0 would answer with damaged weights as if all were well. The walk
+takes milliseconds and needs no ``onnx`` package.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from hilum.errors import BundleError
 
@@ -15,11 +19,15 @@ GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_SPARSE = 1, 5, 1
 NODE_ATTRIBUTE = 5
 ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS, ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
 SPARSE_TENSORS = (1, 2)
-TENSOR_NAME, TENSOR_EXTERNAL_DATA, TENSOR_DATA_LOCATION = 8, 13, 14
+TENSOR_TYPE, TENSOR_FLOATS, TENSOR_NAME, TENSOR_RAW, TENSOR_DOUBLES = 2, 4, 8, 9, 10
+TENSOR_EXTERNAL_DATA, TENSOR_DATA_LOCATION = 13, 14
 FUNCTION_NODE, FUNCTION_ATTRIBUTE = 7, 11
 OPSET_DOMAIN, OPSET_VERSION = 1, 2
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 VALUE_NAME = 1
+
+FLOATING = {1: np.dtype("<f4"), 10: np.dtype("<f2"), 11: np.dtype("<f8")}
+"""Types of tensors that can hold NaN: FLOAT, FLOAT16, DOUBLE."""
 
 _MAX_DEPTH = 16
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -40,6 +48,8 @@ class ModelFacts:
     """Metadata properties of the model."""
     external: tuple[str, ...]
     """Names of tensors whose values lie in another file."""
+    broken: tuple[str, ...]
+    """Names of tensors with values that are not numbers (NaN)."""
     trains: bool
     """Whether it holds a training graph."""
 
@@ -63,6 +73,7 @@ def model_facts(content: bytes, *, where: str = "model.onnx") -> ModelFacts:
         outputs=tuple(walk.outputs),
         metadata=walk.metadata,
         external=tuple(walk.external),
+        broken=tuple(walk.broken),
         trains=walk.trains,
     )
 
@@ -76,6 +87,7 @@ class _Walk:
         self.inputs: list[str] = []
         self.outputs: list[str] = []
         self.external: list[str] = []
+        self.broken: list[str] = []
         self.trains = False
 
     def model(self, content: memoryview) -> None:
@@ -135,14 +147,28 @@ class _Walk:
                 self.tensor(_message(value))
 
     def tensor(self, content: memoryview) -> None:
-        name, outside = "", False
+        name, outside, kind = "", False, 0
+        values: list[tuple[int, int | memoryview]] = []
         for number, value in fields(content):
             if number == TENSOR_NAME:
                 name = _text(value)
+            elif number == TENSOR_TYPE:
+                kind = value if isinstance(value, int) else 0
+            elif number in (TENSOR_RAW, TENSOR_FLOATS, TENSOR_DOUBLES):
+                values.append((number, value))
             elif number == TENSOR_EXTERNAL_DATA or (number == TENSOR_DATA_LOCATION and value != 0):
                 outside = True
         if outside:
             self.external.append(name)
+        dtypes = {TENSOR_RAW: FLOATING.get(kind), TENSOR_FLOATS: FLOATING[1], TENSOR_DOUBLES: FLOATING[11]}
+        if any((dtype := dtypes[number]) is not None and _has_nan(_message(value), dtype) for number, value in values):
+            self.broken.append(name)
+
+
+def _has_nan(content: memoryview, dtype: "np.dtype[Any]") -> bool:
+    """One pass without a copy: the least of values among which one is NaN is NaN."""
+    whole = len(content) - len(content) % dtype.itemsize
+    return bool(whole) and bool(np.isnan(np.frombuffer(content[:whole], dtype).min()))
 
 
 def fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:

@@ -160,6 +160,11 @@ def _check_graph(graph: ModelFacts, info: BundleInfo) -> None:
             f"{MODEL_MEMBER} keeps values of {graph.external[0]!r} in another file, which a bundle never does. "
             "Export the model as a single file."
         )
+    if graph.broken:
+        raise BundleError(
+            f"{MODEL_MEMBER} holds weights that are not numbers ({graph.broken[0]!r}), so every answer would be wrong. "
+            "Train or export the model anew."
+        )
     if graph.trains:
         raise BundleError(f"{MODEL_MEMBER} holds a training graph, which a bundle never does. Export the model anew.")
     missing = [name for name in OUTPUTS if name not in graph.outputs and name not in OPTIONAL_OUTPUTS]

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli.terminal import PASSPHRASE, JsonOption, QuietOption, TrustedOption, finish, progress, table, trusted_keys
+from hilum.cli.terminal import (
+    PASSPHRASE,
+    JsonOption,
+    QuietOption,
+    RuntimeOption,
+    TrustedOption,
+    finish,
+    progress,
+    table,
+    trusted_keys,
+)
 
 app = typer.Typer(name="bundle", help="Make, sign, verify and show bundles.", no_args_is_help=True)
 
@@ -54,12 +64,17 @@ def sign(
 
 
 @app.command()
-def verify(bundle: BundleArgument, trusted: TrustedOption = None, as_json: JsonOption = False) -> None:
+def verify(
+    bundle: BundleArgument,
+    trusted: TrustedOption = None,
+    runtime: RuntimeOption = "onnxruntime",
+    as_json: JsonOption = False,
+) -> None:
     """Check every hash and the signature, then reproduce the reference answers on this machine; refuse any change."""
     from hilum.errors import BundleError
     from hilum.inference.selftest import verify_bundle
 
-    test = verify_bundle(bundle, trusted=(keys := trusted_keys(trusted)))
+    test = verify_bundle(bundle, trusted=(keys := trusted_keys(trusted)), runtime=runtime)
     rows = [[name, f"{value:.2e}"] for name, value in test.differences.items()]
     lines = [
         *table(["output", "largest difference"], rows),

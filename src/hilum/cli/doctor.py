@@ -11,13 +11,18 @@ from hilum.cli.terminal import JsonOption, finish
 def doctor(
     bundle: Annotated[Path | None, typer.Option(help="Verify and time this bundle instead of a tiny graph.")] = None,
     folder: Annotated[Path, typer.Option(help="Where data will be kept: its disk is looked at.")] = Path(),
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Where the faster runtime is recorded.", show_default="~/.config/hilum/runtime.json"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check versions, extras, decoders, processors, SQLite, disk and the runtime's speed; a line each."""
+    """Check versions, extras, decoders, processors, SQLite, disk and each runtime's speed; a line each."""
     from hilum.config import to_mapping
     from hilum.inference.checkup import check_up
+    from hilum.inference.choosing import record_path
 
-    signs = check_up(folder, bundle)
+    signs = check_up(folder, bundle, record=record or record_path())
     counts = {state: sum(sign.state == state for sign in signs) for state in ("ok", "warn", "mend")}
     summary = {**counts, "signs": to_mapping(signs)}
     closing = f"{counts['ok']} ok, {counts['warn']} with a limit (warn), {counts['mend']} to mend"

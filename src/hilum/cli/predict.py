@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli.terminal import JsonOption, QuietOption, TrustedOption, finish, progress, trusted_keys
+from hilum.cli.terminal import JsonOption, QuietOption, RuntimeOption, TrustedOption, finish, progress, trusted_keys
 
 
 def predict(
@@ -18,6 +18,7 @@ def predict(
     refuse_unknown: Annotated[
         list[str] | None, typer.Option(metavar="CHECK", help="Don't analyse films where this check can't be judged.")
     ] = None,
+    runtime: RuntimeOption = "onnxruntime",
     trusted: TrustedOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -34,6 +35,7 @@ def predict(
         threads=threads,
         refuse_unknown=refuse_unknown or (),
         trusted=trusted_keys(trusted),
+        runtime=runtime,
         progress=progress(quiet),
     )
     summary = {

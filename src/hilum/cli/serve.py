@@ -18,6 +18,7 @@ def serve(
     no_dicom: Annotated[bool, typer.Option("--no-dicom", help="No DICOM listener.")] = False,
     ae_title: Annotated[str | None, typer.Option(help="Our AE title.", show_default="HILUM")] = None,
     allow: Annotated[str | None, typer.Option(help="Calling AE titles that may send, comma-separated.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="What runs the model.", show_default="onnxruntime")] = None,
     trusted: TrustedOption = None,
     data: Annotated[Path | None, typer.Option(help="Folder of films and records.", show_default="hilum-data")] = None,
 ) -> None:
@@ -41,6 +42,7 @@ def serve(
         "ae_title": ae_title,
         "allowed_ae_titles": allow,
         "data": data,
+        "runtime": runtime,
         "trusted_keys": tuple(trusted) if trusted else None,
     }
     gc.enable()

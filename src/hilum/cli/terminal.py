@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from hilum.progress import Progress
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
+RuntimeOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="onnxruntime, onnxruntime-cuda, openvino, or auto: what hilum doctor recorded for this machine.",
+    ),
+]
 PASSPHRASE = "HILUM_KEY_PASSPHRASE"
 """Variable of the environment that holds a private key's passphrase: arguments are visible to other users."""
 

@@ -16,8 +16,9 @@ from hilum.imaging.intended_use import GatePolicy
 from hilum.imaging.radiograph import Radiograph
 from hilum.inference.abstention import reasons_to_abstain
 from hilum.inference.assessment import Assessment, Provenance
+from hilum.inference.choosing import DEFAULT, open_runtime
 from hilum.inference.preparing import Prepared, prepare_film, prepare_radiograph
-from hilum.inference.runtimes import Answer, OnnxRuntime, Runtime
+from hilum.inference.runtimes import Answer, Runtime
 from hilum.keys import PublicKey
 from hilum.provenance import now_utc
 
@@ -191,25 +192,30 @@ def open_bundle(
     *,
     policy: GatePolicy | None = None,
     trusted: Sequence[PublicKey] = (),
+    runtime: str = DEFAULT,
 ) -> Assessor:
-    """Verify a bundle and load it into ONNX Runtime, warmed up.
+    """Verify a bundle and load it into a runtime, warmed up.
 
     Args:
         path: a folder or a ``.hilum`` file.
         threads: threads of one run; None: the processors that this process may use.
         policy: the site's own gate; None: the bundle's.
         trusted: keys of which one must have signed the bundle; empty when no signature is required.
+        runtime: a key of :data:`hilum.inference.choosing.RUNTIMES`, or ``auto``.
 
     Raises:
         BundleError: the bundle can't be trusted or its graph can't be loaded.
+        UsageError: no such runtime, or it is not installed.
     """
-    return assessor(read_bundle(path, trusted=trusted), threads, policy=policy)
+    return assessor(read_bundle(path, trusted=trusted), threads, policy=policy, runtime=runtime)
 
 
-def assessor(bundle: Bundle, threads: int | None = None, *, policy: GatePolicy | None = None) -> Assessor:
+def assessor(
+    bundle: Bundle, threads: int | None = None, *, policy: GatePolicy | None = None, runtime: str = DEFAULT
+) -> Assessor:
     """The same from a bundle that has been read already."""
-    runtime = OnnxRuntime(bundle.model, threads, size=bundle.info.preprocessing.size)
-    return Assessor(bundle.info, bundle.sha256, runtime, policy=policy)
+    opened = open_runtime(runtime, bundle.model, threads, size=bundle.info.preprocessing.size)
+    return Assessor(bundle.info, bundle.sha256, opened, policy=policy)
 
 
 def _positive(info: BundleInfo, probs: dict[str, float]) -> tuple[str, ...]:

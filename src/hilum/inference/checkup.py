@@ -4,22 +4,29 @@ import importlib.util
 import platform
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from hilum.errors import HilumError
+from hilum.inference.benchmark import Latency, benchmark
 from hilum.inference.machine import available_cpus, cpu_quota
+from hilum.provenance import now_utc
+
+if TYPE_CHECKING:
+    from hilum.bundle.reading import Bundle
+    from hilum.inference.runtimes import Runtime
 
 State = Literal["ok", "warn", "mend"]
 """Fine; fine with a limit; broken until mended."""
 
 PACKAGES = ("numpy", "onnxruntime", "pydicom", "pynetdicom", "pillow", "fastapi", "sqlalchemy")
 EXTRAS: dict[str, tuple[str, ...]] = {
+    "openvino": ("openvino",),
     "train": ("torch", "torchvision", "onnx", "onnxscript", "safetensors", "sklearn", "matplotlib"),
 }
 """Modules of each optional part."""
@@ -50,12 +57,17 @@ class Sign:
         return f"{self.state:<4}  {self.what}: {self.found}{tail}"
 
 
-def check_up(folder: Path, bundle: Path | None = None) -> tuple[Sign, ...]:
+EXTRA_MENDS = {"openvino": "to try a second runtime", "train": "to train here"}
+"""What each optional part is for."""
+
+
+def check_up(folder: Path, bundle: Path | None = None, *, record: Path | None = None) -> tuple[Sign, ...]:
     """Look at everything.
 
     Args:
         folder: where data will be kept; its disk is looked at.
         bundle: verify and time this bundle; None: time a tiny graph.
+        record: where the choice among runtimes is recorded; None records nothing.
     """
     checks: tuple[Callable[[], list[Sign]], ...] = (
         versions,
@@ -64,7 +76,7 @@ def check_up(folder: Path, bundle: Path | None = None) -> tuple[Sign, ...]:
         processors,
         sqlite,
         lambda: disk(folder),
-        lambda: speed(bundle),
+        lambda: speed(bundle, record),
     )
     return tuple(sign for check in checks for sign in check())
 
@@ -88,7 +100,7 @@ def extras() -> list[Sign]:
     for extra, modules in EXTRAS.items():
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
         if missing:
-            mend = f"to train here: pip install 'hilum[{extra}]'"
+            mend = f"{EXTRA_MENDS[extra]}: pip install 'hilum[{extra}]'"
             signs.append(Sign(what=f"extra {extra}", state="warn", found=f"without {', '.join(missing)}", mend=mend))
         else:
             signs.append(Sign(what=f"extra {extra}", state="ok", found="present"))
@@ -164,35 +176,105 @@ def disk(folder: Path) -> list[Sign]:
     return [Sign(what="disk", state="ok", found=found)]
 
 
-def speed(bundle: Path | None) -> list[Sign]:
-    """Latency of the runtime; with a bundle also its self-test."""
-    from hilum.inference.benchmark import benchmark
-    from hilum.inference.runtimes import OnnxRuntime
-    from hilum.inference.tiny_graph import SIZE, tiny_graph
+def speed(bundle: Path | None, record: Path | None = None) -> list[Sign]:
+    """Each installed runtime's latency, with a bundle also its self-test, and which one to use here.
 
-    signs = []
+    Args:
+        bundle: what to time; None: a tiny graph.
+        record: where the choice is recorded; None records nothing.
+    """
+    from hilum.inference import choosing
+
+    signs: list[Sign] = []
+    measured: dict[str, tuple[Latency, ...]] = {}
     try:
-        if bundle is None:
-            runtime, size, what = OnnxRuntime(tiny_graph()), SIZE, "a tiny graph"
-        else:
-            from hilum.bundle.reading import read_bundle
-            from hilum.inference.selftest import self_test
-
-            opened = read_bundle(bundle)
-            runtime, size = OnnxRuntime(opened.model), opened.info.preprocessing.size
-            what = f"{opened.info.name} {opened.info.version}"
-            test = self_test(opened, runtime)
-            found = f"{what}: {test.films} reference tiles, {test.worst} differs by {test.differences[test.worst]:.1e}"
-            mend = "" if test.passed else "answers on this machine are not those of the bundle; don't use it here"
-            signs.append(Sign(what="self-test", state="ok" if test.passed else "mend", found=found, mend=mend))
+        subject = _Subject.of(bundle)
     except HilumError as error:
         return [Sign(what="runtime", state="mend", found=str(error), mend="nothing can be answered before this works")]
-    rows = benchmark(runtime, size, budget_s=0.5)
+    for name in choosing.installed():
+        try:
+            runtime = choosing.open_runtime(name, subject.model)
+            signs += subject.self_test(runtime)
+            measured[name] = benchmark(runtime, subject.size, budget_s=0.5)
+            signs.append(_timed(runtime, measured[name], subject.what))
+        except HilumError as error:
+            # One of two runtimes may fail where the other one answers.
+            state: State = "mend" if name == choosing.DEFAULT else "warn"
+            mend = "nothing can be answered before this works" if state == "mend" else "leave this runtime alone"
+            signs.append(Sign(what=f"runtime {name}", state=state, found=str(error), mend=mend))
+    if len(measured) > 1 and not any(sign.what.startswith("self-test") and sign.state != "ok" for sign in signs):
+        signs.append(_chosen(measured, subject.graph, record))
+    return signs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subject:
+    """What runtimes are timed on."""
+
+    model: bytes
+    size: int
+    what: str
+    graph: str
+    bundle: "Bundle | None" = None
+
+    @classmethod
+    def of(cls, path: Path | None) -> "_Subject":
+        from hilum.bundle.reading import read_bundle
+        from hilum.inference.tiny_graph import SIZE, tiny_graph
+
+        if path is None:
+            return cls(model=tiny_graph(), size=SIZE, what="a tiny graph", graph="tiny")
+        opened = read_bundle(path)
+        return cls(
+            model=opened.model,
+            size=opened.info.preprocessing.size,
+            what=f"{opened.info.name} {opened.info.version}",
+            graph=opened.sha256,
+            bundle=opened,
+        )
+
+    def self_test(self, runtime: "Runtime") -> list[Sign]:
+        """Whether the bundle's references come out; nothing to test for a tiny graph."""
+        from hilum.inference.selftest import self_test
+
+        if self.bundle is None:
+            return []
+        test = self_test(self.bundle, runtime)
+        worst = test.differences[test.worst]
+        found = f"{self.what}: {test.films} reference tiles, {test.worst} differs by {worst:.1e}"
+        mend = "" if test.passed else "answers on this machine are not those of the bundle; don't use it here"
+        state: State = "ok" if test.passed else "mend"
+        return [Sign(what=f"self-test {runtime.name.split()[0]}", state=state, found=found, mend=mend)]
+
+
+def _timed(runtime: "Runtime", rows: "Sequence[Latency]", what: str) -> Sign:
     times = ", ".join(f"batch {row.batch} {row.median_ms:.1f} ms" for row in rows)
     found = f"{runtime.name} {runtime.precision}, {runtime.threads} threads, {what}: {times} (median)"
     slow = rows[0].median_ms > _MOST_MS
     mend = "a film takes long here; give the process more processors" if slow else ""
-    return [*signs, Sign(what="runtime", state="warn" if slow else "ok", found=found, mend=mend)]
+    return Sign(what=f"runtime {runtime.name.split()[0]}", state="warn" if slow else "ok", found=found, mend=mend)
+
+
+def _chosen(measured: "dict[str, tuple[Latency, ...]]", graph: str, record: Path | None) -> Sign:
+    from hilum.inference import choosing
+
+    chosen = choosing.choose(measured)
+    alone = {name: rows[0].median_ms for name, rows in measured.items()}
+    other = min((name for name in alone if name != chosen), key=lambda name: alone[name])
+    found = f"{chosen}, {alone[other] / alone[chosen]:.2f} × as fast as {other} for one film, both in fp32"
+    if record is not None:
+        choosing.record_choice(
+            choosing.Choice(
+                runtime=chosen,
+                machine=choosing.machine(),
+                graph=graph,
+                latencies=tuple(row for rows in measured.values() for row in rows),
+                chosen_at=now_utc(),
+            ),
+            record,
+        )
+        found += f"; recorded in {record}, which --runtime auto follows"
+    return Sign(what="choice of runtime", state="ok", found=found)
 
 
 def _version(name: str) -> str | None:

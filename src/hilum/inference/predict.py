@@ -15,6 +15,7 @@ from hilum.imaging.intended_use import GatePolicy
 from hilum.imaging.sandbox import Sandbox
 from hilum.inference.assess import MAX_BATCH, Assessor, open_bundle
 from hilum.inference.assessment import Assessment
+from hilum.inference.choosing import DEFAULT
 from hilum.inference.machine import available_cpus
 from hilum.inference.preparing import Prepared, prepare_film
 from hilum.inference.results import HEATMAPS, REFUSED, TABLE, ResultsLog, write_refused, write_table
@@ -95,6 +96,7 @@ def predict_files(
     threads: int | None = None,
     refuse_unknown: Sequence[str] = (),
     trusted: Sequence[PublicKey] = (),
+    runtime: str = DEFAULT,
     sandbox: Sandbox | None = None,
     progress: Progress | None = None,
 ) -> PredictSummary:
@@ -109,6 +111,7 @@ def predict_files(
         threads: threads of the runtime; None: one a processor.
         refuse_unknown: codes of the gate's checks whose "unknown" this site refuses, besides the bundle's own.
         trusted: keys of which one must have signed the bundle; empty when no signature is required.
+        runtime: a key of :data:`hilum.inference.choosing.RUNTIMES`, or ``auto``.
         sandbox: an open one to decode in; None: one is started for as long as it takes.
         progress: where to report.
 
@@ -125,7 +128,7 @@ def predict_files(
         raise UsageError(
             f"No file to answer in {', '.join(str(one) for one in files)}. Give films or folders of films."
         )
-    with open_bundle(bundle_path, threads, trusted=trusted) as assessor, ResultsLog(out) as log:
+    with open_bundle(bundle_path, threads, trusted=trusted, runtime=runtime) as assessor, ResultsLog(out) as log:
         assessor.policy = _stricter(assessor.policy, refuse_unknown)
         todo = list(_unanswered(found, log.answered(assessor.sha256)))
         count = min(workers or available_cpus(), max(1, len(todo)))

@@ -1,8 +1,12 @@
-"""Runtimes behind one small interface: tiles in, every output of the graph out, in fp32."""
+"""Runtimes behind one small interface: tiles in, every output of the graph out, in fp32.
 
-from collections.abc import Mapping
+Here are the interface and ONNX Runtime; :mod:`hilum.inference.openvino_runtime` is the other one, and
+:mod:`hilum.inference.choosing` the table of both.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -67,46 +71,47 @@ class Runtime(Protocol):
 
 
 class OnnxRuntime:
-    """ONNX Runtime on the CPU, fp32, with its threads set by us.
+    """ONNX Runtime, fp32, with its threads set by us; outputs are bound, so that the graph writes where they are read.
 
     Args:
         model: bytes of a single-file graph.
         threads: threads of one run; None: the processors that this process may use.
         size: height and width of the tiles; when given, the graph is warmed up and its numbers checked.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
         BundleError: the graph can't be loaded, lacks outputs, or answers with values that are not numbers.
-        UsageError: threads below 1.
+        UsageError: threads below 1, or a device that this installation of ONNX Runtime can't use.
     """
 
     precision = "fp32"
 
-    def __init__(self, model: bytes, threads: int | None = None, *, size: int | None = None) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        threads: int | None = None,
+        *,
+        size: int | None = None,
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> None:
         import onnxruntime
 
-        self.threads = available_cpus() if threads is None else threads
-        if self.threads < 1:
-            raise UsageError(f"threads is {self.threads}, but a runtime needs at least 1.")
-        self.name = f"onnxruntime {onnxruntime.__version__}"
+        self.threads = checked_threads(threads)
+        self.name = f"onnxruntime {onnxruntime.__version__}" + ("" if device == "cpu" else f" {device}")
+        providers = _providers(device, onnxruntime.get_available_providers())
         try:
-            self._session = onnxruntime.InferenceSession(
-                model, _options(self.threads), providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(model, _options(self.threads), providers=providers)
         except Exception as error:  # the runtime's own exceptions share no base class but Exception
             raise BundleError(
                 f"model.onnx can't be loaded by {self.name} ({_first_line(error)}). Export the model again."
             ) from None
-        inputs, outputs = self._session.get_inputs(), {output.name for output in self._session.get_outputs()}
-        missing = [name for name in OUTPUTS if name not in outputs and name not in OPTIONAL_OUTPUTS]
-        if missing or len(inputs) != 1 or inputs[0].type != "tensor(uint8)":
-            raise BundleError(
-                f"model.onnx has inputs {[(one.name, one.type) for one in inputs]} and lacks outputs {missing}; it "
-                "needs one uint8 input and every output of the schema. Export the model again."
-            )
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        kinds = [(one.name, one.type.removeprefix("tensor(").removesuffix(")")) for one in inputs]
+        self._names = checked_ports(kinds, [one.name for one in outputs])
         self._input: str = inputs[0].name
-        self._names = [name for name in OUTPUTS if name in outputs]
+        self._shapes = {one.name: _inner_shape(one.shape) for one in outputs if one.name in self._names}
         if size is not None:
-            self._warm_up(size)
+            warm_up(self, size)
 
     def run(self, tiles: Array) -> Answer:
         """Every output for tiles uint8 [n, 1, h, w], n ≥ 1.
@@ -115,27 +120,86 @@ class OnnxRuntime:
             UsageError: tiles of another kind or shape.
             BundleError: the graph failed on them.
         """
-        if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[1] != 1 or not len(tiles):
-            raise UsageError(
-                f"A runtime takes tiles uint8 [n, 1, h, w] with n ≥ 1, but got {tiles.dtype} {tiles.shape}."
-            )
+        check_tiles(tiles)
         try:
-            values = self._session.run(self._names, {self._input: np.ascontiguousarray(tiles)})
+            return answer_of(self._run(np.ascontiguousarray(tiles)))
         except Exception as error:
             raise BundleError(
                 f"model.onnx failed on tiles {tiles.shape} ({_first_line(error)}). Use tiles of the bundle's size."
             ) from None
-        return answer_of(dict(zip(self._names, values, strict=True)))
 
-    def _warm_up(self, size: int) -> None:
-        """Run once, so that the first film doesn't pay for it; weights that are not numbers show here."""
-        answer = self.run(np.full((1, 1, size, size), 128, np.uint8))
-        broken = [name for name, values in answer.as_mapping().items() if not np.isfinite(values).all()]
-        if broken:
-            raise BundleError(
-                f"model.onnx answers a grey tile with values that are not numbers ({', '.join(broken)}): its weights "
-                "are damaged. Export the model again."
-            )
+    def _run(self, tiles: Array) -> dict[str, Array]:
+        binding = self._session.io_binding()
+        binding.bind_cpu_input(self._input, tiles)
+        outputs: dict[str, Array] = {}
+        for name, inner in self._shapes.items():
+            if inner is None:  # a graph that keeps its maps' size open: the runtime finds the room
+                binding.bind_output(name, "cpu")
+                continue
+            outputs[name] = np.empty((len(tiles), *inner), np.float32)
+            where = outputs[name].ctypes.data
+            binding.bind_output(name, "cpu", 0, np.float32, outputs[name].shape, where)
+        self._session.run_with_iobinding(binding)
+        if len(outputs) < len(self._shapes):
+            outputs |= dict(zip(self._shapes, binding.copy_outputs_to_cpu(), strict=True))
+        return outputs
+
+
+def checked_threads(threads: int | None) -> int:
+    """Threads of one run: as given, else the processors that this process may use.
+
+    Raises:
+        UsageError: below 1.
+    """
+    threads = available_cpus() if threads is None else threads
+    if threads < 1:
+        raise UsageError(f"threads is {threads}, but a runtime needs at least 1.")
+    return threads
+
+
+def check_tiles(tiles: Array) -> None:
+    """Refuse what is no batch of tiles.
+
+    Raises:
+        UsageError: not uint8 [n, 1, h, w] with n ≥ 1.
+    """
+    if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[1] != 1 or not len(tiles):
+        raise UsageError(f"A runtime takes tiles uint8 [n, 1, h, w] with n ≥ 1, but got {tiles.dtype} {tiles.shape}.")
+
+
+def checked_ports(inputs: Iterable[tuple[str, str]], outputs: Iterable[str]) -> list[str]:
+    """The schema's outputs that a loaded graph has, in the schema's order.
+
+    Args:
+        inputs: name and type of each.
+        outputs: names.
+
+    Raises:
+        BundleError: not one uint8 input, or outputs are missing.
+    """
+    inputs, have = list(inputs), set(outputs)
+    missing = [name for name in OUTPUTS if name not in have and name not in OPTIONAL_OUTPUTS]
+    if missing or len(inputs) != 1 or inputs[0][1] != "uint8":
+        raise BundleError(
+            f"model.onnx has inputs {inputs} and lacks outputs {missing}; it needs one uint8 input and every output of "
+            "the schema. Export the model again."
+        )
+    return [name for name in OUTPUTS if name in have]
+
+
+def warm_up(runtime: Runtime, size: int) -> None:
+    """Run once, so that the first film doesn't pay for it; weights that are not numbers show here.
+
+    Raises:
+        BundleError: they do.
+    """
+    answer = runtime.run(np.full((1, 1, size, size), 128, np.uint8))
+    broken = [name for name, values in answer.as_mapping().items() if not np.isfinite(values).all()]
+    if broken:
+        raise BundleError(
+            f"model.onnx answers a grey tile with values that are not numbers ({', '.join(broken)}): its weights "
+            "are damaged. Export the model again."
+        )
 
 
 def answer_of(outputs: Mapping[str, Any]) -> Answer:
@@ -145,6 +209,23 @@ def answer_of(outputs: Mapping[str, Any]) -> Answer:
     for values in arrays.values():
         values.setflags(write=False)
     return Answer(**arrays)
+
+
+def _inner_shape(shape: list[int | str | None]) -> tuple[int, ...] | None:
+    """Lengths behind the batch; None when one of them is open."""
+    inner = shape[1:]
+    return tuple(int(one) for one in inner if isinstance(one, int)) if all(isinstance(i, int) for i in inner) else None
+
+
+def _providers(device: str, available: list[str]) -> list[Any]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in available:
+        raise UsageError(
+            f"This ONNX Runtime can't use a GPU (it has {', '.join(available)}). Install onnxruntime-gpu in its place."
+        )
+    # TF32 rounds products to 10 bits; and a convolution chosen by timing may differ from run to run.
+    return [("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}), "CPUExecutionProvider"]
 
 
 def _options(threads: int) -> Any:

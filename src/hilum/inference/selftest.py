@@ -8,7 +8,8 @@ import numpy as np
 
 from hilum.arrays import Array
 from hilum.bundle.reading import Bundle, read_bundle
-from hilum.inference.runtimes import Answer, OnnxRuntime, Runtime
+from hilum.inference.choosing import DEFAULT, open_runtime
+from hilum.inference.runtimes import Answer, Runtime
 from hilum.keys import PublicKey
 
 TOLERANCE = 1e-4
@@ -53,6 +54,7 @@ def verify_bundle(
     threads: int | None = None,
     tolerance: float = TOLERANCE,
     trusted: Sequence[PublicKey] = (),
+    runtime: str = DEFAULT,
 ) -> SelfTest:
     """Verify every hash and the signature, then reproduce the reference answers.
 
@@ -61,12 +63,13 @@ def verify_bundle(
         threads: threads of the runtime; None: the processors that this process may use.
         tolerance: largest difference that passes.
         trusted: keys of which one must have signed it; empty when no signature is required.
+        runtime: a key of :data:`hilum.inference.choosing.RUNTIMES`, or ``auto``.
 
     Raises:
         BundleError: the bundle can't be trusted or loaded; answers that differ are reported, not raised.
     """
     bundle = read_bundle(path, trusted=trusted)
-    return self_test(bundle, OnnxRuntime(bundle.model, threads), tolerance=tolerance)
+    return self_test(bundle, open_runtime(runtime, bundle.model, threads), tolerance=tolerance)
 
 
 def self_test(bundle: Bundle, runtime: Runtime, *, tolerance: float = TOLERANCE) -> SelfTest:

@@ -96,7 +96,7 @@ def open_bundled(settings: Settings) -> Iterator[Bundled]:
     trusted = read_trusted(settings.trusted_keys)
     with (
         Sandbox(1, memory_mb=settings.decode_memory_mb, wall_s=settings.decode_wall_s, preload=PRELOAD) as sandbox,
-        open_bundle(settings.bundle, settings.threads, trusted=trusted) as assessor,
+        open_bundle(settings.bundle, settings.threads, trusted=trusted, runtime=settings.runtime) as assessor,
     ):
         sandbox.run(warm)  # the first film finds a child awake; the others follow, and don't slow the start
         for _ in range(CHILDREN - 1):

@@ -58,7 +58,9 @@ class Settings(BaseSettings):
     hands: int = Field(default=3, ge=1, le=32)
     """Films in work at once."""
     threads: int | None = Field(default=None, ge=1)
-    """Threads of the model's runtime; None lets it choose."""
+    """Threads of the model's runtime; None: the processors that this process may use."""
+    runtime: Literal["onnxruntime", "onnxruntime-cuda", "openvino", "auto"] = "onnxruntime"
+    """What runs the model; ``auto`` is what ``hilum doctor`` recorded for this machine."""
     decode_memory_mb: int = Field(default=1024, ge=256)
     """Memory limit of a decoding process, MiB."""
     decode_wall_s: float = Field(default=30, gt=0)
