@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hilum.errors import UsageError
-from hilum.imaging.overlay import CAPTION, colour_scale, grey_png, overlay, png, shrink
+from hilum.imaging.overlay import CAPTION, cielab, colour_scale, grey_png, overlay, png, shrink
 
 
 def lightness(rgb):
@@ -141,3 +141,24 @@ def test_shrink_keeps_proportions_and_means():
     assert small.shape == (100, 50)
     assert abs(float(small.mean()) - float(film.mean())) < 1
     assert shrink(small, 100) is small
+
+
+def test_every_step_of_the_scale_looks_equally_large():
+    """Distances in CIELAB over five steps each: rounding to bytes is all that makes them differ."""
+    steps = np.linalg.norm(np.diff(cielab(colour_scale()[::5]), axis=0), axis=1)
+    assert steps.min() > 3
+    assert steps.max() / steps.min() < 1.3
+
+
+@pytest.mark.parametrize(
+    ("rgb", "expected"),
+    [((255, 255, 255), (100, 0, 0)), ((0, 0, 0), (0, 0, 0)), ((255, 0, 0), (53.24, 80.09, 67.20))],
+)
+def test_cielab_of_known_colours(rgb, expected):
+    """Published values of white, black and red under D65."""
+    np.testing.assert_allclose(cielab(np.array([rgb]))[0], expected, atol=0.02)
+
+
+def test_the_scale_cannot_be_changed_by_who_uses_it():
+    with pytest.raises(ValueError, match="read-only"):
+        colour_scale()[0] = 0

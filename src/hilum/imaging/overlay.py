@@ -1,9 +1,11 @@
 """Heat maps over films, and films as PNG.
 
-The colour scale is dark violet → red → orange → pale yellow. Its lightness (CIE L*) rises all the way, so that it reads
-in the same order without colour vision and in print; where there is no heat the film shows through untouched.
+The colour scale is dark violet → red → orange → pale yellow, and perceptually uniform: each of its steps looks as large
+as any other (the same distance in CIELAB). Its lightness (L*) rises all the way, so that it reads in the same order
+without colour vision and in print; where there is no heat the film shows through untouched.
 """
 
+import functools
 import io
 from typing import Any
 
@@ -15,7 +17,7 @@ from hilum.imaging.preprocessing import Preprocessing, area_average, heatmap_on_
 
 CAPTION = "AI heat map - not for diagnosis"
 
-# sRGB at equal steps of heat from 0 to 1.
+# sRGB from no heat to the most; how far apart on the scale follows from how far apart they look.
 ANCHORS = (
     (32, 8, 64),
     (84, 14, 104),
@@ -27,6 +29,9 @@ ANCHORS = (
     (252, 224, 92),
     (255, 250, 180),
 )
+SRGB_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+WHITE_D65 = (0.95047, 1.0, 1.08883)
+
 FULL_OPACITY_FROM = 0.4
 """Heat from which the colour has its full opacity; below, it fades away with the heat."""
 
@@ -37,13 +42,40 @@ STRIP = 256
 """Rows blended at a time, so that no full-size copy of another type is made."""
 
 
+@functools.cache
 def colour_scale() -> Array:
-    """Colours of 256 steps of heat: uint8 [256, 3], lightness rising."""
-    steps = np.linspace(0, len(ANCHORS) - 1, 256)
+    """Colours of 256 steps of heat: uint8 [256, 3], read-only, lightness rising, in steps that look equally large."""
+    fine = np.linspace(0, len(ANCHORS) - 1, 4096)
     anchors = np.array(ANCHORS, np.float64)
-    channels = [np.interp(steps, np.arange(len(ANCHORS)), anchors[:, i]) for i in range(3)]
+    path = np.stack([np.interp(fine, np.arange(len(ANCHORS)), anchors[:, i]) for i in range(3)], axis=1)
+    travelled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(cielab(path), axis=0), axis=1))])
+    steps = np.interp(np.linspace(0, travelled[-1], 256), travelled, fine)
+    channels = [np.interp(steps, fine, path[:, i]) for i in range(3)]
     scale: Array = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    scale.setflags(write=False)
     return scale
+
+
+def cielab(rgb: Array) -> Array:
+    """CIE 1976 L*a*b* (white D65) of sRGB colours: float64 [n, 3], L* from 0 to 100.
+
+    IEC 61966-2-1 for the way to CIE XYZ, ISO/CIE 11664-4 from there on.
+
+    Args:
+        rgb: [n, 3], 0 … 255.
+    """
+    coded = np.asarray(rgb, np.float64) / 255.0
+    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ np.array(SRGB_TO_XYZ).T / np.array(WHITE_D65)
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    lab: Array = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+    return lab
+
+
+def contour_colour(level: float) -> tuple[int, int, int]:
+    """Colour of the line at a share of the top, from the scale's lighter half, to show on dark and bright anatomy."""
+    red, green, blue = (int(one) for one in colour_scale()[int(96 + level * 159)])
+    return red, green, blue
 
 
 def overlay(
@@ -122,7 +154,6 @@ def _blend_tables(opacity: float) -> tuple[Array, Array]:
 
 
 def _draw_contours(drawn: Array, steps: Array) -> None:
-    scale = colour_scale()
     reach = max(1, round(min(steps.shape) / 300))
     for level in CONTOURS:
         inside = steps >= level * 255
@@ -136,8 +167,7 @@ def _draw_contours(drawn: Array, steps: Array) -> None:
                 differs = inside[tuple(near)] != inside[tuple(far)]
                 line[tuple(near)] |= differs & inside[tuple(near)]
                 line[tuple(far)] |= differs & inside[tuple(far)]
-        # From the lighter half of the scale, so that lines show on dark and on bright anatomy.
-        drawn[line] = scale[int(96 + level * 159)]
+        drawn[line] = contour_colour(level)
 
 
 def _with_caption(drawn: Array, caption: str) -> Array:

@@ -8,9 +8,13 @@ import numpy as np
 from hilum.arrays import Array, Pixels, Tile
 from hilum.arrays import Heatmap as Activation
 from hilum.files import write_bytes
+from hilum.imaging.colour_bar import with_colour_bar
 from hilum.imaging.overlay import CAPTION, overlay, png
 from hilum.imaging.preprocessing import Preprocessing, heatmap_on_film
 from hilum.imaging.radiograph import Radiograph
+
+UNIT = "logit"
+"""Unit of a heat map: how much of the logit a pixel of the feature map gives."""
 
 _PICTURE = 512
 """Longer side, in pixels, of a picture that is drawn without the film itself."""
@@ -40,13 +44,14 @@ class Heatmap:
     preprocessing: Preprocessing
     film: Pixels | None = None
 
-    def on_film(self, film: Radiograph | Pixels | None = None, *, style: str = "heat") -> Array:
+    def on_film(self, film: Radiograph | Pixels | None = None, *, style: str = "heat", bar: bool = False) -> Array:
         """The film with the map over it.
 
         Args:
             film: the film that was assessed; None: the one at hand, or else a picture of what the model saw, brought
                 back to the film's proportions.
             style: ``heat`` or ``contour``.
+            bar: whether the scale of the colours stands to the right of it.
 
         Returns:
             uint8 [h, w, 3], with a caption that says it is not for diagnosis.
@@ -56,11 +61,12 @@ class Heatmap:
         picture = self._picture() if pixels is None else pixels
         shape = (int(picture.shape[0]), int(picture.shape[1]))
         heat = heatmap_on_film(self.values, shape, self.preprocessing)
-        return overlay(picture, heat, top=self.top, style=style, caption=CAPTION)
+        drawn = overlay(picture, heat, top=self.top, style=style, caption=CAPTION)
+        return with_colour_bar(drawn, top=self.top, unit=UNIT, style=style) if bar else drawn
 
-    def png(self, film: Radiograph | Pixels | None = None, *, style: str = "heat") -> bytes:
+    def png(self, film: Radiograph | Pixels | None = None, *, style: str = "heat", bar: bool = False) -> bytes:
         """The same as a PNG file's bytes."""
-        return png(self.on_film(film, style=style))
+        return png(self.on_film(film, style=style, bar=bar))
 
     def save(self, path: Path | str, film: Radiograph | Pixels | None = None, *, style: str = "heat") -> Path:
         """Write the same as a PNG, atomically; returns the path."""
