@@ -79,3 +79,9 @@ def test_contours_are_another_picture(heatmap: Heatmap) -> None:
 def test_the_scale_is_the_bundles(assessor: Assessor) -> None:
     for number in (0, 1):
         assert assessor.assess(read_film(film(number))).heatmap("normal").top == assessor.info.heatmap_top
+
+
+def test_a_colour_bar_stands_beside_the_same_picture(heatmap: Heatmap) -> None:
+    plain, barred = heatmap.on_film(), heatmap.on_film(bar=True)
+    assert barred.shape[1] > plain.shape[1]
+    np.testing.assert_array_equal(barred[:, : plain.shape[1]], plain)

@@ -26,7 +26,7 @@ OPSET_DOMAIN, OPSET_VERSION = 1, 2
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 VALUE_NAME = 1
 
-FLOATING = {1: np.dtype("<f4"), 10: np.dtype("<f2"), 11: np.dtype("<f8")}
+FLOATING: "dict[int, np.dtype[Any]]" = {1: np.dtype("<f4"), 10: np.dtype("<f2"), 11: np.dtype("<f8")}
 """Types of tensors that can hold NaN: FLOAT, FLOAT16, DOUBLE."""
 
 _MAX_DEPTH = 16
@@ -160,7 +160,8 @@ class _Walk:
                 outside = True
         if outside:
             self.external.append(name)
-        dtypes = {TENSOR_RAW: FLOATING.get(kind), TENSOR_FLOATS: FLOATING[1], TENSOR_DOUBLES: FLOATING[11]}
+        raw: np.dtype[Any] | None = FLOATING.get(kind)
+        dtypes = {TENSOR_RAW: raw, TENSOR_FLOATS: FLOATING[1], TENSOR_DOUBLES: FLOATING[11]}
         if any((dtype := dtypes[number]) is not None and _has_nan(_message(value), dtype) for number, value in values):
             self.broken.append(name)
 

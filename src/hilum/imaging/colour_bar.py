@@ -31,8 +31,8 @@ def with_colour_bar(picture: Array, *, top: float, unit: str, style: str = "heat
     if not top > 0:
         raise UsageError(f"top is {top}, but a colour bar needs a heat above 0.")
     height = int(picture.shape[0])
-    font = ImageFont.load_default(max(9, min(48, height // 36)))
-    line = int(font.size * 1.3)
+    points = max(9, min(48, height // 36))
+    font, line = ImageFont.load_default(points), int(points * 1.3)
     values = {1.0: f"{top:.3g}", 0.5: f"{top / 2:.3g}", 0.0: "0"}
     if style == "contour":
         values = {level: f"{level * top:.3g}" for level in CONTOURS}
