@@ -90,7 +90,7 @@ class Scale:
 
 
 SCALES: dict[str, Scale] = {
-    "quick": Scale(),
+    "quick": Scale(train=1600),
     "standard": Scale(
         train=10_000, test=10_000, epochs=6, rates=(0.1, 0.03, 0.01),
         depths=((8, 2), (20, 2), (32, 2), (56, 2), (110, 1)),
