@@ -10,7 +10,7 @@ and nothing else.
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ from hilum.training.bf16 import Precision, Wanted, prefix_precision
 from hilum.training.films import Films
 from hilum.training.frozen import BLOCK, frozen_outputs, output_shapes, prefix_fingerprint
 from hilum.training.prefetch import Ahead
+from hilum.training.room import Promise, settling, sizes_to_come
 from hilum.training.row_store import KEY_BYTES, MARK_BYTES, RowStore, evict, store_sizes, sweep
 
 _RESIDENT_BYTES = 256 * 2**20
@@ -181,7 +182,8 @@ class PrefixCache:
                 stores = self._stores(classifier, cuts, films, views, computed, keys)
                 for store in stores.values():
                     opened.callback(store.close)
-                filling = _Filling(classifier, films, augmentation or Augmentation(), seed, computed, stores)
+                views_of = augmentation or Augmentation()
+                filling = _Filling(classifier, films, views_of, seed, computed, stores, self._promised)
                 filling.fill(keys, progress)
                 chosen[clean] = stores.pop(cut)
                 for store in stores.values():  # filled for later; they are opened again when their stage comes
@@ -226,16 +228,28 @@ class PrefixCache:
         for _ in ("as it is", "emptied of what is not wanted now"):
             store = RowStore(self.folder, identity, shape, self._dtype)
             self._check(store, keys)
-            needed = sum(key not in store for key in keys) * (store.row_bytes + MARK_BYTES)
-            lacking = self._make_room(needed, keep=store.folder)
+            needed = _growth(store, keys)
+            with settling(self.folder):
+                lacking = self._make_room({store.folder: needed})
             if not lacking:
                 return store
             store.close()
             evict(store.folder)
-        raise TrainingError(
-            f"The prefix cache needs {needed / 1e9:.2g} GB, but {lacking} "
-            "Raise its limit, take fewer views, or train from a later layer."
-        )
+        raise _too_little(needed, lacking)
+
+    @contextlib.contextmanager
+    def _promised(self, needed: Mapping[Path, int]) -> Iterator[None]:
+        """A block in which open stores may grow by so many bytes, whoever else looks for room meanwhile."""
+        with settling(self.folder), contextlib.ExitStack() as kept:
+            lacking = self._make_room(needed)
+            if lacking:
+                raise _too_little(sum(needed.values()), lacking)
+            sizes = store_sizes(self.folder)
+            for folder, more in needed.items():
+                kept.callback(Promise(folder, sizes[folder] + more).close)
+            promises = kept.pop_all()
+        with promises:
+            yield
 
     def _check(self, store: RowStore, keys: Iterable[bytes]) -> None:
         """Forget damaged rows, so that they are computed anew; each row is read once in this cache's life."""
@@ -244,23 +258,31 @@ class PrefixCache:
         store.check(fresh)
         checked.update(fresh)
 
-    def _make_room(self, needed: int, *, keep: Path) -> str:
-        """Remove the least recently used stores until the needed bytes fit; a clause that says why they don't."""
-        if not needed:
+    def _make_room(self, needed: Mapping[Path, int]) -> str:
+        """Remove the least recently used stores until what open ones need fits; a clause that says why it doesn't."""
+        wanted = sum(needed.values())
+        if not wanted:
             return ""
         sweep(self.folder)
-        sizes = store_sizes(self.folder)
+        sizes = sizes_to_come(self.folder)
 
         def lacking() -> str:
-            if sum(sizes.values()) + needed > self.limit_gb * 1e9:
+            if sum(coming for _, coming in sizes.values()) + wanted > self.limit_gb * 1e9:
                 return f"may hold {self.limit_gb:g} GB with all that is in use."
-            free = shutil.disk_usage(self.folder).free
-            return f"its disk has {free / 1e9:.2g} GB free at {self.folder}." if needed > free else ""
+            free = shutil.disk_usage(self.folder).free - sum(coming - there for there, coming in sizes.values())
+            return f"its disk has {max(free, 0) / 1e9:.2g} GB free at {self.folder}." if wanted > free else ""
 
-        for folder in [folder for folder in sizes if folder != keep]:
+        for folder in [folder for folder in sizes if folder not in needed]:
             if lacking() and evict(folder):
                 del sizes[folder]
         return lacking()
+
+
+def _too_little(needed: int, lacking: str) -> TrainingError:
+    return TrainingError(
+        f"The prefix cache needs {needed / 1e9:.2g} GB, but {lacking} "
+        "Raise its limit, take fewer views, or train from a later layer."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +295,7 @@ class _Filling:
     seed: int
     precision: Precision
     stores: Mapping[int, RowStore]
+    promised: Callable[[Mapping[Path, int]], contextlib.AbstractContextManager[None]]
 
     def fill(self, keys: Mapping[bytes, tuple[int, int]], progress: Progress | None) -> None:
         """Compute what is missing of the keys' (view, row) pairs, block by block; each block is durable at once."""
@@ -282,6 +305,7 @@ class _Filling:
             for store in sorted(self.stores.values(), key=lambda store: store.folder):  # one order: no deadlock
                 writing.enter_context(store.writing())
             missing = self._missing(keys)
+            writing.enter_context(self.promised({store.folder: _growth(store, keys) for store in self.stores.values()}))
             bar = writing.enter_context((progress or Silent()).bar(self._what(), len(missing)))
             for view in sorted({keys[key][0] for key in missing}):
                 ours = [key for key in missing if keys[key][0] == view]
@@ -308,6 +332,11 @@ class _Filling:
             rows_last = outputs.permute(0, 2, 3, 1) if outputs.ndim == 4 else outputs
             stored = _narrow(rows_last[lacking[cut]], self.stores[cut].dtype)
             self.stores[cut].append([block[i] for i in lacking[cut]], stored)
+
+
+def _growth(store: RowStore, keys: Iterable[bytes]) -> int:
+    """Bytes that a store grows by when it gets the keys that it lacks."""
+    return sum(key not in store for key in keys) * (store.row_bytes + MARK_BYTES)
 
 
 def _narrow(outputs: Tensor, dtype: np.dtype[Any]) -> Array:
