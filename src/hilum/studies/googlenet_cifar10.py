@@ -93,7 +93,7 @@ class Scale:
 
 
 SCALES: dict[str, Scale] = {
-    "quick": Scale(),
+    "quick": Scale(validation=300, probe=150),
     "standard": Scale(
         test=None, validation=2000, train=2500, course_train=None, course_epochs=8, sizes=(0.25, 0.5), probe=1000,
         weight_decay=0.2,
