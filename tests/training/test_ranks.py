@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -33,13 +34,14 @@ def weights(folder: Path, rank: int = 0) -> dict[str, torch.Tensor]:
 
 
 def test_two_processes_make_the_steps_of_one(ended: tuple[Path, dict[str, object]]) -> None:
-    """28 films in batches of 7, so shares of 4 and 3; both stages; both processes hold the same bits."""
+    """28 films in batches of 7, so shares of 4 and 3; both stages, in the second batch normalisation trains; both
+    processes hold the same bits."""
     root, told = ended
     assert (told["one"], told["two"]) == ([0], [0, 0])
     first, second = weights(root / "two"), weights(root / "two", 1)
     for name, value in weights(root / "one").items():
         assert torch.equal(first[name], second[name]), name
-        torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(first[name].numpy(), value.numpy(), rtol=1e-5, atol=1e-6, err_msg=name)
     rows = [
         [json.loads(line) for line in (root / name / "member" / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")
@@ -78,8 +80,6 @@ def test_alone_nothing_is_shared() -> None:
 
 def test_what_can_t_be_shared_is_refused() -> None:
     two = Ranks(world=2)
-    with pytest.raises(TrainingError, match="Stage 'all' moves running statistics of batch normalisation, which 2"):
-        two.check(Stage(name="all", batch_norm="train"), 100)
     with pytest.raises(TrainingError, match="has batches of 1 films, too few for 2 processes. Raise batch_size"):
         two.check(Stage(name="all", batch_size=1), 100)
 

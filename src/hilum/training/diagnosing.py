@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from hilum.errors import TrainingError
+from hilum.training.shared_norm import batch_norm_apart
+
 if TYPE_CHECKING:
     from hilum.training.engine import Answer, Loop
-    from hilum.training.position import Position
+    from hilum.training.position import Position, Tally
 
 NAMED = 8
 """Films of a batch that a message names by row."""
@@ -46,6 +49,35 @@ class Divergence:
             at.first_loss = at.recent_loss = loss
         at.recent_loss += (loss - at.recent_loss) / self.batches
         return at.recent_loss > self.factor * max(at.first_loss, math.log(max(classes, 2)))
+
+
+def check_loss(
+    loop: "Loop", at: "Position", rows: Tensor, batch: "Tally", answer: Callable[[Tensor], "Answer"]
+) -> None:
+    """Stop at a loss that is not a finite number, or diverges, before it reaches a weight.
+
+    Args:
+        loop: what is trained.
+        at: where it is; holds what divergence is measured by.
+        rows: of the batch, this process's share.
+        batch: sums over the batch, of all processes.
+        answer: inputs → what the part answers, as in training.
+
+    Raises:
+        TrainingError: the batch, the layer or the rate, and the mend.
+    """
+    where = f"in stage {loop.stage.name!r}, epoch {at.epoch + 1}, batch {at.batch + 1}"
+    if not math.isfinite(batch.loss):
+        why = explain_loss(loop, rows, loop.stage.view(at.epoch), answer)
+        films = rows_in_words(rows, films_of(loop))
+        raise TrainingError(f"The loss is {batch.loss} {where} ({films}). {why}")
+    loss = batch.loss / max(batch.weight, 1e-12)
+    if loop.divergence is not None and loop.divergence.follow(at, loss, loop.targets.shape[1]):
+        raise TrainingError(
+            f"The loss diverges {where}: it began at {at.first_loss:.3g} and is {at.recent_loss:.3g} over the last "
+            f"{loop.divergence.batches} batches or so. Lower the learning rate (now {loop.stage.lr:g}), shorten "
+            "gradients (clip_norm), or switch this stop off (divergence=None)."
+        )
 
 
 def rows_in_words(rows: Tensor, films: int | None = None) -> str:
@@ -87,7 +119,7 @@ def explain_loss(loop: "Loop", rows: Tensor, view: int, answer: Callable[[Tensor
     broken = _broken_weights(loop)
     if broken:
         return broken
-    with kept_buffers(loop.part), torch.no_grad():
+    with rehearsing(loop.part), torch.no_grad():
         first, found = _first_odd_output(loop, inputs, answer)
     if first:
         return f"{first} {_slower(loop)}"
@@ -184,12 +216,13 @@ def _blame_loss(loop: "Loop", rows: Tensor, answer: "Answer", films: int | None)
 
 
 @contextlib.contextmanager
-def kept_buffers(part: Any) -> Iterator[None]:
-    """Buffers such as running statistics are put back at the end."""
+def rehearsing(part: Any) -> Iterator[None]:
+    """A block in which this process runs a part by itself, and leaves no trace: running statistics are put back."""
     buffers = list(part.buffers()) if isinstance(part, nn.Module) else []
     before = [buffer.clone() for buffer in buffers]
     try:
-        yield
+        with batch_norm_apart(part):
+            yield
     finally:
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(value)

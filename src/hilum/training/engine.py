@@ -1,4 +1,11 @@
-"""The one training loop: batches in, steps, scores out.
+"""The one training loop: batches in, steps, scores out. In short::
+
+    for each epoch:
+        for each batch of films, in the epoch's order:
+            answer = part(inputs(films, view))             # _forward
+            gradients of loss(answer, targets), one step   # _step
+        score the watched films                            # score
+        write the epoch's row, keep the best weights       # _close_epoch
 
 Everything that could differ is a value in :class:`Loop`; everything that moves is in the weights, the optimiser, and a
 :class:`Position`. The order of films and the dropout masks of a batch are functions of (seed, stage, epoch, batch), so
@@ -9,6 +16,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -19,14 +27,16 @@ from hilum.arrays import Indices
 from hilum.errors import TrainingError
 from hilum.progress import Bar
 from hilum.randomness import seed_for, stream
-from hilum.training.batch_size import step_or_refuse
-from hilum.training.diagnosing import Divergence, explain_loss, films_of, rows_in_words
+from hilum.training.batch_size import in_halves, step_or_refuse
+from hilum.training.diagnosing import Divergence, check_loss
 from hilum.training.optimisers import Optimiser, learning_rate
 from hilum.training.pace import batch_note, epoch_note
 from hilum.training.position import Position, Tally
 from hilum.training.precision import computing_in
 from hilum.training.prefetch import announce
 from hilum.training.ranks import ALONE, Ranks
+from hilum.training.reproducible import seed_masks
+from hilum.training.shared_norm import batch_norm_together
 from hilum.training.stages import Stage
 
 _SPEAK_EVERY_S = 0.2
@@ -108,7 +118,8 @@ def run(
     """
     loop.ranks.check(loop.stage, len(loop.fit))
     while at.epoch < loop.stage.epochs and not _out_of_patience(loop.stage, at):
-        _fit_epoch(loop, at, between, bar)
+        with batch_norm_together(loop.part, loop.ranks):
+            _fit_epoch(loop, at, between, bar)
         started = time.perf_counter()
         watched = score(loop)
         _close_epoch(loop, at, watched, time.perf_counter() - started)
@@ -134,7 +145,7 @@ def _fit_epoch(loop: Loop, at: Position, between: Callable[[], None], bar: Bar) 
             loop.stage.epochs * len(batches),
             [row["watch_loss"] for row in at.rows],
         )
-        step_or_refuse(_step, _trial, loop, at, batches[at.batch])
+        step_or_refuse(_step, _trial, loop, at, batches[at.batch])  # where memory runs out, a trial finds what fits
         at.batch += 1
         at.seconds += time.perf_counter() - started
         between()
@@ -144,13 +155,14 @@ def _fit_epoch(loop: Loop, at: Position, between: Callable[[], None], bar: Bar) 
 
 
 def _step(loop: Loop, at: Position, rows: Tensor) -> None:
-    """One batch: forward, loss, backward, step."""
+    """One batch: forward, loss, backward, step. ``rows`` is this process's share of it; alone, all of it."""
     answer, targets, total, weight = _forward(loop, at, rows)
-    own, logits = Tally(), answer if isinstance(answer, Tensor) else answer[0]
-    own.add(total.item(), weight.item(), logits.detach(), targets)
+    own = Tally()
+    own.add(total.item(), weight.item(), _logits(answer).detach(), targets)
     batch = loop.ranks.add_up(own)
-    _check_loss(loop, at, rows, batch)
+    check_loss(loop, at, rows, batch, partial(_once_more, loop, at))
     loop.optimiser.clear_gradients()
+    # The mean over the whole batch: the gradients of all processes then add up to its gradient.
     loop.optimiser.backward(total / torch.full_like(weight, batch.weight).clamp_min(1e-12))
     loop.ranks.sum_gradients(loop.optimiser.parameters)
     loop.optimiser.step(at.lr)
@@ -165,6 +177,12 @@ def _forward(loop: Loop, at: Position, rows: Tensor) -> tuple[Answer, Tensor, Te
     at.data_s += time.perf_counter() - started
     answer = _answer(loop, inputs)
     return answer, targets, *loop.loss.sums(answer, targets)
+
+
+def _once_more(loop: Loop, at: Position, inputs: Tensor) -> Answer:
+    """The batch's answer again, with the same masks: to find out why its loss is odd."""
+    _seed_dropout(loop, at, inputs.device)
+    return _answer(loop, inputs)
 
 
 def _trial(loop: Loop, at: Position, rows: Tensor) -> None:
@@ -182,35 +200,16 @@ def _answer(loop: Loop, inputs: Tensor) -> Answer:
     return answer.float() if isinstance(answer, Tensor) else tuple(logits.float() for logits in answer)
 
 
-def _check_loss(loop: Loop, at: Position, rows: Tensor, batch: Tally) -> None:
-    """Stop at a loss that is not a finite number, or diverges, before it reaches a weight."""
-    where = f"in stage {loop.stage.name!r}, epoch {at.epoch + 1}, batch {at.batch + 1}"
-    if not math.isfinite(batch.loss):
-        _seed_dropout(loop, at, rows.device)
-        why = explain_loss(loop, rows, loop.stage.view(at.epoch), lambda inputs: _answer(loop, inputs))
-        films = rows_in_words(rows, films_of(loop))
-        raise TrainingError(f"The loss is {batch.loss} {where} ({films}). {why}")
-    loss = batch.loss / max(batch.weight, 1e-12)
-    if loop.divergence is not None and loop.divergence.follow(at, loss, loop.targets.shape[1]):
-        raise TrainingError(
-            f"The loss diverges {where}: it began at {at.first_loss:.3g} and is {at.recent_loss:.3g} over the last "
-            f"{loop.divergence.batches} batches or so. Lower the learning rate (now {loop.stage.lr:g}), shorten "
-            "gradients (clip_norm), or switch this stop off (divergence=None)."
-        )
+def _logits(answer: Answer) -> Tensor:
+    """The part's own answer, without those that only help it to learn."""
+    return answer if isinstance(answer, Tensor) else answer[0]
 
 
 def _seed_dropout(loop: Loop, at: Position, device: torch.device) -> None:
     """Masks of a batch are a function of its place, and of the process whose share it is."""
     place = (loop.stage.name, at.epoch, at.batch)
     own = (loop.ranks.rank,) if loop.ranks.rank else ()
-    _seed_global_generator(seed_for(loop.seed, "dropout", *place, *own), device)
-
-
-def _seed_global_generator(seed: int, device: torch.device) -> None:
-    """Dropout takes no generator, so the global one is set for each batch; the caller keeps the outer state safe."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+    seed_masks(seed_for(loop.seed, "dropout", *place, *own), device)
 
 
 def epoch_batches(loop: Loop, epoch: int) -> list[Tensor]:
@@ -228,11 +227,15 @@ def score(loop: Loop) -> tuple[float | None, float | None]:
     loop.part.eval()
     batches = loop.ranks.every(torch.split(watched, loop.watch_batch)) if len(watched) else ()
     announce(loop.inputs, batches, 0)
+
+    def count(rows: Tensor) -> None:
+        answer, targets = _answer(loop, loop.inputs(rows, 0)), loop.targets[rows]
+        total, weight = loss.sums(answer, targets)
+        tally.add(total.item(), weight.item(), _logits(answer), targets)
+
     with torch.inference_mode():
         for rows in batches:
-            answer, targets = _answer(loop, loop.inputs(rows, 0)), loop.targets[rows]
-            total, weight = loss.sums(answer, targets)
-            tally.add(total.item(), weight.item(), answer if isinstance(answer, Tensor) else answer[0], targets)
+            in_halves(count, rows, f"on {rows.device.type} while the watched films were scored")
     return loop.ranks.add_up(tally).means()
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hilum.models.classifier import Classifier
 from hilum.provenance import combined_hash
+from hilum.training.batch_size import memory_for
 from hilum.training.bf16 import Precision
 from hilum.training.trained_part import is_trained
 
@@ -35,10 +36,15 @@ def frozen_outputs(
         for each cut float32 maps [n, c, h, w] in channels_last, or vectors such as pooled features [n, c].
     """
     blocks = []
-    for block in torch.split(views, BLOCK):
-        filled = block.new_zeros((BLOCK, *block.shape[1:]))
-        filled[: len(block)] = block
-        blocks.append([outputs[: len(block)] for outputs in _run(classifier, filled, cuts, precision)])
+    with memory_for(
+        f"on {views.device.type} in the frozen layers, with {BLOCK} films at once",
+        "That number is fixed, so that stored outputs never depend on it: take smaller images or a smaller network, or "
+        "free memory.",
+    ):
+        for block in torch.split(views, BLOCK):
+            filled = block.new_zeros((BLOCK, *block.shape[1:]))
+            filled[: len(block)] = block
+            blocks.append([outputs[: len(block)] for outputs in _run(classifier, filled, cuts, precision)])
     return [torch.cat(parts) for parts in zip(*blocks, strict=True)]
 
 

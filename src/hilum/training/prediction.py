@@ -9,6 +9,7 @@ from torch import Tensor
 from hilum.arrays import Indices, Scores
 from hilum.models.classifier import Classifier
 from hilum.progress import Progress, Silent
+from hilum.training.batch_size import in_halves
 from hilum.training.bf16 import Wanted
 from hilum.training.films import Films, Stack
 from hilum.training.prefix_cache import PrefixCache
@@ -86,9 +87,9 @@ def _in_batches(
 ) -> Scores:
     if not len(rows):
         return np.empty((0, len(classifier.config.findings)))
-    parts = []
+    parts, where = [], f"on {next(classifier.parameters()).device.type} while films were scored"
     with (progress or Silent()).bar("films scored", len(rows)) as bar, torch.inference_mode():
         for batch in torch.split(torch.from_numpy(np.asarray(rows, dtype=np.int64)), batch_size):
-            parts.append(logits(batch).double().cpu().numpy())
+            parts += in_halves(lambda some: logits(some).double().cpu().numpy(), batch, where)
             bar.advance(len(batch))
     return np.concatenate(parts)

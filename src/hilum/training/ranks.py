@@ -1,8 +1,9 @@
 """Several processes as one: each takes its share of every batch, and together they make the steps of one process.
 
 All processes run the same loop over the same batches. Of each batch a process computes its share of the films; sums of
-losses, weights and gradients go over all of them, so shares of different sizes are exact, and all processes hold the
-same weights after every step. The first process writes; the folder must be one that all of them see.
+losses, weights, gradients and batch normalisation (:mod:`hilum.training.shared_norm`) go over all of them, so shares of
+different sizes are exact, and all processes hold the same weights after every step. The first process writes; the
+folder must be one that all of them see.
 
 Dropout masks are drawn in each process for its own share, so with dropout the result is as good as that of one process,
 but not the same; without it, it is the same up to the rounding of sums.
@@ -53,15 +54,10 @@ class Ranks:
             films: of an epoch.
 
         Raises:
-            TrainingError: running statistics that move, or batches with fewer films than there are processes.
+            TrainingError: batches with fewer films than there are processes.
         """
         if self.world == 1:
             return
-        if stage.batch_norm == "train":
-            raise TrainingError(
-                f"Stage {stage.name!r} moves running statistics of batch normalisation, which {self.world} processes "
-                "would each have of their own. Set batch_norm='frozen', or train in one process."
-            )
         least = films // -(-films // stage.batch_size)
         if least < self.world:
             raise TrainingError(
@@ -87,14 +83,19 @@ class Ranks:
         loss, weight, right, known = sums.tolist()
         return type(tally)(loss, weight, int(right), int(known))
 
+    def summed(self, own: Tensor) -> Tensor:
+        """The sum of all processes' tensors of one shape."""
+        together = own.contiguous().clone()
+        with heard(self):
+            dist.all_reduce(together)
+        return together
+
     def sum_gradients(self, parameters: Mapping[str, Tensor]) -> None:
         """Replace each gradient by the sum over all processes, in one message."""
         if self.world == 1:
             return
         gradients = [value.grad for value in parameters.values() if value.grad is not None]
-        together = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        with heard(self):
-            dist.all_reduce(together)
+        together = self.summed(torch.cat([gradient.reshape(-1) for gradient in gradients]))
         parts = torch.split(together, [gradient.numel() for gradient in gradients])
         for gradient, summed in zip(gradients, parts, strict=True):
             gradient.copy_(summed.view_as(gradient))

@@ -7,6 +7,13 @@ from typing import Any
 import torch
 
 
+def seed_masks(seed: int, device: torch.device) -> None:
+    """Choose the next dropout masks: dropout takes no generator but the global one (:func:`reproducible` guards it)."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 @contextlib.contextmanager
 def reproducible(device: torch.device) -> Iterator[None]:
     """Deterministic kernels, and a global generator that may be seeded freely: all put back at the end.
