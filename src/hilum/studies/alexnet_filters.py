@@ -6,9 +6,11 @@ Data: the root's ``flowers/`` (photographs), else procedural images; the picture
     ``--image`` names one.
 Command: hilum study run alexnet-filters --data-dir DIR [--image FILE] [--backbone NAME] [--weights imagenet|FILE]
 Hardware: two CPU cores; full: a GPU.
-Cost: not measured yet.
+Cost: hilum study run alexnet-filters --data-dir ../shared/data: 98 s (Intel(R) Xeon(R) Processor, 2 CPUs, cpu); hilum
+    study run alexnet-filters: 93 s (Intel(R) Xeon(R) Processor, 2 CPUs, cpu).
 Seeds: weights, order and augmentation come from --seed.
-Expected: not measured yet.
+Expected: first-layer filters that measure as edges: 1.6 %; first-layer filters that measure as blobs: 25.0 %;
+    first-layer filters that measure as colours: 73.4 % (hilum study run alexnet-filters --data-dir ../shared/data).
 
 Published weights are used where they can be had. Where they can't, the network is trained here, so that the filters
 shown are learned: its convolutions as published, and a small head in place of the classifier, whose 58.6 million

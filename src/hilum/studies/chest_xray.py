@@ -5,12 +5,12 @@ Data: the root's ``chest/`` (1,205 public frontal films, NIH ChestX-ray14 and th
     synthetic films of ``datasets.phantom`` from two hospitals, whose second is the external test.
 Command: ``hilum study run chest-xray [--data-dir ROOT]``
 Hardware: two CPU cores.
-Cost: hilum study run chest-xray --data-dir ../shared/data: 582 s (AMD EPYC, 2 CPUs, cpu); hilum study run chest-xray:
-    270 s (AMD EPYC, 2 CPUs, cpu).
+Cost: hilum study run chest-xray --data-dir ../shared/data: 164 s (Intel(R) Xeon(R) Processor, 2 CPUs, cpu); hilum
+    study run chest-xray: 270 s (AMD EPYC, 2 CPUs, cpu).
 Seeds: one split and one seed; intervals are 95 %, by patient bootstrap on the test share.
-Expected: macro AUROC inside, mobilenet_v2 (weights from a file): 0.870 (0.809–0.925); macro AUROC inside, densenet121
-    (random weights, frozen): 0.807 (0.722–0.881); macro AUROC inside, efficientnet_b0 (random weights, frozen): 0.604
-    (0.525–0.698) (hilum study run chest-xray --data-dir ../shared/data).
+Expected: macro AUROC inside, mobilenet_v2 (weights from a file): 0.872 (0.811–0.923); macro AUROC inside, densenet121
+    (random weights, frozen): 0.813 (0.726–0.890); macro AUROC inside, efficientnet_b0 (random weights, frozen): 0.619
+    (0.533–0.721) (hilum study run chest-xray --data-dir ../shared/data).
 
 Everything is what ``hilum train`` and ``hilum evaluate`` do: split by patient, two stages on frozen features, a
 temperature from out-of-fold predictions, a test share that each model sees once. Variants are compared by their

@@ -5,10 +5,12 @@ Question: what does a CNN buy over a fully connected network (MLP) on images: in
 Data: MNIST (28 px); offline without it scikit-learn's digits (8 px, enlarged to 28 px), named as what they are.
 Command: hilum study run cnn-vs-mlp --data-dir DIR
 Hardware: two CPU cores; full: a GPU.
-Cost: hilum study run cnn-vs-mlp: 176 s (AMD EPYC, 2 CPUs, cpu).
+Cost: hilum study run cnn-vs-mlp --data-dir ../shared/data: 170 s (Intel(R) Xeon(R) Processor, 2 CPUs, cpu); hilum
+    study run cnn-vs-mlp: 176 s (AMD EPYC, 2 CPUs, cpu).
 Seeds: --seed and the ones after it; networks of one seed share training images, order of batches and permutation, so
     that differences are paired.
-Expected: not measured yet.
+Expected: test accuracy, CNN: 98.65 % (98.60–98.68); test accuracy, MLP of equal parameters: 95.79 % (95.69–95.86);
+    test accuracy, MLP of equal MACs: 96.62 % (96.60–96.64) (hilum study run cnn-vs-mlp --data-dir ../shared/data).
 
 The CNN is LeNet-5's modern form; one MLP with two hidden layers of equal width has as many parameters, another as many
 multiply-accumulates, each within two per cent, counted by anatomy. A fourth network shows where tolerance to shifts
