@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 # The stamp changes when the lock or the package's own description does.
 STAMP := $(VENV)/.installed
 ARGS ?=
-DEMO ?= demo
+MEASURE ?=
 DATA ?=
 export OMP_NUM_THREADS ?= 2
 
@@ -43,12 +43,8 @@ check: install ## Style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install ## Waiting times and baselines (DEMO: the folder of a finished demo), into docs/benchmarks.md
-	{ printf '# Benchmarks\n\nMade by `make bench`; medians with the smallest and the largest.\n\n## Waiting\n\n'; \
-	  $(BIN)/python benchmarks/service.py --bundle $(DEMO)/chest.hilum; \
-	  printf '\n## A linear model on 32 × 32 pixels of the demo films\n\nSynthetic films; the network of the demo is in [results.md](results.md).\n\n'; \
-	  $(BIN)/python benchmarks/phantom_difficulty.py --demo $(DEMO); } > docs/benchmarks.md.part
-	mv docs/benchmarks.md.part docs/benchmarks.md
+bench: install ## docs/benchmarks.md from kept numbers (MEASURE: names of scripts in benchmarks that run first, or all: hours)
+	$(BIN)/python benchmarks/compose.py --measure $(MEASURE) $(ARGS)
 
 docs: install ## Pages that are made from the code
 	$(BIN)/python docs/make_cli.py
@@ -60,7 +56,7 @@ format: install
 
 lock: install ## Resolve anew; the lock names no host
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	    --python-version 3.11 --extra train --extra openvino --group dev --upgrade pyproject.toml -o requirements.lock
+	    --python-version 3.11 --extra train --extra openvino --extra tensorboard --group dev --upgrade pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache

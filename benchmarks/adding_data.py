@@ -1,6 +1,6 @@
 """What more data cost: 1,000, then 10,000, then 100,000 phantom films, each time only the new ones are work.
 
-Run: OMP_NUM_THREADS=2 python benchmarks/adding_data.py WORK [--counts 1000 10000 100000] [--size 64]
+Run: OMP_NUM_THREADS=2 python benchmarks/adding_data.py [--work WORK] [--counts 1000 10000 100000] [--size 64]
 
 Films are synthetic (phantoms of 192 rows), drawn in cohorts of at most 1,000 below WORK; drawing is not measured. At
 each count a process of its own imports the films, decodes those that are new, and trains one epoch of a small network
@@ -17,9 +17,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from _section import Save, head, main, table
 
 from hilum.datasets.importing import import_folder
 from hilum.datasets.manifest import Manifest
@@ -28,7 +30,6 @@ from hilum.datasets.phantom.writing import generate
 from hilum.imaging.preprocessing import Preprocessing
 from hilum.labels import Findings
 from hilum.models.classifier import ClassifierConfig, build_classifier
-from hilum.provenance import environment
 from hilum.runs.tiles import open_tiles
 from hilum.training.stages import Stage
 from hilum.training.transfer import TrainingConfig, TrainingData, train_member
@@ -55,7 +56,7 @@ def gathered(work: Path, folders: list[Path]) -> Manifest:
     return Manifest.from_columns({name: table[name] for name in table.column_names}, folder=work)
 
 
-def measure(work: Path, count: int, size: int) -> dict[str, float]:
+def counted(work: Path, count: int, size: int) -> dict[str, float]:
     """Seconds of import, decoding and one epoch, and the peak memory in MB."""
     laps = [time.perf_counter()]
     films = gathered(work, cohorts(work, count))
@@ -81,40 +82,50 @@ def measure(work: Path, count: int, size: int) -> dict[str, float]:
     return {"films": count, **dict(zip(names, np.diff(laps).tolist(), strict=True)), "peak_mb": peak}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    options.work.mkdir(parents=True, exist_ok=True)
-    if options.one:
-        print(json.dumps(measure(options.work, options.one, options.size)))
-        return
-    kept = options.work / "measured.jsonl"
+def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
+    counts = [20, 40] if options.smoke else sorted(options.counts)
+    work = options.work
+    work.mkdir(parents=True, exist_ok=True)
+    kept = work / "measured.jsonl"
     known = {row["films"]: row for row in map(json.loads, kept.read_text().splitlines())} if kept.exists() else {}
-    for count in sorted(options.counts):
-        cohorts(options.work, count)
+    for count in counts:
+        cohorts(work, count)
         if count not in known:
-            command = [sys.executable, __file__, str(options.work), "--size", str(options.size), "--one", str(count)]
+            command = [sys.executable, __file__, "--one", str(work), str(count), str(options.size)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             known[count] = json.loads(done.stdout)
             with open(kept, "a") as handle:
                 handle.write(json.dumps(known[count]) + "\n")
-    where = environment()
-    print(f"{where['processor']}, {where['cpu_count']} CPUs; synthetic phantom films at {options.size}², streamed\n")
-    print(
-        "| films | of them new | import, ms a new film | decode, ms a new film | epoch, ms a film | peak memory, MB |"
-    )
-    print("|---:|---:|---:|---:|---:|---:|")
-    before = 0
-    for count in sorted(options.counts):
-        row, new = known[count], count - before
+    return {"size": options.size, "rows": [known[count] for count in counts]}
+
+
+def write(measured: dict[str, Any]) -> str:
+    lines, before = [], 0
+    for row in measured["rows"]:
+        count, new = row["films"], row["films"] - before
         ms = [1000 * row["import"] / new, 1000 * row["decode"] / new, 1000 * row["epoch"] / count]
-        print(f"| {count:,} | {new:,} | " + " | ".join(f"{one:.2f}" for one in ms) + f" | {row['peak_mb']:.0f} |")
+        lines.append([f"{count:,}", f"{new:,}", *(f"{one:.2f}" for one in ms), f"{row['peak_mb']:.0f}"])
         before = count
+    columns = [
+        "films",
+        "of them new",
+        "import, ms a new film",
+        "decode, ms a new film",
+        "epoch, ms a film",
+        "peak memory, MB",
+    ]
+    about = f"\nSynthetic phantom films at {measured['size']}², streamed from disk; one run each.\n\n"
+    return head(measured) + about + table(columns, lines)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--work", type=Path, default=Path("runs/adding-data"), help="films and caches are kept there")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--size", type=int, default=64)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--one"]:  # the process that is measured
+        print(json.dumps(counted(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
+    else:
+        main(__doc__, measure, write, add)

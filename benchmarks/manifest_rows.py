@@ -19,15 +19,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from _section import Save, head, main, table
 
 from hilum.datasets.duplicates import find_duplicates
 from hilum.datasets.importing import ImportConfig, import_csv
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.split_report import overlap_of, report_of
 from hilum.datasets.splits import split
-from hilum.provenance import environment
 from hilum.randomness import stream
 
 STEPS = ("import", "write", "read", "split", "overlap")
@@ -51,7 +52,7 @@ def write_table(path: Path, rows: int, seed: int) -> None:
             writer.writerow([where, digest, f"P{patient[i]:07d}", label[i], source[i], day[i], age[i], sex[i], view[i]])
 
 
-def measure(folder: Path, table: Path) -> dict[str, float]:
+def steps(folder: Path, table: Path) -> dict[str, float]:
     """Seconds of each step, and the peak memory in MB."""
     seconds: dict[str, float] = {}
     started = time.perf_counter()
@@ -76,29 +77,36 @@ def measure(folder: Path, table: Path) -> dict[str, float]:
     return {**seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
+    found: dict[str, Any] = {"rows": []}
+    for rows in [1000] if options.smoke else options.rows:
+        with tempfile.TemporaryDirectory() as folder:
+            written = Path(folder) / "table.csv"
+            write_table(written, rows, options.seed)
+            command = [sys.executable, __file__, "--one", str(written)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found["rows"].append({"rows": rows, **json.loads(done.stdout)})
+        save(found)
+    return found
+
+
+def write(measured: dict[str, Any]) -> str:
+    lines = []
+    for row in measured["rows"]:
+        times = [row[step] for step in STEPS]
+        cells = [*(f"{one:.2f}" for one in times), f"{sum(times):.1f}", f"{row['peak_mb']:.0f}"]
+        lines.append([f"{row['rows']:,}", *cells])
+    columns = ["rows", *(f"{step}, s" for step in STEPS), "together, s", "peak memory, MB"]
+    return head(measured) + "\nMade-up tables, no films behind them; one run each.\n\n" + table(columns, lines)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(options.one.parent, options.one)))
-        return
-    print(f"{environment()['processor']}, {environment()['cpu_count']} CPUs; made-up tables, no films behind them\n")
-    print("| rows | " + " | ".join(f"{step}, s" for step in STEPS) + " | together, s | peak memory, MB |")
-    print("|---:|" + "---:|" * (len(STEPS) + 2))
-    for rows in options.rows:
-        with tempfile.TemporaryDirectory() as folder:
-            table = Path(folder) / "table.csv"
-            write_table(table, rows, options.seed)
-            command = [sys.executable, __file__, "--one", str(table)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found = json.loads(done.stdout)
-        times = [found[step] for step in STEPS]
-        cells = [*(f"{one:.2f}" for one in times), f"{sum(times):.1f}", f"{found['peak_mb']:.0f}"]
-        print(f"| {rows:,} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--one"]:  # the process that is measured
+        print(json.dumps(steps(Path(sys.argv[2]).parent, Path(sys.argv[2]))))
+    else:
+        main(__doc__, measure, write, add)

@@ -5,17 +5,17 @@ Run: OMP_NUM_THREADS=2 python benchmarks/prefix_views.py [FILMS] [--backbone hil
 FILMS is a split manifest (.parquet); without it phantom films are made, which are synthetic. Each row is the same
 two-stage recipe (head, then last block) on the same films in fp32: cached with V fixed views, which the epochs take in
 turn, or live with a fresh view each epoch and nothing cached. Every cell starts with an empty cache, so its seconds
-hold the one pass through the frozen layers. Accuracy is on the films of the test part. The table is for
-docs/benchmarks.md.
+hold the one pass through the frozen layers. Accuracy is on the films of the test part.
 """
 
 import argparse
-import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from _section import Save, head, main, spread, table
 
 from hilum.datasets.importing import import_folder
 from hilum.datasets.manifest import Manifest
@@ -25,7 +25,6 @@ from hilum.datasets.splits import SplitConfig, split
 from hilum.imaging.preprocessing import Preprocessing
 from hilum.labels import Findings
 from hilum.models.classifier import ClassifierConfig, build_classifier
-from hilum.provenance import environment
 from hilum.runs.tiles import load_tiles
 from hilum.training.prediction import predict_logits
 from hilum.training.prefix_cache import PrefixCache
@@ -68,13 +67,47 @@ def one(options: argparse.Namespace, films: Manifest, tiles: np.ndarray, views: 
     return seconds, history.prefix_s, float(right.mean())
 
 
-def spread(values: list[float], shown: str) -> str:
-    low, mid, high = (f(values) for f in (min, statistics.median, max))
-    return f"{mid:{shown}} ({low:{shown}}–{high:{shown}})"
+def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
+    if options.smoke:
+        options.patients, options.size, options.epochs, options.seeds, options.views = 60, 64, [2, 1], 2, ["1", LIVE]
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        films = Manifest.read(options.films) if options.films else phantoms(work / "films", options.patients, 0)
+        tiles = load_tiles(films, Preprocessing(size=options.size), work / "cache")
+        measured: dict[str, Any] = {
+            "films": len(films),
+            "kind": options.films.name if options.films else "synthetic phantom films",
+            "size": options.size,
+            "backbone": f"{options.backbone} ({Path(options.weights).name})",
+            "epochs": options.epochs,
+            "cells": {views: [] for views in options.views},
+        }
+        for seed in range(options.seeds):
+            for views in options.views:
+                seconds, prefix, right = one(options, films, tiles, views, seed, work)
+                measured["cells"][views].append({"seconds": seconds, "prefix": prefix, "accuracy": right})
+            save(measured)
+    return measured
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def write(measured: dict[str, Any]) -> str:
+    cells, (first, second) = measured["cells"], measured["epochs"]
+    text = head(measured) + (
+        f"\n{measured['films']} {measured['kind']} at {measured['size']}², {measured['backbone']}, {first} + {second} "
+        f"epochs, fp32, {len(next(iter(cells.values())))} seeds: medians (smallest–largest).\n\n"
+    )
+    rows = []
+    for views, found in cells.items():
+        shown = [spread([one[key] for one in found], digits) for key, digits in
+                 (("seconds", ".1f"), ("prefix", ".1f"), ("accuracy", ".3f"))]  # fmt: skip
+        live = cells.get(LIVE, [])
+        faster = [b["seconds"] / a["seconds"] for a, b in zip(found, live, strict=True)] if live else []
+        rows.append([views, *shown, spread(faster) if faster else "–"])
+    columns = ["views", "seconds", "of them frozen layers, once", "test accuracy", "times as fast as live"]
+    return text + table(columns, rows)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("films", type=Path, nargs="?", help="a split manifest; phantoms when not given")
     parser.add_argument("--patients", type=int, default=600, help="of the phantoms")
     parser.add_argument("--backbone", default="hilum_small")
@@ -83,33 +116,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, nargs=2, default=[30, 15])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--views", nargs="+", default=["1", "4", "8", LIVE])
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        films = Manifest.read(options.films) if options.films else phantoms(work / "films", options.patients, 0)
-        tiles = load_tiles(films, Preprocessing(size=options.size), work / "cache")
-        kind = options.films.name if options.films else "synthetic phantom films"
-        where = environment()
-        print(
-            f"{where['processor']}, {where['cpu_count']} CPUs; {len(films)} {kind} at {options.size}², "
-            f"{options.backbone} ({options.weights}), {options.epochs[0]} + {options.epochs[1]} epochs, "
-            f"{options.seeds} seeds: medians (smallest–largest)\n"
-        )
-        print("| views | seconds | of them frozen layers, once | test accuracy | times as fast as live |")
-        print("|---|---:|---:|---:|---:|")
-        found = {
-            views: [one(options, films, tiles, views, seed, work) for seed in range(options.seeds)]
-            for views in options.views
-        }
-        live = found.get(LIVE)
-        for views, cells in found.items():
-            seconds, prefix, right = (list(column) for column in zip(*cells, strict=True))
-            faster = [b[0] / a[0] for a, b in zip(cells, live, strict=True)] if live else []
-            times = spread(faster, ".1f") if faster else "–"
-            print(
-                f"| {views} | {spread(seconds, '.1f')} | {spread(prefix, '.1f')} | {spread(right, '.3f')} | {times} |"
-            )
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, write, add)

@@ -8,33 +8,25 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+from _section import Save, head, main, spread, table
 
 from hilum.datasets.phantom.config import PhantomConfig
 from hilum.datasets.phantom.writing import generate
-from hilum.provenance import environment
 
 
-def median_of(what: str, runs: int, measure: Callable[[int], float], unit: str = "ms") -> str:
-    """One row: median (smallest–largest)."""
-    values = [measure(i) for i in range(runs)]
-    scale = 1000 if unit == "ms" else 1
-    low, mid, high = (f(values) * scale for f in (min, statistics.median, max))
-    return (
-        f"| {what} | {mid:.0f} ({low:.0f}–{high:.0f}) {unit} | {runs} |"
-        if unit == "ms"
-        else (f"| {what} | {mid:.2f} ({low:.2f}–{high:.2f}) {unit} | {runs} |")
-    )
+def times(what: str, runs: int, measure: Callable[[int], float]) -> dict[str, Any]:
+    """One row: seconds of each run."""
+    return {"what": what, "seconds": [measure(i) for i in range(runs)]}
 
 
 def help_seconds(_: int) -> float:
@@ -64,14 +56,10 @@ def served(bundle: Path, data: Path) -> Iterator[tuple[str, float]]:
         process.stdout.read()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True, help="such as demo/chest.hilum")
-    parser.add_argument("--runs", type=int, default=7)
-    options = parser.parse_args()
-    print(f"{environment()['processor']}, {environment()['cpu_count']} CPUs, {platform.python_version()}\n")
-    print("| what | median (smallest–largest) | runs |\n|---|---|---|")
-    print(median_of("`hilum --help`", options.runs, help_seconds))
+def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
+    if options.smoke:
+        options.runs = 2
+    rows = [times("`hilum --help`", options.runs, help_seconds)]
     with tempfile.TemporaryDirectory() as folder:
         films = Path(folder) / "films"
         generate(PhantomConfig(patients=options.runs + 3, second_film_share=0), films)
@@ -80,7 +68,7 @@ def main() -> None:
         for i in range(options.runs):
             with served(options.bundle, Path(folder) / f"data{i}") as (_, seconds):
                 starts.append(seconds)
-        print(median_of("`hilum serve`, start to ready", options.runs, lambda i: starts[i], "s"))
+        rows.append(times("`hilum serve`, start to ready", options.runs, lambda i: starts[i]))
         with served(options.bundle, Path(folder) / "data") as (url, _), httpx.Client(base_url=url, timeout=60) as http:
 
             def answer(i: int) -> float:
@@ -96,8 +84,22 @@ def main() -> None:
             http.post(
                 "/api/v1/studies?wait=30", content=paths[0].read_bytes(), headers={"Content-Type": "application/dicom"}
             )
-            print(median_of("one posted 1,024² DICOM film, upload to answer", options.runs, answer))
+            rows.append(times("one posted 1,024² DICOM film, upload to answer", options.runs, answer))
+    return {"rows": rows}
+
+
+def write(measured: dict[str, Any]) -> str:
+    rows = [
+        [row["what"], spread([1000 * one for one in row["seconds"]], ".0f"), str(len(row["seconds"]))]
+        for row in measured["rows"]
+    ]
+    return head(measured) + "\n" + table(["what", "ms", "runs"], rows)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, default=Path("demo/chest.hilum"), help="such as demo/chest.hilum")
+    parser.add_argument("--runs", type=int, default=7)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, write, add)

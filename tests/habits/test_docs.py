@@ -63,3 +63,16 @@ def test_the_readme_names_only_verbs_that_exist() -> None:
     page = (ROOT / "docs" / "cli.md").read_text()
     assert named
     assert all(f"## `hilum {verb}`" in page for verb in named)
+
+
+def test_the_page_of_benchmarks_is_what_the_kept_numbers_say() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "compose.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_kept_number_of_a_benchmark_has_its_section() -> None:
+    composed = (ROOT / "benchmarks" / "compose.py").read_text()
+    for kept in (ROOT / "docs" / "measured-benchmarks").glob("*"):
+        assert f'script="{kept.stem}"' in composed, f"{kept.name} is shown nowhere"
+        assert (ROOT / "benchmarks" / f"{kept.stem}.py").exists(), kept.name
