@@ -50,7 +50,6 @@ def test_mlflow_is_told_every_number_with_its_step(tmp_path: Path, monkeypatch: 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard_writes_what_tensorboard_reads(tmp_path: Path) -> None:
     """The real writer and the real reader."""
-    pytest.importorskip("tensorboard", reason="the extra 'tensorboard' is not in the lock")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     watcher = open_watcher("tensorboard", tmp_path)
