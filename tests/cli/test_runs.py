@@ -22,7 +22,8 @@ def runs(tmp_path: Path) -> Path:
     (tmp_path / "chest" / "config.json").write_text(json.dumps({"config": config, "films": "f"}))
     row = {
         "stage": "head", "epoch": 1, "loss": 0.9, "accuracy": 0.5, "watch_loss": 0.8, "watch_accuracy": 0.625,
-        "best": True, "lr": 1e-4, "seconds": 4.0, "data_s": 3.0, "compute_s": 0.5, "score_s": 0.5, "films_per_s": 20.0,
+        "best": True, "lr": 1e-4, "seconds": 4.0, "data_s": 3.0, "compute_s": 0.5, "score_s": 0.5,
+        "films_per_s": 1234.4,
     }  # fmt: skip
     (home / "metrics.jsonl").write_text("".join(json.dumps({**row, "epoch": i}) + "\n" for i in (1, 2)))
     (tmp_path / "broken" / "members").mkdir(parents=True)
@@ -67,10 +68,17 @@ def test_a_run_is_shown_with_config_stages_time_and_what_comes_next(runs: Path) 
         "findings: a, b",
         "Data-bound: of 8 s in epochs 75% made batches",
         "member 1: watched loss ▁▁ · Not enough epochs to say",
+        "  1,234  ",
         "fold0.png",
         "next: It is at member 1",
     ):
         assert part in text
+
+
+def test_a_finished_run_says_where_it_was_computed(runs: Path) -> None:
+    (runs / "chest" / "members" / "fold0" / "classifier.safetensors").touch()
+    (runs / "chest" / "result.json").write_text('{"device": "cuda (NVIDIA A100)"}')
+    assert "  computed on: cuda (NVIDIA A100)" in said("show", runs / "chest")
 
 
 def test_a_run_as_json(runs: Path) -> None:

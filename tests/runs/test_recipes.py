@@ -99,15 +99,16 @@ def test_options_change_a_recipe_and_what_they_leave_out_stays() -> None:
     own = changed(base, imbalance="oversampling", label_smoothing=0.05, precision="bf16")
     assert (own.imbalance.strategy, own.label_smoothing) == ("oversampling", 0.05)
     assert {stage.precision for stage in own.stages} == {"bf16"}
-    with pytest.raises(ConfigError, match=r"precision is 'fp8'.*\n.*\n.*'focl'. Did you mean 'focal'\?") as caught:
+    told = r"^precision is 'fp8'.*\nrecipe.imbalance.strategy is 'focl'. Did you mean 'focal'\?"
+    with pytest.raises(ConfigError, match=told) as caught:
         changed(base, imbalance="focl", precision="fp8")
-    assert len(caught.value.problems) == 3
+    assert len(caught.value.problems) == 2
     with pytest.raises(ConfigError, match="label_smoothing is 1.5, but must be in 0 … 1"):
         changed(base, label_smoothing=1.5)
 
 
 def test_wrong_values_of_a_recipe_are_refused_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"hidden is 0.*\ndropout is 1.*\nstages is \(\), but must be one at least"):
+    with pytest.raises(ConfigError, match=r"hidden is 0.*\ndropout is 1.*\nstages are missing: a recipe has one"):
         Recipe(hidden=0, dropout=1.0, stages=())
 
 

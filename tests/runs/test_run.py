@@ -19,12 +19,14 @@ from hilum.runs.answers import answer_films
 from hilum.runs.evaluate import evaluate
 from hilum.runs.layout import RunFolder
 from hilum.runs.package import check_parity, package, reference_tiles
-from hilum.runs.recipes import recipe
+from hilum.runs.recipes import changed, recipe
 from hilum.runs.report import report_run
 from hilum.runs.run import Run
 from hilum.runs.summary import training_summary
 from hilum.runs.tiles import load_tiles
-from hilum.runs.train import TrainConfig, findings_of, train_config
+from hilum.runs.train import TrainConfig, findings_of, folds_of, train_config
+from hilum.training.row_store import RowsOf
+from hilum.training.stages import Stage
 
 
 def test_each_fit_film_is_predicted_by_the_member_that_did_not_fit_it(run: Run) -> None:
@@ -80,24 +82,48 @@ def test_same_seed_same_weights_with_films_in_memory_and_from_disk(
     assert again.fingerprint == run.fingerprint
     assert [one.result["data_path"]["kind"] for one in (run, again)] == ["resident", "streaming"]
     assert again.result["data_path"]["asked_for"]
+    assert again.result["device"] == "cpu"
     assert again.result["frozen_outputs"].startswith("fp16")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"backbone": "hilum_smal"}, "Did you mean 'hilum_small'"), ({"weights": "no.safetensors"}, "does not exist")],
+    [
+        ({"backbone": "hilum_smal"}, "Did you mean 'hilum_small'"),
+        ({"weights": "no.safetensors"}, "does not exist"),
+        (
+            {"recipe": changed(recipe("phantom"), precision="fp16")},
+            "fp16 is for a GPU, but this training is on the CPU",
+        ),
+        (
+            {"recipe": replace(recipe("phantom"), stages=(Stage(name="one", trainable_from="block55"),))},
+            "can't train from 'block55': no such layer. Did you mean 'block5'",
+        ),
+    ],
 )
 def test_a_wrong_start_takes_no_folder(
-    cohort: Path, small: TrainConfig, tmp_path: Path, change: dict[str, str], message: str
+    cohort: Path, small: TrainConfig, tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(HilumError, match=message):
         train_config(Manifest.read(cohort / "split.parquet"), replace(small, **change), tmp_path / "r")
     assert not (tmp_path / "r").exists()
 
 
-def test_a_wrong_data_path_takes_no_folder(cohort: Path, small: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="Did you mean 'resident'"):
-        train_config(Manifest.read(cohort / "split.parquet"), small, tmp_path / "r", data_path="residents")
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [({"data_path": "residents"}, "Did you mean 'resident'"), ({"device": "cuda"}, "--device is cuda, but torch sees")],
+)
+def test_a_wrong_data_path_or_device_takes_no_folder(
+    cohort: Path,
+    small: TrainConfig,
+    tmp_path: Path,
+    wish: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError, match=message):
+        train_config(Manifest.read(cohort / "split.parquet"), small, tmp_path / "r", **wish)
     assert not (tmp_path / "r").exists()
 
 
@@ -117,6 +143,12 @@ def test_folds_must_be_those_of_the_split(
 ) -> None:
     with pytest.raises(kind, match=message):
         train_config(Manifest.read(cohort / "split.parquet"), replace(small, folds=folds), tmp_path / "r")
+
+
+def test_without_a_number_of_folds_there_are_as_many_as_the_split_has(cohort: Path) -> None:
+    films = Manifest.read(cohort / "split.parquet")
+    assert folds_of(films) == 2
+    assert folds_of(Manifest.read(cohort / "external.parquet")) == 1
 
 
 def test_one_label_is_not_enough(cohort: Path) -> None:
@@ -140,12 +172,19 @@ def test_films_that_changed_since_the_import_are_named(cohort: Path, tmp_path: P
         load_tiles(changed, recipe("starter").preprocessing, tmp_path / "cache", workers=1)
 
 
-def test_evaluation_logs_each_opening_of_the_locked_share(run: Run, tmp_path: Path) -> None:
+def test_evaluation_logs_each_opening_of_the_locked_share(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second time with films that count as too many for the memory: the same answers, and a report of them."""
     copy = Run.open(shutil.copytree(run.path, tmp_path / "runs" / "copy"))
     copy.folder.openings.unlink(missing_ok=True)
     cache = run.path.parent / ".cache"
-    assert evaluate(copy, cache=cache, resamples=100).openings == 1
+    resident = evaluate(copy, cache=cache, resamples=100)
+    assert resident.openings == 1
+    monkeypatch.setattr("hilum.training.data_path.SHARE", 0)
     done = evaluate(copy, cache=cache, resamples=100)
+    assert (type(resident.tiles), type(done.tiles)) == (np.ndarray, RowsOf)
+    assert np.array_equal(done.predictions.logits, resident.predictions.logits)
     assert done.openings == 2
     assert [json.loads(line)["model"] for line in copy.folder.openings.read_text().splitlines()] == [
         run.fingerprint

@@ -51,14 +51,17 @@ def test_bf16_trains_near_fp32_and_keeps_fp32_weights(
     for precision in ("fp32", "bf16"):
         stages = (replace(tiny.BLOCKS[1], epochs=2, precision=precision),)
         model = tiny.classifier()
+        said = {"progress": Lines(), "called": f"member in {precision}"}
         history = train_member(
-            model, tiny.data(), stages, tiny.config(), folder=tmp_path / precision, cache=None, seed=0, progress=Lines()
+            model, tiny.data(), stages, tiny.config(), folder=tmp_path / precision, cache=None, seed=0, **said
         )
         found[precision] = [row["loss"] for row in history.rows] + [row["watch_loss"] for row in history.rows]
         assert {value.dtype for value in model.parameters()} == {torch.float32}
     assert found["bf16"] == pytest.approx(found["fp32"], rel=0.02)
     assert found["bf16"] != found["fp32"]
-    assert "stage block (in bf16" in capsys.readouterr().err
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("member in fp32, stage block: ")
+    assert lines[-1].startswith("member in bf16, stage block (in bf16")
 
 
 def test_scaler_by_hand() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hilum.cli.terminal import JsonOption, QuietOption, finish, progress, table
+from hilum.cli.train import DeviceOption, FoldsOption, PrecisionOption
 
 
 def compare_imbalance(
@@ -20,12 +21,14 @@ def compare_imbalance(
     backbone: Annotated[str, typer.Option(help="Network of the zoo (hilum models list).")] = "mobilenet_v2",
     weights: Annotated[str, typer.Option(help="imagenet, hilum, none, or a .safetensors file.")] = "imagenet",
     recipe: Annotated[str, typer.Option(help="Name of a recipe, or a .toml or .json file.")] = "starter",
-    folds: Annotated[int, typer.Option(help="Members of each run; 1 is the quick, optimistic form.")] = 5,
+    folds: FoldsOption = None,
+    precision: PrecisionOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
     resamples: Annotated[int, typer.Option(min=100, help="Of every interval.")] = 1000,
     cache: Annotated[
         Path | None, typer.Option(help="Folder shared between runs.", show_default=".cache inside")
     ] = None,
+    device: DeviceOption = "auto",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,14 +38,15 @@ def compare_imbalance(
     films = Manifest.read(manifest, thumbs=False)  # before torch is loaded: a wrong path gets its answer at once
     from hilum.runs.imbalance import compare_imbalance as compare
     from hilum.runs.imbalance_report import estimate
+    from hilum.runs.recipes import changed
     from hilum.runs.recipes import recipe as recipe_of
-    from hilum.runs.train import TrainConfig, findings_of
+    from hilum.runs.train import TrainConfig, findings_of, folds_of
 
     config = TrainConfig(
         backbone=backbone,
         weights=weights,
-        recipe=recipe_of(recipe),
-        folds=folds,
+        recipe=changed(recipe_of(recipe), precision=precision),
+        folds=folds_of(films) if folds is None else folds,
         seed=seed,
         findings=findings_of(films),
     )
@@ -52,6 +56,7 @@ def compare_imbalance(
         out,
         strategies=strategy or (),
         cache=cache,
+        device=device,
         resamples=resamples,
         command=shlex.join(["hilum", *sys.argv[1:]]),
         progress=progress(quiet),

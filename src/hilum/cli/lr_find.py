@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from hilum.cli.terminal import JsonOption, QuietOption, finish, progress
+from hilum.cli.train import DeviceOption, PrecisionOption
 
 
 def lr_find(
@@ -18,10 +19,12 @@ def lr_find(
     low: Annotated[float, typer.Option(help="First rate.")] = 1e-6,
     high: Annotated[float, typer.Option(help="Last rate.")] = 1.0,
     steps: Annotated[int, typer.Option(help="Rates tried, one step each; 20 or more.")] = 100,
+    precision: PrecisionOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
     cache: Annotated[
         Path | None, typer.Option(help="Folder shared between runs.", show_default=".cache beside")
     ] = None,
+    device: DeviceOption = "auto",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -30,6 +33,7 @@ def lr_find(
 
     films = Manifest.read(manifest, thumbs=False)  # before torch is loaded: a wrong path gets its answer at once
     from hilum.runs.lr_find import find_rate
+    from hilum.runs.recipes import changed
     from hilum.runs.recipes import recipe as recipe_of
     from hilum.runs.train import TrainConfig, findings_of
     from hilum.training.lr_finder import SweepConfig
@@ -37,7 +41,7 @@ def lr_find(
     config = TrainConfig(
         backbone=backbone,
         weights=weights,
-        recipe=recipe_of(recipe),
+        recipe=changed(recipe_of(recipe), precision=precision),
         folds=1,
         seed=seed,
         findings=findings_of(films),
@@ -49,6 +53,7 @@ def lr_find(
         stage=stage,
         sweep=SweepConfig(low=low, high=high, steps=steps),
         cache=cache,
+        device=device,
         progress=progress(quiet),
     )
     lines = [found.told["sentence"], f"curve: {found.json.with_suffix('.png')}", f"numbers: {found.json}"]

@@ -97,6 +97,7 @@ def _lines(look: "Look") -> list[str]:
     run = look.facts
     lines = [f"{run.path}: {run.state}, last written {_ago(max(0.0, time.time() - run.written))} ago. {run.sentence}"]
     lines += [f"  {name}: {value}" for name, value in _config(run.config)]
+    lines += [f"  computed on: {run.result['device']}"] if "device" in run.result else []
     rows = [
         (
             stage.name,
@@ -106,7 +107,7 @@ def _lines(look: "Look") -> list[str]:
             _number(stage.loss),
             _number(stage.watch_loss),
             "–" if stage.watch_accuracy is None else f"{stage.watch_accuracy:.1%}",
-            f"{stage.films_per_s:.3g}",
+            f"{stage.films_per_s:,.0f}" if stage.films_per_s >= 10 else f"{stage.films_per_s:.2g}",
             f"{stage.time.prefix_s:.3g} s",
             *(f"{seconds:.3g} s" for seconds in (stage.time.data_s, stage.time.compute_s, stage.time.score_s)),
         )

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,6 +25,16 @@ PrecisionOption = Annotated[
     str | None,
     typer.Option(help="Of products while training: fp32, bf16 or fp16 (GPU).", show_default="the recipe's"),
 ]
+FoldsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Members, each watching another fold; 1 is the quick form.", show_default="as many as the split has"
+    ),
+]
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="Where networks are computed; auto takes a GPU where there is one."),
+]
 WatchOption = Annotated[
     list[str] | None, typer.Option(help="Also show epochs in tensorboard or mlflow (extras of those names).")
 ]
@@ -41,7 +51,7 @@ def train(
     imbalance: ImbalanceOption = None,
     label_smoothing: SmoothingOption = None,
     precision: PrecisionOption = None,
-    folds: Annotated[int, typer.Option(help="Members, each watching another fold; 1 is the quick form.")] = 5,
+    folds: FoldsOption = None,
     seeds: Annotated[int, typer.Option(help="Train every fold so often; all members in one ensemble.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
     cache: Annotated[
@@ -50,6 +60,7 @@ def train(
     data_path: Annotated[
         str, typer.Option(help="Films resident in memory, streaming from disk, or auto: by size.")
     ] = "auto",
+    device: DeviceOption = "auto",
     watch: WatchOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -75,6 +86,7 @@ def train(
         seed=seed,
         cache=cache,
         data_path=data_path,  # type: ignore[arg-type]  # checked where it is used
+        device=device,
         progress=progress(quiet),
         watch=watch or (),
     )
@@ -84,7 +96,7 @@ def train(
         *table(("finding", f"AUROC {summary['validation_kind']}"), rows),
         f"temperature: {summary['temperature']:.3f}",
         *([summary["calibration_note"]] if summary["calibration_note"] else []),
-        f"seconds: {summary['seconds']}",
+        "time: {training:.1f} s in epochs, {prefix:.1f} s for frozen layers".format(**summary["seconds"]),
         f"run: {out}   next: hilum evaluate {out}",
     ]
     finish(summary, as_json=as_json, lines=lines)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hilum.arrays import Array, Indices, Tiles
+from hilum.arrays import Array, Indices
 from hilum.models.explained import OUTPUTS, Explained
 from hilum.progress import Progress, Silent
+from hilum.training.films import Stack
 
 BATCH = 16
 """Films in one pass."""
@@ -32,12 +33,12 @@ class Answers:
         return Answers({name: values[rows] for name, values in self.outputs.items()})
 
 
-def answer_films(network: Explained, tiles: Tiles, *, progress: Progress | None = None) -> Answers:
+def answer_films(network: Explained, tiles: Stack, *, progress: Progress | None = None) -> Answers:
     """Run a network over preprocessed films.
 
     Args:
         network: in evaluation mode.
-        tiles: uint8 [n, h, w].
+        tiles: uint8 [n, h, w], in memory or streamed.
         progress: where progress goes.
 
     Returns:

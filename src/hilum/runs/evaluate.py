@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hilum.arrays import Array, Mask, Tiles
+from hilum.arrays import Array, Mask
 from hilum.datasets.manifest import Manifest
 from hilum.errors import DataError, UsageError
 from hilum.evaluation.estimates import from_plain
@@ -23,8 +23,9 @@ from hilum.progress import Progress, Silent
 from hilum.provenance import now_utc
 from hilum.runs.answers import Answers, answer_films
 from hilum.runs.run import Run
-from hilum.runs.tiles import load_tiles
+from hilum.runs.tiles import open_tiles
 from hilum.runs.train import predictions_of
+from hilum.training.films import Stack
 
 MASK_SIDE = 256
 """Grid, in points a side, on which heat maps are held against lesion masks."""
@@ -39,7 +40,7 @@ class Evaluation:
         predictions: one row a film.
         answers: every output of the network.
         films: the films' manifest.
-        tiles: the preprocessed films.
+        tiles: the preprocessed films, in memory or read from disk as they are asked for.
         folder: where it was written.
         openings: how often this model version has looked at the locked test share, this time included; 0 elsewhere.
     """
@@ -48,7 +49,7 @@ class Evaluation:
     predictions: Predictions
     answers: Answers
     films: Manifest
-    tiles: Tiles
+    tiles: Stack
     folder: Path
     openings: int
 
@@ -87,8 +88,9 @@ def evaluate(
     openings = 0 if on else _log_opening(run)
     targets = films.targets(run.findings)
     recipe = run.recipe
-    tiles = load_tiles(films, recipe.preprocessing, cache or run.path.parent / ".cache", progress=progress)
-    answers = answer_films(run.explained(), tiles, progress=progress)
+    cache = cache or run.path.parent / ".cache"
+    with open_tiles(films, recipe.preprocessing, cache, progress=progress) as (tiles, _):
+        answers = answer_films(run.explained(), tiles, progress=progress)
     predictions = predictions_of(
         films,
         run.findings,

@@ -23,6 +23,7 @@ from hilum.reports.page import Page, figures_of, render_page
 from hilum.runs.imbalance_report import answer_sentences, sections
 from hilum.runs.run import Run
 from hilum.runs.train import TrainConfig, train_config
+from hilum.training.device import Where
 from hilum.training.imbalance import STRATEGIES, Strategy
 
 
@@ -43,6 +44,7 @@ def compare_imbalance(
     *,
     strategies: Sequence[str] = (),
     cache: Path | None = None,
+    device: Where = "cpu",
     resamples: int = 1000,
     command: str = "",
     progress: Progress | None = None,
@@ -59,12 +61,13 @@ def compare_imbalance(
         strategies: names in :data:`hilum.training.imbalance.STRATEGIES`; empty for all. The first is what the others
             are held against, ``none`` where it is among them.
         cache: folder shared between runs; None for ``.cache`` in ``out``.
+        device: where runs are computed.
         resamples: of the intervals.
         command: that makes it again, for the page.
         progress: where progress goes.
 
     Raises:
-        UsageError: an unknown name, or fewer than two.
+        UsageError: an unknown name, fewer than two, or what the device lacks.
         DataError: the manifest was not split, or films that can't be read.
         RunError: a folder holds a run of another config.
     """
@@ -77,6 +80,7 @@ def compare_imbalance(
             replace(config, recipe=replace(config.recipe, imbalance=answer)),
             out / "runs" / name,
             cache=cache or out / ".cache",
+            device=device,
             progress=progress,
         )
     measured = _measured(films, config, runs, resamples, progress)

@@ -14,7 +14,8 @@ from hilum.reports.curves import Panel, Reference, Series, curves_figure
 from hilum.reports.figures import Figure
 from hilum.runs.layout import RunFolder
 from hilum.runs.tiles import open_tiles
-from hilum.runs.train import TrainConfig, Training, check_split
+from hilum.runs.train import TrainConfig, Training, check_split, check_start
+from hilum.training.device import Where, choose_device, device_in_words
 from hilum.training.lr_finder import NEIGHBOURS, RULE, Sweep, SweepConfig
 from hilum.training.stages import Stage
 from hilum.training.transfer import sweep_stage, train_member
@@ -40,6 +41,7 @@ def find_rate(
     stage: str = "",
     sweep: SweepConfig | None = None,
     cache: Path | None = None,
+    device: Where = "cpu",
     progress: Progress | None = None,
 ) -> FoundRate:
     """Sweep learning rates for a stage, as the first member of a run would train it.
@@ -54,18 +56,21 @@ def find_rate(
         stage: name of the recipe's stage; empty for its first.
         sweep: which rates; None for the default ones.
         cache: folder shared between runs; None for ``.cache`` beside ``out``.
+        device: where it is computed, as of a run.
         progress: where progress goes.
 
     Raises:
-        UsageError: no such stage.
+        UsageError: no such stage, or what the device lacks.
         DataError: the manifest was not split, or films that can't be read.
         TrainingError: the stages before can't be trained, or a loss that is not finite from the start.
     """
+    on = choose_device(device)
     check_split(films, config)
     sweep, progress, cache = sweep or SweepConfig(), progress or Silent(), cache or out.parent / ".cache"
     number, chosen = _stage(config, stage)
+    check_start(config, cache, on)
     fitted = films.select(films.rows(part="fit"))
-    training = Training(films, config, RunFolder(out), cache, progress)
+    training = Training(films, config, RunFolder(out), cache, progress, device=on)
     with open_tiles(fitted, config.recipe.preprocessing, cache, wanted="auto", progress=progress) as (tiles, _):
         classifier, data = training.begin(fitted, tiles, fold=0)
         settings, prefixes, seed = training.settings(), training.prefixes, config.seed
@@ -78,6 +83,7 @@ def find_rate(
         "created": now_utc(),
         "stage": to_mapping(chosen),
         "films": len(data.known(data.fit)),
+        "device": device_in_words(on),
         "rule": RULE,
         "sentence": in_words(found),
         "sweep": to_mapping(found),

@@ -28,7 +28,7 @@ from hilum.progress import Progress, Silent
 from hilum.provenance import now_utc, sha256_bytes
 from hilum.runs.answers import Answers, answer_films
 from hilum.runs.run import Run
-from hilum.runs.tiles import load_tiles
+from hilum.runs.tiles import open_tiles
 
 PARITY = 1e-4
 """Most that a probability may differ between the trained network and the exported graph."""
@@ -108,8 +108,8 @@ def fit_answers(run: Run, network: Explained, cache: Path, progress: Progress) -
     threshold for unusual films is on the strict side.
     """
     films = run.films.select(run.films.rows(part="fit"))
-    tiles = load_tiles(films, run.recipe.preprocessing, cache, progress=progress)
-    return answer_films(network, tiles, progress=progress)
+    with open_tiles(films, run.recipe.preprocessing, cache, progress=progress) as (tiles, _):
+        return answer_films(network, tiles, progress=progress)
 
 
 def reference_tiles(preprocessing: Preprocessing) -> Array:

@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hilum.config import from_mapping, to_mapping
 from hilum.errors import ConfigError, UsageError, nearest
@@ -26,6 +26,7 @@ from hilum.imaging.preprocessing import Preprocessing
 from hilum.models.encoders import Encoder
 from hilum.training.augmentation import Augmentation
 from hilum.training.imbalance import Imbalance
+from hilum.training.precision import Precision
 from hilum.training.stages import STARTER, Stage, stage_cut
 
 
@@ -59,11 +60,12 @@ class Recipe:
             "hidden": (self.hidden < 1, "1 or more"),
             "dropout": (not 0 <= self.dropout < 1, "in 0 … 1 (1 excluded)"),
             "label_smoothing": (not 0 <= self.label_smoothing < 1, "in 0 … 1 (1 excluded)"),
-            "stages": (not self.stages, "one at least"),
         }
         problems = [
             f"{name} is {getattr(self, name)}, but must be {least}." for name, (bad, least) in wrong.items() if bad
         ]
+        if not self.stages:
+            problems.append("stages are missing: a recipe has one at least.")
         if problems:
             raise ConfigError(problems)
 
@@ -201,14 +203,22 @@ def changed(
     Raises:
         ConfigError: unknown names or values out of range, all of them at once.
     """
-    told = to_mapping(recipe)
+    told, problems = to_mapping(recipe), []
     if imbalance is not None:
         told["imbalance"]["strategy"] = imbalance
     if label_smoothing is not None:
         told["label_smoothing"] = label_smoothing
-    if precision is not None:
+    if precision is not None and precision not in get_args(Precision):  # said once, not for every stage
+        problems.append(f"precision is {precision!r}. {nearest(precision, get_args(Precision))}")
+    elif precision is not None:
         told["stages"] = [{**stage, "precision": precision} for stage in told["stages"]]
-    return from_mapping(Recipe, told, where="recipe")
+    try:
+        made = from_mapping(Recipe, told, where="recipe")
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from None
+    if problems:
+        raise ConfigError(problems)
+    return made
 
 
 def shared_cut(recipe: Recipe, encoder: Encoder) -> int:

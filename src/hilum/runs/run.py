@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def save_member(classifier: Classifier, path: Path) -> None:
     """Write a member's weights as safetensors, atomically; its normalisation stands in the file's metadata."""
-    state = {name: value.detach().contiguous() for name, value in classifier.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()}
     # One key: safetensors writes several in an order of chance, and equal weights must give equal files.
     metadata = {"normalisation": json.dumps({"mean": classifier.config.mean, "std": classifier.config.std})}
     with replacing(path) as temporary:

@@ -96,7 +96,8 @@ def open_tiles(
         free: bytes of memory that count as free; None to look.
 
     Yields:
-        (the tiles in the manifest's order, how they are kept and why); streamed ones may be read inside the block.
+        (the tiles in the manifest's order, how they are kept and why). Inside the block streamed ones can't be evicted;
+        behind it they can still be read, from the file that was opened.
     """
     progress = progress or Silent()
     size = len(manifest) * preprocessing.size**2

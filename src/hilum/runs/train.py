@@ -31,11 +31,13 @@ from hilum.runs.layout import RunFolder
 from hilum.runs.recipes import Recipe, changed, recipe, shared_cut
 from hilum.runs.run import Run, save_member
 from hilum.runs.tiles import open_tiles
-from hilum.runs.watching import Watcher, watching
+from hilum.runs.watching import Watcher, tell, watching
 from hilum.training.bf16 import prefix_precision
 from hilum.training.data_path import Wanted, choose_data_path
+from hilum.training.device import Where, choose_device, device_in_words, own_device
 from hilum.training.films import Films, Stack, grey_counts, some_of
 from hilum.training.history import History
+from hilum.training.precision import check_precision
 from hilum.training.prediction import predict_from_cache, predict_logits
 from hilum.training.prefix_cache import PrefixCache
 from hilum.training.ranks import ALONE, Ranks, joined
@@ -78,11 +80,12 @@ def train(
     imbalance: str | None = None,
     label_smoothing: float | None = None,
     precision: str | None = None,
-    folds: int = 5,
+    folds: int | None = None,
     seeds: int = 1,
     seed: int = 0,
     cache: Path | None = None,
     data_path: Wanted = "auto",
+    device: Where = "auto",
     progress: Progress | None = None,
     watch: Sequence[str] = (),
 ) -> Run:
@@ -98,12 +101,13 @@ def train(
             the recipe's.
         label_smoothing: share of the target spread evenly over the findings; None for the recipe's.
         precision: of all stages, ``fp32``, ``bf16`` or ``fp16``; None for the recipe's.
-        folds: members of each seed; as many as the split has folds, or 1.
+        folds: members of each seed; as many as the split has folds (None), or 1.
         seeds: how often every fold is trained; the ensemble has folds × seeds members.
         seed: of all chance.
         cache: folder shared between runs; None for ``.cache`` beside the run.
         data_path: whether films are ``resident`` in memory or ``streaming`` from disk, which decides nothing but time
             and memory; ``auto`` goes by size.
+        device: where it is computed: ``cpu``, ``cuda``, or ``auto``, which takes a GPU where there is one.
         progress: where progress goes.
         watch: names of watchers that are told every epoch (:data:`hilum.runs.watching.WATCHERS`).
 
@@ -111,7 +115,7 @@ def train(
         the finished run.
 
     Raises:
-        UsageError: a name that is not known, or a value out of range.
+        UsageError: a name that is not known, a value out of range, or what the device lacks.
         DataError: the manifest was not split, has fewer folds, or films that can't be read.
         RunError: the folder holds a run of another config.
         WeightsError: the weights can't be had or don't fit.
@@ -120,12 +124,14 @@ def train(
         backbone=backbone,
         weights=str(weights),
         recipe=changed(recipe(recipe_name), imbalance=imbalance, label_smoothing=label_smoothing, precision=precision),
-        folds=folds,
+        folds=folds_of(films) if folds is None else folds,
         seeds=seeds,
         seed=seed,
         findings=findings_of(films),
     )
-    return train_config(films, config, Path(out), cache=cache, data_path=data_path, progress=progress, watch=watch)
+    return train_config(
+        films, config, Path(out), cache=cache, data_path=data_path, device=device, progress=progress, watch=watch
+    )
 
 
 def train_config(
@@ -135,27 +141,36 @@ def train_config(
     *,
     cache: Path | None = None,
     data_path: Wanted = "auto",
+    device: Where = "cpu",
     progress: Progress | None = None,
     watch: Sequence[str] = (),
 ) -> Run:
-    """As :func:`train`, from a whole config."""
-    progress = progress or Silent()
+    """As :func:`train`, from a whole config, and on the CPU unless something else is asked for."""
+    progress, chosen = progress or Silent(), choose_device(device)
     check_split(films, config)
     folder = RunFolder(out)
     cache = cache or out.parent / ".cache"
-    _check_start(config, cache)
+    check_start(config, cache, chosen)
     choose_data_path(0, 0, data_path)  # a wrong wish is refused before the folder is taken
     told = {"config": to_mapping(config), "films": films.fingerprint}
-    with joined() as ranks, watching(watch if ranks.first else (), out) as watchers:
+    with joined(cuda=chosen.type == "cuda") as ranks, watching(watch if ranks.first else (), out) as watchers:
+        own = own_device(chosen, ranks)
         finished = folder.claim(told)
         ranks.agree("run", f"{told} {finished}")
         if not finished:
             if ranks.first:
                 films.write(folder.manifest)
-                write_json(folder.environment, {**environment(), "seed": config.seed, "films": films.fingerprint})
-            Training(films, config, folder, cache, progress, watchers, ranks).run(data_path)
+                about = {"seed": config.seed, "films": films.fingerprint, "device": device_in_words(own)}
+                write_json(folder.environment, {**environment(), **about})
+                progress.say(f"Computed on {device_in_words(own)}.")
+            Training(films, config, folder, cache, progress, watchers, ranks, own).run(data_path)
             ranks.agree("end", "reached")
     return Run.open(out)
+
+
+def folds_of(films: Manifest) -> int:
+    """Number of folds of a split's fit part; 1 where it was not split into any."""
+    return max(1, len(set(films.column("fold")[films.rows(part="fit")].tolist())))
 
 
 def findings_of(films: Manifest) -> tuple[str, ...]:
@@ -194,9 +209,16 @@ def check_split(films: Manifest, config: TrainConfig) -> None:
         )
 
 
-def _check_start(config: TrainConfig, cache: Path) -> None:
-    """Build the network and load its weights once, so that a wrong name fails before the folder is taken."""
-    build_classifier(
+def check_start(config: TrainConfig, cache: Path, device: torch.device) -> None:
+    """Build the network and load its weights once, so that what is wrong fails before films are decoded.
+
+    Raises:
+        UsageError: a name that is not known, a layer that the network lacks, or a precision that the device lacks.
+        WeightsError: the weights can't be had or don't fit.
+    """
+    for stage in config.recipe.stages:
+        check_precision(stage.precision, device)
+    classifier, _ = build_classifier(
         ClassifierConfig(
             backbone=config.backbone,
             findings=config.findings,
@@ -208,6 +230,7 @@ def _check_start(config: TrainConfig, cache: Path) -> None:
         config.seed,
         cache=cache / "weights",
     )
+    shared_cut(config.recipe, classifier.encoder)
 
 
 class Training:
@@ -221,6 +244,7 @@ class Training:
         progress: where progress goes.
         watchers: told each epoch's row.
         ranks: which share of the work is this process's.
+        device: where it is computed.
     """
 
     def __init__(
@@ -232,8 +256,9 @@ class Training:
         progress: Progress,
         watchers: Sequence[Watcher] = (),
         ranks: Ranks = ALONE,
+        device: torch.device | None = None,
     ) -> None:
-        self.watchers, self.ranks = watchers, ranks
+        self.watchers, self.ranks, self.device = list(watchers), ranks, device or torch.device("cpu")
         self.films, self.config, self.folder, self.progress = films, config, folder, progress
         self.findings = Findings(config.findings)
         self.weights_cache = cache / "weights"
@@ -318,7 +343,7 @@ class Training:
     def _built(self, tiles: Stack, seed: int) -> tuple[Classifier, WeightsInfo]:
         recipe = self.config.recipe
         mean, std = _normalisation(recipe, tiles)
-        return build_classifier(
+        classifier, info = build_classifier(
             ClassifierConfig(
                 backbone=self.config.backbone,
                 findings=self.config.findings,
@@ -332,6 +357,7 @@ class Training:
             seed,
             cache=self.weights_cache,
         )
+        return classifier.to(self.device), info
 
     def _feature_spread(self, films: Manifest, tiles: Stack) -> tuple[Tensor, Tensor] | None:
         """Mean and spread of each pooled feature over the fit part, when a stage trains the head alone.
@@ -362,6 +388,7 @@ class Training:
             cache=self.prefixes,
             seed=self.config.seed + number,
             progress=self.progress,
+            called=f"member {number + 1} of {self.config.members}",
             watch=partial(self._tell, number),
             ranks=self.ranks,
         )
@@ -371,8 +398,7 @@ class Training:
         return history
 
     def _tell(self, number: int, row: Mapping[str, Any]) -> None:
-        for watcher in self.watchers:
-            watcher.row(number, row)
+        tell(self.watchers, number, row, self.progress)
 
     def _watched(self, classifier: Classifier, films: Manifest, tiles: Stack, watch: Indices) -> Scores:
         """Logits of the films that a member did not fit; from the cache where its last stage froze something."""
@@ -413,7 +439,8 @@ class Training:
                 },
                 "films_fitted": len(films),
                 "data_path": to_mapping(self.data_path),
-                "frozen_outputs": self.prefixes.kept_in(prefix_precision(torch.device("cpu"))),
+                "device": device_in_words(self.device),
+                "frozen_outputs": self.prefixes.kept_in(prefix_precision(self.device)),
                 "environment": environment(),
             },
         )

@@ -1,6 +1,6 @@
 """Epochs as TensorBoard scalars, in ``tensorboard/`` of the run's folder: ``tensorboard --logdir runs``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,10 @@ from hilum.runs.watching import numbers
 
 
 class TensorBoard:
-    """Writes scalars ``member1/loss`` and so on.
+    """Writes scalars ``loss`` and so on, for each member into a folder of its own: ``member1``, ``member2`` ….
+
+    TensorBoard is told at which step a member goes on, so epochs that a kill made to be repeated replace the earlier
+    ones.
 
     Args:
         run: the run's folder.
@@ -23,14 +26,20 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise MissingExtra("tensorboard", "--watch tensorboard") from None
-        self._writer: Any = SummaryWriter(str(run / "tensorboard"))
+        self._open: Callable[..., Any] = SummaryWriter
+        self._folder = run / "tensorboard"
+        self._writers: dict[int, Any] = {}
 
     def row(self, member: int, row: Mapping[str, Any]) -> None:
         """Write a scalar for each number of the row."""
+        if member not in self._writers:
+            folder = self._folder / f"member{member + 1}"
+            self._writers[member] = self._open(str(folder), purge_step=row["step"])
         for name, value in numbers(row).items():
-            self._writer.add_scalar(f"member{member + 1}/{name}", value, row["step"])
-        self._writer.flush()
+            self._writers[member].add_scalar(name, value, row["step"])
+        self._writers[member].flush()
 
     def close(self) -> None:
-        """Close the file."""
-        self._writer.close()
+        """Close the files."""
+        for writer in self._writers.values():
+            writer.close()

@@ -1,7 +1,7 @@
 """Who else looks at a training: one small protocol, and a literal table of the watchers that are known.
 
-A watcher is told each epoch's row of metrics and never changes a training; what it needs is imported only when it is
-asked for.
+A watcher is told each epoch's row of metrics and never changes a training, nor ends one: a watcher that fails is told
+nothing more. What it needs is imported only when it is asked for.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hilum.errors import UsageError, nearest
+from hilum.progress import Progress
 
 
 class Watcher(Protocol):
@@ -18,8 +19,8 @@ class Watcher(Protocol):
     def row(self, member: int, row: Mapping[str, Any]) -> None:
         """Take in an epoch's row of metrics of a member.
 
-        Its ``step`` counts the member's epochs over all stages, from 1; an epoch that is repeated after a kill comes
-        again with the same step.
+        Its ``step`` counts the member's epochs over all stages, from 1. An epoch that is repeated after a kill comes
+        again with the same step, and must not be shown twice.
         """
 
     def close(self) -> None:
@@ -48,7 +49,7 @@ def open_watcher(name: str, run: Path) -> Watcher:
 
 
 @contextlib.contextmanager
-def watching(names: Sequence[str], run: Path) -> Iterator[tuple[Watcher, ...]]:
+def watching(names: Sequence[str], run: Path) -> Iterator[list[Watcher]]:
     """Watchers by name, closed at the end, whatever happens.
 
     Raises:
@@ -56,11 +57,30 @@ def watching(names: Sequence[str], run: Path) -> Iterator[tuple[Watcher, ...]]:
         MissingExtra: what it needs is not installed.
     """
     with contextlib.ExitStack() as opened:
-        watchers = []
+        watchers: list[Watcher] = []
         for name in dict.fromkeys(names):
             watchers.append(open_watcher(name, run))
-            opened.callback(watchers[-1].close)
-        yield tuple(watchers)
+            opened.callback(_close, watchers[-1])
+        yield watchers
+
+
+def tell(watchers: list[Watcher], member: int, row: Mapping[str, Any], progress: Progress) -> None:
+    """Tell watchers a row; one that fails, such as for want of its server, is left out from then on, which is said."""
+    for watcher in list(watchers):
+        try:
+            watcher.row(member, row)
+        except Exception as error:
+            watchers.remove(watcher)
+            reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+            progress.say(
+                f"{type(watcher).__name__} is told nothing more ({reason}). The training goes on; metrics.jsonl has "
+                "every epoch."
+            )
+
+
+def _close(watcher: Watcher) -> None:
+    with contextlib.suppress(Exception):  # every row was handed over as it came
+        watcher.close()
 
 
 def _tensorboard(run: Path) -> Watcher:

@@ -13,13 +13,14 @@ from torch import nn
 from hilum.config import canonical_json, fingerprint
 from hilum.datasets.image_sets import open_image_set
 from hilum.datasets.labelled_images import ImageSet
-from hilum.errors import UsageError, WeightsError
+from hilum.errors import WeightsError
 from hilum.files import replacing, write_json
 from hilum.models.encoders import Encoder, build_encoder
 from hilum.models.weights.loading import load_weights
 from hilum.models.weights.registry import WeightsInfo
 from hilum.models.zoo import architecture
 from hilum.progress import Progress, Silent
+from hilum.training.device import choose_device
 
 Budget = Literal["quick", "standard", "full"]
 """How much is done: quick ends within five minutes on two CPU cores, standard uses the whole real set where a CPU can,
@@ -135,10 +136,7 @@ class Bench:
         Raises:
             UsageError: a GPU was asked for and there is none.
         """
-        if self.request.device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("--device is cuda, but torch sees no GPU here. Leave it out, or give --device cpu.")
-        wanted = self.request.device
-        return torch.device("cuda" if wanted == "auto" and torch.cuda.is_available() else wanted.replace("auto", "cpu"))
+        return choose_device(self.request.device)
 
     def images(
         self,

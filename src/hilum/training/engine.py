@@ -43,7 +43,7 @@ _SPEAK_EVERY_S = 0.2
 
 
 class Inputs(Protocol):
-    """Where batches come from: a table of features, a memory map, or films augmented on the spot."""
+    """Where batches come from: a table of features, rows of a store, or films augmented on the spot."""
 
     def __call__(self, rows: Tensor, view: int) -> Tensor:
         """What the trained part is fed with, for one view of the films of these rows."""

@@ -115,6 +115,7 @@ def train_member(
     cache: PrefixCache | None,
     seed: int,
     progress: Progress | None = None,
+    called: str = "",
     watch: Callable[[Mapping[str, Any]], None] | None = None,
     ranks: Ranks = ALONE,
 ) -> History:
@@ -133,6 +134,7 @@ def train_member(
         cache: of frozen outputs; None runs every stage live.
         seed: of order and dropout.
         progress: one bar a stage.
+        called: what the bars begin with, such as ``member 2 of 5``.
         watch: called with each epoch's row of metrics, in the first process.
         ranks: which share of the work is this process's, when several train together on one folder.
 
@@ -147,7 +149,7 @@ def train_member(
     if not names or len(set(names)) != len(names):
         raise ConfigError([f"Stages must have distinct names and there must be one at least, but they are {names}."])
     with reproducible(next(classifier.parameters()).device):
-        member = _Member(classifier, data, stages, config, Path(folder), cache, seed, watch, ranks)
+        member = _Member(classifier, data, stages, config, Path(folder), cache, seed, watch, ranks, called)
         for stage in stages:
             ranks.check(stage, len(member.fit))
         member.resume()
@@ -203,11 +205,12 @@ class _Member:
         seed: int,
         watcher: Callable[[Mapping[str, Any]], None] | None = None,
         ranks: Ranks = ALONE,
+        called: str = "",
     ) -> None:
         encoder = classifier.encoder
         self.classifier, self.stages, self.config = classifier, tuple(stages), config
         self.folder, self.cache, self.seed = folder, cache, seed
-        self.watcher, self.ranks = watcher, ranks
+        self.watcher, self.ranks, self.called = watcher, ranks, called
         self.cuts = [stage_cut(stage, encoder) for stage in stages]
         self.films = Films(data.tiles, data.film_ids)
         self.fit, self.watch = data.known(data.fit), data.known(data.watch)
@@ -310,7 +313,8 @@ class _Member:
                 self._save(optimiser.tensors())
 
         computed = self.computed[self.stage]
-        with progress.bar(f"stage {stage.name}{computed and f' ({computed})'}", stage.epochs) as bar:
+        what = f"{self.called}{self.called and ', '}stage {stage.name}{computed and f' ({computed})'}"
+        with progress.bar(what, stage.epochs) as bar:
             bar.advance(self.position.epoch)
             run(loop, self.position, between=between, report=self._report, bar=bar)
 
