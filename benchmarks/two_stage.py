@@ -4,8 +4,8 @@ Run: OMP_NUM_THREADS=2 python benchmarks/two_stage.py --data-dir ../shared/data 
 
 Films are those of DATA_DIR/chest, tiles of 224 px as ``hilum train`` makes them (made before anything is timed); a
 locked fifth of the patients is left aside, one fold of five is watched. The recipe is ``starter``: 30 epochs of the
-head, 15 of the last block and the head, 4 views beside the clean film, batches of 32; weights are random, which changes
-no time. Ways, in turn within each repeat:
+head, 15 of the last block and the head, 4 views of each film, the clean one among them, batches of 32; weights are
+random, which changes no time. Ways, in turn within each repeat:
 
 ours       the prefix cache, empty at the start: everything is timed, from the first line to the last checkpoint
 live       the same recipe in the same precisions with nothing cached
@@ -15,7 +15,7 @@ keras      Keras 3 (keras.applications, frozen base, augmentation layers, model.
 fastai     fastai's cnn_learner loop on the same tiles, likewise: ``VENV/bin/pip install fastai``
 
 Without a cache every epoch of a stage costs the same, so the last three are timed for ``--timed`` epochs a stage after
-``--warm`` ones, and multiplied by 30 and 15. Clean epochs (one in five) are spared the augmentation in that product.
+``--warm`` ones, and multiplied by 30 and 15. Clean epochs (one in four) are spared the augmentation in that product.
 """
 
 import argparse
@@ -54,6 +54,8 @@ from hilum.training.trained_part import TrainedPart
 from hilum.training.transfer import TrainingConfig, TrainingData, train_member
 
 EPOCHS = (30, 15)
+VIEWS = 4
+"""Views of each film that epochs take turns with: the clean one and three augmented ones."""
 BARS = {
     "densenet121": {"live": 6.0, "fp32 live": 14.0, "keras": 10.0},
     "mobilenet_v2": {"live": 5.0, "keras": 10.0},
@@ -128,7 +130,8 @@ def trained(films: ChestFilms, backbone: str, size: int, way: Way, epochs: Seque
     """Train once; wall seconds of the whole, and for each epoch those of each part."""
     recipe = changed(RECIPES["starter"], precision=way.trained)
     stages = tuple(
-        replace(stage, epochs=count, patience=count) for stage, count in zip(recipe.stages, epochs, strict=True)
+        replace(stage, epochs=count, patience=count, views=VIEWS - 1)
+        for stage, count in zip(recipe.stages, epochs, strict=True)
     )
     config = ClassifierConfig(backbone=backbone, findings=films.names, size=size, hidden=recipe.hidden)
     classifier, _ = build_classifier(config, "none", 0)
@@ -173,7 +176,7 @@ def live_seconds(run: Mapping[str, Any], epochs: Sequence[int], timed: int) -> d
         rows = [row for row in run["rows"] if row["stage"] == stage][-timed:]
         epoch = statistics.median(row["seconds"] for row in rows)
         views = statistics.median(row["parts"].get("views", 0.0) for row in rows)
-        clean = -(-count // 5)  # epochs 0, 5, 10, … train on view 0, which is not augmented
+        clean = -(-count // VIEWS)  # epochs 0, 4, 8, … train on view 0, which is not augmented
         found.append(epoch)
         whole += count * epoch - clean * views
     return {"epochs": found, "seconds": whole}
@@ -269,7 +272,7 @@ def per_film(run: Mapping[str, Any], films: Mapping[str, int], *, cached: bool) 
     }
     if cached:
         views = sum(row["parts"].get("views", 0.0) for row in run["rows"])
-        return found | {"whole": 1000 * every / (5 * fit + watch), "views": 1000 * views / (5 * fit + watch)}
+        return found | {"whole": 1000 * every / (VIEWS * fit + watch), "views": 1000 * views / (VIEWS * fit + watch)}
     return found | {
         "whole": ms(spent("head", "frozen layers"), fit + watch),
         "prefix": ms(spent("last-block", "frozen layers"), fit + watch),
@@ -286,8 +289,8 @@ def ceiling(ours: Mapping[str, float], other: Mapping[str, float], measured: Map
         return first * fit * one["head"] + second * (fit * one["suffix"] + watch * one["suffix scored"])
 
     theirs = (fit + watch) * (first * other["whole"] + second * other["prefix"])
-    theirs += (first + second) * 0.8 * (fit + watch) * other["views"] + trained_s(other)
-    once = (5 * fit + watch) * (ours["whole"] + ours["views"])
+    theirs += (first + second) * (1 - 1 / VIEWS) * (fit + watch) * other["views"] + trained_s(other)
+    once = (VIEWS * fit + watch) * (ours["whole"] + ours["views"])
     return theirs / (once + trained_s(ours))
 
 
@@ -296,7 +299,8 @@ def write(measured: dict[str, Any]) -> str:
     frozen, precision = measured["precisions"].values()
     text = head(measured) + (
         f"\n{films['fit']} chest films are fitted and {films['watch']} watched, at {measured['size']} px; {first} "
-        f"epochs of the head and {second} of the last block, 4 views beside the clean film, batches of 32, random "
+        f"epochs of the head and {second} of the last block, {VIEWS} views of each film, the clean one among them, batches of 32, "
+        "random "
         f"weights. Frozen layers in {frozen}, trained ones in {precision}. Ours is timed whole, with an empty cache at "
         f"the start; without a cache an epoch costs the same each time, so {measured['timed']} a stage are timed after "
         f"{measured['warm']} to warm up, and multiplied by {first} and {second}. Medians (smallest–largest) of "
