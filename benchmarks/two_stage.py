@@ -299,11 +299,11 @@ def write(measured: dict[str, Any]) -> str:
     frozen, precision = measured["precisions"].values()
     text = head(measured) + (
         f"\n{films['fit']} chest films are fitted and {films['watch']} watched, at {measured['size']} px; {first} "
-        f"epochs of the head and {second} of the last block, {VIEWS} views of each film, the clean one among "
-        f"them, batches of 32, random weights. Frozen layers in {frozen}, trained ones in {precision}. Ours is timed whole, with an empty cache at "
-        f"the start; without a cache an epoch costs the same each time, so {measured['timed']} a stage are timed after "
-        f"{measured['warm']} to warm up, and multiplied by {first} and {second}. Medians (smallest–largest) of "
-        "repeats in which the ways take turns.\n"
+        f"epochs of the head and {second} of the last block, {VIEWS} views of each film, the clean one among them, "
+        f"batches of 32, random weights. Frozen layers in {frozen}, trained ones in {precision}. Ours is timed whole, "
+        "with an empty cache at the start; without a cache an epoch costs the same each time, so "
+        f"{measured['timed']} a stage are timed after {measured['warm']} to warm up, and multiplied by {first} and "
+        f"{second}. Medians (smallest–largest) of repeats in which the ways take turns.\n"
     )
     for backbone, repeats in measured["networks"].items():
         if repeats:
