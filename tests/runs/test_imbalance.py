@@ -91,6 +91,12 @@ def test_sentences_say_what_differs_and_what_does_not() -> None:
     assert "in 19% of such tables" in caution
 
 
+def test_classes_of_equal_size_are_said_to_need_no_answer() -> None:
+    measured = {"base": "none", "class_films": {"a": 7, "b": 7}, "class_patients": {"a": 7, "b": 7}}
+    sizes = answer_sentences({**measured, "rows": [row("none", 0.1)]})[0]
+    assert sizes.endswith("All classes have the same number of films, so there is no imbalance to answer.")
+
+
 def test_an_ece_that_can_not_be_measured_is_said() -> None:
     measured = {"base": "none", "class_films": {"a": 1, "b": 0}, "class_patients": {"a": 1, "b": 0}}
     told = answer_sentences({**measured, "rows": [row("none", float("nan"))]})

@@ -8,7 +8,7 @@ import pytest
 
 from hilum.datasets.manifest import Manifest
 from hilum.errors import UsageError
-from hilum.runs.lr_find import find_rate, in_words
+from hilum.runs.lr_find import find_rate, in_words, to_use_it
 from hilum.runs.run import Run
 from hilum.runs.train import TrainConfig
 from hilum.training.lr_finder import SweepConfig, read_sweep
@@ -48,3 +48,7 @@ def test_a_sweep_in_words() -> None:
     none = read_sweep([], [1.0], "the loss was nan after a step at 1")
     assert in_words(none).startswith("No suggestion. Only 0 steps were taken")
     assert "No step was taken; the loss was nan" in in_words(none)
+    assert to_use_it(none, "head", "starter") == []
+    told = 'to use it: in a file .toml with based_on = "starter", under [stages.head], lr = 0.001; hilum train --recipe'
+    assert to_use_it(good, "head", "starter")[0].startswith(told)
+    assert to_use_it(good, "head", "own.toml")[0].startswith("to use it: in own.toml, under [stages.head]")

@@ -32,7 +32,7 @@ def lr_find(
     from hilum.datasets.manifest import Manifest
 
     films = Manifest.read(manifest, thumbs=False)  # before torch is loaded: a wrong path gets its answer at once
-    from hilum.runs.lr_find import find_rate
+    from hilum.runs.lr_find import find_rate, to_use_it
     from hilum.runs.recipes import changed
     from hilum.runs.recipes import recipe as recipe_of
     from hilum.runs.train import TrainConfig, findings_of
@@ -56,5 +56,7 @@ def lr_find(
         device=device,
         progress=progress(quiet),
     )
-    lines = [found.told["sentence"], f"curve: {found.json.with_suffix('.png')}", f"numbers: {found.json}"]
+    swept = found.told["stage"]["name"]
+    lines = [f"stage {swept}: {found.told['sentence']}", *to_use_it(found.sweep, swept, recipe)]
+    lines += [f"curve: {found.json.with_suffix('.png')}", f"numbers: {found.json}"]
     finish({"path": str(found.json), **found.told}, as_json=as_json, lines=lines)

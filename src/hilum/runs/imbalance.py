@@ -75,6 +75,7 @@ def compare_imbalance(
     runs: dict[str, Run] = {}
     for name in names:
         answer = replace(config.recipe.imbalance, strategy=name)
+        progress.say(f"Answer {len(runs) + 1} of {len(names)}: {answer.text()}.")
         runs[name] = train_config(
             films,
             replace(config, recipe=replace(config.recipe, imbalance=answer)),

@@ -33,6 +33,8 @@ def _sizes(measured: Mapping[str, Any]) -> str:
     parts = [f"{name} {films[name]} films of {patients[name]} patients" for name in films]
     least, most = min(films.values()), max(films.values())
     ratio = f" The largest class has {most / least:.2g} times the films of the smallest." if least else ""
+    if least == most:
+        ratio = " All classes have the same number of films, so there is no imbalance to answer."
     return f"Labelled films: {', '.join(parts)}.{ratio}"
 
 

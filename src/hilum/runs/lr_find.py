@@ -123,6 +123,22 @@ def in_words(sweep: Sweep) -> str:
     )
 
 
+def to_use_it(sweep: Sweep, stage: str, recipe: str) -> list[str]:
+    """Where the suggested rate is written down, in one line; none without a suggestion.
+
+    Args:
+        sweep: what was found.
+        stage: name of the stage.
+        recipe: name of the recipe, or its file.
+    """
+    if sweep.suggestion is None:
+        return []
+    where = recipe if recipe.endswith((".toml", ".json")) else f'a file .toml with based_on = "{recipe}"'
+    return [
+        f"to use it: in {where}, under [stages.{stage}], lr = {sweep.suggestion:.2g}; hilum train --recipe takes it"
+    ]
+
+
 def draw(sweep: Sweep, stage: Stage) -> Figure:
     """Loss against rate, with the suggestion."""
     marks = [
