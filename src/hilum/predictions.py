@@ -59,8 +59,9 @@ class Predictions:
 
     @property
     def labelled(self) -> "Predictions":
-        """The films whose label is known."""
-        return self.select(np.flatnonzero(~np.isnan(self.targets).any(axis=1)))
+        """The films whose label is known; the predictions themselves where all are."""
+        known = ~np.isnan(self.targets).any(axis=1)
+        return self if known.all() else self.select(np.flatnonzero(known))
 
     def select(self, rows: Indices) -> "Predictions":
         """The given rows, in the given order (repeats allowed)."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hilum.errors import DataError
-from hilum.evaluation.differences import differences
+from hilum.evaluation.differences import auroc_tests, differences
 from hilum.evaluation.intervals import Resampling
 from hilum.evaluation.scorecard import score
 from hilum.labels import Findings
@@ -50,6 +50,20 @@ def test_a_model_does_not_differ_from_itself() -> None:
 def test_other_films_are_refused() -> None:
     with pytest.raises(DataError, match="Predictions of 120 and 60 films can't be compared film by film"):
         differences(predictions(1.0), predictions(1.0, 60), Resampling())
+
+
+def test_delongs_test_agrees_with_the_bootstrap_and_knows_which_is_better() -> None:
+    good, bad = predictions(0.0, patients=120), predictions(3.0, patients=120)
+    tests = auroc_tests(good, bad)
+    values = [tests[name].difference.value for name in FINDINGS.names]
+    boot = differences(good, bad, Resampling(resamples=300))["macro_auroc"]
+    assert np.mean(values) == pytest.approx(boot.value)
+    assert all(test.p < 0.01 and test.difference.low > 0 for test in tests.values())
+    assert auroc_tests(bad, good)["a"].z == pytest.approx(-tests["a"].z)
+    widths = [test.difference.high - test.difference.low for test in tests.values()]
+    assert boot.high - boot.low < np.mean(widths)  # the mean of three findings is surer than each
+    with pytest.raises(DataError, match="can't be compared film by film"):
+        auroc_tests(good, predictions(1.0, 60))
 
 
 @pytest.mark.parametrize(

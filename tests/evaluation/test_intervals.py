@@ -17,6 +17,7 @@ from hilum.evaluation.intervals import (
     basic_interval,
     bca_interval,
     bootstrap,
+    bootstrap_sums,
     jackknife,
     percentile_interval,
     proportion,
@@ -272,3 +273,39 @@ def test_memory_stays_small_however_many_resamples(monkeypatch: pytest.MonkeyPat
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(ConfigError, match="method is 'basic', but must be percentile or bca"):
         Resampling(method="basic")  # type: ignore[arg-type]
+
+
+def test_sums_by_patient_are_those_by_film() -> None:
+    """The same resamples, summed over patients or over films, when one batch holds them all."""
+    rng = stream(4, "sums")
+    ids, classes = [f"p{i % 40}" for i in range(120)], np.arange(120) % 40 % 2
+    columns, cohort = rng.normal(size=(120, 3)), Cohort.of(ids, classes)
+    settings = Resampling(resamples=50)
+    by_film = bootstrap(lambda weights: weights @ columns, cohort, settings)
+    np.testing.assert_allclose(bootstrap_sums(columns, cohort, settings), by_film)
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_a_statistic_of_sums_has_the_interval_of_the_same_statistic_of_films(method: str) -> None:
+    hits, cohort = stream(5, "sums").random(90) < 0.6, one_stratum(90)
+    settings = Resampling(resamples=200, method=method)  # type: ignore[arg-type]
+    by_film = Resampled.of(lambda weights: weights @ hits / weights.sum(axis=1), cohort, settings)
+    columns = np.column_stack([hits, np.ones(90)])
+    by_sums = Resampled.of_sums(columns, lambda sums: sums[:, :1] / sums[:, 1:], cohort, settings)
+    assert by_sums.interval(0) == (pytest.approx(by_film.interval(0)[0]), *by_film.interval(0)[1:])
+    assert by_sums.values == pytest.approx(by_film.values)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("method", "least"), [("percentile", 0.925), ("bca", 0.925)])
+def test_bootstrap_intervals_cover_over_many_draws(method: str, least: float) -> None:
+    """1,000 cohorts of 100 patients, AUROC 0.76, 95 % nominal with 500 resamples each."""
+    truth, rng, covered = stats.norm.cdf(1 / math.sqrt(2)), stream(6, "coverage"), 0
+    positive = np.arange(100) < 40
+    cohort = Cohort.of([str(i) for i in range(100)], positive.astype(int))
+    for draw in range(1000):
+        ranking = Ranking.of(rng.normal(size=100) + positive, positive)
+        settings = Resampling(seed=draw, resamples=500, method=method)  # type: ignore[arg-type]
+        low, high, _ = Resampled.of(ranking.auroc, cohort, settings).interval(0)
+        covered += low <= truth <= high
+    assert least <= covered / 1000 <= 0.97

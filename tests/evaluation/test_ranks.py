@@ -36,6 +36,23 @@ def test_weights_mean_copies() -> None:
         assert prs[r] == pytest.approx(auprc(scores[copies], positive[copies]), abs=1e-12)
 
 
+def test_both_areas_come_from_the_same_sums() -> None:
+    """AUROC by Mann–Whitney over sorted negatives and by cumulative sums are the same, ties and weights included."""
+    rng = stream(4, "areas")
+    positive = rng.random(80) < 0.4
+    weights = rng.integers(0, 3, (6, 80)).astype(float)
+    weights[5, positive] = 0
+    for digits in (1, 9):
+        scores = np.round(rng.normal(size=80) + positive, digits)
+        area, precision = Descent.of(scores, positive).areas(weights)
+        np.testing.assert_allclose(area, Ranking.of(scores, positive).auroc(weights), atol=1e-12)
+        assert np.isnan(area[5])
+        assert np.isnan(precision[5])
+        assert precision[0] == pytest.approx(
+            oracle.average_precision_score(positive, scores, sample_weight=weights[0]), abs=1e-12
+        )
+
+
 def test_order_of_films_and_a_rising_map_of_scores_change_nothing() -> None:
     rng = stream(1, "ranks")
     positive, scores = rng.random(50) < 0.5, rng.normal(size=50)

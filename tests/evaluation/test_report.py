@@ -26,6 +26,7 @@ from hilum.evaluation.report import (
 from hilum.evaluation.report_sections import calibration, main_figures
 from hilum.evaluation.scorecard import Scorecard, Settings, score
 from hilum.evaluation.thresholds import choose_operating_points
+from hilum.evaluation.tripod import checklist
 from hilum.predictions import Predictions
 from hilum.reports.page import DISCLAIMER, Notice, Page, Picture, Section, render_page
 from hilum.reports.page import Paragraph as Text
@@ -64,7 +65,13 @@ def whole(make: Callable[..., Predictions]) -> ReportInput:
     value = Estimate(value=0.9, low=0.85, high=0.95, n=120)
     return ReportInput(
         title="Synthetic <report>",
-        internal=score(inside, settings=FEW, operating_points=points, localisation=maps),
+        internal=score(
+            inside,
+            settings=FEW,
+            operating_points=points,
+            localisation=maps,
+            validation=make(120, seed=3, sources=("a", "a")),
+        ),
         external=score(
             outside,
             name="external test",
@@ -85,6 +92,9 @@ def whole(make: Callable[..., Predictions]) -> ReportInput:
         provenance={"packages": {"numpy": "2.0"}, "bundle_sha256": "ab" * 32, "commit": None},
         command="hilum evaluate runs/x",
         openings=2,
+        openings_log=[{"time": "2026-01-01", "model": "ab"}, {"time": "2026-01-02", "model": "ab"}],
+        model="ab",
+        checklist=checklist({"21": ("120 films", "figures")}),
         notices=["All numbers are synthetic."],
         more=(Section(title="One more", name="one-more", blocks=(Text("Further words."),)),),
     )
@@ -102,8 +112,8 @@ def test_the_verdict_and_the_disclaimer_come_before_any_table(report: Report) ->
 def test_every_section_is_there_in_order(report: Report) -> None:
     names = re.findall(r'<section id="([a-z-]+)">', report.html)
     assert names == [
-        "figures", "decisions", "operating-points", "calibration", "confounding", "heat-maps", "training", "comparison",
-        "one-more", "provenance",
+        "figures", "decisions", "operating-points", "use", "calibration", "doubt", "subgroups", "confounding",
+        "heat-maps", "training", "comparison", "one-more", "tripod", "provenance",
     ]  # fmt: skip
 
 
@@ -145,6 +155,9 @@ def test_json_holds_every_scorecard_and_reads_back(report: Report, whole: Report
     assert plain["verdict"]["colour"] == report.verdict.colour
     assert plain["disclaimer"] == DISCLAIMER
     assert plain["history"][0]["watch_accuracy"] is None
+    assert [look["time"] for look in plain["openings_log"]] == ["2026-01-01", "2026-01-02"]
+    assert [item["number"] for item in plain["checklist"] if item["answer"]] == ["21"]
+    assert "predictions.parquet" in plain["redo"]
 
 
 def test_the_same_input_gives_the_same_bytes(whole: ReportInput) -> None:

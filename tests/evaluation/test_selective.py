@@ -69,7 +69,7 @@ def test_a_promised_error_holds_on_new_films_as_often_as_it_says(make: Callable[
         films = make(300, seed=seed, per_patient=1)
         policy = choose_policy(films, AbstentionRules(most_error=0.1, confidence=0.9))
         answered = (1 - many.probs.max(axis=1) if policy.doubt == LEAST_PROBABLE else _entropy(many)) <= policy.limit
-        answered_some += bool(answered.any())
+        answered_some += not math.isnan(policy.limit)
         broken += bool(answered.any()) and wrong[answered].mean() > 0.1
     assert answered_some > 40
     assert broken / 60 <= 0.1 + 3 * math.sqrt(0.1 * 0.9 / 60)
@@ -81,11 +81,11 @@ def _entropy(films: Predictions) -> np.ndarray:
 
 def test_an_error_that_can_not_be_promised_answers_nothing(make: Callable[..., Predictions]) -> None:
     policy = choose_policy(make(200, skill=0.1, per_patient=1), AbstentionRules(most_error=0.02))
-    assert policy.limit == -math.inf
-    assert policy.coverage == 0
+    assert math.isnan(policy.limit)
+    assert policy.reason.startswith("No share of the validation films can be answered with at most 2.0% mistakes")
     found = measure_policy(policy, make(100, seed=2), settings=FEW)
-    assert found.coverage.value == 0
-    assert found.risk.reason == "No such film is answered."
+    assert found.risk.reason == policy.reason
+    assert found.risk_of_all.estimable
 
 
 def test_figures_are_counted_on_other_films(make: Callable[..., Predictions]) -> None:

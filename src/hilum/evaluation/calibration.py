@@ -154,12 +154,17 @@ def ece_of(confidences: Vector, hits: Array, weights: Array, *, bins: int = 15, 
     Returns:
         [r] in 0 … 1; NaN without a film.
     """
-    number = bin_numbers(confidences, bins, mass)
-    gaps = np.zeros((len(confidences), bins))
-    gaps[np.arange(len(confidences)), number] = hits - confidences
+    gaps = calibration_gaps(confidences, hits, bins=bins, mass=mass)
     total = weights.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(total > 0, np.abs(weights @ gaps).sum(axis=1) / total, np.nan)
+
+
+def calibration_gaps(confidences: Vector, hits: Array, *, bins: int, mass: Mass) -> Array:
+    """What each film adds to its bin's gap between hit rate and confidence, [n, bins]; ECE is the mean of |sums|."""
+    gaps = np.zeros((len(confidences), bins))
+    gaps[np.arange(len(confidences)), bin_numbers(confidences, bins, mass)] = hits - confidences
+    return gaps
 
 
 def ece(probs: Scores, classes: Indices, *, bins: int = 15, mass: Mass = "width") -> float:

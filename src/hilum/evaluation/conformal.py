@@ -241,14 +241,15 @@ def measure_sets(
     among |= _levels(films.groups, groups)
     cohort = Cohort.of(films.patient_ids, classes)
     marked = np.column_stack([*among.values()]).astype(np.float64)
+    counted = np.column_stack([marked * hit[:, None], marked, size == 1, size])
 
-    def statistic(weights: Array) -> Array:
+    def finish(sums: Array) -> Array:
+        m = len(among)
         with np.errstate(divide="ignore", invalid="ignore"):
-            shares = (weights @ (marked * hit[:, None])) / (weights @ marked)
-        total = weights.sum(axis=1)
-        return np.column_stack([shares, weights @ (size == 1) / total, weights @ size / total])
+            shares = sums[:, :m] / sums[:, m : 2 * m]
+        return np.column_stack([shares, sums[:, 2 * m :] / sums[:, m : m + 1]])  # the first mark is every film
 
-    made = Resampled.of(statistic, cohort, settings, name="conformal")
+    made = Resampled.of_sums(counted, finish, cohort, settings, name="conformal")
     found = {
         key: made.proportion(
             i,

@@ -7,7 +7,7 @@ import numpy as np
 
 from hilum.arrays import Array, Vector
 from hilum.errors import DataError
-from hilum.evaluation.intervals import FEWEST_PATIENTS, Cohort, Resampling, bootstrap
+from hilum.evaluation.intervals import FEWEST_PATIENTS, Cohort, Resampling, bootstrap_sums
 from hilum.evaluation.ranks import why_no_ranking
 
 THRESHOLDS = tuple(round(i / 100, 2) for i in (*range(1, 10), *range(10, 92, 2)))
@@ -63,7 +63,8 @@ def net_benefit(probs: Vector, positive: Array, thresholds: Sequence[float]) -> 
     Source: Vickers and Elkin 2006, Med Decis Making 26:565, doi:10.1177/0272989X06295361.
     """
     levels = _checked(thresholds)
-    values: Vector = _benefits(np.ones((1, len(probs))), _steps(probs, levels), positive, levels)[0]
+    sums = _columns(_steps(probs, levels), positive, len(levels)).sum(axis=0, keepdims=True)
+    values: Vector = _benefits(sums, levels)[0, 0]
     return values
 
 
@@ -82,23 +83,21 @@ def _steps(probs: Vector, levels: Vector) -> Array:
     return np.searchsorted(levels, probs, side="right")
 
 
-def _benefits(weights: Array, steps: Array, positive: Array, levels: Vector) -> Array:
-    """Net benefit for counts [r, n], [r, t]."""
-    t = len(levels)
-    found, alarms = (_reached(weights, steps, side, t) for side in (positive, ~positive))
-    benefits: Array = (found - alarms * levels / (1 - levels)) / weights.sum(axis=1)[:, None]
+def _columns(steps: Array, positive: Array, t: int) -> Array:
+    """What each film adds to the films of either side that reach each number of thresholds, [n, 2(t + 1)]."""
+    columns = np.zeros((len(steps), 2 * (t + 1)))
+    columns[np.arange(len(steps)), steps + np.where(positive, 0, t + 1)] = 1.0
+    return columns
+
+
+def _benefits(sums: Array, levels: Vector) -> Array:
+    """Net benefit, and that of acting on all, from sums of :func:`_columns`: [r, 2, t]."""
+    sides = sums.reshape(len(sums), 2, -1)
+    reached = sides[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]  # films that reach at least each number
+    total = reached[:, :, :1].sum(axis=1, keepdims=True)[:, :, 0]
+    called = np.stack([reached[:, :, 1:], np.broadcast_to(reached[:, :, :1], reached[:, :, 1:].shape)], axis=1)
+    benefits: Array = (called[:, :, 0] - called[:, :, 1] * levels / (1 - levels)) / total[:, :, None]
     return benefits
-
-
-def _reached(weights: Array, steps: Array, side: Array, t: int) -> Array:
-    """Weight of the films of a side that reach each threshold, [r, t]."""
-    order = np.flatnonzero(side)
-    order = order[np.argsort(steps[order], kind="stable")]
-    cumulative = np.zeros((len(weights), len(order) + 1))
-    np.cumsum(weights[:, order], axis=1, out=cumulative[:, 1:])
-    below = np.searchsorted(steps[order], np.arange(1, t + 1), side="left")
-    reached: Array = cumulative[:, -1:] - cumulative[:, below]
-    return reached
 
 
 def decision_curve(
@@ -129,21 +128,20 @@ def decision_curve(
     levels, settings = _checked(thresholds), settings or Resampling()
     if reason := why_no_ranking(probs, positive, finding):
         return DecisionCurve(finding=finding, prevalence=np.nan, reason=reason)
-    steps, odds = _steps(probs, levels), levels / (1 - levels)
+    columns = _columns(_steps(probs, levels), positive, len(levels))
 
-    def statistic(weights: Array) -> Array:
-        share = (weights @ positive / weights.sum(axis=1))[:, None]
-        model, every = _benefits(weights, steps, positive, levels), share - (1 - share) * odds
+    def finish(sums: Array) -> Array:
+        model, every = np.moveaxis(_benefits(sums, levels), 1, 0)
         return np.column_stack([model, model - np.maximum(every, 0)])
 
-    t, share = len(levels), float(positive.mean())
-    values = statistic(np.ones((1, len(probs))))[0]
+    whole = columns.sum(axis=0, keepdims=True)
+    t, share, values = len(levels), float(positive.mean()), finish(whole)[0]
     cohort = Cohort.of(patient_ids, positive.astype(np.int64))
     few = min(cohort.count(positive), cohort.count(~positive))
     bounds, why = np.empty((2, 0)), f"Only {few} patients on one side of {finding}, too few for an interval."
     if few >= FEWEST_PATIENTS:
         tails, why = [(1 - settings.level) / 2, (1 + settings.level) / 2], ""
-        bounds = np.quantile(bootstrap(statistic, cohort, settings, name="decision-curve"), tails, axis=0)
+        bounds = np.quantile(finish(bootstrap_sums(columns, cohort, settings, name="decision-curve")), tails, axis=0)
     return DecisionCurve(
         finding=finding,
         prevalence=share,
@@ -151,7 +149,7 @@ def decision_curve(
         net_benefit=tuple(values[:t].tolist()),
         low=tuple(bounds[0, :t].tolist()),
         high=tuple(bounds[1, :t].tolist()),
-        act_on_all=tuple((share - (1 - share) * odds).tolist()),
+        act_on_all=tuple(_benefits(whole, levels)[0, 1].tolist()),
         gain=tuple(values[t:].tolist()),
         gain_low=tuple(bounds[0, t:].tolist()),
         reason=why,

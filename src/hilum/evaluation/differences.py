@@ -10,6 +10,7 @@ import numpy as np
 
 from hilum.arrays import Array, Indices
 from hilum.errors import DataError
+from hilum.evaluation.delong import AurocTest, delong_test
 from hilum.evaluation.estimates import Estimate, not_estimable
 from hilum.evaluation.intervals import FEWEST_PATIENTS, Cohort, Resampling, bootstrap, percentile_interval
 from hilum.evaluation.metrics import balanced_accuracy, classes_of, confusion_matrix
@@ -34,11 +35,7 @@ def differences(first: Predictions, second: Predictions, settings: Resampling) -
     Raises:
         DataError: other films, another order, or other findings.
     """
-    if first.film_ids != second.film_ids or first.findings != second.findings:
-        raise DataError(
-            f"Predictions of {len(first)} and {len(second)} films can't be compared film by film: films, their order "
-            "and the findings must be the same. Predict the same manifest with both."
-        )
+    _check_same(first, second)
     first, second = first.labelled, second.labelled
     classes = classes_of(first.targets, first.findings)
     patients = len(set(first.patient_ids))
@@ -64,6 +61,39 @@ def differences(first: Predictions, second: Predictions, settings: Resampling) -
             reason="Over 5 % of the resamples have no value." if np.isnan(low) else "",
         )
     return found
+
+
+def _check_same(first: Predictions, second: Predictions) -> None:
+    if first.film_ids != second.film_ids or first.findings != second.findings:
+        raise DataError(
+            f"Predictions of {len(first)} and {len(second)} films can't be compared film by film: films, their order "
+            "and the findings must be the same. Predict the same manifest with both."
+        )
+
+
+def auroc_tests(first: Predictions, second: Predictions, *, level: float = 0.95) -> dict[str, AurocTest]:
+    """DeLong's paired test of each finding's AUROC, with films of one patient counted as such.
+
+    Args:
+        first: what one model said.
+        second: what the other said of the same films, in the same order.
+        level: nominal coverage of the differences' intervals.
+
+    Returns:
+        one test a finding; several findings are several tests, so correct p for their number.
+
+    Raises:
+        DataError: other films, another order, or other findings.
+    """
+    _check_same(first, second)
+    first, second = first.labelled, second.labelled
+    classes = classes_of(first.targets, first.findings)
+    return {
+        name: delong_test(
+            first.probs[:, c], second.probs[:, c], classes == c, first.patient_ids, finding=name, level=level
+        )
+        for c, name in enumerate(first.findings.names)
+    }
 
 
 def _statistic(films: Predictions, classes: Indices) -> Callable[[Array], Array]:

@@ -31,6 +31,9 @@ Method = Literal["percentile", "bca"]
 BATCH_CELLS = 200_000
 """Counts held at once (1.6 MB, so that a batch stays in the processor's cache): resamples go in batches."""
 
+SUM_CELLS = 4_000_000
+"""Counts of patients held at once (32 MB) where a statistic needs sums alone: one matrix product a batch."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resampling:
@@ -100,6 +103,13 @@ class Cohort:
         """Patients who have at least one of the films marked in a bool vector [n]."""
         return len(np.unique(self.patient[films]))
 
+    def sums(self, columns: Array) -> Array:
+        """Columns [n, m] of films summed by patient, [p, m]."""
+        order = np.argsort(self.patient, kind="stable")
+        starts = np.searchsorted(self.patient[order], np.arange(self.patients))
+        found: Array = np.add.reduceat(np.asarray(columns, dtype=np.float64)[order], starts, axis=0)
+        return found
+
     def draw(self, rng: np.random.Generator, resamples: int) -> Array:
         """Counts of patients, [resamples, p]: each stratum draws, with replacement, as many as it has."""
         counts = np.zeros((resamples, self.patients), dtype=np.float64)
@@ -137,6 +147,28 @@ def bootstrap(
     return np.concatenate(parts)
 
 
+def bootstrap_sums(columns: Array, cohort: Cohort, settings: Resampling, *, name: str = "bootstrap") -> Array:
+    """Resample patients and sum columns over their films; for every statistic that is made of sums.
+
+    Films are summed by patient first, so a resample costs one product with the patients' sums.
+
+    Args:
+        columns: [n, m] what each film adds.
+        cohort: whose films they are.
+        settings: seed and number.
+        name: of the random stream.
+
+    Returns:
+        [resamples, m] sums.
+    """
+    sums, rng = cohort.sums(columns), stream(settings.seed, name)
+    batch = max(1, min(settings.resamples, SUM_CELLS // max(1, cohort.patients)))
+    parts = [
+        cohort.draw(rng, min(batch, settings.resamples - start)) @ sums for start in range(0, settings.resamples, batch)
+    ]
+    return np.concatenate(parts)
+
+
 def percentile_interval(samples: Array, level: float) -> tuple[float, float]:
     """Percentile interval of resampled values [r]; NaN bounds when over 5 % of the resamples have no value."""
     known = samples[~np.isnan(samples)]
@@ -160,13 +192,7 @@ def jackknife(statistic: Callable[[Array], Array], cohort: Cohort) -> tuple[Arra
     Returns:
         [g, m] values, and [g] the stratum of each group.
     """
-    groups, strata, largest = [], [], max(1, JACKKNIFE_GROUPS // len(np.unique(cohort.stratum)))
-    rng = stream(0, "jackknife")
-    for stratum in np.unique(cohort.stratum):
-        members = rng.permutation(np.flatnonzero(cohort.stratum == stratum))
-        some = len(members) if cohort.patients <= JACKKNIFE_GROUPS else min(len(members), largest)
-        groups += np.array_split(members, some)
-        strata += [stratum] * some
+    groups, strata = _groups(cohort)
     batch, parts = max(1, BATCH_CELLS // len(cohort.patient)), []
     for start in range(0, len(groups), batch):
         left = groups[start : start + batch]
@@ -174,7 +200,20 @@ def jackknife(statistic: Callable[[Array], Array], cohort: Cohort) -> tuple[Arra
         for row, group in enumerate(left):
             counts[row, group] = 0.0
         parts.append(statistic(counts[:, cohort.patient]).reshape(len(left), -1))
-    return np.concatenate(parts), np.asarray(strata)
+    return np.concatenate(parts), strata
+
+
+def _groups(cohort: Cohort) -> tuple[list[Indices], Indices]:
+    """Groups of patients that the jackknife leaves out, and the stratum of each."""
+    groups: list[Indices] = []
+    strata: list[int] = []
+    largest, rng = max(1, JACKKNIFE_GROUPS // len(np.unique(cohort.stratum))), stream(0, "jackknife")
+    for stratum in np.unique(cohort.stratum):
+        members = rng.permutation(np.flatnonzero(cohort.stratum == stratum))
+        some = len(members) if cohort.patients <= JACKKNIFE_GROUPS else min(len(members), largest)
+        groups += np.array_split(members, some)
+        strata += [int(stratum)] * some
+    return groups, np.asarray(strata)
 
 
 def acceleration(left_out: Array, strata: Indices) -> float:
@@ -252,6 +291,34 @@ class Resampled:
             left_out, strata = jackknife(statistic, cohort)
             accelerations = np.array([acceleration(column, strata) for column in left_out.T])
         return cls(values, samples, accelerations, settings.level)
+
+    @classmethod
+    def of_sums(
+        cls,
+        columns: Array,
+        finish: Callable[[Array], Array],
+        cohort: Cohort,
+        settings: Resampling,
+        *,
+        name: str = "bootstrap",
+    ) -> "Resampled":
+        """Resample a statistic of sums.
+
+        Args:
+            columns: [n, m] what each film adds.
+            finish: takes sums [r, m] and returns values [r, v].
+            cohort: whose films they are.
+            settings: as for :func:`bootstrap`.
+            name: of the random stream.
+        """
+        whole = np.asarray(columns, dtype=np.float64).sum(axis=0, keepdims=True)
+        samples, accelerations = finish(bootstrap_sums(columns, cohort, settings, name=name)), None
+        if settings.method == "bca":
+            groups, strata = _groups(cohort)
+            sums = cohort.sums(columns)
+            left_out = finish(whole - np.stack([sums[group].sum(axis=0) for group in groups]))
+            accelerations = np.array([acceleration(column, strata) for column in left_out.T])
+        return cls(finish(whole).reshape(-1), samples, accelerations, settings.level)
 
     @property
     def label(self) -> str:

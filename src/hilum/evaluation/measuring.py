@@ -19,7 +19,7 @@ from hilum.evaluation.intervals import (
     basic_interval,
     percentile_interval,
 )
-from hilum.evaluation.ranks import Descent, Ranking, why_no_ranking
+from hilum.evaluation.ranks import Descent, why_no_ranking
 from hilum.predictions import Predictions
 
 PER_FINDING = ("auroc", "auprc", *metrics.RATES, "mcc")
@@ -121,16 +121,20 @@ def _statistic(films: Predictions, classes: Indices, predicted: Indices) -> Call
     k, n = len(films.findings), len(films)
     sides = [classes == c for c in range(k)]
     rankable = [bool(side.any() and not side.all()) for side in sides]
-    rankings = [Ranking.of(films.probs[:, c], sides[c]) if rankable[c] else None for c in range(k)]
     descents = [Descent.of(films.probs[:, c], sides[c]) if rankable[c] else None for c in range(k)]
+    cells = np.zeros((n, k * k))
+    cells[np.arange(n), classes * k + predicted] = 1.0
 
     def statistic(weights: Array) -> Array:
         nothing = np.full(len(weights), np.nan)
-        auroc = np.column_stack([r.auroc(weights) if r else nothing for r in rankings])
-        auprc = np.column_stack([d.auprc(weights) if d else nothing for d in descents])
-        confusion = metrics.confusion_matrix(classes, predicted, k, weights).reshape(-1, k, k)
-        rates = metrics.rates(confusion)
-        columns = {"auroc": auroc, "auprc": auprc, **rates, "mcc": metrics.mcc(confusion)}
+        areas = [descent.areas(weights) if descent else (nothing, nothing) for descent in descents]
+        confusion = (weights @ cells).reshape(-1, k, k)
+        columns = {
+            "auroc": np.column_stack([area for area, _ in areas]),
+            "auprc": np.column_stack([area for _, area in areas]),
+            **metrics.rates(confusion),
+            "mcc": metrics.mcc(confusion),
+        }
         overall = {metric: columns[part].mean(axis=1) for metric, part in MEANS.items()}
         overall |= {"accuracy": metrics.accuracy(confusion), "kappa": metrics.kappa(confusion)}
         overall["mcc_over_findings"] = metrics.multiclass_mcc(confusion)
@@ -161,7 +165,7 @@ def _over_findings(
 def measure_calibration(
     films: Predictions, probs: Array, classes: Indices, settings: Resampling, bins: int
 ) -> dict[str, Estimate]:
-    """NLL, Brier and ECE (equal width, equal mass) of given probabilities.
+    """NLL, Brier and ECE (equal width, equal mass, mean over findings) of given probabilities.
 
     The interval of ECE is the reflected one: resampling adds to its upward bias, and the percentile interval may
     leave out the value itself.
@@ -173,31 +177,35 @@ def measure_calibration(
         settings: of the intervals.
         bins: of the ECE.
     """
-    names = ("nll", "brier", "ece", "ece_mass")
-    n, patients = len(films), len(set(films.patient_ids))
+    names = ("nll", "brier", "ece", "ece_mass", "classwise_ece")
+    n, patients, k = len(films), len(set(films.patient_ids)), len(films.findings)
     missing = int(np.isnan(probs).any(axis=1).sum())
     if not n or missing:
         reason = f"{missing} of {n} films have no score (NaN)." if missing else "There is no labelled film."
         return dict.fromkeys(names, not_estimable(reason, n=n, patients=patients))
     confidence, hits = probs.max(axis=1), probs.argmax(axis=1) == classes
     own = np.clip(probs[np.arange(n), classes], 1e-300, None)
-    losses = np.column_stack([-np.log(own), cal.brier_of_films(probs, classes)])
+    gaps = [cal.calibration_gaps(confidence, hits, bins=bins, mass=mass) for mass in ("width", "mass")]
+    gaps += [cal.calibration_gaps(probs[:, c], classes == c, bins=bins, mass="mass") for c in range(k)]
+    columns = np.column_stack([np.ones(n), -np.log(own), cal.brier_of_films(probs, classes), *gaps])
 
-    def statistic(weights: Array) -> Array:
-        means = weights @ losses / weights.sum(axis=1, keepdims=True)
-        eces = [cal.ece_of(confidence, hits, weights, bins=bins, mass=mass) for mass in ("width", "mass")]
-        return np.column_stack([means, *eces])
+    def finish(sums: Array) -> Array:
+        means = sums / sums[:, :1]
+        eces = np.abs(means[:, 3:]).reshape(len(sums), 2 + k, bins).sum(axis=2)
+        return np.column_stack([means[:, 1:3], eces[:, :2], eces[:, 2:].mean(axis=1)])
 
-    found = Resampled.of(
-        statistic,
+    made = {}
+    found = Resampled.of_sums(
+        columns,
+        finish,
         Cohort.of(films.patient_ids, classes),
         replace(settings, method="percentile"),
         name="calibration",
     )
-    made = {}
     for column, name in enumerate(names):
         value, samples = float(found.values[column]), found.samples[:, column]
-        if name.startswith("ece"):
+        reflected = "ece" in name
+        if reflected:
             low, high = basic_interval(value, samples, settings.level)
         else:
             low, high = percentile_interval(samples, settings.level)
@@ -208,7 +216,7 @@ def measure_calibration(
             high=math.nan if few else high,
             n=n,
             patients=patients,
-            method="reflected bootstrap by patient" if name.startswith("ece") else "bootstrap by patient",
+            method="reflected bootstrap by patient" if reflected else "bootstrap by patient",
             reason=f"Only {patients} patients are too few for an interval." if few else "",
         )
     return made

@@ -133,23 +133,34 @@ class Descent:
         ends = np.append(np.flatnonzero(np.diff(falling) != 0), len(falling) - 1)
         return cls(order, sides[order], ends, falling[ends])
 
-    def auprc(self, weights: Array) -> Array:
-        """Average precision of each resample: Σ (recall step × precision), without interpolation.
+    def areas(self, weights: Array) -> tuple[Array, Array]:
+        """AUROC and average precision of each resample, from the same two cumulative sums.
 
         Args:
             weights: [r, n] counts.
 
         Returns:
-            [r] in 0 … 1; NaN where there is no film with the finding.
+            [r] AUROC, NaN where one side has no weight, and [r] Σ (recall step × precision), without interpolation, NaN
+            where there is no film with the finding.
         """
-        sorted_weights = weights[:, self.order]
-        hits = np.cumsum(sorted_weights * self.positive, axis=1)[:, self.ends]
-        answered = np.cumsum(sorted_weights, axis=1)[:, self.ends]
+        steps = weights[:, self.order]
+        found = steps * self.positive
+        hits, answered = np.cumsum(found, axis=1), np.cumsum(steps, axis=1)
+        if len(self.ends) < len(self.order):
+            hits, answered = hits[:, self.ends], answered[:, self.ends]
+            found, steps = np.diff(hits, axis=1, prepend=0.0), np.diff(answered, axis=1, prepend=0.0)
         total = hits[:, -1]
-        steps = np.diff(hits, axis=1, prepend=0.0)
+        pairs = total * (answered[:, -1] - total)
+        # Films without the finding meet those with it that score higher, and half of those that score the same.
+        beaten = np.einsum("rg,rg->r", steps - found, hits - found / 2)
         with np.errstate(divide="ignore", invalid="ignore"):
             precision = np.where(answered > 0, hits / answered, 0.0)
-            return np.where(total > 0, (steps * precision).sum(axis=1) / total, np.nan)
+            area = np.where(pairs > 0, beaten / pairs, np.nan)
+            return area, np.where(total > 0, np.einsum("rg,rg->r", found, precision) / total, np.nan)
+
+    def auprc(self, weights: Array) -> Array:
+        """Average precision of each resample, [r]; see :meth:`areas`."""
+        return self.areas(weights)[1]
 
 
 def auprc(scores: Vector, positive: Array) -> float:

@@ -1,21 +1,31 @@
 """The report of a run: verdict first, then figures, tables and where they come from, as one page and as JSON."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hilum.evaluation import report_calibration, report_doubt, report_use
 from hilum.evaluation import report_sections as sections
+from hilum.evaluation.calibrators import Choice
 from hilum.evaluation.confounding import Confounding, Flag
 from hilum.evaluation.estimates import Estimate, to_plain
 from hilum.evaluation.scorecard import Scorecard
 from hilum.evaluation.thresholds import OperatingPoint
+from hilum.evaluation.tripod import Item, checklist_section
 from hilum.evaluation.verdict import Verdict, drops, overall
 from hilum.files import write_bytes, write_json, write_text
 from hilum.reports.figures import Figure
-from hilum.reports.page import DISCLAIMER, Page, Picture, Section, VerdictBox, figures_of, render_page
+from hilum.reports.page import DISCLAIMER, Block, Page, Picture, Section, VerdictBox, figures_of, render_page
 
 SCHEMA = 1
+
+REDO = (
+    "Every figure of a test follows from its predictions.parquet and this file: settings.resampling holds seed, count, "
+    "level and method of the resampling; streams are named in the code (scorecard, calibration, operating-point, "
+    "triage, conformal, selective, risk-coverage, decision-curve). "
+    "hilum.evaluation.scorecard.score(Predictions.read(path), settings=…) gives the same numbers again."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +84,16 @@ class ReportInput:
     """The command that makes this report again."""
     openings: int | None = None
     """How often the locked test share has been looked at for this model; None when it isn't locked."""
+    openings_log: Sequence[Mapping[str, Any]] = ()
+    """Each look at it: ``time`` and ``model`` (fingerprint of the version), the oldest first."""
+    model: str = ""
+    """Fingerprint of this model version."""
+    calibration_choice: Choice | None = None
+    """How ways of calibrating compare on out-of-fold predictions."""
+    cross_validation: Mapping[str, tuple[Estimate, Estimate]] = field(default_factory=dict)
+    """AUROC of out-of-fold predictions by finding: pooled, and mean over folds."""
+    checklist: Sequence[Item] = ()
+    """TRIPOD+AI items, from :mod:`hilum.evaluation.tripod`."""
     notices: Sequence[str] = ()
     """Sentences that stand right below the verdict, such as that the films are phantoms."""
     more: Sequence[Section] = ()
@@ -132,6 +152,14 @@ def render_report(given: ReportInput) -> Report:
         "history": to_plain(list(given.history)),
         "comparison": to_plain(list(given.comparison)),
         "openings": given.openings,
+        "openings_log": to_plain(list(given.openings_log)),
+        "model": given.model,
+        "calibration_choice": to_plain(given.calibration_choice),
+        "cross_validation": to_plain(
+            {name: {"pooled": pooled, "over_folds": folds} for name, (pooled, folds) in given.cross_validation.items()}
+        ),
+        "checklist": to_plain(list(given.checklist)),
+        "redo": REDO,
         "notices": list(given.notices),
         "command": given.command,
         "provenance": to_plain(given.provenance),
@@ -166,15 +194,31 @@ def report_sections(given: ReportInput) -> tuple[Section, ...]:
         sections.main_figures(cards),
         sections.decisions(cards),
         sections.operating_points(cards, given.validation_points),
-        sections.calibration(cards, given.temperature),
+        report_use.use(cards),
+        _with(
+            sections.calibration(cards, given.temperature),
+            *report_calibration.calibration_parts(cards, given.calibration_choice),
+        ),
+        report_doubt.doubt(cards),
+        report_use.subgroups(cards),
         sections.confounding(cards, given.data),
         sections.heat_maps(cards, given.heatmaps.pictures if given.heatmaps else (), _caption(given.heatmaps)),
+        report_use.cross_validation(given.cross_validation),
         sections.training(given.history),
         sections.comparison([(row.name, row.test, row.auroc, row.accuracy, row.seconds) for row in given.comparison]),
         *given.more,
-        sections.provenance(cards, given.provenance, given.command),
+        checklist_section(given.checklist),
+        _with(
+            sections.provenance(cards, given.provenance, given.command),
+            report_use.openings(given.openings_log, given.model),
+        ),
     ]
     return tuple(part for part in parts if part is not None and part.blocks)
+
+
+def _with(section: Section, *blocks: Block | None) -> Section:
+    """A section with further blocks at its end."""
+    return replace(section, blocks=(*section.blocks, *(block for block in blocks if block is not None)))
 
 
 def _caption(heatmaps: Heatmaps | None) -> str:

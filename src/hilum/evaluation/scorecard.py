@@ -12,15 +12,19 @@ from jaxtyping import Float
 from hilum.arrays import Array, Indices
 from hilum.errors import DataError
 from hilum.evaluation import calibration as cal
+from hilum.evaluation.calibration_parts import BrierParts, CoxLine, Recalibration, brier_parts, cox_line, recalibrate
 from hilum.evaluation.confounding import Confounding, find_confounding
+from hilum.evaluation.delong import delong
 from hilum.evaluation.estimates import NAN, Estimate, from_plain, not_estimable, to_plain
 from hilum.evaluation.externality import Development, why_not_external
+from hilum.evaluation.in_use import InUse, UseRules, use_of
 from hilum.evaluation.intervals import Resampling
 from hilum.evaluation.localisation import Localisation
 from hilum.evaluation.measuring import measure, measure_calibration
 from hilum.evaluation.metrics import classes_of, confusion_matrix
 from hilum.evaluation.predictability import Predictability, predict_group
 from hilum.evaluation.ranks import RocCurve, roc_curve
+from hilum.evaluation.subgroups import Gap, Subgroup, gaps, subgroups
 from hilum.evaluation.thresholds import OperatingPoint, apply_operating_points
 from hilum.evaluation.verdict import Evidence, Role, Verdict, judge, sample_warnings
 from hilum.predictions import Predictions
@@ -68,11 +72,27 @@ class CalibrationFigures:
     """95th percentile of the same; an ECE above it is a true miscalibration."""
     reliability: dict[str, tuple[cal.ReliabilityBin, ...]]
     """Bins of the reliability diagram, by finding."""
+    classwise_ece: Estimate = OLDER
+    """Mean over findings of each one's ECE, bins of equal mass."""
+    lines: dict[str, CoxLine] = field(default_factory=dict)
+    """Slope and intercept of each finding on the scale of log-odds."""
+    brier_parts: dict[str, BrierParts] = field(default_factory=dict)
+    """What the Brier score of each finding consists of."""
 
     @property
     def miscalibrated(self) -> bool:
         """Whether the ECE is larger than chance on a perfectly calibrated model allows."""
         return self.ece.value > self.ece_if_perfect_high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalibrated:
+    """What a correction on films of the same place would give."""
+
+    done: Recalibration
+    """How it was made, and whether the sample suffices."""
+    figures: CalibrationFigures | None = None
+    """Calibration after it; None where it could not be made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +167,16 @@ class Scorecard:
     """Whether the temperature was fitted on films that training watched (one fold)."""
     operating_points: dict[str, OperatingPoint] = field(default_factory=dict)
     """Fixed thresholds, measured on these films; empty when none were given."""
+    delong: dict[str, Estimate] = field(default_factory=dict)
+    """AUROC of each finding with DeLong's interval by patient, beside the bootstrap's."""
+    subgroups: tuple[Subgroup, ...] = ()
+    """Figures by source, view, sex, age and device."""
+    gaps: tuple[Gap, ...] = ()
+    """Levels whose AUROC differs beyond chance."""
+    recalibrated: Recalibrated | None = None
+    """Calibration after a correction on these films; for external films."""
+    in_use: InUse | None = None
+    """Triage, decision curves, prediction sets and films left to a person."""
     confounding: Confounding = field(default_factory=Confounding)
     """What else the label can be read from."""
     localisation: tuple[Localisation, ...] = ()
@@ -197,6 +227,8 @@ def score(
     localisation: Sequence[Localisation] = (),
     seen: Development | None = None,
     calibration_optimistic: bool = False,
+    validation: Predictions | None = None,
+    use: UseRules | None = None,
     progress: Progress | None = None,
 ) -> Scorecard:
     """Measure everything about one set of predictions.
@@ -213,6 +245,9 @@ def score(
         localisation: rows of :func:`hilum.evaluation.localisation.localise` on these films.
         seen: what the model has seen, to check the external claim.
         calibration_optimistic: the temperature was fitted on films that training watched.
+        validation: predictions on films that are neither training nor test films, such as out-of-fold ones; they choose
+            triage, prediction sets and the abstention policy.
+        use: what is promised and chosen on them.
         progress: where progress goes.
 
     Returns:
@@ -225,7 +260,7 @@ def score(
     films = predictions.labelled
     classes = classes_of(films.targets, films.findings)
     _check_probs(films.probs)
-    with (progress or Silent()).bar(f"Scoring the {name}", 4) as bar:
+    with (progress or Silent()).bar(f"Scoring the {name}", 6) as bar:
         measured = measure(films, classes, settings.resampling)
         bar.advance(note="calibration")
         before = _calibration(films, _softmax(films.logits), classes, settings)
@@ -235,9 +270,18 @@ def score(
         bar.advance(note="confounding")
         predictable = _predictable(predictions, features, settings)
         confounding = find_confounding(films, predictable=predictable, settings=settings.resampling)
+        bar.advance(note="subgroups")
+        groups, gap = subgroups(films, level=settings.resampling.level), gaps(films, level=settings.resampling.level)
+        recalibrated = _recalibrated(films, classes, settings) if role == "external" and len(films) else None
+        bar.advance(note="use")
+        in_use = use_of(films, validation, rules=use, settings=settings.resampling, external=role == "external")
         bar.advance()
     not_external = _not_external(predictions, role, seen)
-    warnings = (*sample_warnings(measured.class_patients), *((OPTIMISTIC,) if calibration_optimistic else ()))
+    warnings = (
+        *sample_warnings(measured.class_patients),
+        *((OPTIMISTIC,) if calibration_optimistic else ()),
+        *(one.sentence for one in gap),
+    )
     return Scorecard(
         name=name,
         role=role,
@@ -250,6 +294,11 @@ def score(
         calibration_after=after,
         calibration_optimistic=calibration_optimistic,
         operating_points=points,
+        delong=_delong(films, classes, settings),
+        subgroups=groups,
+        gaps=gap,
+        recalibrated=recalibrated,
+        in_use=in_use,
         confounding=confounding,
         localisation=tuple(localisation),
         not_external=not_external,
@@ -310,6 +359,13 @@ def _curves(films: Predictions, classes: Indices) -> dict[str, RocCurve]:
     }
 
 
+def _delong(films: Predictions, classes: Indices, settings: Settings) -> dict[str, Estimate]:
+    return {
+        name: delong(films.probs[:, c], classes == c, films.patient_ids, finding=name, level=settings.resampling.level)
+        for c, name in enumerate(films.findings.names)
+    }
+
+
 def _calibration(films: Predictions, probs: Array, classes: Indices, settings: Settings) -> CalibrationFigures:
     figures = measure_calibration(films, probs, classes, settings.resampling, settings.ece_bins)
     scored = not np.isnan(probs).any()
@@ -328,7 +384,29 @@ def _calibration(films: Predictions, probs: Array, classes: Indices, settings: S
         else ()
         for column, name in enumerate(films.findings.names)
     }
-    return CalibrationFigures(**figures, ece_if_perfect=bias[0], ece_if_perfect_high=bias[1], reliability=bins)
+    names = films.findings.names
+    lines = {
+        name: cox_line(probs[:, c], classes == c, films.patient_ids, finding=name, level=settings.resampling.level)
+        for c, name in enumerate(names)
+    }
+    parts = {name: brier_parts(probs[:, c], classes == c) for c, name in enumerate(names)} if scored else {}
+    return CalibrationFigures(
+        **figures,
+        ece_if_perfect=bias[0],
+        ece_if_perfect_high=bias[1],
+        reliability=bins,
+        lines=lines,
+        brier_parts=parts,
+    )
+
+
+def _recalibrated(films: Predictions, classes: Indices, settings: Settings) -> Recalibrated:
+    """Calibration after a correction on these films, each by what other patients' films teach."""
+    done, probs = recalibrate(
+        films.probs, films.targets, films.patient_ids, films.findings.names, seed=settings.resampling.seed
+    )
+    figures = None if probs is None else _calibration(films, probs, classes, settings)
+    return Recalibrated(done=done, figures=figures)
 
 
 def _predictable(films: Predictions, features: Array | None, settings: Settings) -> tuple[Predictability, ...]:

@@ -52,7 +52,7 @@ class AbstentionPolicy:
     doubt: str
     """By what films are ordered, such as ``1 − probability of the answer`` or ``mutual_information``."""
     limit: float
-    """Most doubt that still gets an answer; NaN when no policy could be chosen, −∞ when nothing may be answered."""
+    """Most doubt that still gets an answer; NaN when no policy could be chosen."""
     rules: AbstentionRules
     """How it was chosen."""
     aurc: dict[str, float]
@@ -143,7 +143,11 @@ def aurc_of(doubt: Vector, wrong: Array, weights: Array) -> Array:
     Source: Geifman and El-Yaniv 2017 (NeurIPS), arXiv:1705.08500; as a mean over films: Geifman, Uziel and El-Yaniv
     2019 (ICLR), arXiv:1805.08206.
     """
-    answered, mistakes = _Order.of(doubt).curve(wrong, weights)
+    return _area(_Order.of(doubt), wrong, weights)
+
+
+def _area(order: _Order, wrong: Array, weights: Array) -> Array:
+    answered, mistakes = order.curve(wrong, weights)
     steps = np.diff(answered, axis=1, prepend=0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         risk = np.where(answered > 0, mistakes / answered, 0.0)
@@ -203,6 +207,12 @@ def choose_policy(validation: Predictions, rules: AbstentionRules | None = None)
         limit = float(np.quantile(doubt, rules.coverage, method="higher"))
     else:
         limit = _limit_for(doubt, wrong, films.patient_ids, rules.most_error, rules.confidence)
+        if math.isnan(limit):
+            why = (
+                f"No share of the validation films can be answered with at most {rules.most_error:.1%} mistakes at "
+                f"{rules.confidence:.0%} confidence, so every film goes to a person."
+            )
+            return AbstentionPolicy(doubt=name, limit=NAN, rules=rules, aurc=areas, coverage=0.0, risk=NAN, reason=why)
     answered = doubt <= limit
     return AbstentionPolicy(
         doubt=name,
@@ -220,7 +230,7 @@ def _wrong(films: Predictions) -> Array:
 
 
 def _limit_for(doubt: Vector, wrong: Array, patient_ids: Sequence[str], most: float, confidence: float) -> float:
-    """Largest doubt up to which the error's upper bound stays at or below the most; −∞ when not even the start does."""
+    """Largest doubt up to which the error's upper bound stays at or below the most; NaN when not even there."""
     from scipy.special import betaincinv
 
     owner = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)[1]
@@ -232,7 +242,7 @@ def _limit_for(doubt: Vector, wrong: Array, patient_ids: Sequence[str], most: fl
     # Fewer films than this can't show it even without a mistake, so the test begins there.
     start = math.ceil(math.log(1 - confidence) / math.log(1 - most))
     ends = np.append(np.flatnonzero(np.diff(values) != 0), len(values) - 1)
-    limit = -math.inf
+    limit = NAN
     for end in ends[ends >= start - 1]:
         if bound[end] > most:
             break
@@ -282,7 +292,7 @@ def measure_policy(
     usable = [name for name in kinds if not broken[name]]
     curves = _curves({name: kinds[name] for name in usable}, wrong, cohort, settings)
     shares = _shares_of(policy, kinds, films, classes, wrong, groups)
-    found = _estimates(shares, cohort, settings)
+    found = _estimates(shares, cohort, settings, policy.reason)
     by_group = {
         what: {
             group: {key[2]: one for key, one in found.items() if key[:2] == (what, group)}
@@ -333,22 +343,23 @@ def _shares_of(
 
 
 def _estimates(
-    shares: Mapping[tuple[str, str, str], tuple[Array, Array]], cohort: Cohort, settings: Resampling
+    shares: Mapping[tuple[str, str, str], tuple[Array, Array]], cohort: Cohort, settings: Resampling, why: str
 ) -> dict[tuple[str, str, str], Estimate]:
-    counted = np.column_stack([part & among for part, among in shares.values()]).astype(np.float64)
-    bases = np.column_stack([among for _, among in shares.values()]).astype(np.float64)
+    parts = [part & among for part, among in shares.values()]
+    counted = np.column_stack([*parts, *(among for _, among in shares.values())])
 
-    def statistic(weights: Array) -> Array:
+    def finish(sums: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
-            found: Array = (weights @ counted) / (weights @ bases)
+            found: Array = sums[:, : len(parts)] / sums[:, len(parts) :]
         return found
 
-    made = Resampled.of(statistic, cohort, settings, name="selective")
+    made = Resampled.of_sums(counted, finish, cohort, settings, name="selective")
     found = {}
     for i, (key, (_, among)) in enumerate(shares.items()):
         n = int(among.sum())
         patients = cohort.count(among) if n else 0
         reason = "No such film is answered." if key[0] in ("risk", "sensitivity") else "There is no such film."
+        reason = why or reason
         found[key] = made.proportion(i, n=n, patients=patients, reason=reason)
     return found
 
@@ -359,7 +370,7 @@ def _curves(
     orders = {name: _Order.of(doubt) for name, doubt in kinds.items()}
 
     def statistic(weights: Array) -> Array:
-        return np.column_stack([aurc_of(doubt, wrong, weights) for doubt in kinds.values()])
+        return np.column_stack([_area(order, wrong, weights) for order in orders.values()])
 
     made, least = Resampled.of(statistic, cohort, settings, name="risk-coverage"), best_aurc(wrong)
     curves = []

@@ -10,7 +10,7 @@ import numpy as np
 from hilum.arrays import Array, Vector
 from hilum.errors import ConfigError, DataError
 from hilum.evaluation.estimates import Estimate, not_estimable
-from hilum.evaluation.intervals import Cohort, Resampling, bootstrap, proportion
+from hilum.evaluation.intervals import Cohort, Resampling, bootstrap_sums, proportion
 from hilum.evaluation.metrics import classes_of
 from hilum.predictions import Predictions
 
@@ -234,15 +234,11 @@ def _resampled(right: Array, among: Array, cohort: Cohort | None, settings: Resa
     """Shares of ``right`` in ``among`` [n, m] under the bootstrap, [r, m]."""
     if cohort is None:
         return np.full((1, right.shape[1]), np.nan)
-    counted = np.column_stack([right, among]).astype(np.float64)
-
-    def statistic(weights: Array) -> Array:
-        counts, m = weights @ counted, right.shape[1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            shares: Array = counts[:, :m] / counts[:, m:]
-            return shares
-
-    return bootstrap(statistic, cohort, settings, name="operating-point")
+    m = right.shape[1]
+    sums = bootstrap_sums(np.column_stack([right, among]), cohort, settings, name="operating-point")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares: Array = sums[:, :m] / sums[:, m:]
+    return shares
 
 
 def _share(right: Array, among: Array, samples: Array, cohort: Cohort | None, level: float, finding: str) -> Estimate:

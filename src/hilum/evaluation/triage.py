@@ -89,7 +89,8 @@ def triage(
     thresholds = [floor_threshold(*chosen, floor) for floor in floors]
     first = np.column_stack([suspicion >= threshold for threshold in thresholds])
     cohort = Cohort.of(films.patient_ids, classes)
-    made = Resampled.of(lambda weights: _shares(weights, first, ill), cohort, settings, name="triage")
+    counted = np.column_stack([first, first & ill[:, None], ill, np.ones(len(ill))])
+    made = Resampled.of_sums(counted, _shares, cohort, settings, name="triage")
     rows = []
     for i, (floor, threshold) in enumerate(zip(floors, thresholds, strict=True)):
         later = ~first[:, i]
@@ -141,11 +142,11 @@ def _no_row(floor: float, reason: str) -> TriageRow:
     )
 
 
-def _shares(weights: Array, first: Array, ill: Array) -> Array:
-    counts = weights @ np.column_stack([first, first & ill[:, None], ill]).astype(np.float64)
-    m = first.shape[1]
+def _shares(counts: Array) -> Array:
+    """Shares read first among all, then among the abnormal, from sums [r, 2m + 2]."""
+    m = (counts.shape[1] - 2) // 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.column_stack([counts[:, :m] / weights.sum(axis=1)[:, None], counts[:, m : 2 * m] / counts[:, -1:]])
+        return np.column_stack([counts[:, :m] / counts[:, -1:], counts[:, m : 2 * m] / counts[:, -2:-1]])
 
 
 def _exact(later: Array, ill: Array, cohort: Cohort, level: float) -> Estimate:

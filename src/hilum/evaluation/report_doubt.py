@@ -1,0 +1,163 @@
+"""A report's section on doubt: prediction sets, and films that are left to a person."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hilum.evaluation.confounding import WORDS
+from hilum.evaluation.report_sections import Heads, Row, cell
+from hilum.evaluation.scorecard import Scorecard
+from hilum.reports import curves as lines
+from hilum.reports import figures as draw
+from hilum.reports.page import Block, Details, Figures, Notice, Paragraph, Section
+from hilum.reports.tables import NONE, Column, count, percent, table
+
+
+def doubt(cards: Sequence[Scorecard]) -> Section | None:
+    """Prediction sets and films left to a person."""
+    blocks: list[Block] = []
+    sets = [card for card in cards if card.in_use is not None and card.in_use.sets is not None]
+    if sets:
+        blocks += _sets(sets)
+    left = [card for card in cards if card.in_use is not None and card.in_use.selective is not None]
+    for card in left:
+        blocks += _selective(card)
+    drawn = _risk_coverage(left)
+    if drawn is not None:
+        blocks.append(Figures((drawn,)))
+    blocks += [block for card in left for block in _by_group(card)]
+    return Section(name="doubt", title="When the model is in doubt", blocks=tuple(blocks)) if blocks else None
+
+
+def _sets(cards: Sequence[Scorecard]) -> list[Block]:
+    rows: list[Row] = []
+    words: dict[str, None] = {}
+    for card in cards:
+        made = card.in_use.sets if card.in_use else None
+        if made is None:
+            continue
+        sizes = ", ".join(f"{size}: {count(n)}" for size, n in made.sizes.items()) or NONE
+        rows.append(
+            [
+                card.name,
+                percent(made.promised),
+                cell(made.coverage),
+                *(cell(made.class_coverage[finding]) for finding in card.findings),
+                cell(made.size),
+                cell(made.single),
+                sizes,
+            ]
+        )
+        words |= dict.fromkeys(made.warnings)
+    heads: Heads = [
+        Column(title="promised", number=True),
+        Column(title="measured", unit="all films", number=True),
+        *(Column(title=finding, unit="measured", number=True) for finding in cards[0].findings),
+        Column(title="findings in a set", unit="mean", number=True),
+        Column(title="one finding", unit="share of sets", number=True),
+        Column(title="sets by size", unit="size: films"),
+    ]
+    caption = (
+        "Prediction sets hold as many findings as are needed to hold the true one as often as promised, in each "
+        "finding by itself (split conformal prediction, one validation film a patient)."
+    )
+    return [table(caption, ["test", *heads], rows), *(Paragraph(text) for text in words)]
+
+
+def _selective(card: Scorecard) -> list[Block]:
+    made = card.in_use.selective if card.in_use else None
+    if made is None:
+        return []
+    policy = made.policy
+    if policy.reason:
+        return [Notice(tone="amber", text=f"No film is left to a person by rule ({card.name}): {policy.reason}")]
+    rules = policy.rules
+    aim = (
+        f"at most {percent(rules.most_error)} mistakes at {percent(rules.confidence)} confidence"
+        if rules.most_error is not None
+        else f"{percent(rules.coverage)} of the validation films answered"
+    )
+    rows: list[Row] = [
+        ["films answered", percent(policy.coverage), cell(made.coverage)],
+        ["mistakes among them", percent(policy.risk), cell(made.risk)],
+        ["mistakes if all were answered", "–", cell(made.risk_of_all)],
+    ]
+    rows += [[f"sensitivity, {finding}, among answered", "–", cell(one)] for finding, one in made.sensitivity.items()]
+    rows += [[f"{finding} left to a person", "–", cell(one)] for finding, one in made.abstained.items()]
+    heads: Heads = [
+        Column(title="validation", unit="chosen here, so optimistic", number=True),
+        Column(title=card.name, number=True),
+    ]
+    caption = (
+        f"One policy, chosen on validation films ({aim}) and fixed: a film whose {policy.doubt.replace('_', ' ')} "
+        f"exceeds {policy.limit:.3g} goes to a person."
+    )
+    notices: list[Block] = [Notice(tone="amber", text=text) for text in made.warnings]
+    return [table(caption, ["share of films", *heads], rows), *notices]
+
+
+def _risk_coverage(cards: Sequence[Scorecard]) -> draw.Figure | None:
+    panels = []
+    for card in cards:
+        made = card.in_use.selective if card.in_use else None
+        if made is None or not made.curves:
+            continue
+        series = [
+            lines.Series(label=one.doubt.replace("_", " "), x=one.coverage, y=one.risk, name=one.doubt)
+            for one in made.curves
+        ]
+        answered = (
+            (lines.Reference(value=made.coverage.value, label="policy", axis="x"),) if made.coverage.estimable else ()
+        )
+        panels.append(
+            lines.Panel(
+                series=series,
+                title=card.name,
+                x_label="share of films answered",
+                y_label="share of mistakes among them",
+                x_range=(0, 1.01),
+                references=answered,
+            )
+        )
+    if not panels:
+        return None
+    areas = "; ".join(
+        f"{card.name}, {one.doubt.replace('_', ' ')} {one.aurc.text(3)}"
+        for card in cards
+        if card.in_use and card.in_use.selective
+        for one in card.in_use.selective.curves
+    )
+    return lines.curves_figure(
+        panels,
+        name="risk-coverage",
+        title="Mistakes against films answered",
+        caption=f"The least doubtful films are answered first. Area under the curve (lower is better): {areas}.",
+        share_y=True,
+        digits=3,
+    )
+
+
+def _by_group(card: Scorecard) -> list[Block]:
+    made = card.in_use.selective if card.in_use else None
+    if made is None or not made.groups or made.policy.reason:
+        return []
+    sets = card.in_use.sets if card.in_use else None
+    covered: Mapping[str, Mapping[str, Any]] = sets.group_coverage if sets else {}
+    rows: list[Row] = [
+        [
+            WORDS.get(group, group),
+            level,
+            cell(left),
+            cell(made.group_risk[group][level]),
+            cell(covered[group][level]) if level in covered.get(group, {}) else NONE,
+        ]
+        for group, levels in made.groups.items()
+        for level, left in levels.items()
+    ]
+    heads: Heads = [
+        Column(title="left to a person", unit="share of films", number=True),
+        Column(title="mistakes", unit="among answered films", number=True),
+        Column(title="sets that hold the truth", unit="share", number=True),
+    ]
+    caption = "A policy can shift the work, and the mistakes, onto one group."
+    block = table(caption, ["group", "level", *heads], rows)
+    return [Details(summary=f"Doubt by group ({card.name})", blocks=(block,))]
