@@ -10,6 +10,7 @@ from hilum.errors import UsageError
 from hilum.explanation.gradcam import classifier_grad_cam, grad_cam
 from hilum.models.classifier import Classifier, ClassifierConfig, build_classifier
 from hilum.models.explained import Explained
+from hilum.models.zoo import ARCHITECTURES
 
 
 def classifier_of(backbone: str, **fields: object) -> Classifier:
@@ -33,6 +34,39 @@ def test_closed_form_equals_autograd(backbone: str, films: torch.Tensor) -> None
     scale = max(1.0, traced.abs().max().item())  # untrained nets may have maps of thousands
     assert traced.max() > 0
     assert (closed - traced).abs().max() <= 1e-5 * scale
+
+
+def test_closed_form_equals_hirescam_and_captum(films: torch.Tensor) -> None:
+    """HiResCAM (arXiv:2011.08891) multiplies gradient and map cell by cell: behind a pooled head the same map."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # captum's own imports
+        from captum.attr import LayerGradCam
+    classifier = classifier_of("hilum_small")
+    with torch.inference_mode():
+        closed = Explained([classifier])(films).cam
+    maps = classifier.features(films).detach().requires_grad_()
+    logits = classifier.head(maps)
+    last = LayerGradCam(classifier, classifier.encoder.layer(classifier.encoder.layers[-1]))
+    for k in range(3):
+        (gradient,) = torch.autograd.grad(logits[:, k].sum(), maps, retain_graph=True)
+        hires = torch.relu((gradient * maps).sum(1)).detach()
+        theirs = last.attribute(films.float() / 255, target=k, relu_attributions=True)[:, 0].detach()
+        assert hires.max() > 0
+        assert (closed[:, k] - hires).abs().max() <= 1e-5
+        assert (closed[:, k] - theirs).abs().max() <= 1e-5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backbone", sorted(ARCHITECTURES))
+def test_closed_form_equals_autograd_for_every_network_of_the_zoo(backbone: str) -> None:
+    """Every row of the zoo becomes a classifier with the pooled head, at the size that it was made for."""
+    size = ARCHITECTURES[backbone].size
+    films = torch.randint(0, 256, (1, 1, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+    classifier = classifier_of(backbone, size=size)
+    with torch.inference_mode():
+        closed = Explained([classifier])(films).cam
+    traced = classifier_grad_cam(classifier, films)
+    assert (closed - traced).abs().max() <= 1e-5 * max(1.0, traced.abs().max().item())
 
 
 @pytest.mark.parametrize("layer", ["block3", "block5"])

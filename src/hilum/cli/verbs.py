@@ -10,6 +10,7 @@ from hilum.cli.compare_imbalance import compare_imbalance
 from hilum.cli.data import app as data
 from hilum.cli.demo import demo
 from hilum.cli.doctor import doctor
+from hilum.cli.explain import explain
 from hilum.cli.keys import app as keys
 from hilum.cli.lr_find import lr_find
 from hilum.cli.models import app as models
@@ -60,6 +61,7 @@ app.add_typer(study)
 app.add_typer(models)
 app.add_typer(data)
 app.command()(predict)
+app.command()(explain)
 app.add_typer(bundle)
 app.add_typer(keys)
 app.command()(doctor)

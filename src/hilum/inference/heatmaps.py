@@ -58,7 +58,7 @@ class Heatmap:
         """
         pixels = film.pixels if isinstance(film, Radiograph) else film
         pixels = self.film if pixels is None else pixels
-        picture = self._picture() if pixels is None else pixels
+        picture = self.picture() if pixels is None else pixels
         shape = (int(picture.shape[0]), int(picture.shape[1]))
         heat = heatmap_on_film(self.values, shape, self.preprocessing)
         drawn = overlay(picture, heat, top=self.top, style=style, caption=CAPTION)
@@ -73,7 +73,7 @@ class Heatmap:
         write_bytes(Path(path), self.png(film, style=style))
         return Path(path)
 
-    def _picture(self) -> Tile:
+    def picture(self) -> Tile:
         """What the model saw, in the film's proportions."""
         rows, columns = self.film_shape
         scale = min(1.0, _PICTURE / max(rows, columns))

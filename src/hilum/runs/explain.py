@@ -1,0 +1,44 @@
+"""Integrated gradients of a run's network, for films that its bundle answered."""
+
+import numpy as np
+import torch
+
+from hilum.arrays import Tile
+from hilum.bundle.schema import BundleInfo
+from hilum.errors import RunError
+from hilum.explanation.integrated_gradients import STEPS, integrated_gradients
+from hilum.inference.explaining import Shares
+from hilum.runs.run import Run
+
+
+class RunGradients:
+    """Integrated gradients of the mean logit of a run's members, from the tile's median grey to the tile.
+
+    Args:
+        run: a finished run.
+        info: of the bundle whose answers are explained.
+        steps: points on the way.
+
+    Raises:
+        RunError: the bundle was made from other weights.
+    """
+
+    def __init__(self, run: Run, info: BundleInfo, *, steps: int = STEPS) -> None:
+        if info.fingerprints.get("weights") != run.fingerprint:
+            raise RunError(
+                f"{run.path} has other weights than those that the bundle {info.name} {info.version} was made from. "
+                "Give the run that made it."
+            )
+        self._network = run.explained().requires_grad_(False)
+        self._steps = steps
+
+    def __call__(self, tile: Tile, column: int) -> Shares:
+        """Of one tile uint8 [h, w], for one finding."""
+        image = torch.from_numpy(np.ascontiguousarray(tile))[None, None].float() / 255
+        grey = torch.tensor([float(np.median(tile)) / 255])
+        found = integrated_gradients(self._logits, image, column, baseline=grey, steps=self._steps)
+        return Shares(values=found.values[0].numpy(), difference=float(found.difference[0]))
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self._network(images).logits
+        return logits
