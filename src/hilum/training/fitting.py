@@ -19,6 +19,7 @@ from hilum.arrays import Array, Indices
 from hilum.errors import TrainingError
 from hilum.progress import Progress, Silent
 from hilum.randomness import seed_for, stream
+from hilum.training.allocator import keep_freed_memory
 from hilum.training.engine import Answer, Cost, Loop, run, score
 from hilum.training.losses import LossConfig, build_loss
 from hilum.training.optimisers import Optimiser
@@ -270,6 +271,7 @@ def fit_network(
         TrainingError: a loss that is not finite.
     """
     device = device or torch.device("cpu")
+    keep_freed_memory()
     computed = check_precision(config.precision, device)
     # Grey images too: in torch's own order the first convolution's backward pass takes several times as long.
     network.to(device).to(memory_format=torch.channels_last)

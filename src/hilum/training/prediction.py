@@ -9,6 +9,7 @@ from torch import Tensor
 from hilum.arrays import Indices, Scores
 from hilum.models.classifier import Classifier
 from hilum.progress import Progress, Silent
+from hilum.training.allocator import keep_freed_memory
 from hilum.training.batch_size import in_halves
 from hilum.training.bf16 import Wanted
 from hilum.training.films import Films, Stack
@@ -30,6 +31,7 @@ def predict_logits(
     Returns:
         float64 [n, k].
     """
+    keep_freed_memory()
     films = Films(tiles, ("",) * len(tiles))
     device = next(classifier.parameters()).device
 

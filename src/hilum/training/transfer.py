@@ -19,6 +19,7 @@ from hilum.files import write_text
 from hilum.models.classifier import Classifier
 from hilum.progress import Progress, Silent
 from hilum.provenance import sha256_bytes
+from hilum.training.allocator import keep_freed_memory
 from hilum.training.augmentation import Augmentation
 from hilum.training.bf16 import Wanted, prefix_precision
 from hilum.training.blocks import rate_shares
@@ -207,6 +208,7 @@ class _Member:
         ranks: Ranks = ALONE,
         called: str = "",
     ) -> None:
+        keep_freed_memory()
         encoder = classifier.encoder
         self.classifier, self.stages, self.config = classifier, tuple(stages), config
         self.folder, self.cache, self.seed = folder, cache, seed
