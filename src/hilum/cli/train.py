@@ -1,5 +1,6 @@
 """``hilum train`` and ``hilum evaluate``: a run, and what it is worth."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -87,9 +88,11 @@ def train(
         cache=cache,
         data_path=data_path,  # type: ignore[arg-type]  # checked where it is used
         device=device,
-        progress=progress(quiet),
+        progress=progress(quiet or not speaks()),
         watch=watch or (),
     )
+    if not speaks():
+        return
     summary = training_summary(run)
     rows = [(name, e["auroc"]) for name, e in summary["validation"].items()]
     lines = [
@@ -100,6 +103,11 @@ def train(
         f"run: {out}   next: hilum evaluate {out}",
     ]
     finish(summary, as_json=as_json, lines=lines)
+
+
+def speaks() -> bool:
+    """Whether this process tells how it goes: the only one, or the first of those that ``torchrun`` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def evaluate(
