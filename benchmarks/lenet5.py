@@ -13,15 +13,17 @@ common  a Dataset that makes a PIL image of each sample, as torchvision's does, 
         of 64; Adam 1e-3; epochs until the target or ``--longest``. With 0 and with 2 workers; what is compared is the
         quicker of the two in epoch time, over all seeds
 
-Seeds are interleaved: ours, common with 0 workers, common with 2, then the next seed.
+Seeds are interleaved: ours, common with 0 workers, common with 2, then the next seed; each in a process of its own.
 """
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,16 +139,23 @@ def common(images: ImageSet, seed: int, workers: int, longest: int, target: floa
     return rows
 
 
-def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
+def one(name: str, seed: int, options: argparse.Namespace) -> tuple[list[dict[str, float]], list[int]]:
+    """One training, and how many images it was given; alone in its process, as a person would start it."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     some = (2000, 500) if options.smoke else (None, None)
     plain = open_image_set("digits", "mnist", root=options.data_dir, train=some[0], test=some[1], download=False)
-    framed = digits_in(plain, 32)
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # the first one imports the compiler: neither's fault
+    if name == "ours":
+        rows = ours(digits_in(plain, 32), seed, OURS_EPOCHS)
+    else:
+        rows = common(plain, seed, int(name.split()[1]), options.longest, TARGET)
+    return rows, [len(plain.train), len(plain.test)]
+
+
+def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
     if options.smoke:
         options.seeds, options.longest = 2, 2
-    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # the first one imports the compiler: neither's fault
     measured: dict[str, Any] = {
-        "train": len(plain.train),
-        "test": len(plain.test),
         "target": TARGET,
         "longest": options.longest,
         "runs": {"ours": [], "common, 0 workers": [], "common, 2 workers": []},
@@ -154,10 +163,10 @@ def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
     for seed in range(options.seeds):
         for name, found in measured["runs"].items():
             print(f"seed {seed}: {name}", file=sys.stderr, flush=True)
-            if name == "ours":
-                found.append(ours(framed, seed, OURS_EPOCHS))
-            else:
-                found.append(common(plain, seed, int(name.split()[1]), options.longest, TARGET))
+            # A process for each: what one leaves behind (how memory is kept, for one) is no help to the other.
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+                rows, (measured["train"], measured["test"]) = process.submit(one, name, seed, options).result()
+            found.append(rows)
         save(measured)
     return measured
 
@@ -238,5 +247,4 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     main(__doc__, measure, write, add)
