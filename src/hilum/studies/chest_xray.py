@@ -6,7 +6,7 @@ Data: the root's ``chest/`` (1,205 public frontal films, NIH ChestX-ray14 and th
 Command: ``hilum study run chest-xray [--data-dir ROOT]``
 Hardware: two CPU cores.
 Cost: hilum study run chest-xray --data-dir ../shared/data: 164 s (Intel(R) Xeon(R) Processor, 2 CPUs, cpu); hilum
-    study run chest-xray: 270 s (AMD EPYC, 2 CPUs, cpu).
+    study run chest-xray: 151 s (Intel(R) Xeon(R) Processor, 2 CPUs, cpu).
 Seeds: one split and one seed; intervals are 95 %, by patient bootstrap on the test share.
 Expected: macro AUROC inside, mobilenet_v2 (weights from a file): 0.872 (0.811–0.923); macro AUROC inside, densenet121
     (random weights, frozen): 0.813 (0.726–0.890); macro AUROC inside, efficientnet_b0 (random weights, frozen): 0.619

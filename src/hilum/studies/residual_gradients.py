@@ -5,12 +5,13 @@ Question: why do residual connections help deep networks to train: is it the gra
 Data: CIFAR-10 at 16 px (full: 32 px); offline without it the procedural ten-class set, named as what it is.
 Command: hilum study run residual-gradients --data-dir DIR
 Hardware: two CPU cores; full: a GPU.
-Cost: hilum study run residual-gradients --data-dir ../shared/data: 923 s (AMD EPYC, 2 CPUs, cpu).
+Cost: hilum study run residual-gradients --data-dir ../shared/data: 254 s (Intel(R) Xeon(R) Processor, 2 CPUs, cpu);
+    hilum study run residual-gradients: 286 s (Intel(R) Xeon(R) Processor, 2 CPUs, cpu).
 Seeds: --seed; trainings are repeated with further seeds. Plain and residual nets of one seed begin with the same
     weights and see the same batches, so that they are compared in pairs.
-Expected: growth of the gradient per layer at the start, plain, no BatchNorm, 56 layers: 0.923 (0.919–0.925); growth
-    of the gradient per layer at the start, plain, BatchNorm, 56 layers: 1.175 (1.171–1.182); growth of the gradient
-    per layer at the start, residual, no BatchNorm, 56 layers: 1.157 (1.153–1.160) (hilum study run residual-gradients
+Expected: growth of the gradient per layer at the start, plain, no BatchNorm, 56 layers: 0.923 (0.920–0.925); growth
+    of the gradient per layer at the start, plain, BatchNorm, 56 layers: 1.174 (1.168–1.181); growth of the gradient
+    per layer at the start, residual, no BatchNorm, 56 layers: 1.157 (1.153–1.161) (hilum study run residual-gradients
     --data-dir ../shared/data).
 
 The nets are those of He et al. 2016, section 4.2 (6n + 2 layers), at half the width and without augmentation on a CPU.
