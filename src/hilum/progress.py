@@ -56,8 +56,15 @@ class _LineBar:
     def speak(self, end: str = "") -> None:
         self.spoken = time.monotonic()
         of = f"/{self.total:g}" if self.total else ""
-        parts = [f"{self.description}: {self.done:g}{of}", self.note, f"{self.spoken - self.started:.1f} s", end]
+        spent = self.spoken - self.started
+        parts = [f"{self.description}: {self.done:g}{of}", self.note, f"{spent:.1f} s", end or self._left(spent)]
         print(" · ".join(part for part in parts if part), file=self.out, flush=True)
+
+    def _left(self, spent: float) -> str:
+        """How long the rest takes at the pace so far; nothing when that can't be told."""
+        if not self.total or not 0 < self.done < self.total:
+            return ""
+        return f"about {spent * (self.total - self.done) / self.done:.0f} s left"
 
 
 class Lines:

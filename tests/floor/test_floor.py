@@ -147,6 +147,7 @@ def test_lines_progress_says_what_when_and_how_many() -> None:
     progress = Lines(out, every_s=0)
     assert list(track("ab", progress, "Reading", 2)) == ["a", "b"]
     assert "Reading: 2/2" in out.getvalue()
+    assert out.getvalue().splitlines()[0].endswith(" s · about 0 s left")
     assert out.getvalue().rstrip().endswith("done")
     assert list(track("ab", Silent(), "x")) == ["a", "b"]
 

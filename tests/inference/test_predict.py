@@ -16,7 +16,7 @@ from hilum.errors import DataError, FilmError, UsageError
 from hilum.imaging.sandbox import Sandbox
 from hilum.inference import predict as module
 from hilum.inference.predict import NOT_FILMS, FilmFile, PredictSummary, find_films, predict_files
-from hilum.inference.results import ResultsLog, write_refused
+from hilum.inference.results import ResultsLog, write_parquet, write_refused, write_table
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,42 @@ def test_the_table_holds_what_the_lines_hold(done: tuple[Path, object]) -> None:
         assert isinstance(probs, dict)
         assert rows[name]["prob.covid-19"] == str(probs.get("covid-19", ""))
         assert rows[name]["notice"] == "assistive, not for diagnosis"
+
+
+def test_parquet_holds_the_same_with_types(done: tuple[Path, object]) -> None:
+    from pyarrow import parquet
+
+    rows = {row["file"]: row for row in parquet.read_table(done[0] / "results.parquet").to_pylist()}
+    assert set(rows) == set(lines(done[0]))
+    for name, line in lines(done[0]).items():
+        row, probs, doubt = rows[name], line["probs"], line["uncertainty"]
+        assert isinstance(probs, dict)
+        assert isinstance(doubt, dict)
+        assert row["prob.covid-19"] == probs.get("covid-19")
+        assert row["mc_std.normal"] == doubt["mc_std"].get("normal")
+        assert (row["positive"], row["reasons"]) == (line["positive"], line["reasons"])
+        assert (row["outcome"], row["heatmap"], row["risk"]) == (line["outcome"], line["heatmap"], line["risk"])
+
+
+def test_tables_are_written_piece_by_piece(done: tuple[Path, object], tmp_path: Path) -> None:
+    """Seven rows in groups of three, of two bundles with different findings: nothing is lost between groups."""
+    from pyarrow import parquet
+
+    one = lines(done[0])["one.dcm"]
+    other = {**one, "findings": ["tube"], "probs": {"tube": 0.25}, "positive": []}
+    with ResultsLog(tmp_path) as log:
+        log.append([{**(other if i == 5 else one), "file": f"{i}.dcm"} for i in range(7)])
+        assert write_parquet(log, tmp_path / "r.parquet", group=3) == 7
+        assert write_table(log, tmp_path / "r.csv") == 7
+    rows = parquet.read_table(tmp_path / "r.parquet").to_pylist()
+    assert (
+        [row["file"] for row in rows]
+        == [row["file"] for row in table(tmp_path / "r.csv")]
+        == [f"{i}.dcm" for i in range(7)]
+    )
+    assert [row["prob.tube"] for row in rows] == [None] * 5 + [0.25, None]
+    assert rows[5]["prob.normal"] is None
+    assert parquet.ParquetFile(tmp_path / "r.parquet").num_row_groups == 3
 
 
 def test_each_analysed_film_has_a_picture(done: tuple[Path, object]) -> None:

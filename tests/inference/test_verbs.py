@@ -73,6 +73,18 @@ def test_predict_prints_counts_and_the_path(bundle_path: Path, tmp_path: Path) -
     assert "refused.csv" in text
 
 
+def test_predict_fails_when_not_one_file_could_be_read(bundle_path: Path, tmp_path: Path) -> None:
+    """A pipeline that fed the wrong folder must hear of it; a summary is printed all the same."""
+    (tmp_path / "films").mkdir()
+    for name in ("a.dcm", "b.dcm"):
+        (tmp_path / "films" / name).write_bytes(b"no film")
+    arguments = ["predict", str(bundle_path), str(tmp_path / "films"), "--out", str(tmp_path / "out"), "-q"]
+    result = CliRunner().invoke(app, [*arguments, "--workers", "1", "--json"], catch_exceptions=False)
+    assert result.exit_code == 1
+    assert "not one of 2 files could be read" in result.stderr
+    assert last_json(result.stdout)["refused"] == 2
+
+
 def test_doctor_ends_with_counts_and_fails_when_something_is_to_be_mended(bundle_path: Path, tmp_path: Path) -> None:
     record = str(tmp_path / "runtime.json")
     text = hilum("doctor", "--bundle", str(bundle_path), "--folder", str(tmp_path), "--record", record)

@@ -1,5 +1,6 @@
 """``hilum predict``: answers for files and folders of films."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -56,3 +57,9 @@ def predict(
         f"results: {done.out} (assistive, not for diagnosis)",
     ]
     finish(summary, as_json=as_json, lines=lines)
+    if done.all_refused:
+        print(
+            f"hilum: not one of {done.files} files could be read; {done.out / 'refused.csv'} says why of each.",
+            file=sys.stderr,
+        )
+        raise typer.Exit(1)

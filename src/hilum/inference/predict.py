@@ -18,7 +18,16 @@ from hilum.inference.assessment import Assessment
 from hilum.inference.choosing import DEFAULT
 from hilum.inference.machine import available_cpus
 from hilum.inference.preparing import Prepared, prepare_film
-from hilum.inference.results import HEATMAPS, REFUSED, TABLE, ResultsLog, write_refused, write_table
+from hilum.inference.results import (
+    HEATMAPS,
+    PARQUET,
+    REFUSED,
+    TABLE,
+    ResultsLog,
+    write_parquet,
+    write_refused,
+    write_table,
+)
 from hilum.keys import PublicKey
 from hilum.progress import Bar, Progress, Silent
 from hilum.provenance import sha256_file
@@ -85,6 +94,11 @@ class PredictSummary:
     out: Path
     """Folder of the results."""
 
+    @property
+    def all_refused(self) -> bool:
+        """Whether not a single file could be read, now or before."""
+        return self.refused == self.files
+
 
 def predict_files(
     bundle_path: Path | str,
@@ -105,7 +119,7 @@ def predict_files(
     Args:
         bundle_path: the model.
         files: files, or folders that are searched with everything below them.
-        out: folder for ``results.jsonl``, ``results.csv``, ``refused.csv`` and ``heatmaps/``.
+        out: folder for ``results.jsonl``, ``results.csv``, ``results.parquet``, ``refused.csv`` and ``heatmaps/``.
         heatmaps: also write a picture of the likeliest abnormal finding of each analysed film.
         workers: processes that decode; None: one a processor.
         threads: threads of the runtime; None: one a processor.
@@ -140,6 +154,7 @@ def predict_files(
                 children = sandbox or stack.enter_context(Sandbox(count, wall_s=WALL_S, preload=PRELOAD))
                 _answer_all(_prepare_all(children, todo, assessor, children.workers), writer, bar)
         write_table(log, out / TABLE)
+        write_parquet(log, out / PARQUET)
     refused = sorted((name, error.code, str(error)) for name, error in writer.refused.items())
     write_refused(out / REFUSED, refused)
     return PredictSummary(
@@ -281,7 +296,7 @@ class _Writer:
             return None
         safe = "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in finding)
         name = f"{HEATMAPS}/{assessment.film_sha256[:16]}-{safe}.png"
-        _write_picture(self.out / name, assessment.heatmap(finding).png())
+        _write_picture(self.out / name, assessment.heatmap(finding).png(bar=True))
         return name
 
 
