@@ -1,0 +1,159 @@
+"""Audits: rows with a number, an interval and a verdict, and one chance of a false alarm for all of them together.
+
+Two dozen questions at 5 % each would raise a false alarm on most clean cohorts. Here all questions that can end in
+an alarm form one family: Holm's step-down (Holm 1979, Scand J Stat 6:65) keeps the chance of any false alarm at
+:data:`FAMILY`, whatever the questions have to do with one another. What the label tables spend
+(:data:`hilum.evaluation.confounding.FALSE_ALARMS`) comes on top: 5 % in all. An alarm also needs an effect that counts:
+on very many films a trifle is significant too.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from hilum.errors import DataError
+from hilum.evaluation.confounding import FALSE_ALARMS, Flag, Severity
+from hilum.evaluation.estimates import NAN, Estimate, from_plain, to_plain
+
+FAMILY = 0.05 - FALSE_ALARMS
+"""Chance that any of the audits raises a false alarm, by Holm."""
+
+SCHEMA = 1
+
+AuditVerdict = Literal["alarm", "clear", "note", "not estimable"]
+"""Alarm: a way round the disease was found. Clear: looked for and not found. Note: measured, and it can't alarm."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """One question, and what was found."""
+
+    name: str
+    """Stable name, such as ``border-only model``."""
+    about: str = ""
+    """What it concerns, such as a source, a group or a view; empty when the name says all."""
+    measure: str
+    """What the value is, such as ``AUROC`` or ``share of films``."""
+    value: Estimate
+    """The number with its interval, or why there is none."""
+    chance: float = NAN
+    """What the value would be if nothing were wrong; NaN when there is no such number."""
+    effect: float = NAN
+    """What is held against the floor, such as a fall; NaN where it is the value itself."""
+    floor: float = NAN
+    """The effect from which an alarm is possible; NaN for a note."""
+    p_value: float = NAN
+    """Chance of such a value if nothing were wrong; NaN when it is no test."""
+    adjusted: float = NAN
+    """The same after Holm, over all audits; NaN when it is no test."""
+    severity: Severity = "red"
+    """What an alarm means for the report."""
+    verdict: AuditVerdict = "note"
+    """What was found."""
+    sentence: str = ""
+    """The finding in one sentence, as it stands in the verdict box when it is an alarm."""
+    films: str = ""
+    """Which films were asked, such as ``fit part, out of fold``."""
+    paper: str = ""
+    """Where the audit comes from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A film whose label may be wrong."""
+
+    film_id: str
+    """SHA-256 of the film."""
+    label: str
+    """Its label."""
+    answer: str
+    """What a model that never saw its patient says."""
+    probability: float
+    """How probable that model thinks its answer, 0 … 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audits:
+    """All audits of a run."""
+
+    schema: int = SCHEMA
+    """Version of this layout."""
+    rows: tuple[Audit, ...]
+    """The audits, in the order of the report."""
+    candidates: tuple[Candidate, ...] = ()
+    """Films whose label may be wrong, the most confident disagreement first."""
+    features: str = ""
+    """What the light models read, in words."""
+    family: float = FAMILY
+    """Chance that any row raises a false alarm."""
+
+    @property
+    def alarms(self) -> tuple[Audit, ...]:
+        """The rows that raise one."""
+        return tuple(row for row in self.rows if row.verdict == "alarm")
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """The alarms as flags for the verdict, red first."""
+        flags = [
+            Flag(severity=row.severity, code=f"audit-{'-'.join(row.name.split())}", sentence=row.sentence)
+            for row in self.alarms
+        ]
+        return tuple(sorted(flags, key=lambda flag: flag.severity != "red"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, NaN as null; :meth:`from_json` gives the same back."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Audits":
+        """Read back what :meth:`to_json` wrote.
+
+        Raises:
+            DataError: another version of the layout.
+            ConfigError: fields that are unknown, missing or of a wrong type.
+        """
+        if values.get("schema") != SCHEMA:
+            raise DataError(
+                f"These audits have schema {values.get('schema')!r}, but this version reads {SCHEMA}. Evaluate the run "
+                "again."
+            )
+        return from_plain(cls, values, where="audits")
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Holm's adjusted p-values; NaN stays NaN and isn't counted.
+
+    Args:
+        p_values: of all tests of a family.
+    """
+    known = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
+    adjusted = [NAN] * len(p_values)
+    highest = 0.0
+    for rank, (p, i) in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - rank) * p))
+        adjusted[i] = highest
+    return tuple(adjusted)
+
+
+def concluded(rows: Sequence[Audit], family: float = FAMILY) -> tuple[Audit, ...]:
+    """Rows with their verdicts: all tests among them are one family.
+
+    A row alarms when its adjusted p-value is at most ``family`` and its effect at or above its floor. A row without a
+    value is not estimable; one without a p-value is a note.
+    """
+    adjusted = holm([row.p_value for row in rows])
+    return tuple(
+        replace(row, adjusted=p, verdict=_verdict(row, p, family)) for row, p in zip(rows, adjusted, strict=True)
+    )
+
+
+def _verdict(row: Audit, adjusted: float, family: float) -> AuditVerdict:
+    if not row.value.estimable:
+        return "not estimable"
+    if math.isnan(adjusted):
+        return "note"
+    effect = row.value.value if math.isnan(row.effect) else row.effect
+    return "alarm" if adjusted <= family and effect >= row.floor else "clear"
