@@ -169,8 +169,8 @@ def gaps(films: Predictions, *, groups: Sequence[str] = GROUPS, level: float = 0
             for c, finding in enumerate(films.findings.names):
                 pair = [_area(films.probs[side, c], classes[side] == c, owner[side]) for side in (inside, ~inside)]
                 if all(not math.isnan(variance) for _, variance in pair):
-                    (a, va), (b, vb) = pair
-                    tested.append((float(2 * ndtr(-abs(a - b) / math.sqrt(va + vb))), group, name, finding, a, b))
+                    z = (_logit(pair[0][0]) - _logit(pair[1][0])) / math.sqrt(pair[0][1] + pair[1][1])
+                    tested.append((float(2 * ndtr(-abs(z))), group, name, finding, pair[0][0], pair[1][0]))
     found, worst = [], 0.0
     for rank, (p, group, name, finding, a, b) in enumerate(sorted(tested)):
         worst = max(worst, min(1.0, p * (len(tested) - rank)))
@@ -181,10 +181,20 @@ def gaps(films: Predictions, *, groups: Sequence[str] = GROUPS, level: float = 0
     return tuple(found)
 
 
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
 def _area(scores: Array, positive: Array, owner: Indices) -> tuple[float, float]:
-    """AUROC and its variance; NaN where a side is too small or the ranking has no spread."""
+    """AUROC and the variance of its logit; NaN where a side is too small or the ranking has no spread.
+
+    On the logit scale the test keeps its level with five patients on a side and near 1, where the plain one rejects too
+    often or never.
+    """
     if min(len(np.unique(owner[positive])), len(np.unique(owner[~positive]))) < FEWEST_PATIENTS:
         return math.nan, math.nan
     area, covariance = auroc_covariance(scores[None], positive, owner)
-    variance = float(covariance[0, 0])
-    return float(area[0]), variance if variance > 1e-12 else math.nan
+    value, variance = float(area[0]), float(covariance[0, 0])
+    if not (variance > 1e-12 and 0 < value < 1):
+        return math.nan, math.nan
+    return value, variance / (value * (1 - value)) ** 2
