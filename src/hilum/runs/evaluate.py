@@ -13,8 +13,9 @@ from hilum.datasets.manifest import Manifest
 from hilum.errors import DataError, UsageError
 from hilum.evaluation.estimates import from_plain
 from hilum.evaluation.externality import Development
+from hilum.evaluation.intervals import Method, Resampling
 from hilum.evaluation.localisation import Localisation, localise
-from hilum.evaluation.scorecard import Scorecard, score
+from hilum.evaluation.scorecard import Scorecard, Settings, score
 from hilum.evaluation.thresholds import OperatingPoint
 from hilum.files import write_json, write_text
 from hilum.imaging.preprocessing import Preprocessing, heatmap_on_film
@@ -61,6 +62,7 @@ def evaluate(
     external: bool = False,
     cache: Path | None = None,
     resamples: int = 1000,
+    interval: Method = "percentile",
     progress: Progress | None = None,
 ) -> Evaluation:
     """Answer the films, measure, and write ``predictions.parquet`` and ``scorecard.json``.
@@ -71,6 +73,7 @@ def evaluate(
         external: claim that the films are external; what speaks against it is written into the verdict.
         cache: folder shared between runs; None for ``.cache`` beside the run.
         resamples: of the intervals.
+        interval: how bounds are read from the resamples.
         progress: where progress goes.
 
     Raises:
@@ -103,13 +106,13 @@ def evaluate(
         predictions,
         name=f"{name} test",
         role="external" if external else "internal",
-        seed=run.config.seed,
-        resamples=resamples,
+        settings=Settings(resampling=Resampling(seed=run.config.seed, resamples=resamples, method=interval)),
         operating_points=operating_points(run),
         features=answers["features"].astype(np.float64),
         localisation=measure_localisation(run, films, targets, answers),
         seen=development(run),
         calibration_optimistic=bool(run.result["calibration_optimistic"]),
+        validation=run.out_of_fold(),
         progress=progress,
     )
     folder = run.folder.evaluation(name)

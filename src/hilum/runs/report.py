@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 
 from hilum.arrays import Indices
+from hilum.evaluation.calibrators import Choice, choose
 from hilum.evaluation.confounding import confounding_of_labels
+from hilum.evaluation.cross_validation import across_folds
+from hilum.evaluation.delong import delong
+from hilum.evaluation.estimates import Estimate
+from hilum.evaluation.metrics import classes_of
 from hilum.evaluation.report import Comparison, Heatmaps, ReportInput, render_report, write_report
 from hilum.evaluation.scorecard import Scorecard
 from hilum.evaluation.verdict import Verdict
 from hilum.imaging.overlay import overlay, png
 from hilum.reports.page import Picture, Section
+from hilum.runs.checklist import run_checklist
 from hilum.runs.evaluate import Evaluation, history_rows, operating_points
 from hilum.runs.run import Run
 
@@ -50,32 +56,94 @@ def report_run(
     Returns:
         path of the page, and the verdict over all tests.
     """
-    films = run.films
-    weights = run.result["weights"] or {}
     report = render_report(
-        ReportInput(
-            title=f"{run.path.name}: {', '.join(run.config.findings)}",
-            subtitle=f"{run.config.backbone}, weights {weights.get('name', 'none')}, {run.config.folds} "
-            f"fold{'s' if run.config.folds > 1 else ''}"
-            f"{f' × {run.config.seeds} seeds' if run.config.seeds > 1 else ''}, {len(films)} films",
-            internal=internal or shown.scorecard,
+        report_input(
+            run,
+            shown,
+            internal=internal,
             external=external,
-            data=confounding_of_labels(
-                run.findings, films.targets(run.findings), films.groups(), tuple(films.strings("patient_id"))
-            ),
-            validation_points=operating_points(run),
-            temperature=run.temperature,
-            history=history_rows(run),
             comparison=comparison,
-            heatmaps=gallery(run, shown),
-            provenance=provenance(run),
-            command=command,
-            openings=shown.openings or None,
             notices=notices,
             more=more,
+            command=command,
         )
     )
     return write_report(run.path, report), report.verdict
+
+
+def report_input(
+    run: Run,
+    shown: Evaluation,
+    *,
+    internal: Scorecard | None = None,
+    external: Scorecard | None = None,
+    comparison: Sequence[Comparison] = (),
+    notices: Sequence[str] = (),
+    more: Sequence[Section] = (),
+    command: str = "",
+) -> ReportInput:
+    """Everything that the page of a run is made from; arguments as for :func:`report_run`."""
+    films = run.films
+    weights = run.result["weights"] or {}
+    return ReportInput(
+        title=f"{run.path.name}: {', '.join(run.config.findings)}",
+        subtitle=f"{run.config.backbone}, weights {weights.get('name', 'none')}, {run.config.folds} "
+        f"fold{'s' if run.config.folds > 1 else ''}"
+        f"{f' × {run.config.seeds} seeds' if run.config.seeds > 1 else ''}, {len(films)} films",
+        internal=internal or shown.scorecard,
+        external=external,
+        data=confounding_of_labels(
+            run.findings, films.targets(run.findings), films.groups(), tuple(films.strings("patient_id"))
+        ),
+        validation_points=operating_points(run),
+        temperature=run.temperature,
+        history=history_rows(run),
+        comparison=comparison,
+        heatmaps=gallery(run, shown),
+        provenance=provenance(run),
+        command=command,
+        openings=sum(look["model"] == run.fingerprint for look in looks(run)) or None,
+        openings_log=looks(run),
+        model=run.fingerprint,
+        calibration_choice=calibration_choice(run),
+        cross_validation=cross_validated(run),
+        checklist=run_checklist(run, internal or shown.scorecard, external),
+        notices=notices,
+        more=more,
+    )
+
+
+def looks(run: Run) -> list[dict[str, str]]:
+    """Each look at the locked test share, of any version of the model, the oldest first."""
+    path = run.folder.openings
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def calibration_choice(run: Run) -> Choice:
+    """How ways of calibrating compare on the run's out-of-fold predictions; the run itself took the temperature."""
+    films = run.out_of_fold().labelled
+    return choose(films.logits, films.targets, films.patient_ids, seed=run.config.seed)
+
+
+def cross_validated(run: Run) -> dict[str, tuple[Estimate, Estimate]]:
+    """AUROC of each finding on out-of-fold predictions: pooled, and as the mean over folds with its own interval.
+
+    Empty for a run of one fold, whose films were watched by early stopping.
+    """
+    if run.config.folds < 2:
+        return {}
+    films = run.films
+    number = dict(zip(films.strings("film_id"), films.column("fold").tolist(), strict=True))
+    oof = run.out_of_fold().labelled
+    fold = np.asarray([number[film] for film in oof.film_ids], dtype=np.int64)
+    classes = classes_of(oof.targets, oof.findings)
+    return {
+        name: (
+            delong(oof.probs[:, c], classes == c, oof.patient_ids, finding=name),
+            across_folds(oof, fold, name),
+        )
+        for c, name in enumerate(oof.findings.names)
+    }
 
 
 def provenance(run: Run) -> dict[str, Any]:
