@@ -62,7 +62,8 @@ def test_an_empty_folder_says_so(tmp_path: Path) -> None:
 def test_a_run_is_shown_with_config_stages_time_and_what_comes_next(runs: Path) -> None:
     text = "\n".join(said("show", runs / "chest"))
     for part in (
-        "chest: unfinished, last written 0 s ago. It is at member 1 of 1",
+        "chest: unfinished, last written ",
+        " ago. It is at member 1 of 1",
         "stages: head (from head, adam, lr 0.0001, 9 epochs, batch 32, 4 views); block",
         "fresh views",
         "findings: a, b",
