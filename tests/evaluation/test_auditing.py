@@ -1,0 +1,86 @@
+"""All audits together: a planted shortcut is caught by name, the same films without it pass, clean cohorts stay quiet.
+
+Synthetic phantom films throughout.
+"""
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+from tests.evaluation.phantoms import audited, cohort, fitted, halved
+
+from hilum.evaluation import auditing
+from hilum.evaluation.auditing import AuditedFilms, audit_films, audit_network, pixel_features
+from hilum.evaluation.intervals import Resampling
+from hilum.imaging.audit_views import lung_region
+from hilum.randomness import stream
+
+POOL = 90
+
+
+@pytest.fixture(scope="module")
+def clean() -> AuditedFilms:
+    return cohort(POOL, 11, side=128)
+
+
+def test_a_planted_marker_is_caught_by_name_and_the_same_films_without_it_pass(clean: AuditedFilms) -> None:
+    lungs = lung_region(clean.tiles[::3])
+    rows = audited(cohort(POOL, 11, shortcut=1.0, side=128), lungs, permutations=999)
+    alarms = {row.name: row for row in rows if row.verdict == "alarm"}
+    assert "a marker or burned-in text goes with the label" in alarms["corner-marker model"].sentence
+    assert {"corners covered", "corners swapped"} & set(alarms)
+    assert not [row.name for row in audited(clean, lungs, permutations=999) if row.verdict == "alarm"]
+
+
+def test_clean_cohorts_raise_no_alarm(clean: AuditedFilms) -> None:
+    """Cohorts of 48 drawn from one pool of 90, so not independent; ``make test-long`` draws 200 of their own."""
+    pool = halved(clean)
+    lungs = lung_region(pool.tiles[::4])
+    alarms = []
+    for seed in range(4):
+        rows = np.sort(stream(seed, "pool").permutation(POOL)[:48])
+        alarms += [row.name for row in audited(pool.select(rows), lungs, seed=seed) if row.verdict == "alarm"]
+    assert alarms == []
+
+
+@pytest.mark.long
+def test_two_hundred_clean_cohorts_keep_the_chance_of_a_false_alarm() -> None:
+    """Clopper–Pearson: 95 % sure that the chance of any alarm on a clean cohort isn't above the nominal by much."""
+    cohorts = 200
+    alarmed = sum(any(row.verdict == "alarm" for row in audited(cohort(60, 1000 + i), seed=i)) for i in range(cohorts))
+    upper = beta.ppf(0.95, alarmed + 1, cohorts - alarmed)
+    print(f"{alarmed} of {cohorts} clean cohorts raised an alarm; 95 % upper bound {upper:.3f}")
+    assert alarmed <= 0.05 * cohorts
+
+
+def test_films_of_unknown_label_are_left_out_and_everything_is_answered(clean: AuditedFilms) -> None:
+    pool = halved(clean)
+    some, lungs = pool.select(np.arange(45)), lung_region(pool.tiles[::9])
+    some.classes[:3] = -1
+    settings = Resampling(resamples=40)
+    rows = audit_films(some, pixel_features, lungs=lungs, settings=settings, permutations=19)
+    assert rows[0].value.n == 42
+    assert {row.name for row in rows} >= {"metadata-only model", "border-only model", "left-out source"}
+    network = audit_network(some, fitted(pool.select(np.arange(45, POOL))), lungs=lungs, settings=settings)
+    assert {row.value.n for row in network if row.name == "stability"} == {42}
+    some.classes[:] = -1
+    assert audit_network(some, fitted(pool), settings=settings) == []
+
+
+def test_very_many_films_are_thinned_by_whole_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = [f"p{i // 2}" for i in range(240)]
+    assert auditing.some_patients(owners).tolist() == list(range(240))
+    monkeypatch.setattr(auditing, "MOST_CASES", 20)
+    some = auditing.some_patients(owners)
+    assert 36 <= len(some) <= 40
+    _, counts = np.unique([owners[i] for i in some], return_counts=True)
+    assert set(counts) == {2}
+
+
+def test_pixel_features_by_hand() -> None:
+    tiles = np.zeros((2, 24, 24), np.uint8)
+    tiles[1, :2, :2] = [[0, 100], [100, 200]]
+    features = pixel_features(tiles)
+    assert features.shape == (2, 3 * 144)
+    assert features[1, :3].tolist() == pytest.approx([100, 200, np.std([0, 100, 100, 200])])
+    assert not features[0].any()
+    assert not features[1, 3:].any()
