@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -15,6 +17,7 @@ from tests.inference.films import film, lateral, stored
 from hilum.errors import DataError, FilmError, UsageError
 from hilum.imaging.sandbox import Sandbox
 from hilum.inference import predict as module
+from hilum.inference.assess import Assessor
 from hilum.inference.predict import NOT_FILMS, FilmFile, PredictSummary, find_films, predict_files
 from hilum.inference.results import ResultsLog, write_parquet, write_refused, write_table
 
@@ -230,6 +233,42 @@ def test_a_decoder_that_fails_in_an_unknown_way_costs_one_film(monkeypatch: pyte
     outcome = module._result(other)  # type: ignore[arg-type]
     assert isinstance(outcome, FilmError)
     assert (str(outcome), outcome.code) == ("No pixels.", "unreadable")
+
+
+def test_what_goes_wrong_while_writing_is_raised(
+    bundle_path: Path, films: Path, tmp_path: Path, sandbox: Sandbox
+) -> None:
+    """Writing has a thread of its own; a full disk there must not pass for a finished run."""
+
+    class Full(ResultsLog):
+        def append(self, lines: object) -> None:
+            raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(module, "ResultsLog", Full)
+        predict_files(bundle_path, [films / "one.dcm"], tmp_path, threads=1, sandbox=sandbox, heatmaps=False)
+
+
+def test_few_batches_wait_to_be_written(assessor: Assessor, tmp_path: Path) -> None:
+    """A slow disk holds inference back instead of filling the memory."""
+    waiting: list[int] = []
+    with ResultsLog(tmp_path) as log:
+        write = log.append
+
+        def slow(found: Sequence[Mapping[str, Any]]) -> None:
+            time.sleep(0.02)
+            write(found)
+
+        log.append = slow  # type: ignore[method-assign]
+        with module._Writer(assessor, log, tmp_path, None) as writer:
+            prepared = assessor.prepare(film(1))
+            for i in range(8):
+                writer.answer([(FilmFile(name=f"{i}.dcm", path=tmp_path), prepared)])
+                waiting.append(len(writer._unwritten))
+    assert max(waiting) == module.UNWRITTEN
+    assert [line["file"] for line in map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())] == [
+        f"{i}.dcm" for i in range(8)
+    ]
 
 
 # --- finding files

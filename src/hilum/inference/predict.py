@@ -4,11 +4,14 @@ import contextlib
 import os
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from hilum.errors import DataError, FilmError, UsageError
 from hilum.imaging.intended_use import GatePolicy
@@ -58,6 +61,9 @@ NOT_FILMS = (
 PRELOAD = ("hilum.inference.preparing",)
 """What a sandbox's children import before their limits count, when they run :func:`prepare_film`."""
 
+
+UNWRITTEN = 2
+"""Batches that may wait to be written while the next one runs."""
 
 WALL_S = 60.0
 """How long one file may take; nobody waits for a batch, and a busy machine must not refuse a good film."""
@@ -149,7 +155,7 @@ def predict_files(
         with contextlib.ExitStack() as stack:
             bar = stack.enter_context((progress or Silent()).bar("films", total=len(todo)))
             painters = stack.enter_context(ThreadPoolExecutor(available_cpus(), thread_name_prefix="paint"))
-            writer = _Writer(assessor, log, out, painters if heatmaps else None)
+            writer = stack.enter_context(_Writer(assessor, log, out, painters if heatmaps else None))
             if todo:
                 children = sandbox or stack.enter_context(Sandbox(count, wall_s=WALL_S, preload=PRELOAD))
                 _answer_all(_prepare_all(children, todo, assessor, children.workers), writer, bar)
@@ -268,25 +274,48 @@ def _answer_all(outcomes: Iterable[_Outcome], writer: "_Writer", bar: Bar) -> No
 
 
 class _Writer:
-    """Runs batches and writes what came out; counts as it goes."""
+    """Runs batches, and writes what came out in a thread of its own while the next one runs; counts as it goes.
+
+    A context manager: leaving it waits until all is written, and raises what went wrong there.
+    """
 
     def __init__(self, assessor: Assessor, log: ResultsLog, out: Path, painters: ThreadPoolExecutor | None) -> None:
         self.assessor, self.log, self.out, self.painters = assessor, log, out, painters
         self.outcomes = {"answered": 0, "abstained": 0, "not-analysed": 0}
         self.refused: dict[str, FilmError] = {}
+        self._hand = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._unwritten: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._hand:
+            self._wait(0)
 
     def answer(self, batch: Sequence[tuple[FilmFile, Prepared]]) -> None:
-        """Answer a batch; its lines are durable afterwards, and its pictures are there before them."""
+        """Answer a batch and hand it over; never more than :data:`UNWRITTEN` batches wait to be written."""
         assessments = self.assessor.assess_prepared([prepared for _, prepared in batch])
+        for assessment in assessments:
+            self.outcomes[assessment.outcome] += 1
+        self._wait(UNWRITTEN - 1)
+        self._unwritten.append(self._hand.submit(self._write, [film.name for film, _ in batch], assessments))
+
+    def _wait(self, most: int) -> None:
+        while len(self._unwritten) > most:
+            self._unwritten.popleft().result()
+
+    def _write(self, names: Sequence[str], assessments: Sequence[Assessment]) -> None:
+        """Lines are durable when this returns, and their pictures are there before them."""
         # Compressing a picture takes longer than all else here, and lets other threads run.
         paint = self.painters.map if self.painters is not None else map
         pictures = list(paint(self._picture, assessments))
-        for assessment in assessments:
-            self.outcomes[assessment.outcome] += 1
         self.log.append(
             [
-                {"file": film.name, "heatmap": picture, **assessment.to_json()}
-                for (film, _), picture, assessment in zip(batch, pictures, assessments, strict=True)
+                {"file": name, "heatmap": picture, **assessment.to_json()}
+                for name, picture, assessment in zip(names, pictures, assessments, strict=True)
             ]
         )
 
