@@ -2,8 +2,9 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,7 +38,6 @@ def compare_imbalance(
 
     films = Manifest.read(manifest, thumbs=False)  # before torch is loaded: a wrong path gets its answer at once
     from hilum.runs.imbalance import compare_imbalance as compare
-    from hilum.runs.imbalance_report import estimate
     from hilum.runs.recipes import changed
     from hilum.runs.recipes import recipe as recipe_of
     from hilum.runs.train import TrainConfig, findings_of, folds_of
@@ -61,16 +61,24 @@ def compare_imbalance(
         command=shlex.join(["hilum", *sys.argv[1:]]),
         progress=progress(quiet),
     )
+    lines = [*_table(done.measured), "", *done.measured["sentences"], f"report: {done.report}"]
+    finish({"path": str(done.report), **done.measured}, as_json=as_json, lines=lines)
+
+
+def _table(measured: Mapping[str, Any]) -> list[str]:
+    """A row for each answer."""
+    from hilum.runs.imbalance_report import estimate
+
+    findings = measured["findings"]
     rows = [
         (
             row["answer"],
-            *(estimate(row["sensitivity"][name]).text() for name in config.findings),
+            *(estimate(row["sensitivity"][name]).text() for name in findings),
             estimate(row["balanced_accuracy"]).text(),
             estimate(row["macro_auroc"]).text(3),
             estimate(row["ece"]).text(3),
         )
-        for row in done.measured["rows"]
+        for row in measured["rows"]
     ]
-    header = ("answer", *(f"sensitivity {name}" for name in config.findings), "balanced accuracy", "macro AUROC", "ECE")
-    lines = [*table(header, rows), "", *done.measured["sentences"], f"report: {done.report}"]
-    finish({"path": str(done.report), **done.measured}, as_json=as_json, lines=lines)
+    header = ("answer", *(f"sensitivity {name}" for name in findings), "balanced accuracy", "macro AUROC", "ECE")
+    return table(header, rows)

@@ -3,8 +3,9 @@
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -94,15 +95,19 @@ def train(
     if not speaks():
         return
     summary = training_summary(run)
+    finish(summary, as_json=as_json, lines=_lines(summary, out))
+
+
+def _lines(summary: Mapping[str, Any], out: Path) -> list[str]:
+    """What a finished training says."""
     rows = [(name, e["auroc"]) for name, e in summary["validation"].items()]
-    lines = [
+    return [
         *table(("finding", f"AUROC {summary['validation_kind']}"), rows),
         f"temperature: {summary['temperature']:.3f}",
         *([summary["calibration_note"]] if summary["calibration_note"] else []),
         "time: {training:.1f} s in epochs, {prefix:.1f} s for frozen layers".format(**summary["seconds"]),
         f"run: {out}   next: hilum evaluate {out}",
     ]
-    finish(summary, as_json=as_json, lines=lines)
 
 
 def speaks() -> bool:
