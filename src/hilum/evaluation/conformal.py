@@ -7,7 +7,7 @@ model gives large sets. It is an average over calibration sets, and holds in eac
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -216,7 +216,7 @@ def measure_sets(
     films, settings = films.labelled, settings or Resampling()
     names, n = films.findings.names, len(films)
     lac = conformal.rules.score == "lac"
-    shown = {
+    shown: dict[str, Any] = {
         "promised": conformal.rules.coverage,
         "by_class": conformal.rules.by_class,
         "limits": {c: max(0.0, 1 - v) if lac else math.nan for c, v in zip(names, conformal.limits, strict=True)},
@@ -225,31 +225,15 @@ def measure_sets(
     }
     missing = int(np.isnan(films.probs).any(axis=1).sum())
     if not n or missing:
-        nothing = not_estimable(f"{missing} of {n} films have no score (NaN)." if n else "There is no labelled film.")
-        return SetFigures(
-            coverage=nothing,
-            class_coverage=dict.fromkeys(names, nothing),
-            size=nothing,
-            single=nothing,
-            sizes={},
-            group_coverage={},
-            **shown,  # type: ignore[arg-type]
+        return _no_figures(
+            names, f"{missing} of {n} films have no score (NaN)." if n else "There is no labelled film.", shown
         )
     classes, sets = classes_of(films.targets, films.findings), conformal.sets(films.probs)
     hit, size = sets[np.arange(n), classes], sets.sum(axis=1)
     among = {("", ""): np.ones(n, dtype=bool), **{("class", name): classes == c for c, name in enumerate(names)}}
     among |= _levels(films.groups, groups)
     cohort = Cohort.of(films.patient_ids, classes)
-    marked = np.column_stack([*among.values()]).astype(np.float64)
-    counted = np.column_stack([marked * hit[:, None], marked, size == 1, size])
-
-    def finish(sums: Array) -> Array:
-        m = len(among)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            shares = sums[:, :m] / sums[:, m : 2 * m]
-        return np.column_stack([shares, sums[:, 2 * m :] / sums[:, m : m + 1]])  # the first mark is every film
-
-    made = Resampled.of_sums(counted, finish, cohort, settings, name="conformal")
+    made = _resampled(hit, size, list(among.values()), cohort, settings)
     found = {
         key: made.proportion(
             i,
@@ -269,7 +253,33 @@ def measure_sets(
         group_coverage={
             group: {level: found[kind, level] for kind, level in found if kind == f"group {group}"} for group in groups
         },
-        **shown,  # type: ignore[arg-type]
+        **shown,
+    )
+
+
+def _resampled(hit: Array, size: Array, among: Sequence[Array], cohort: Cohort, settings: Resampling) -> Resampled:
+    """Coverage among each group of films (the first is all), then the share of single findings, and the mean size."""
+    marked, m = np.column_stack(among).astype(np.float64), len(among)
+    counted = np.column_stack([marked * hit[:, None], marked, size == 1, size])
+
+    def finish(sums: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = sums[:, :m] / sums[:, m : 2 * m]
+        return np.column_stack([shares, sums[:, 2 * m :] / sums[:, m : m + 1]])
+
+    return Resampled.of_sums(counted, finish, cohort, settings, name="conformal")
+
+
+def _no_figures(names: Sequence[str], reason: str, shown: Mapping[str, Any]) -> SetFigures:
+    nothing = not_estimable(reason)
+    return SetFigures(
+        coverage=nothing,
+        class_coverage=dict.fromkeys(names, nothing),
+        size=nothing,
+        single=nothing,
+        sizes={},
+        group_coverage={},
+        **shown,
     )
 
 

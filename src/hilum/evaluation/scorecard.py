@@ -20,7 +20,7 @@ from hilum.evaluation.externality import Development, why_not_external
 from hilum.evaluation.in_use import InUse, UseRules, use_of
 from hilum.evaluation.intervals import Resampling
 from hilum.evaluation.localisation import Localisation
-from hilum.evaluation.measuring import measure, measure_calibration
+from hilum.evaluation.measuring import Measured, measure, measure_calibration
 from hilum.evaluation.metrics import classes_of, confusion_matrix
 from hilum.evaluation.predictability import Predictability, predict_group
 from hilum.evaluation.ranks import RocCurve, roc_curve
@@ -257,64 +257,87 @@ def score(
         DataError: probabilities outside 0 … 1 or rows that don't sum to 1, targets that are not one-hot.
     """
     settings = settings or Settings(resampling=Resampling(seed=seed, resamples=resamples))
-    films = predictions.labelled
-    classes = classes_of(films.targets, films.findings)
-    _check_probs(films.probs)
+    films, classes = _known(predictions)
     with (progress or Silent()).bar(f"Scoring the {name}", 6) as bar:
         measured = measure(films, classes, settings.resampling)
         bar.advance(note="calibration")
-        before = _calibration(films, _softmax(films.logits), classes, settings)
-        after = _calibration(films, films.probs, classes, settings)
+        calibrated = _calibrated(films, classes, settings, external=role == "external")
         bar.advance(note="operating points")
         points = apply_operating_points(operating_points, films, settings.resampling) if operating_points else {}
         bar.advance(note="confounding")
-        predictable = _predictable(predictions, features, settings)
-        confounding = find_confounding(films, predictable=predictable, settings=settings.resampling)
+        confounding = _confounded(predictions, features, settings)
         bar.advance(note="subgroups")
-        groups, gap = subgroups(films, level=settings.resampling.level), gaps(films, level=settings.resampling.level)
-        recalibrated = _recalibrated(films, classes, settings) if role == "external" and len(films) else None
+        groups = _groups(films, classes, settings.resampling.level)
         bar.advance(note="use")
         in_use = use_of(films, validation, rules=use, settings=settings.resampling, external=role == "external")
         bar.advance()
     not_external = _not_external(predictions, role, seen)
-    warnings = (
-        *sample_warnings(measured.class_patients),
-        *((OPTIMISTIC,) if calibration_optimistic else ()),
-        *(one.sentence for one in gap),
+    warnings = _warnings(measured, groups["gaps"], optimistic=calibration_optimistic)
+    evidence = Evidence(
+        role=role,
+        auroc=measured.figures["auroc"],
+        n=len(films),
+        unscored=_unscored(films),
+        flags=confounding.flags,
+        warnings=(*warnings, *_localisation_warnings(localisation)),
+        not_external=not_external,
     )
     return Scorecard(
         name=name,
         role=role,
         **_counts(predictions, films),
         **measured.fields(),
+        **calibrated,
+        **groups,
         settings=settings,
-        confusion=_confusion(films, classes),
-        roc=_curves(films, classes),
-        calibration_before=before,
-        calibration_after=after,
         calibration_optimistic=calibration_optimistic,
         operating_points=points,
-        delong=_delong(films, classes, settings),
-        subgroups=groups,
-        gaps=gap,
-        recalibrated=recalibrated,
         in_use=in_use,
         confounding=confounding,
         localisation=tuple(localisation),
         not_external=not_external,
         warnings=warnings,
-        verdict=judge(
-            Evidence(
-                role=role,
-                auroc=measured.figures["auroc"],
-                n=len(films),
-                unscored=_unscored(films),
-                flags=confounding.flags,
-                warnings=(*warnings, *_localisation_warnings(localisation)),
-                not_external=not_external,
-            )
-        ),
+        verdict=judge(evidence),
     )
+
+
+def _known(predictions: Predictions) -> tuple[Predictions, Indices]:
+    """The labelled films and their classes, their probabilities checked."""
+    films = predictions.labelled
+    _check_probs(films.probs)
+    return films, classes_of(films.targets, films.findings)
+
+
+def _confounded(predictions: Predictions, features: Array | None, settings: Settings) -> Confounding:
+    predictable = _predictable(predictions, features, settings)
+    return find_confounding(predictions.labelled, predictable=predictable, settings=settings.resampling)
+
+
+def _warnings(measured: Measured, found: Sequence[Gap], *, optimistic: bool) -> tuple[str, ...]:
+    return (
+        *sample_warnings(measured.class_patients),
+        *((OPTIMISTIC,) if optimistic else ()),
+        *(one.sentence for one in found),
+    )
+
+
+def _calibrated(films: Predictions, classes: Indices, settings: Settings, *, external: bool) -> dict[str, Any]:
+    return {
+        "calibration_before": _calibration(films, _softmax(films.logits), classes, settings),
+        "calibration_after": _calibration(films, films.probs, classes, settings),
+        "recalibrated": _recalibrated(films, classes, settings) if external and len(films) else None,
+    }
+
+
+def _groups(films: Predictions, classes: Indices, level: float) -> dict[str, Any]:
+    return {
+        "delong": {
+            name: delong(films.probs[:, c], classes == c, films.patient_ids, finding=name, level=level)
+            for c, name in enumerate(films.findings.names)
+        },
+        "subgroups": subgroups(films, level=level),
+        "gaps": gaps(films, level=level),
+    }
 
 
 def _unscored(films: Predictions) -> int:
@@ -327,6 +350,8 @@ def _counts(predictions: Predictions, films: Predictions) -> dict[str, Any]:
         "films": len(films),
         "patients": len(set(films.patient_ids)),
         "unlabelled": len(predictions) - len(films),
+        "confusion": _confusion(films, classes_of(films.targets, films.findings)),
+        "roc": _curves(films, classes_of(films.targets, films.findings)),
     }
 
 
@@ -356,13 +381,6 @@ def _confusion(films: Predictions, classes: Indices) -> tuple[tuple[int, ...], .
 def _curves(films: Predictions, classes: Indices) -> dict[str, RocCurve]:
     return {
         name: roc_curve(films.probs[:, column], classes == column) for column, name in enumerate(films.findings.names)
-    }
-
-
-def _delong(films: Predictions, classes: Indices, settings: Settings) -> dict[str, Estimate]:
-    return {
-        name: delong(films.probs[:, c], classes == c, films.patient_ids, finding=name, level=settings.resampling.level)
-        for c, name in enumerate(films.findings.names)
     }
 
 
