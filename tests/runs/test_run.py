@@ -205,11 +205,6 @@ def test_external_films_are_checked_and_their_masks_measured(run: Run, cohort: P
     assert (done.folder / "predictions.parquet").exists()
 
 
-def test_development_films_are_not_external(run: Run, cohort: Path) -> None:
-    done = evaluate(run, on=cohort / "split.parquet", external=True, resamples=100)
-    assert any("were already used to develop the model" in reason for reason in done.scorecard.not_external)
-
-
 def test_external_needs_other_films(run: Run) -> None:
     with pytest.raises(UsageError, match="name their manifest with --on MANIFEST"):
         evaluate(run, external=True)

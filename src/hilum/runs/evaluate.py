@@ -12,7 +12,7 @@ from hilum.arrays import Array, Mask
 from hilum.datasets.manifest import Manifest
 from hilum.errors import DataError, UsageError
 from hilum.evaluation.estimates import from_plain
-from hilum.evaluation.externality import Development
+from hilum.evaluation.externality import refuse
 from hilum.evaluation.intervals import Method, Resampling
 from hilum.evaluation.localisation import Localisation, localise
 from hilum.evaluation.scorecard import Scorecard, Settings, score
@@ -23,6 +23,7 @@ from hilum.predictions import Predictions
 from hilum.progress import Progress, Silent
 from hilum.provenance import now_utc
 from hilum.runs.answers import Answers, answer_films
+from hilum.runs.external import development, why_shared
 from hilum.runs.run import Run
 from hilum.runs.tiles import open_tiles
 from hilum.runs.train import predictions_of
@@ -60,6 +61,7 @@ def evaluate(
     *,
     on: Path | None = None,
     external: bool = False,
+    pretrained_on: Sequence[str] = (),
     cache: Path | None = None,
     resamples: int = 1000,
     interval: Method = "percentile",
@@ -70,14 +72,15 @@ def evaluate(
     Args:
         run: a finished run.
         on: another manifest; None for the run's own locked test share, whose opening is logged.
-        external: claim that the films are external; what speaks against it is written into the verdict.
+        external: claim that the films are external; refused where something speaks against it.
+        pretrained_on: what the weights were made from, where their file doesn't say.
         cache: folder shared between runs; None for ``.cache`` beside the run.
         resamples: of the intervals.
         interval: how bounds are read from the resamples.
         progress: where progress goes.
 
     Raises:
-        DataError: no film to evaluate, or a label that the run doesn't know.
+        DataError: no film to evaluate, a label that the run doesn't know, or films that aren't external.
         UsageError: ``external`` without another manifest.
     """
     progress = progress or Silent()
@@ -87,6 +90,8 @@ def evaluate(
     if not len(films):
         where = on or run.folder.manifest
         raise DataError(f"{where} has no film to evaluate. Split with a test share above 0, or give --on MANIFEST.")
+    if external:
+        refuse(why_shared(run, films, pretrained_on, progress=progress), films=str(on), model=str(run.path))
     name = "external" if external else (on.stem if on else "internal")
     openings = 0 if on else _log_opening(run)
     targets = films.targets(run.findings)
@@ -110,7 +115,7 @@ def evaluate(
         operating_points=operating_points(run),
         features=answers["features"].astype(np.float64),
         localisation=measure_localisation(run, films, targets, answers),
-        seen=development(run),
+        seen=development(run, pretrained_on),
         calibration_optimistic=bool(run.result["calibration_optimistic"]),
         validation=run.out_of_fold(),
         progress=progress,
@@ -137,18 +142,6 @@ def operating_points(run: Run) -> dict[str, OperatingPoint]:
         for name, value in points.items()
         if value["threshold"] is not None
     }
-
-
-def development(run: Run) -> Development:
-    """What the run has seen: every film, patient and source of its fit part, and what the weights were made from."""
-    seen = run.films
-    weights = run.result["weights"] or {}
-    return Development(
-        film_ids=frozenset(seen.strings("film_id")),
-        patient_ids=frozenset(seen.strings("patient_id")),
-        sources=frozenset(seen.groups()["source"]),
-        pretrained_on=tuple(weights.get("pretrained_on", ())),
-    )
 
 
 def measure_localisation(run: Run, films: Manifest, targets: Array, answers: Answers) -> tuple[Localisation, ...]:

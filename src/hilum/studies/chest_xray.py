@@ -371,6 +371,7 @@ def measure(
                 run_,
                 on=manifest,
                 external=True,
+                pretrained_on=("imagenet-1k",),  # of weights from a file that doesn't say; random ones saw nothing
                 cache=runs / "cache",
                 resamples=scale.resamples,
                 progress=bench.progress,
