@@ -225,11 +225,11 @@ class ImageInputs:
 
     def __call__(self, rows: Tensor, view: int) -> Tensor:
         """Normalised float images of these rows, changed for the view; view 0 is clean."""
-        batch = self.images[rows].float().div_(255)
+        batch = self.images.index_select(0, rows).float().div_(255)
         if view and self.augmentation is not None:
             generator = torch.Generator().manual_seed(seed_for(self.seed, "augment", view, int(rows[0])))
             batch = augment(batch, self.augmentation, generator)
-        batch = (batch - self.mean) * self.scale
+        batch = batch.sub_(self.mean).mul_(self.scale)
         return batch.contiguous(memory_format=torch.channels_last) if batch.shape[1] > 1 else batch
 
 

@@ -85,15 +85,18 @@ class Loss:
 
         The ratio of the two is torch's weighted mean. Smoothing moves the target and leaves the film's weight.
         """
-        known = ~targets.isnan().any(dim=1)
-        truth = targets.masked_fill(~known[:, None], 0.0)
-        smoothing, classes = self.config.label_smoothing, targets.shape[1]
-        smooth = truth * (1 - smoothing) + (smoothing / classes) * known[:, None] if smoothing else truth
+        weights, smoothing = self.weights.expand_as(targets), self.config.label_smoothing
+        missing = targets.isnan()
+        if missing.any():
+            unknown = missing.any(dim=1, keepdim=True)
+            targets, weights = targets.masked_fill(unknown, 0.0), weights.masked_fill(unknown, 0.0)
+        truth = targets * weights
+        # What a class's log-probability costs: no gradient passes here, so it is multiplied out before one does.
+        price = torch.lerp(truth, weights / targets.shape[1], smoothing) if smoothing else truth
         log_probs = torch.log_softmax(logits if self.moved is None else logits + self.moved, dim=1)
-        costs = -log_probs * smooth * self.weights
         if self.config.kind == "focal":
-            costs = costs * (1 - log_probs.exp()).clamp_min(0) ** self.config.gamma
-        return costs.sum(), (truth * self.weights).sum()
+            price = price * (1 - log_probs.exp()).clamp_min(0) ** self.config.gamma
+        return -(log_probs * price).sum(), truth.sum()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

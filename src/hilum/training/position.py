@@ -18,8 +18,9 @@ class Tally:
     def add(self, total: float, weight: float, logits: Tensor, targets: Tensor) -> None:
         """Count one batch."""
         known = ~targets.isnan().any(dim=1)
+        right = (logits.argmax(1) == targets.argmax(1)) & known
         self.loss, self.weight, self.known = self.loss + total, self.weight + weight, self.known + int(known.sum())
-        self.right += int((logits.argmax(1) == targets.argmax(1))[known].sum())
+        self.right += int(right.sum())
 
     def means(self) -> tuple[float | None, float | None]:
         """Loss and accuracy; None without a film whose label is known."""
