@@ -35,6 +35,8 @@ PARTS = (
     Part(script="engine_overhead", title="The engine beside bare steps"),
     Part(script="adding_data", title="Adding data"),
     Part(script="manifest_rows", title="A table of a million rows"),
+    Part(script="bootstrap", title="Intervals"),
+    Part(script="full_report", title="A report on 100,000 cases"),
     Part(script="service", title="Waiting"),
     Part(script="phantom_difficulty", title="A linear model on 32 × 32 pixels of the demo films"),
 )

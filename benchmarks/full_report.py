@@ -1,20 +1,22 @@
-"""How long a whole report takes: 100,000 synthetic cases of three findings, from predictions to page.
+"""A whole report: 100,000 synthetic cases of three findings, from predictions to page.
 
-``python benchmarks/full_report.py`` prints a table. The predictions are synthetic, and named so; no film is read. Times
-depend on the machine, so quote them with it: wall seconds, and CPU seconds over all threads.
+Run: OMP_NUM_THREADS=2 python benchmarks/full_report.py [--cases 100000] [--resamples 1000]
+
+The predictions are made up, two cases a patient, five groups; a fifth as many serve as validation cases. No film is
+read. Wall seconds on an idle machine are what a person waits; seconds of the processor stand beside them, since a busy
+machine changes only the former.
 """
 
 import argparse
-import os
-import platform
 import resource
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from _section import Save, head, main, table, verdict
 
 from hilum.evaluation.calibration import softmax
 from hilum.evaluation.calibrators import choose
@@ -27,6 +29,9 @@ from hilum.predictions import Predictions
 from hilum.randomness import stream
 
 T = TypeVar("T")
+
+BAR_S = 120.0
+"""Wall seconds that the whole may take on two cores."""
 
 
 def synthetic(cases: int, seed: int) -> Predictions:
@@ -57,50 +62,47 @@ def synthetic(cases: int, seed: int) -> Predictions:
     )
 
 
-def timed(rows: list[str], what: str, task: Callable[[], T]) -> T:
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = task()
-    rows.append(f"| {what} | {time.perf_counter() - wall:.1f} | {time.process_time() - cpu:.1f} |")
-    return result
+def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
+    cases, resamples = (600, 40) if options.smoke else (options.cases, options.resamples)
+    settings = Settings(resampling=Resampling(resamples=resamples))
+    validation, films = synthetic(cases // 5, 1), synthetic(cases, 2)
+    rows: dict[str, tuple[float, float]] = {}
+
+    def timed(what: str, task: Callable[[], T]) -> T:
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = task()
+        rows[what] = time.perf_counter() - wall, time.process_time() - cpu
+        save({"cases": cases, "resamples": resamples, "rows": rows, "peak_mb": None})
+        return result
+
+    points = timed("operating points", lambda: choose_operating_points(validation, settings=settings.resampling))
+    choice = timed(
+        "choice of calibration", lambda: choose(validation.logits, validation.targets, validation.patient_ids)
+    )
+    card = timed("scorecard", lambda: score(films, settings=settings, operating_points=points, validation=validation))
+    given = ReportInput(
+        title="Synthetic predictions", internal=card, validation_points=points, calibration_choice=choice
+    )
+    report = timed("page and figures", lambda: render_report(given))
+    with tempfile.TemporaryDirectory() as folder:
+        timed("writing", lambda: write_report(Path(folder), report))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"cases": cases, "resamples": resamples, "rows": rows, "peak_mb": peak}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def write(measured: dict[str, Any]) -> str:
+    walls, cpus = (sum(pair[i] for pair in measured["rows"].values()) for i in (0, 1))
+    rows = [[what, f"{wall:.1f}", f"{cpu:.1f}", ""] for what, (wall, cpu) in measured["rows"].items()]
+    rows.append(["all", f"{walls:.1f}", f"{cpus:.1f}", verdict(walls, BAR_S, ".0f", least=False)])
+    words = f"{measured['cases']:,} synthetic cases, three findings, {measured['resamples']:,} resamples.\n"
+    peak = f"\nPeak memory {measured['peak_mb']:.0f} MB.\n"
+    return f"{head(measured)}\n{words}\n{table(['part', 'wall s', 'CPU s', 'bar (wall)'], rows)}{peak}"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--resamples", type=int, default=1_000)
-    given = parser.parse_args()
-    settings = Settings(resampling=Resampling(resamples=given.resamples))
-    validation, films = synthetic(given.cases // 5, 1), synthetic(given.cases, 2)
-    rows: list[str] = []
-    started = time.perf_counter()
-    points = timed(rows, "operating points", lambda: choose_operating_points(validation, settings=settings.resampling))
-    choice = timed(
-        rows, "choice of calibration", lambda: choose(validation.logits, validation.targets, validation.patient_ids)
-    )
-    card = timed(
-        rows,
-        "scorecard",
-        lambda: score(films, settings=settings, operating_points=points, validation=validation),
-    )
-    report = timed(
-        rows,
-        "page and figures",
-        lambda: render_report(
-            ReportInput(
-                title="Synthetic predictions", internal=card, validation_points=points, calibration_choice=choice
-            )
-        ),
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        timed(rows, "writing", lambda: write_report(Path(folder), report))
-    total = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, NumPy {np.__version__}\n")
-    print(f"{given.cases:,} synthetic cases, three findings, {given.resamples:,} resamples.\n")
-    print("| part | wall s | CPU s |\n|---|---|---|")
-    print("\n".join(rows))
-    print(f"| all | {total:.1f} | {time.process_time():.1f} |\n\nPeak memory {peak:.0f} MB.")
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__ or "", measure, write, add)
