@@ -6,14 +6,16 @@ Both train the same network from the same random weights, on all training images
 epoch; time to the target is the wall time of training and scoring until the first epoch that reaches it. Reading files
 into memory is timed for neither.
 
-ours    ``hilum.training.fitting`` with the settings of ``hilum study run lenet5``: uint8 images in memory, batches by
-        index, Adam with a one-cycle rate up to 3e-3, batches of 64, 5 epochs; the test images are its watched ones
+ours    ``hilum.training.fitting``: uint8 images in memory, batches by index, Adam with a one-cycle rate, batches of
+        64; the test images are its watched ones. Twice: one epoch with a rate up to 4e-3, because a short training that
+        ends with small steps is what one starts who wants 98.5 % (rate and length were chosen on seeds 0 to 2, which
+        are not measured here), and five epochs with the settings of ``hilum study run lenet5``
 common  a Dataset that makes a PIL image of each sample, as torchvision's does, turns it into a tensor and normalises it
         (the network pads 28 px to 32; nothing is resized, which is the leaner way to write it); DataLoader with batches
-        of 64; Adam 1e-3; epochs until the target or ``--longest``. With 0 and with 2 workers; what is compared is the
-        quicker of the two in epoch time, over all seeds
+        of 64; Adam 1e-3; epochs until the target or ``--longest``. With 0 and with 2 workers for the first seed; the quicker
+        of the two in epoch time goes on, and is compared
 
-Seeds are interleaved: ours, common with 0 workers, common with 2, then the next seed; each in a process of its own.
+Seeds are interleaved: each way once, then the next seed; each in a process of its own.
 """
 
 import argparse
@@ -42,10 +44,12 @@ from hilum.models.networks.lenet import LeNet5
 from hilum.randomness import seed_for
 from hilum.studies.digit_images import digits_in
 from hilum.studies.lenet5 import MODERN
-from hilum.training.fitting import Examples, fit_network
+from hilum.training.fitting import Examples, FitConfig, fit_network
 
 TARGET = 0.985
-OURS_EPOCHS = 5
+SHORT, LONG = "ours, 1 epoch", "ours, 5 epochs"
+SETTINGS = {SHORT: replace(MODERN.config, epochs=1, lr=4e-3), LONG: replace(MODERN.config, epochs=5)}
+FIRST_SEED = 10
 
 
 class Digits(Dataset):
@@ -91,7 +95,7 @@ def started(seed: int, padding: int = 0, form: type[LeNet5] = LeNet5) -> LeNet5:
     return network
 
 
-def ours(images: ImageSet, seed: int, epochs: int) -> list[dict[str, float]]:
+def ours(images: ImageSet, seed: int, config: FitConfig) -> list[dict[str, float]]:
     """Wall seconds since the start and test accuracy, after each epoch."""
     network = started(seed)
     begun = time.perf_counter()
@@ -111,7 +115,7 @@ def ours(images: ImageSet, seed: int, epochs: int) -> list[dict[str, float]]:
             }
         )
 
-    fit_network(network, examples, replace(MODERN.config, epochs=epochs), seed=seed, each_epoch=close)
+    fit_network(network, examples, config, seed=seed, each_epoch=close)
     return rows
 
 
@@ -154,8 +158,8 @@ def one(name: str, seed: int, options: argparse.Namespace) -> tuple[list[dict[st
     some = (2000, 500) if options.smoke else (None, None)
     plain = open_image_set("digits", "mnist", root=options.data_dir, train=some[0], test=some[1], download=False)
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # the first one imports the compiler: neither's fault
-    if name == "ours":
-        rows = ours(digits_in(plain, 32), seed, OURS_EPOCHS)
+    if name in SETTINGS:
+        rows = ours(digits_in(plain, 32), seed, SETTINGS[name])
     else:
         rows = common(plain, seed, int(name.split()[1]), options.longest, TARGET)
     return rows, [len(plain.train), len(plain.test)]
@@ -167,15 +171,21 @@ def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
     measured: dict[str, Any] = {
         "target": TARGET,
         "longest": options.longest,
-        "runs": {"ours": [], "common, 0 workers": [], "common, 2 workers": []},
+        "runs": {SHORT: [], LONG: [], "common, 0 workers": [], "common, 2 workers": []},
     }
-    for seed in range(options.seeds):
+    for seed in range(FIRST_SEED, FIRST_SEED + options.seeds):
         for name, found in measured["runs"].items():
+            if name == measured.get("left"):
+                continue
             print(f"seed {seed}: {name}", file=sys.stderr, flush=True)
             # A process for each: what one leaves behind (how memory is kept, for one) is no help to the other.
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
                 rows, (measured["train"], measured["test"]) = process.submit(one, name, seed, options).result()
             found.append(rows)
+        if seed == FIRST_SEED:  # the slower of the two common ones stays behind
+            zero, two = (measured["runs"][f"common, {workers} workers"] for workers in (0, 2))
+            slower = zero if epoch_seconds(zero[0]) > epoch_seconds(two[0]) else two
+            measured["left"] = next(name for name, found in measured["runs"].items() if found is slower)
         save(measured)
     return measured
 
@@ -208,10 +218,9 @@ def write(measured: dict[str, Any]) -> str:
                 str(max(len(one) for one in seeds)),
             ]
         )
-    others = [name for name in runs if name != "ours"]
-    best = min(others, key=lambda name: statistics.median(epoch_seconds(one) for one in runs[name]))
+    best = next(name for name in runs if name not in SETTINGS and name != measured["left"])
     text = head(measured) + (
-        f"\n{measured['train']:,} + {measured['test']:,} images of MNIST, {len(runs['ours'])} seeds, interleaved; both "
+        f"\n{measured['train']:,} + {measured['test']:,} images of MNIST, {len(runs[SHORT])} seeds, interleaved; both "
         f"start from the same weights. Medians (smallest–largest).\n\n"
     )
     columns = [
@@ -223,29 +232,29 @@ def write(measured: dict[str, Any]) -> str:
         "epochs at most",
     ]
     text += table(columns, rows) + f"\nRatios against {best}, the quicker of the two in epoch time:\n\n"
-    pairs = list(zip(runs["ours"], runs[best], strict=True))
+    pairs = list(zip(runs[SHORT], runs[best], strict=True))
     both = [(seconds_to(a, target), seconds_to(b, target)) for a, b in pairs]
     to_target = [b / a for a, b in both if a is not None and b is not None]
-    epoch = [epoch_seconds(b) / epoch_seconds(a) for a, b in pairs]
-    last = [100 * one[-1]["accuracy"] for one in runs["ours"]]
+    epoch = [epoch_seconds(b) / epoch_seconds(a) for a, b in zip(runs[LONG], runs[best], strict=True)]
+    last = [100 * one[-1]["accuracy"] for one in runs[LONG]]
     lines = [
         ["time to the target", spread(to_target), verdict(statistics.median(to_target), 6.0)]
         if to_target
         else ["time to the target", "not reached by both", "≥ 6.0: **not met**"],
         ["time of an epoch", spread(epoch), "–"],
         [
-            f"ours, accuracy after {len(runs['ours'][0])} epochs, %",
+            f"accuracy of {LONG}, %",
             spread(last, ".2f"),
             verdict(statistics.median(last), 99.0),
         ],
     ]
     text += table(["", "ratio or value", "bar"], lines)
-    parts = [sum(row[part] for row in one) for one in runs["ours"] for part in ("fit_s", "data_s", "score_s")]
+    parts = [sum(row[part] for row in one) for one in runs[LONG] for part in ("fit_s", "data_s", "score_s")]
     fit, data, score = (statistics.median(parts[i::3]) for i in range(3))
-    whole = statistics.median(one[-1]["seconds"] for one in runs["ours"])
+    whole = statistics.median(one[-1]["seconds"] for one in runs[LONG])
     return text + (
-        f"\nOf our {whole:.1f} s, {fit - data:.1f} are steps, {data:.1f} making batches, {score:.1f} scoring the test "
-        f"images and {whole - fit - score:.1f} everything else.\n"
+        f"\nOf the {whole:.1f} s of five epochs, {fit - data:.1f} are steps, {data:.1f} making batches, {score:.1f} "
+        f"scoring the test images and {whole - fit - score:.1f} everything else.\n"
     )
 
 
