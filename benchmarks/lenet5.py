@@ -12,8 +12,8 @@ ours    ``hilum.training.fitting``: uint8 images in memory, batches by index, Ad
         are not measured here), and five epochs with the settings of ``hilum study run lenet5``
 common  a Dataset that makes a PIL image of each sample, as torchvision's does, turns it into a tensor and normalises it
         (the network pads 28 px to 32; nothing is resized, which is the leaner way to write it); DataLoader with batches
-        of 64; Adam 1e-3; epochs until the target or ``--longest``. With 0 and with 2 workers for the first seed; the quicker
-        of the two in epoch time goes on, and is compared
+        of 64; Adam 1e-3; epochs until the target or ``--longest``. With 0 and with 2 workers for the first seed; the
+        quicker of the two in epoch time goes on, and is compared
 
 Seeds are interleaved: each way once, then the next seed; each in a process of its own.
 """
