@@ -111,10 +111,10 @@ class Scale:
 SCALES = {
     "quick": Scale(
         size=64,
-        photos=400,
+        photos=300,
         test=250,
         films=240,
-        scratch=Length(images=800, least=5, most=10),
+        scratch=Length(images=600, least=4, most=8),
         full=Length(images=400, least=2, most=6),
     ),
     "standard": Scale(
