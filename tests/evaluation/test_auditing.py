@@ -62,6 +62,8 @@ def test_films_of_unknown_label_are_left_out_and_everything_is_answered(clean: A
     assert {row.name for row in rows} >= {"metadata-only model", "border-only model", "left-out source"}
     network = audit_network(some, fitted(pool.select(np.arange(45, POOL))), lungs=lungs, settings=settings)
     assert {row.value.n for row in network if row.name == "stability"} == {42}
+    broken = audit_network(some, lambda tiles: np.full((len(tiles), 3), np.nan), lungs=lungs, settings=settings)
+    assert broken == []  # films without an answer are the verdict's business
     some.classes[:] = -1
     assert audit_network(some, fitted(pool), settings=settings) == []
 

@@ -282,3 +282,18 @@ def test_the_real_chest_films_are_red_because_covid_comes_from_one_source(shared
     red = {flag.code for flag in found.flags if flag.severity == "red"}
     assert red == {"single-source", "association"}
     assert found.flags[0].sentence.startswith("Every covid-19 film comes from source 'cohen'")
+
+
+def test_a_finding_of_one_source_is_named_with_its_figure_inside_that_source(make: Callable[..., Predictions]) -> None:
+    flags = find_confounding(make(240, skill=2.0, confounded=True), settings=Resampling(resamples=60)).flags
+    inside = [flag for flag in flags if flag.code == "inside-source"]
+    assert {flag.finding for flag in inside} == {"covid-19"}
+    assert {flag.severity for flag in inside} == {"red"}
+    for other in ("normal", "pneumonia"):
+        assert any(
+            flag.sentence.startswith(
+                f"Inside source 'hospital-b', where the source can't help, covid-19 against {other} has AUROC "
+            )
+            for flag in inside
+        )
+    assert not [flag for flag in find_confounding(make(240)).flags if flag.code == "inside-source"]

@@ -120,6 +120,13 @@ def evaluate(
     on: Annotated[Path | None, typer.Option(help="Another manifest; else the run's locked test share.")] = None,
     external: Annotated[bool, typer.Option("--external", help="Claim that those films are external.")] = False,
     resamples: Annotated[int, typer.Option(min=100, help="Of every interval.")] = 1000,
+    audits: Annotated[
+        bool, typer.Option(help="Look for ways round the disease: light models, and the network on changed films.")
+    ] = True,
+    pretrained_on: Annotated[
+        list[str] | None,
+        typer.Option(help="What the weights were made from, where their file doesn't say; repeatable."),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -128,19 +135,29 @@ def evaluate(
 
     folder = RunFolder(run)
     folder.read(folder.result)  # before torch is loaded: a wrong path gets its answer at once
+    from hilum.runs.audits import audit_run
     from hilum.runs.evaluate import evaluate as evaluate_run
     from hilum.runs.report import report_run, saved_scorecard
     from hilum.runs.run import Run
     from hilum.runs.summary import evaluation_summary
 
     opened = Run.open(run)
-    done = evaluate_run(opened, on=on, external=external, resamples=resamples, progress=progress(quiet))
+    done = evaluate_run(
+        opened,
+        on=on,
+        external=external,
+        pretrained_on=pretrained_on or (),
+        resamples=resamples,
+        progress=progress(quiet),
+    )
+    looked = audit_run(opened, done, resamples=resamples, progress=progress(quiet)) if audits else None
     internal = saved_scorecard(opened, "internal")
     path, verdict = report_run(
         opened,
         done,
         internal=internal if external else done.scorecard,
         external=done.scorecard if external else saved_scorecard(opened, "external"),
+        audits=looked,
         command=shlex.join(["hilum", *sys.argv[1:]]),
     )
     summary = evaluation_summary(done, verdict, path)

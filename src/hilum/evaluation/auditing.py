@@ -165,7 +165,7 @@ def audit_network(
     """Change films where the disease isn't, and see whether the answers stay.
 
     Args:
-        films: evaluated films; those of unknown label are left out.
+        films: evaluated films; those of unknown label, or without an answer (NaN), are left out.
         answer: films → probabilities.
         lungs: where lungs lie in these films; looked for when None.
         settings: of the intervals.
@@ -178,9 +178,13 @@ def audit_network(
     films = films.select(np.flatnonzero(films.classes >= 0))
     if not len(films.tiles):
         return []
+    before = answer(films.tiles)
+    scored = np.flatnonzero(np.isfinite(before).all(axis=1))
+    if not len(scored):
+        return []
+    films, before = films.select(scored), before[scored]
     ids, tiles = films.patient_ids, films.tiles
     with (progress or Silent()).bar("Auditing the network", 9) as bar:
-        before = answer(tiles)
         bar.advance(note="text covered")
         lungs = views.lung_region(tiles) if lungs is None else lungs
         where = views.text(tiles, lungs)

@@ -178,11 +178,12 @@ def find_confounding(
     pairs = within_source(films, settings) if "source" in films.groups else ()
     by_label = confounding_of_labels(films.findings, films.targets, films.groups, films.patient_ids)
     found = [_predictable_flag(asked, by_label.tables) for asked in predictable if asked.auroc.estimable]
+    fallen = falls(pairs)
     return Confounding(
         tables=by_label.tables,
         within_source=pairs,
         predictable=tuple(predictable),
-        flags=_sorted([*by_label.flags, *falls(pairs), *found]),
+        flags=_sorted([*by_label.flags, *fallen, *_inside(pairs, [*by_label.flags, *fallen]), *found]),
     )
 
 
@@ -422,6 +423,29 @@ def falls(pairs: Sequence[SourcePair]) -> list[Flag]:
                 )
             )
     return flags
+
+
+def _inside(pairs: Sequence[SourcePair], flags: Sequence[Flag]) -> list[Flag]:
+    """What a finding of one source alone is worth inside that source: the one figure where the source can't help."""
+    alone = [flag.finding for flag in flags if flag.code == "single-source"]
+    said = {flag.finding for flag in flags if flag.code == "falls-inside-source"}
+    overall = {(pair.first, pair.second): pair.auroc for pair in pairs if pair.source == ALL_SOURCES}
+    return [
+        Flag(
+            severity="red",
+            code="inside-source",
+            sentence=(
+                f"Inside source '{pair.source}', where the source can't help, {pair.first} against {pair.second} has "
+                f"AUROC {pair.auroc.text()}; over all sources it has {overall[pair.first, pair.second].text()}."
+            ),
+            finding=finding,
+            group="source",
+        )
+        for finding in alone
+        if finding not in said
+        for pair in pairs
+        if pair.source != ALL_SOURCES and finding in (pair.first, pair.second) and pair.auroc.estimable
+    ]
 
 
 def _predictable_flag(found: Predictability, tables: Sequence[CrossTable]) -> Flag:

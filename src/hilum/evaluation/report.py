@@ -7,6 +7,8 @@ from typing import Any
 
 from hilum.evaluation import report_calibration, report_doubt, report_use
 from hilum.evaluation import report_sections as sections
+from hilum.evaluation.audit_sections import audits_section
+from hilum.evaluation.audits import Audits
 from hilum.evaluation.calibrators import Choice
 from hilum.evaluation.confounding import Confounding, Flag
 from hilum.evaluation.estimates import Estimate, to_plain
@@ -68,6 +70,8 @@ class ReportInput:
     """One line: data and model."""
     data: Confounding | None = None
     """Tables of the whole data set, from :func:`~hilum.evaluation.confounding.confounding_of_labels`."""
+    audits: Audits | None = None
+    """What looking for ways round the disease found; None when nobody looked."""
     validation_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
     """Operating points as they were chosen, to show beside the tested ones."""
     temperature: float | None = None
@@ -120,7 +124,7 @@ def render_report(given: ReportInput) -> Report:
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    verdict = report_verdict(given.internal, given.external, given.data)
+    verdict = report_verdict(given.internal, given.external, given.data, given.audits)
     parts = report_sections(given)
     page = Page(
         title=given.title,
@@ -147,6 +151,7 @@ def render_report(given: ReportInput) -> Report:
         "internal": given.internal.to_json(),
         "external": given.external.to_json() if given.external else None,
         "data": to_plain(given.data),
+        "audits": given.audits.to_json() if given.audits else None,
         "temperature": given.temperature,
         "validation_operating_points": to_plain(given.validation_points),
         "history": to_plain(list(given.history)),
@@ -167,11 +172,17 @@ def render_report(given: ReportInput) -> Report:
     return Report(verdict=verdict, html=render_page(page), json=values, figures=figures_of(parts))
 
 
-def report_verdict(internal: Scorecard, external: Scorecard | None = None, data: Confounding | None = None) -> Verdict:
-    """One verdict over both tests and the data they come from."""
+def report_verdict(
+    internal: Scorecard,
+    external: Scorecard | None = None,
+    data: Confounding | None = None,
+    audits: Audits | None = None,
+) -> Verdict:
+    """One verdict over both tests, the data they come from and the audits."""
     falls = drops(internal.auroc, external.auroc) if external else ()
     known = {_key(flag) for card in (internal, external) if card for flag in card.confounding.flags}
     flags = [flag for flag in (data.flags if data else ()) if _key(flag) not in known]
+    flags += audits.flags if audits else ()
     return overall(internal.verdict, external.verdict if external else None, falls, flags)
 
 
@@ -202,6 +213,7 @@ def report_sections(given: ReportInput) -> tuple[Section, ...]:
         report_doubt.doubt(cards),
         report_use.subgroups(cards),
         sections.confounding(cards, given.data),
+        audits_section(given.audits) if given.audits else None,
         sections.heat_maps(cards, given.heatmaps.pictures if given.heatmaps else (), _caption(given.heatmaps)),
         report_use.cross_validation(given.cross_validation),
         sections.training(given.history),

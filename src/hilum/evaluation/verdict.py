@@ -121,7 +121,12 @@ def _headline(colour: Colour, evidence: Evidence, red: bool) -> str:
         return "There is nothing to judge."
     if red and evidence.unscored:
         return "The model gave no score for some films, so nothing can be claimed."
-    if any(flag.severity == "red" for flag in evidence.flags):
+    flags = [flag for flag in evidence.flags if flag.severity == "red"]
+    if flags and all(flag.code.startswith("audit-") for flag in flags):
+        return (
+            "These figures can't be taken for detection of disease: the label can be read from what is not the disease."
+        )
+    if flags:
         return "These figures can't be taken for detection of disease: the label goes with where the film comes from."
     if red:
         return "The model does no better than chance on these films."

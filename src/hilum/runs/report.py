@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hilum.arrays import Indices
+from hilum.evaluation.audits import Audits
 from hilum.evaluation.calibrators import Choice, choose
 from hilum.evaluation.confounding import confounding_of_labels
 from hilum.evaluation.cross_validation import across_folds
@@ -36,6 +37,7 @@ def report_run(
     *,
     internal: Scorecard | None = None,
     external: Scorecard | None = None,
+    audits: Audits | None = None,
     comparison: Sequence[Comparison] = (),
     notices: Sequence[str] = (),
     more: Sequence[Section] = (),
@@ -48,6 +50,7 @@ def report_run(
         shown: the evaluation whose heat maps are shown.
         internal: the internal test; None takes the shown evaluation's.
         external: the external test, to stand beside it.
+        audits: ways round the disease that were looked for.
         comparison: ways of training, side by side.
         notices: sentences right below the verdict, such as that the films are synthetic.
         more: further sections.
@@ -62,6 +65,7 @@ def report_run(
             shown,
             internal=internal,
             external=external,
+            audits=audits,
             comparison=comparison,
             notices=notices,
             more=more,
@@ -77,6 +81,7 @@ def report_input(
     *,
     internal: Scorecard | None = None,
     external: Scorecard | None = None,
+    audits: Audits | None = None,
     comparison: Sequence[Comparison] = (),
     notices: Sequence[str] = (),
     more: Sequence[Section] = (),
@@ -92,6 +97,7 @@ def report_input(
         f"{f' × {run.config.seeds} seeds' if run.config.seeds > 1 else ''}, {len(films)} films",
         internal=internal or shown.scorecard,
         external=external,
+        audits=audits,
         data=confounding_of_labels(
             run.findings, films.targets(run.findings), films.groups(), tuple(films.strings("patient_id"))
         ),
