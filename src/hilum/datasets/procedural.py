@@ -141,7 +141,7 @@ def one_thread() -> contextlib.AbstractContextManager[object]:
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
     except ModuleNotFoundError:
         return contextlib.nullcontext()
-    return threadpool_limits(limits=1, user_api="blas")  # type: ignore[no-any-return]
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 def _numbers(indices: Indices) -> list[int]:

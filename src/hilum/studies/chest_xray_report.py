@@ -128,8 +128,9 @@ def _films(measured: Mapping[str, Any]) -> tuple[Block, ...]:
         [[pair["pair"], pair["source"], _cell(pair)] for pair in pairs],
     )
     said = f"What was found on the locked test share, {best['name']}; the table counts the films of both shares."
+    told: tuple[Block, ...] = (Paragraph(text=said), *flags) if flags else ()
     return (
-        *((Paragraph(text=said), *flags) if flags else ()),
+        *told,
         table(
             "Films by source and label: where a label has one source, a network can read the source instead",
             columns,
