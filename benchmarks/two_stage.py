@@ -406,8 +406,8 @@ def profile(repeats: list[dict[str, Any]]) -> str:
         f"\nWhere ours spends its time (the cache ends at {size:.0f} MB):\n\n"
         + table(["", "seconds", "share"], rows)
         + f"\nThe network's own arithmetic bounds it: {100 * frozen:.0f} % run the frozen layers, once a view, and "
-        f"{100 * block:.0f} % are forward and backward passes of the last block. All that the cache and the loop add is "
-        f"among the other {100 * (1 - frozen - block):.0f} %. Sooner would be fewer views, fewer epochs of the last "
+        f"{100 * block:.0f} % are forward and backward passes of the last block. All that the cache and the loop add "
+        f"is among the other {100 * (1 - frozen - block):.0f} %. Sooner would be fewer views, fewer epochs of the last "
         "block, or a later cut.\n"
     )
 
