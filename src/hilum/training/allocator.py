@@ -2,35 +2,29 @@
 
 glibc takes blocks beyond a threshold (at first 128 KiB, at most 32 MiB) from the kernel and returns them when they are
 freed. A training step frees and asks for the same activations again and again, and the kernel must clear every page of
-4 KiB anew at its first touch: of a step of LeNet-5 that was a third of the time at 64 images, and half at 128
-(``benchmarks/engine_overhead.py`` with and without ``MALLOC_TRIM_THRESHOLD_`` shows it). torch has no caching
-allocator of its own for the CPU.
+4 KiB anew at its first touch: of a step of LeNet-5 that was a third of the time at 64 images, and half at 128 (Linux
+6.18, torch 2.15, two cores). torch has no caching allocator of its own for the CPU.
 
 Source: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
 """
 
 import ctypes
 import functools
-import os
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES, _BLOCK_BYTES = 2**30, 2**28
-_OWN_WORD = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 @functools.cache
 def keep_freed_memory() -> bool:
     """Let this process keep up to 1 GiB of freed memory in blocks of up to 256 MiB, from now on.
 
-    What a process holds at most stays the same but for what lies between blocks. Nothing happens where the
-    environment has its own word on it (``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``, ``GLIBC_TUNABLES``), or
-    where the C library is not glibc.
+    What a process holds at most stays the same but for what lies between blocks. Nothing happens where the C library
+    is not glibc.
 
     Returns:
         whether it was set.
     """
-    if any(name in os.environ for name in _OWN_WORD):
-        return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
