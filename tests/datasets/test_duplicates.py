@@ -51,6 +51,17 @@ def test_a_changed_film_is_found_among_others(change: str, field: Field) -> None
     assert inverted[0] == ("inversion" in change)
 
 
+def test_only_pairs_across_a_border_are_sought(field: Field) -> None:
+    """Copies on one side of it are nobody's concern."""
+    films = [field(seed, 256) for seed in range(6)]
+    thumbs = np.stack([make_thumb(film) for film in [*films, films[1], films[4], films[4]]])
+    pairs = {border: sorted(zip(*(part.tolist() for part in near_pairs(thumbs, border=border)[:2]), strict=True))
+             for border in (None, 6, 8)}  # fmt: skip
+    assert pairs[None] == [(1, 6), (4, 7), (4, 8), (7, 8)]
+    assert pairs[6] == [(1, 6), (4, 7), (4, 8)]
+    assert pairs[8] == [(4, 8), (7, 8)]
+
+
 def test_equal_files_are_joined_as_a_chain_and_blank_ids_are_not(films_of: Callable[..., Manifest]) -> None:
     found = find_duplicates(films_of(6, film_id=["x", "y", "x", "", "x", ""]))
     assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == [(0, 2), (2, 4)]

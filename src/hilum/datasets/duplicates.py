@@ -118,6 +118,7 @@ def near_pairs(
     thumbs: Array,
     config: DuplicateConfig = DuplicateConfig(),
     *,
+    border: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[Indices, Indices, Vector, Array]:
     """Find the thumbs that are copies of one another.
@@ -125,6 +126,7 @@ def near_pairs(
     Args:
         thumbs: uint8 [n, 64, 64].
         config: thresholds.
+        border: only pairs of one thumb before this row and one from it on; None for all pairs.
         progress: where progress goes.
 
     Returns:
@@ -134,6 +136,9 @@ def near_pairs(
     found: list[tuple[Array, ...]] = []
     with (progress or Silent()).bar("Comparing films", len(thumbs)) as bar:
         first, second, negative = _candidates(views, config, bar)
+    if border is not None:
+        across = (np.minimum(first, second) < border) & (np.maximum(first, second) >= border)
+        first, second, negative = first[across], second[across], negative[across]
     with (progress or Silent()).bar("Registering candidates", len(first)) as bar:
         for start in range(0, len(first), PAIRS):
             block = slice(start, start + PAIRS)

@@ -48,9 +48,10 @@ def shared_films(
     copies = np.zeros(0, dtype=np.int64)
     if len(rows) and len(others):
         together = np.concatenate([thumbs, other_thumbs])
-        first, second, _, _ = near_pairs(together, config or DuplicateConfig(), progress=progress or Silent())
-        low, high = np.minimum(first, second), np.maximum(first, second)
-        copies = np.unique(others[high[(low < len(rows)) & (high >= len(rows))] - len(rows)])
+        first, second, _, _ = near_pairs(
+            together, config or DuplicateConfig(), border=len(rows), progress=progress or Silent()
+        )
+        copies = np.unique(others[np.maximum(first, second) - len(rows)])
     return Shared(
         files=files,
         patients=len({*one.strings("patient_id")} & {*other.strings("patient_id")} - {""}),
