@@ -2,8 +2,8 @@
 
 glibc takes blocks beyond a threshold (at first 128 KiB, at most 32 MiB) from the kernel and returns them when they are
 freed. A training step frees and asks for the same activations again and again, and the kernel must clear every page of
-4 KiB anew at its first touch: of a step of LeNet-5 that was a third of the time at 64 images, and half at 128 (Linux
-6.18, torch 2.15, two cores). torch has no caching allocator of its own for the CPU.
+4 KiB anew at its first touch; ``tests/training/test_allocator.py`` counts the faults. torch has no caching allocator of
+its own for the CPU.
 
 Source: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
 """
