@@ -2,12 +2,13 @@
 
 Run: OMP_NUM_THREADS=2 python benchmarks/same_accuracy.py --data-dir ../shared/data
 
-Chest films of DATA_DIR/chest by patient, MobileNetV2 with the ImageNet weights of DATA_DIR/weights, the recipe
-``starter`` with fewer epochs at a smaller size. A seed moves the head's start, the order of films, dropout and the
-views; the split stays. Cached: V fixed views, frozen layers in bf16 where it is in hardware, an fp16 store. Live: the
-same in fp32 with a fresh view each epoch and nothing cached, as trainings usually are. Both keep the weights with the
-lowest loss on the watched fold. The difference of means is within the seed spread when it is no larger than the range
-of live over its seeds. Macro AUROC is the mean of one against the rest.
+Chest films of DATA_DIR/chest by patient; MobileNetV2 with the ImageNet weights of DATA_DIR/weights, other backbones
+with random ones, since there are none; the recipe ``starter`` with fewer epochs at a smaller size. A seed moves the
+head's start, the order of films, dropout and the views; the split stays. Cached: V fixed views, frozen layers in bf16
+where it is in hardware, an fp16 store. Live: the same in fp32 with a fresh view each epoch and nothing cached, as
+trainings usually are. Both keep the weights with the lowest loss on the watched fold. The difference of means is
+within the seed spread when it is no larger than the range of live over its seeds. Macro AUROC is the mean of one
+against the rest.
 """
 
 import argparse
@@ -32,16 +33,20 @@ from hilum.training.prediction import predict_logits
 from hilum.training.prefix_cache import PrefixCache
 from hilum.training.transfer import TrainingConfig, TrainingData, train_member
 
-WEIGHTS = "mobilenet_v2_imagenet_dequant_bnfolded.safetensors"
+WEIGHTS = {"mobilenet_v2": "mobilenet_v2_imagenet_dequant_bnfolded.safetensors"}
+WAYS = ("cached", "live")
 METRICS = {"auroc": "macro AUROC", "accuracy": "accuracy"}
 
 
-def one(films: ChestFilms, way: str, seed: int, options: argparse.Namespace, work: Path) -> dict[str, float]:
+def one(
+    films: ChestFilms, backbone: str, way: str, seed: int, options: argparse.Namespace, work: Path
+) -> dict[str, float]:
     """Train once; seconds, and what the test films say."""
     recipe, cached = RECIPES["starter"], way == "cached"
-    weights: Any = "none" if options.smoke else options.data_dir / "weights" / WEIGHTS
+    known = backbone in WEIGHTS and not options.smoke
+    weights: Any = options.data_dir / "weights" / WEIGHTS[backbone] if known else "none"
     config = ClassifierConfig(
-        backbone="mobilenet_v2", findings=films.names, size=options.size, hidden=recipe.hidden, dropout=recipe.dropout
+        backbone=backbone, findings=films.names, size=options.size, hidden=recipe.hidden, dropout=recipe.dropout
     )
     classifier, _ = build_classifier(config, weights, seed)
     rates = (1e-3, 1e-4)
@@ -74,39 +79,44 @@ def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
             "size": options.size,
             "epochs": options.epochs,
             "frozen": "bf16" if bf16() else "fp32",
-            "runs": {"cached": [], "live": []},
+            "runs": {backbone: {way: [] for way in WAYS} for backbone in options.backbones},
         }
         for seed in range(options.seeds):
-            for way, found in measured["runs"].items():
-                print(f"seed {seed}: {way}", file=sys.stderr, flush=True)
-                found.append(one(films, way, seed, options, work))
-            save(measured)
+            for backbone, runs in measured["runs"].items():
+                for way, found in runs.items():
+                    print(f"seed {seed}: {backbone}, {way}", file=sys.stderr, flush=True)
+                    found.append(one(films, backbone, way, seed, options, work))
+                save(measured)
     return measured
 
 
 def write(measured: dict[str, Any]) -> str:
     films, runs, (first, second) = measured["films"], measured["runs"], measured["epochs"]
+    seeds = min(len(found) for ways in runs.values() for found in ways.values())
     text = head(measured) + (
-        f"\nMobileNetV2, {measured['size']} px, {films['fit']} chest films fitted, {films['watch']} watched, "
-        f"{films['test']} locked for the test; {first} + {second} epochs, {len(runs['live'])} seeds. Cached: frozen "
-        f"layers in {measured['frozen']}, fp16 store, fixed views; live: fp32, fresh views. Medians "
-        "(smallest–largest); differences are of means.\n\n"
+        f"\n{measured['size']} px, {films['fit']} chest films fitted, {films['watch']} watched, {films['test']} locked "
+        f"for the test; {first} + {second} epochs, {seeds} seeds. Cached: frozen layers in {measured['frozen']}, fp16 "
+        "store, fixed views; live: fp32, fresh views. Medians (smallest–largest); differences are of means.\n\n"
     )
     rows = []
-    for key, name in METRICS.items():
-        cached, live = ([one[key] for one in runs[way]] for way in ("cached", "live"))
-        difference = statistics.mean(cached) - statistics.mean(live)
-        width = max(live) - min(live)
-        # A cached path that is better than live by more than the spread has lost nothing.
-        within = "yes" if abs(difference) <= width else f"**no**, {'better' if difference > 0 else 'worse'}"
-        rows.append([name, spread(cached, ".3f"), spread(live, ".3f"), f"{difference:+.3f}", f"{width:.3f}", within])
-    columns = ["", "cached", "live", "difference of means", "range of live over seeds", "within it"]
-    seconds = [[one["seconds"] for one in runs[way]] for way in ("cached", "live")]
-    return text + table(columns, rows) + f"\nSeconds: cached {spread(seconds[0])}, live {spread(seconds[1])}.\n"
+    for backbone, ways in runs.items():
+        seconds = " against ".join(spread([one["seconds"] for one in ways[way]]) for way in WAYS)
+        weights = "ImageNet weights" if backbone in WEIGHTS else "random weights"
+        for key, name in METRICS.items():
+            cached, live = ([one[key] for one in ways[way]] for way in WAYS)
+            difference = statistics.mean(cached) - statistics.mean(live)
+            width = max(live) - min(live)
+            # A cached path that is better than live by more than the spread has lost nothing.
+            within = "yes" if abs(difference) <= width else f"**no**, {'better' if difference > 0 else 'worse'}"
+            figures = [spread(cached, ".3f"), spread(live, ".3f"), f"{difference:+.3f}", f"{width:.3f}", within]
+            rows.append([f"{backbone}, {weights}: {name}", *figures, seconds])
+    columns = ["", "cached", "live", "difference of means", "range of live over seeds", "within it", "seconds"]
+    return text + table(columns, rows)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"), help="holds chest/ and weights/")
+    parser.add_argument("--backbones", nargs="+", default=["mobilenet_v2", "densenet121"])
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--films", type=int, help="films to fit at most; all when not given")
     parser.add_argument("--epochs", type=int, nargs=2, default=[15, 8])
