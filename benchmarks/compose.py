@@ -37,6 +37,8 @@ PARTS = (
     Part(script="manifest_rows", title="A table of a million rows"),
     Part(script="bootstrap", title="Intervals"),
     Part(script="full_report", title="A report on 100,000 cases"),
+    Part(script="one_pass", title="One pass that answers everything"),
+    Part(script="predict_scale", title="Many films"),
     Part(script="service", title="Waiting"),
     Part(script="phantom_difficulty", title="A linear model on 32 × 32 pixels of the demo films"),
 )

@@ -330,14 +330,13 @@ def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
 
 
 def write(found: dict[str, Any]) -> str:
-    title = f"## One pass that answers everything\n\n{head(found)}\n"
     subject = (
         f"{found['backbone']} at {found['size']}², {len(FINDINGS)} findings, fp32, {found['runtime_threads']} threads "
         f"of each runtime, random weights, synthetic films; the graph has {found['megabytes']:.1f} MB. Milliseconds: "
         "median (smallest–largest).\n\n"
     )
     parts = [_whole_bare(found), _usual(found), _ensembles(found), _films(found), _starts(found)]
-    return title + subject + "\n".join(parts)
+    return f"{head(found)}\n{subject}" + "\n".join(parts)
 
 
 def _whole_bare(found: dict[str, Any]) -> str:

@@ -136,7 +136,7 @@ def write(found: dict[str, Any]) -> str:
     )
     columns = ["heat maps", "seconds", "films/s", "of the runtime's pace", "bar", "core-ms outside inference", "bar"]
     columns += ["resident MB, a quarter in → most", "bar"]
-    return f"## Many films\n\n{head(found)}\n{words}{table(columns, rows)}"
+    return f"{head(found)}\n{words}{table(columns, rows)}"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
