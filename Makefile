@@ -56,7 +56,7 @@ format: install
 
 lock: install ## Resolve anew; the lock names no host
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	    --python-version 3.11 --extra train --extra openvino --extra tensorboard --group dev --upgrade pyproject.toml -o requirements.lock
+	    --python-version 3.11 --extra train --extra openvino --extra postgres --extra tensorboard --group dev --upgrade pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache

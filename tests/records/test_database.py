@@ -51,8 +51,8 @@ def test_migrations_give_the_schema_that_the_code_knows(url: str) -> None:
 
     database = Database(url)
     with database.write() as session:
-        for name in ("heatmaps", "answers", "identifiers", "films"):
-            session.execute(text(f"DROP TABLE {name}"))
+        for table in reversed(Base.metadata.sorted_tables):
+            session.execute(text(f"DROP TABLE {table.name}"))
         session.execute(text("DELETE FROM alembic_version"))
     database.close()
     database = Database(url)  # step by step now

@@ -22,7 +22,7 @@ from sqlalchemy.types import TypeDecorator
 
 from hilum.records.values import STATES
 
-HEAD = "0001"
+HEAD = "0002"
 """The migration that leads to these tables."""
 
 
@@ -125,3 +125,86 @@ class HeatmapRow(Base):
     columns: Mapped[int]
     values: Mapped[bytes] = mapped_column(LargeBinary)
     spread: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class AuditRow(Base):
+    """One act or one look, chained to the row before; :mod:`hilum.records.audit` writes and checks it."""
+
+    __tablename__ = "audit"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[str] = mapped_column(String(32))
+    actor: Mapped[str] = mapped_column(String(96))
+    act: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str] = mapped_column(String(96), default="")
+    body: Mapped[str] = mapped_column(Text)
+    hash: Mapped[str] = mapped_column(String(64))
+
+    __table_args__ = (Index("audit_by_subject", "subject", "seq"),)
+
+
+class UserRow(Base):
+    """A person or a program that may do what its roles say."""
+
+    __tablename__ = "users"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    password: Mapped[str] = mapped_column(Text, default="")
+    roles: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    disabled_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class ApiKeyRow(Base):
+    """A program's key: its secret only as a digest, and what it may do."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    user_name: Mapped[str] = mapped_column(ForeignKey("users.name", ondelete="CASCADE"))
+    label: Mapped[str] = mapped_column(String(64), default="")
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class SessionRow(Base):
+    """A person at a page, by the digest of the cookie."""
+
+    __tablename__ = "sessions"
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_name: Mapped[str] = mapped_column(ForeignKey("users.name", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class ReviewRow(Base):
+    """What a reader decided of a film; a change of mind is a row of its own with the next version."""
+
+    __tablename__ = "reviews"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    film_id: Mapped[str] = mapped_column(ForeignKey("films.id", ondelete="CASCADE"))
+    model_sha256: Mapped[str | None] = mapped_column(String(64))
+    reader: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int]
+    decision: Mapped[str] = mapped_column(String(16))
+    finding: Mapped[str | None] = mapped_column(String(64))
+    comment: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+    __table_args__ = (UniqueConstraint("film_id", "reader", "version", name="reviews_one_per_version"),)
+
+
+class IdempotencyRow(Base):
+    """A sender's key of one request, so that the same request again is the same film."""
+
+    __tablename__ = "idempotency_keys"
+
+    key_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    film_id: Mapped[str] = mapped_column(ForeignKey("films.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
