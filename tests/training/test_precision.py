@@ -6,11 +6,12 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch.nn import functional
 
 from hilum.errors import UsageError
 from hilum.progress import Lines
 from hilum.training.optimisers import Optimiser
-from hilum.training.precision import LossScaler, check_precision, computing_in
+from hilum.training.precision import LossScaler, check_precision, computing_in, narrowed
 from hilum.training.stages import Stage
 from hilum.training.transfer import train_member
 
@@ -41,6 +42,19 @@ def test_products_alone_are_narrow() -> None:
         assert (one @ one).dtype == torch.bfloat16
     with computing_in("fp32", CPU):
         assert (one @ one).dtype == torch.float32
+
+
+def test_maps_between_products_are_as_narrow_as_the_products() -> None:
+    """Concatenation and normalisation behind narrow inputs stay in bf16; behind wide ones they would be in fp32."""
+    maps, kernel = torch.randn(2, 3, 4, 4), torch.randn(3, 3, 1, 1)
+    mean, variance = torch.zeros(3), torch.ones(3)
+    for inputs, kept in ((maps, torch.float32), (narrowed(maps, "bf16"), torch.bfloat16)):
+        with computing_in("bf16", CPU):
+            normal = functional.batch_norm(inputs, mean, variance)
+            both = torch.cat([inputs, functional.conv2d(normal, kernel)], 1)
+        assert (normal.dtype, both.dtype) == (kept, kept)
+    for precision in ("fp32", "fp16"):
+        assert narrowed(maps, precision) is maps
 
 
 def test_bf16_trains_near_fp32_and_keeps_fp32_weights(

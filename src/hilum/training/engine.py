@@ -32,7 +32,7 @@ from hilum.training.diagnosing import Divergence, check_loss
 from hilum.training.optimisers import Optimiser, learning_rate
 from hilum.training.pace import batch_note, epoch_note
 from hilum.training.position import Position, Tally
-from hilum.training.precision import computing_in
+from hilum.training.precision import computing_in, narrowed
 from hilum.training.prefetch import announce
 from hilum.training.ranks import ALONE, Ranks
 from hilum.training.reproducible import seed_masks
@@ -194,7 +194,7 @@ def _trial(loop: Loop, at: Position, rows: Tensor) -> None:
 def _answer(loop: Loop, inputs: Tensor) -> Answer:
     """What the part answers: its products in the stage's precision, the answer itself in fp32."""
     with computing_in(loop.stage.precision, inputs.device):
-        answer = loop.part(inputs)
+        answer = loop.part(narrowed(inputs, loop.stage.precision))
     if loop.stage.precision == "fp32":
         return answer
     return answer.float() if isinstance(answer, Tensor) else tuple(logits.float() for logits in answer)
