@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer import Typer
+from typer.testing import CliRunner
 
+from hilum.cli.train import evaluate as evaluate_verb
 from hilum.datasets.manifest import Manifest
 from hilum.errors import BundleError, DataError, HilumError, RunError, UsageError
 from hilum.evaluation.calibration import softmax
@@ -181,6 +184,7 @@ def test_evaluation_logs_each_opening_of_the_locked_share(
     cache = run.path.parent / ".cache"
     resident = evaluate(copy, cache=cache, resamples=100)
     assert resident.openings == 1
+    assert resident.opening == f"Locked test films: look 1 at model version {run.fingerprint[:12]}, its first."
     monkeypatch.setattr("hilum.training.data_path.SHARE", 0)
     done = evaluate(copy, cache=cache, resamples=100)
     assert (type(resident.tiles), type(done.tiles)) == (np.ndarray, RowsOf)
@@ -196,9 +200,24 @@ def test_evaluation_logs_each_opening_of_the_locked_share(
     assert verdict.colour in ("amber", "red")
 
 
+def test_the_command_says_which_look_it_was_and_takes_the_interval_it_is_told(run: Run, tmp_path: Path) -> None:
+    copy = Run.open(shutil.copytree(run.path, tmp_path / "runs" / "copy"))
+    looks = [{"time": "2026-01-01T00:00:00Z", "model": model} for model in ("another version", run.fingerprint)]
+    copy.folder.openings.write_text("".join(json.dumps(look) + "\n" for look in looks))
+    verb = Typer()
+    verb.command()(evaluate_verb)
+    assert CliRunner().invoke(verb, [str(copy.path), "--interval", "bayes"]).exit_code == 2
+    asked = [str(copy.path), "--no-audits", "--resamples", "120", "--interval", "bca", "--quiet"]
+    said = CliRunner().invoke(verb, asked, catch_exceptions=False).stdout
+    assert f"Locked test films: look 2 at model version {run.fingerprint[:12]}. Choices made since" in said
+    internal = json.loads((copy.path / "report.json").read_text())["internal"]
+    assert internal["settings"]["resampling"] == {"seed": 0, "resamples": 120, "level": 0.95, "method": "bca"}
+    assert "corrected for bias and skewness (BCa), 120 resamples" in (copy.path / "report.html").read_text()
+
+
 def test_external_films_are_checked_and_their_masks_measured(run: Run, cohort: Path) -> None:
     done = evaluate(run, on=cohort / "external.parquet", external=True, resamples=100)
-    assert done.openings == 0
+    assert (done.openings, done.opening) == (0, "")
     assert done.scorecard.role == "external"
     assert done.scorecard.not_external == ()
     assert {row.name for row in done.scorecard.localisation} == {"all", "pneumonia", "covid-19"}

@@ -120,6 +120,10 @@ def evaluate(
     on: Annotated[Path | None, typer.Option(help="Another manifest; else the run's locked test share.")] = None,
     external: Annotated[bool, typer.Option("--external", help="Claim that those films are external.")] = False,
     resamples: Annotated[int, typer.Option(min=100, help="Of every interval.")] = 1000,
+    interval: Annotated[
+        Literal["percentile", "bca"],
+        typer.Option(help="Bounds as quantiles of the resamples, or with these corrected for bias and skewness (BCa)."),
+    ] = "percentile",
     audits: Annotated[
         bool, typer.Option(help="Look for ways round the disease: light models, and the network on changed films.")
     ] = True,
@@ -148,9 +152,12 @@ def evaluate(
         external=external,
         pretrained_on=pretrained_on or (),
         resamples=resamples,
+        interval=interval,
         progress=progress(quiet),
     )
-    looked = audit_run(opened, done, resamples=resamples, progress=progress(quiet)) if audits else None
+    looked = None
+    if audits:
+        looked = audit_run(opened, done, resamples=resamples, interval=interval, progress=progress(quiet))
     internal = saved_scorecard(opened, "internal")
     path, verdict = report_run(
         opened,
@@ -167,6 +174,7 @@ def evaluate(
         *(f"  {flag}" for flag in summary["red_flags"]),
         *table(("finding", "AUROC", "sensitivity", "specificity"), rows),
         f"accuracy {summary['accuracy']}, ECE {summary['ece']} on {summary['films']} films ({done.scorecard.name})",
+        *([summary["opening"]] if summary["opening"] else []),
         f"report: {path}",
     ]
     finish(summary, as_json=as_json, lines=lines)

@@ -451,10 +451,11 @@ def provenance(cards: Sequence[Scorecard], facts: Mapping[str, Any], command: st
     """Where every number comes from, and how it was made."""
     settings = cards[0].settings
     made = settings.resampling
+    bounds = "quantiles" if made.method == "percentile" else "quantiles, corrected for bias and skewness (BCa)"
     method = (
-        f"Intervals: {percent(made.level)} bootstrap by patient, stratified by the patient's class, {made.resamples:,} "
-        f"resamples, seed {made.seed}. Proportions of 0 and 1, and those that rest on fewer than 20 patients, take "
-        "Wilson's interval with patients as trials. A ranking needs 5 patients on each side. ECE has "
+        f"Intervals: {percent(made.level)} bootstrap by patient, stratified by the patient's class, {bounds}, "
+        f"{made.resamples:,} resamples, seed {made.seed}. Proportions of 0 and 1, and those on fewer than 20 "
+        "patients, take Wilson's interval with patients as trials. A ranking needs 5 patients on each side. ECE has "
         f"{settings.ece_bins} bins and a reflected bootstrap interval."
     )
     flat = flatten(facts)

@@ -22,7 +22,7 @@ from hilum.evaluation.audits import Audit, Audits, concluded
 from hilum.evaluation.confounding import within_source
 from hilum.evaluation.data_audits import duplicates_audit, inside_audits, label_noise
 from hilum.evaluation.explanation_audits import on_tile
-from hilum.evaluation.intervals import Resampling
+from hilum.evaluation.intervals import Method, Resampling
 from hilum.evaluation.metrics import classes_of
 from hilum.explanation.sanity import shuffled
 from hilum.files import write_json
@@ -60,6 +60,7 @@ def audit_run(
     *,
     cache: Path | None = None,
     resamples: int = 1000,
+    interval: Method = "percentile",
     permutations: int = 999,
     progress: Progress | None = None,
 ) -> Audits:
@@ -70,11 +71,12 @@ def audit_run(
         shown: the evaluation whose films the network is asked about.
         cache: folder of decoded films, shared between runs; None for ``.cache`` beside the run.
         resamples: of the intervals.
+        interval: how bounds are read from the resamples.
         permutations: shuffles of each test against chance.
         progress: where progress goes.
     """
     progress = progress or Silent()
-    settings = Resampling(seed=run.config.seed, resamples=resamples)
+    settings = Resampling(seed=run.config.seed, resamples=resamples, method=interval)
     fit = run.films.select(run.films.rows(part="fit"))
     some = fit.select(some_patients(fit.strings("patient_id"), seed=run.config.seed))
     tiles = load_tiles(some, run.recipe.preprocessing, cache or run.path.parent / ".cache", progress=progress)

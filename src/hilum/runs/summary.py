@@ -36,7 +36,7 @@ def training_summary(run: Run) -> dict[str, Any]:
 
 def evaluation_summary(done: Evaluation, verdict: Verdict, path: Path) -> dict[str, Any]:
     """What an evaluation measured."""
-    card = done.scorecard
+    card, settings = done.scorecard, done.scorecard.settings.resampling
     return {
         "path": str(path),
         "test": card.name,
@@ -60,4 +60,7 @@ def evaluation_summary(done: Evaluation, verdict: Verdict, path: Path) -> dict[s
             row.name: {"hit_rate": row.hit_rate.text(), "chance": row.chance} for row in card.localisation
         },
         "openings": done.openings,
+        "opening": done.opening,
+        "model": done.model,
+        "intervals": {"method": settings.method, "resamples": settings.resamples, "level": settings.level},
     }
