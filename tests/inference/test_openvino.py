@@ -37,11 +37,29 @@ def test_every_layer_really_computes_in_fp32(runtime: OpenVinoRuntime) -> None:
 
 def test_a_precision_that_was_not_asked_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The precision is read back from the compiled graph: what it says is compared, not what was asked for."""
-    properties = {**openvino_runtime._properties(1), "INFERENCE_PRECISION_HINT": "f32"}
-    monkeypatch.setattr(openvino_runtime, "_properties", lambda threads: properties)
-    monkeypatch.setattr(openvino_runtime, "PRECISION", "bf16")
+    properties = openvino_runtime._properties(1)
+    monkeypatch.setattr(openvino_runtime, "_properties", lambda threads, precision: properties)
+    monkeypatch.setattr(openvino_runtime, "has_bf16", lambda: True)
     with pytest.raises(BundleError, match="would compute in f32, although bf16 is asked for. Use onnxruntime here"):
-        OpenVinoRuntime(small_graph(), 1)
+        OpenVinoRuntime(small_graph(), 1, precision="bf16")
+
+
+def test_a_processor_without_bf16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_runtime, "has_bf16", lambda: False)
+    with pytest.raises(UsageError, match=r"This processor \(.+\) has no bf16 products, .* Use fp32 here"):
+        OpenVinoRuntime(small_graph(), 1, precision="bf16")
+
+
+def test_bf16_really_computes_in_bf16_and_stays_near() -> None:
+    if not openvino_runtime.has_bf16():
+        pytest.skip("this processor has no bf16 products")
+    low = OpenVinoRuntime(small_graph(), 1, size=SIZE, precision="bf16")
+    assert low.precision == "bf16"
+    assert "bf16" in low.precisions()
+    tiles = some_tiles(5)
+    exact = OnnxRuntime(small_graph(), 1).run(tiles).probabilities
+    apart = np.abs(low.run(tiles).probabilities - exact).max()
+    assert 0 < apart < 0.05
 
 
 def test_an_answer_does_not_depend_on_its_batch(runtime: OpenVinoRuntime) -> None:

@@ -108,6 +108,55 @@ def verify(
 
 
 @app.command()
+def gate(
+    bundle: BundleArgument,
+    films: Annotated[Path, typer.Option(help="Manifest of labelled films that the model was not trained on.")],
+    precision: Annotated[str, typer.Option(metavar="NAME", help="What to try: bf16.")] = "bf16",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a runtime. [default: processors]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode. [default: processors]")] = None,
+    repeats: Annotated[int, typer.Option(min=3, help="Turns in which the speed is timed.")] = 30,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Where the result is kept.", show_default="~/.config/hilum/precision.json"),
+    ] = None,
+    trusted: TrustedOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show whether a lower precision may answer here: what it costs beside fp32 on labelled films, and what it gains.
+
+    It passes when no finding's AUROC drops by more than 0.002 (upper end of its 95 % interval), sensitivity at the
+    operating points and heat maps stay, and one film is answered 1.3 × faster than by the fastest fp32.
+    """
+    from hilum.bundle.reading import read_bundle
+    from hilum.datasets.manifest import Manifest
+    from hilum.errors import UsageError
+    from hilum.evaluation.estimates import to_plain
+    from hilum.inference.gate import run_gate
+    from hilum.inference.precision import BF16, gates_path, record_gate
+
+    if precision != BF16:
+        raise UsageError(f"{precision!r} can't be gated. Give bf16; fp32 needs no gate.")
+    opened = read_bundle(bundle, trusted=trusted_keys(trusted))
+    manifest = Manifest.read(films, thumbs=False)
+    found = run_gate(
+        opened,
+        manifest,
+        precision=precision,
+        threads=threads,
+        workers=workers,
+        repeats=repeats,
+        progress=progress(quiet),
+    )
+    where = record or gates_path()
+    record_gate(found.record(), where)
+    summary = {"path": str(where), "passed": found.passed, "films_needed": found.films_needed, **to_plain(found)}
+    finish(summary, as_json=as_json, lines=[*found.lines(), f"recorded: {where}"])
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def show(
     bundle: BundleArgument,
     card: Annotated[bool, typer.Option("--card", help="Print the model card instead.")] = False,

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli.terminal import JsonOption, QuietOption, RuntimeOption, TrustedOption, finish, progress, trusted_keys
+from hilum.cli.terminal import (
+    JsonOption,
+    PrecisionOption,
+    QuietOption,
+    RuntimeOption,
+    TrustedOption,
+    finish,
+    progress,
+    trusted_keys,
+)
 
 
 def predict(
@@ -20,6 +29,7 @@ def predict(
         list[str] | None, typer.Option(metavar="CHECK", help="Don't analyse films where this check can't be judged.")
     ] = None,
     runtime: RuntimeOption = "onnxruntime",
+    precision: PrecisionOption = "fp32",
     trusted: TrustedOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -37,6 +47,7 @@ def predict(
         refuse_unknown=refuse_unknown or (),
         trusted=trusted_keys(trusted),
         runtime=runtime,
+        precision=precision,
         progress=progress(quiet),
     )
     summary = {

@@ -19,6 +19,9 @@ def serve(
     ae_title: Annotated[str | None, typer.Option(help="Our AE title.", show_default="HILUM")] = None,
     allow: Annotated[str | None, typer.Option(help="Calling AE titles that may send, comma-separated.")] = None,
     runtime: Annotated[str | None, typer.Option(help="What runs the model.", show_default="onnxruntime")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, or bf16 where hilum bundle gate let it pass.", show_default="fp32")
+    ] = None,
     trusted: TrustedOption = None,
     data: Annotated[Path | None, typer.Option(help="Folder of films and records.", show_default="hilum-data")] = None,
 ) -> None:
@@ -43,6 +46,7 @@ def serve(
         "allowed_ae_titles": allow,
         "data": data,
         "runtime": runtime,
+        "precision": precision,
         "trusted_keys": tuple(trusted) if trusted else None,
     }
     gc.enable()

@@ -23,6 +23,10 @@ RuntimeOption = Annotated[
         help="onnxruntime, onnxruntime-cuda, openvino, or auto: what hilum doctor recorded for this machine.",
     ),
 ]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="fp32, or bf16 where hilum bundle gate let it pass for this bundle and machine."),
+]
 PASSPHRASE = "HILUM_KEY_PASSPHRASE"
 """Variable of the environment that holds a private key's passphrase: arguments are visible to other users."""
 

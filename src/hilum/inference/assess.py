@@ -16,7 +16,8 @@ from hilum.imaging.intended_use import GatePolicy
 from hilum.imaging.radiograph import Radiograph
 from hilum.inference.abstention import reasons_to_abstain
 from hilum.inference.assessment import Assessment, Provenance
-from hilum.inference.choosing import DEFAULT, open_runtime
+from hilum.inference.choosing import DEFAULT
+from hilum.inference.precision import FP32, open_in
 from hilum.inference.preparing import Prepared, prepare_film, prepare_radiograph
 from hilum.inference.runtimes import Answer, Runtime
 from hilum.keys import PublicKey
@@ -193,6 +194,7 @@ def open_bundle(
     policy: GatePolicy | None = None,
     trusted: Sequence[PublicKey] = (),
     runtime: str = DEFAULT,
+    precision: str = FP32,
 ) -> Assessor:
     """Verify a bundle and load it into a runtime, warmed up.
 
@@ -202,19 +204,26 @@ def open_bundle(
         policy: the site's own gate; None: the bundle's.
         trusted: keys of which one must have signed the bundle; empty when no signature is required.
         runtime: a key of :data:`hilum.inference.choosing.RUNTIMES`, or ``auto``.
+        precision: fp32, or one that a gate let pass for this bundle on this machine.
 
     Raises:
         BundleError: the bundle can't be trusted or its graph can't be loaded.
-        UsageError: no such runtime, or it is not installed.
+        UsageError: no such runtime, it is not installed, or no gate let the precision pass.
     """
-    return assessor(read_bundle(path, trusted=trusted), threads, policy=policy, runtime=runtime)
+    opened = read_bundle(path, trusted=trusted)
+    return assessor(opened, threads, policy=policy, runtime=runtime, precision=precision)
 
 
 def assessor(
-    bundle: Bundle, threads: int | None = None, *, policy: GatePolicy | None = None, runtime: str = DEFAULT
+    bundle: Bundle,
+    threads: int | None = None,
+    *,
+    policy: GatePolicy | None = None,
+    runtime: str = DEFAULT,
+    precision: str = FP32,
 ) -> Assessor:
     """The same from a bundle that has been read already."""
-    opened = open_runtime(runtime, bundle.model, threads, size=bundle.info.preprocessing.size)
+    opened = open_in(bundle, threads, runtime=runtime, precision=precision)
     return Assessor(bundle.info, bundle.sha256, opened, policy=policy)
 
 

@@ -1,8 +1,8 @@
-"""OpenVINO behind the same interface, pinned to fp32.
+"""OpenVINO behind the same interface, pinned to fp32 unless another precision is asked for by name.
 
-Left to itself OpenVINO computes in bf16 where the processor has it, which moves probabilities by about 1e-3. And
-importing it reports the import to its makers when its telemetry package is there; a reading room tells nobody, so that
-package is kept out of the process.
+Left to itself OpenVINO computes in bf16 where the processor has it, which moves probabilities by about 1e-3; so bf16 is
+offered behind a gate alone (:mod:`hilum.inference.precision`). And importing it reports the import to its makers when
+its telemetry package is there; a reading room tells nobody, so that package is kept out of the process.
 """
 
 import sys
@@ -15,15 +15,16 @@ import numpy as np
 from hilum.arrays import Array
 from hilum.bundle.onnx_file import model_facts
 from hilum.bundle.schema import OUTPUTS
-from hilum.errors import BundleError, MissingExtra
+from hilum.errors import BundleError, MissingExtra, UsageError
 from hilum.inference.runtimes import Answer, answer_of, check_tiles, checked_ports, checked_threads, warm_up
+from hilum.provenance import processor
 
-PRECISION = "f32"
-"""OpenVINO's word for fp32."""
+PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+"""What can be asked for, with OpenVINO's own words."""
 
 
 class OpenVinoRuntime:
-    """OpenVINO on the CPU, fp32, with its threads set by us.
+    """OpenVINO on the CPU, in the precision that is asked for, with its threads set by us.
 
     Runs are serialised: one run already uses all its threads.
 
@@ -31,34 +32,39 @@ class OpenVinoRuntime:
         model: bytes of a single-file graph.
         threads: threads of one run; None: the processors that this process may use.
         size: height and width of the tiles; when given, the graph is warmed up and its numbers checked.
+        precision: what to compute in, a key of :data:`PRECISIONS`.
 
     Raises:
         MissingExtra: OpenVINO is not installed.
         BundleError: the graph can't be loaded, lacks outputs, answers with values that are not numbers, or OpenVINO
             would compute in another precision.
-        UsageError: threads below 1.
+        UsageError: threads below 1, or bf16 on a processor without it.
     """
 
-    precision = "fp32"
-
-    def __init__(self, model: bytes, threads: int | None = None, *, size: int | None = None) -> None:
+    def __init__(
+        self, model: bytes, threads: int | None = None, *, size: int | None = None, precision: str = "fp32"
+    ) -> None:
         openvino = load_openvino()
-        self.threads = checked_threads(threads)
+        self.threads, self.precision = checked_threads(threads), precision
+        if precision != "fp32" and not has_bf16():
+            raise UsageError(
+                f"This processor ({processor()}) has no bf16 products, so bf16 would gain nothing. Use fp32 here."
+            )
         self.name = f"openvino {openvino.get_version().split('-')[0]}"
         if broken := model_facts(model).broken:
             # Its ReLU turns NaN into 0, so the warm-up would see nothing.
             raise BundleError(f"model.onnx holds weights that are not numbers ({broken[0]!r}). Export the model again.")
         try:
             core = openvino.Core()
-            compiled = core.compile_model(core.read_model(model), "CPU", _properties(self.threads))
+            compiled = core.compile_model(core.read_model(model), "CPU", _properties(self.threads, precision))
         except Exception as error:  # OpenVINO's own exceptions share no base class but Exception
             raise BundleError(
                 f"model.onnx can't be loaded by {self.name} ({_last_line(error)}). Export the model again."
             ) from None
         chosen = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        if chosen != PRECISION:
+        if chosen != (wanted := PRECISIONS[precision]):
             raise BundleError(
-                f"{self.name} would compute in {chosen}, although {PRECISION} is asked for. Use onnxruntime here."
+                f"{self.name} would compute in {chosen}, although {wanted} is asked for. Use onnxruntime here."
             )
         # A tensor may carry several names when operations were fused, so each is asked for all of its own.
         self._ports = {name: i for i, port in enumerate(compiled.outputs) for name in port.get_names() & OUTPUTS.keys()}
@@ -117,10 +123,19 @@ def load_openvino() -> ModuleType:
     return module
 
 
-def _properties(threads: int) -> dict[str, Any]:
+def has_bf16() -> bool:
+    """Whether OpenVINO finds bf16 products in this processor's hardware.
+
+    Raises:
+        MissingExtra: OpenVINO is not installed.
+    """
+    return "BF16" in load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _properties(threads: int, precision: str = "fp32") -> dict[str, Any]:
     return {
-        "INFERENCE_PRECISION_HINT": PRECISION,
-        "EXECUTION_MODE_HINT": "ACCURACY",
+        "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+        "EXECUTION_MODE_HINT": "ACCURACY" if precision == "fp32" else "PERFORMANCE",
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,

@@ -20,6 +20,7 @@ from hilum.inference.assess import MAX_BATCH, Assessor, open_bundle
 from hilum.inference.assessment import Assessment
 from hilum.inference.choosing import DEFAULT
 from hilum.inference.machine import available_cpus
+from hilum.inference.precision import FP32
 from hilum.inference.preparing import Prepared, prepare_film
 from hilum.inference.results import (
     HEATMAPS,
@@ -117,6 +118,7 @@ def predict_files(
     refuse_unknown: Sequence[str] = (),
     trusted: Sequence[PublicKey] = (),
     runtime: str = DEFAULT,
+    precision: str = FP32,
     sandbox: Sandbox | None = None,
     progress: Progress | None = None,
 ) -> PredictSummary:
@@ -132,6 +134,7 @@ def predict_files(
         refuse_unknown: codes of the gate's checks whose "unknown" this site refuses, besides the bundle's own.
         trusted: keys of which one must have signed the bundle; empty when no signature is required.
         runtime: a key of :data:`hilum.inference.choosing.RUNTIMES`, or ``auto``.
+        precision: fp32, or one that a gate let pass for this bundle on this machine.
         sandbox: an open one to decode in; None: one is started for as long as it takes.
         progress: where to report.
 
@@ -139,7 +142,7 @@ def predict_files(
         counts. A bad file is counted and listed, never raised.
 
     Raises:
-        UsageError: there is no file to answer.
+        UsageError: there is no file to answer, or no gate let the precision pass.
         BundleError: the bundle can't be trusted.
     """
     started, out = time.monotonic(), Path(out)
@@ -148,7 +151,8 @@ def predict_files(
         raise UsageError(
             f"No file to answer in {', '.join(str(one) for one in files)}. Give films or folders of films."
         )
-    with open_bundle(bundle_path, threads, trusted=trusted, runtime=runtime) as assessor, ResultsLog(out) as log:
+    opened = open_bundle(bundle_path, threads, trusted=trusted, runtime=runtime, precision=precision)
+    with opened as assessor, ResultsLog(out) as log:
         assessor.policy = _stricter(assessor.policy, refuse_unknown)
         todo = list(_unanswered(found, log.answered(assessor.sha256)))
         count = min(workers or available_cpus(), max(1, len(todo)))

@@ -91,12 +91,15 @@ def open_bundled(settings: Settings) -> Iterator[Bundled]:
 
     Raises:
         BundleError: the bundle can't be trusted, or lacks a signature that the settings require.
-        UsageError: a trusted key can't be read.
+        UsageError: a trusted key can't be read, or no gate let the precision pass.
     """
     trusted = read_trusted(settings.trusted_keys)
+    runtime, precision = settings.runtime, settings.precision
     with (
         Sandbox(1, memory_mb=settings.decode_memory_mb, wall_s=settings.decode_wall_s, preload=PRELOAD) as sandbox,
-        open_bundle(settings.bundle, settings.threads, trusted=trusted, runtime=settings.runtime) as assessor,
+        open_bundle(
+            settings.bundle, settings.threads, trusted=trusted, runtime=runtime, precision=precision
+        ) as assessor,
     ):
         sandbox.run(warm)  # the first film finds a child awake; the others follow, and don't slow the start
         for _ in range(CHILDREN - 1):

@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     """Threads of the model's runtime; None: the processors that this process may use."""
     runtime: Literal["onnxruntime", "onnxruntime-cuda", "openvino", "auto"] = "onnxruntime"
     """What runs the model; ``auto`` is what ``hilum doctor`` recorded for this machine."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """What the model is computed in; bf16 only where ``hilum bundle gate`` let it pass for this bundle and machine."""
     decode_memory_mb: int = Field(default=1024, ge=256)
     """Memory limit of a decoding process, MiB."""
     decode_wall_s: float = Field(default=30, gt=0)
