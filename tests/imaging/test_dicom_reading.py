@@ -581,6 +581,23 @@ def test_palette_is_looked_up():
     np.testing.assert_array_equal(film.pixels, luma * 257)
 
 
+def test_palette_of_a_big_endian_file(as_bytes):
+    """The words of a palette are swapped in big endian, and the colours stay the same."""
+    films = []
+    for syntax, order in (("explicit-le", "<"), ("explicit-be", ">")):
+        dataset = film_dataset(
+            np.arange(64, dtype=np.uint8).reshape(8, 8), FilmHeader(bits_stored=8), transfer_syntax=syntax
+        )
+        dataset.PhotometricInterpretation = "PALETTE COLOR"
+        for colour, factor in (("Red", 3), ("Green", 2), ("Blue", 1)):
+            setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [64, 0, 16])
+            table = (np.arange(64) * 256 * factor).astype(order + "u2").tobytes()
+            setattr(dataset, f"{colour}PaletteColorLookupTableData", table)
+        films.append(read_film(as_bytes(dataset)))
+    assert films[0].pixels[7, 7] == (299 * 189 + 587 * 126 + 114 * 63 + 500) // 1000 * 257
+    np.testing.assert_array_equal(films[1].pixels, films[0].pixels)
+
+
 @pytest.mark.parametrize(
     ("attributes", "match"),
     [

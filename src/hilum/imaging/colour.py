@@ -7,6 +7,7 @@ import numpy as np
 
 from hilum.arrays import Array, Pixels
 from hilum.errors import FilmError
+from hilum.imaging.dicom_facts import table_data
 
 COLOURED = 0.08
 """Difference between a pixel's largest and smallest channel, as a share of white, from which it counts as coloured:
@@ -80,7 +81,7 @@ def palette_to_rgb(dataset: Any, indices: Array) -> Array:
     channels = []
     for colour in ("Red", "Green", "Blue"):
         descriptor = dataset.get(f"{colour}PaletteColorLookupTableDescriptor")
-        content = dataset.get(f"{colour}PaletteColorLookupTableData")
+        content = table_data(dataset, f"{colour}PaletteColorLookupTableData")
         if descriptor is None or len(descriptor) != 3 or not isinstance(content, bytes):
             raise FilmError(f"The {colour.lower()} palette is missing or segmented.", code="unreadable")
         entries, first, bits = (int(one) for one in descriptor)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+import numpy as np
+
 from hilum.imaging.codecs import CODECS
 from hilum.imaging.radiograph import FilmFacts
 
@@ -50,6 +52,19 @@ def whole(dataset: Any, keyword: str) -> int | None:
         return int(dataset.get(keyword))
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def table_data(dataset: Any, keyword: str) -> Any:
+    """Value of a look-up table's data, its words little endian whatever the file was.
+
+    pydicom leaves the bytes of OW as they are stored, and in explicit VR big endian each two of them are swapped
+    (PS3.5 A.3).
+    """
+    data = dataset.get(keyword)
+    little = getattr(dataset, "original_encoding", (None, None))[1]
+    if isinstance(data, bytes) and little is False and dataset[keyword].VR == "OW":
+        return np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").tobytes()
+    return data
 
 
 def _upper(value: str | None) -> str | None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from hilum.arrays import Array
 from hilum.imaging.codecs import SampleFormat
-from hilum.imaging.dicom_facts import text
+from hilum.imaging.dicom_facts import table_data, text
 from hilum.imaging.pixel_order import Lut, PixelOrder, Window
 
 
@@ -134,7 +134,7 @@ def _first_item(dataset: Any, keyword: str) -> Any:
 
 def _lut(item: Any, signed: bool, flags: list[str]) -> Lut | None:
     """LUT Descriptor (0028,3002) and LUT Data (0028,3006)."""
-    descriptor, data = item.get("LUTDescriptor"), item.get("LUTData")
+    descriptor, data = item.get("LUTDescriptor"), table_data(item, "LUTData")
     if descriptor is None or data is None or isinstance(descriptor, str | bytes | int) or len(descriptor) != 3:
         flags.append("lut-unusable")
         return None
