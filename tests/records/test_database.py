@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from hilum.errors import ServiceError
-from hilum.records.database import Database, sqlite_protection
+from hilum.records.database import Database, has_wal_reset_fault, sqlite_protection
 from hilum.records.schema import HEAD, Base
 
 
@@ -113,8 +113,55 @@ def test_an_unknown_kind_of_database_is_refused_without_its_url() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "words"), [((3, 40, 1), "has the WAL-reset fault"), ((3, 51, 3), "is free"), ((3, 6, 0), "is free")]
+    ("version", "fault"),
+    [
+        ((3, 6, 23), False),
+        ((3, 7, 0), True),
+        ((3, 40, 1), True),
+        ((3, 44, 5), True),
+        ((3, 44, 6), False),
+        ((3, 45, 0), True),
+        ((3, 50, 6), True),
+        ((3, 50, 7), False),
+        ((3, 51, 0), True),
+        ((3, 51, 2), True),
+        ((3, 51, 3), False),
+        ((3, 53, 0), False),
+    ],
 )
-def test_the_log_says_what_protects_the_wal(version: tuple[int, int, int], words: str) -> None:
-    assert words in sqlite_protection(version)
-    assert "single" in sqlite_protection(version)
+def test_the_log_says_what_protects_the_wal(version: tuple[int, int, int], fault: bool) -> None:
+    assert has_wal_reset_fault(version) is fault
+    said = sqlite_protection(version)
+    assert ("has the WAL-reset fault" in said, "the mend is SQLite 3.51.3" in said) == (fault, fault)
+    assert "single" in said
+
+
+def test_only_the_writer_checkpoints(url: str, tmp_path: Path) -> None:
+    """What makes the WAL-reset fault impossible: a reader never moves pages, not even as it closes."""
+    database, wal = Database(url), tmp_path / "hilum.db-wal"
+    with database.read() as session:
+        assert session.execute(text("PRAGMA wal_autocheckpoint")).scalar_one() == 0
+    with database.write() as session:
+        session.execute(text("CREATE TABLE t (x)"))
+    size = wal.stat().st_size
+    assert size > 0
+    main = (tmp_path / "hilum.db").read_bytes()
+    with database._reader.connect() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM t")
+    database._reader.dispose()
+    assert (wal.stat().st_size, (tmp_path / "hilum.db").read_bytes()) == (size, main)
+    database.close()
+    assert not wal.exists(), "the writer closes last and puts all into the file"
+
+
+def test_a_second_writer_is_refused_until_the_first_has_gone(url: str) -> None:
+    first = Database(url)
+    with pytest.raises(ServiceError, match="in use by another hilum process"):
+        Database(url)
+    first.close()
+    Database(url).close()
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="folder exists and is writable"):
+        Database(f"sqlite:///{tmp_path / 'none' / 'hilum.db'}")

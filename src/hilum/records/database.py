@@ -1,11 +1,18 @@
 """The connection: one writer, many readers, schema brought up to date at start.
 
-SQLite's write-ahead log was corruptible in 3.7.0–3.51.2 when two or more connections wrote or checkpointed at once,
-worse with mmap. So there is exactly one connection that may write, behind a lock; the readers' connections are
-``query_only``; mmap is off; and a lock on the data folder (taken by the service) keeps other processes out.
+SQLite's write-ahead log was corruptible in 3.7.0–3.51.2 (mended in 3.51.3, and in 3.44.6 and 3.50.7): a connection that
+checkpointed while another began the log anew could skip a committed transaction (https://sqlite.org/wal.html, "The
+WAL-Reset Bug"). Refusing those versions would leave out every current Debian and Ubuntu, so the race is made impossible
+instead: exactly one connection writes and checkpoints, behind a lock; the readers' connections are ``query_only`` and
+never checkpoint; mmap is off; and a lock beside the file keeps every other hilum process that would write out. Docs:
+``docs/decisions/0009``.
+
+PostgreSQL takes many writers; there an advisory lock orders migrations.
 """
 
 import contextlib
+import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -21,15 +28,36 @@ from hilum.errors import ServiceError
 from hilum.records.schema import HEAD, Base
 
 READERS = 4
-WAL_RESET_FAULT = ((3, 7, 0), (3, 51, 2))
+WAL_RESET_FAULT = ((3, 7, 0), (3, 51, 3))
+"""First version with the fault, and the first without."""
+
+WAL_RESET_MENDED = (((3, 44, 6), (3, 45, 0)), ((3, 50, 7), (3, 51, 0)))
+"""Older lines that were mended too: from, and up to but not including."""
+
+MIGRATION_LOCK = 0x68696C01
+"""Key of PostgreSQL's advisory lock around a migration."""
+
+POSTGRES_OPTIONS = (
+    "-c synchronous_commit=on -c statement_timeout=30000 -c lock_timeout=10000 "
+    "-c idle_in_transaction_session_timeout=60000"
+)
+
+
+def has_wal_reset_fault(version: tuple[int, int, int]) -> bool:
+    """Whether two connections can damage the write-ahead log of this version of SQLite."""
+    first, mended = WAL_RESET_FAULT
+    return first <= version < mended and not any(low <= version < high for low, high in WAL_RESET_MENDED)
 
 
 def sqlite_protection(version: tuple[int, int, int]) -> str:
     """Say, for the log, what keeps the write-ahead log whole with this version of SQLite."""
-    first, last = WAL_RESET_FAULT
     name = ".".join(map(str, version))
-    if first <= version <= last:
-        return f"SQLite {name} has the WAL-reset fault (fixed in 3.51.3); the single writing connection avoids it."
+    if has_wal_reset_fault(version):
+        return (
+            f"SQLite {name} has the WAL-reset fault; the single writing connection, which alone checkpoints, avoids "
+            "it. Let no other program write to the file or checkpoint it (Litestream, the sqlite3 shell); the mend is "
+            "SQLite 3.51.3, 3.50.7 or 3.44.6, or PostgreSQL."
+        )
     return f"SQLite {name} is free of the WAL-reset fault; a single connection writes all the same."
 
 
@@ -40,21 +68,32 @@ class Database:
         url: an SQLAlchemy URL, such as ``sqlite:///hilum.db`` or ``postgresql+psycopg://host/hilum``.
 
     Raises:
-        ServiceError: the URL is of no known kind, the database can't be opened, or its schema is newer.
+        ServiceError: the URL is of no known kind, the database can't be opened or is in use, or its schema is newer.
     """
 
     def __init__(self, url: str) -> None:
-        self._lock = threading.Lock()
+        self._held = contextlib.ExitStack()
         try:
             parsed = make_url(url)
             self.is_sqlite = parsed.get_backend_name() == "sqlite"
-            self._writer = _sqlite_engine(url, readers=0) if self.is_sqlite else create_engine(url, pool_pre_ping=True)
+            self._writer = _sqlite_engine(url, readers=0) if self.is_sqlite else _postgres_engine(url)
             self._reader = _sqlite_engine(url, readers=READERS) if self.is_sqlite else self._writer
         except (SQLAlchemyError, ImportError) as error:
             raise ServiceError(
-                f"Database URL can't be used ({type(error).__name__}). Give sqlite:///FILE or postgresql+psycopg://…."
+                f"Database URL can't be used ({type(error).__name__}). Give sqlite:///FILE, or postgresql+psycopg://… "
+                "after pip install 'hilum[postgres]'."
             ) from None
-        self._migrate()
+        # One writing thread for SQLite; PostgreSQL's own locks suffice.
+        self._lock: contextlib.AbstractContextManager[Any] = (
+            threading.Lock() if self.is_sqlite else contextlib.nullcontext()
+        )
+        try:
+            if self.is_sqlite and parsed.database not in (None, "", ":memory:"):
+                self._held.enter_context(_sole_writer(Path(str(parsed.database))))
+            self._migrate()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def protection(self) -> str | None:
@@ -90,6 +129,7 @@ class Database:
         """Close the readers, then the writer, which is so the one that checkpoints."""
         self._reader.dispose()
         self._writer.dispose()
+        self._held.close()
 
     def _migrate(self) -> None:
         """Bring the schema to this version's.
@@ -99,6 +139,7 @@ class Database:
         """
         try:
             with self._writer.connect() as connection, connection.begin():
+                self._alone(connection)
                 tables = inspect(connection).get_table_names()
                 if "alembic_version" in tables:
                     versions = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
@@ -109,6 +150,11 @@ class Database:
             raise _unusable(error) from None
         if not up_to_date:
             self._upgrade()
+
+    def _alone(self, connection: Connection) -> None:
+        """Two services that start at once must not both migrate; SQLite's transaction is exclusive by itself."""
+        if not self.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
 
     def _make(self, connection: Connection) -> bool:
         Base.metadata.create_all(connection)
@@ -131,6 +177,7 @@ class Database:
         config.set_main_option("path_separator", "os")
         try:
             with self._writer.connect() as connection, connection.begin():
+                self._alone(connection)
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except CommandError:
@@ -162,6 +209,33 @@ def _foreign_errors() -> Iterator[None]:
         ) from None
 
 
+@contextlib.contextmanager
+def _sole_writer(path: Path) -> Iterator[None]:
+    """Keep other hilum processes from writing to the file; the kernel gives the lock back however this one ends."""
+    try:
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ServiceError(
+            f"The database can't be opened ({error.strerror}). Check that its folder exists and is writable."
+        ) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ServiceError(
+                f"The records {path} are in use by another hilum process. Stop it first; users and keys of a running "
+                "service are changed by /api/v1/users."
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _postgres_engine(url: str) -> Engine:
+    options = {"connect_timeout": 5, "options": POSTGRES_OPTIONS}
+    return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8, pool_timeout=10, connect_args=options)
+
+
 def _sqlite_engine(url: str, *, readers: int) -> Engine:
     engine = create_engine(
         url,
@@ -175,7 +249,7 @@ def _sqlite_engine(url: str, *, readers: int) -> Engine:
     def prepare(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver's guess
         pragmas = ["busy_timeout=5000", "foreign_keys=ON", "mmap_size=0"]
-        pragmas += ["query_only=ON"] if readers else ["journal_mode=WAL", "synchronous=FULL"]
+        pragmas += ["query_only=ON", "wal_autocheckpoint=0"] if readers else ["journal_mode=WAL", "synchronous=FULL"]
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 

@@ -1,9 +1,12 @@
 """The acts on the records, each one transaction."""
 
+import contextlib
+import hashlib
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -11,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from hilum.config import canonical_json
 from hilum.errors import ServiceError
+from hilum.records.audit import Act, append
 from hilum.records.cursors import read_cursor, write_cursor
 from hilum.records.database import Database
 from hilum.records.reading import film_records
@@ -29,6 +33,9 @@ from hilum.records.values import (
 )
 
 CRASHES_PER_ATTEMPT = 10
+SERVICE = "service"
+"""The actor of what no user did."""
+
 UNKNOWN_RISK = 0.5
 SAME_UID = (
     "Another film with the same SOP instance UID and other content was received before; a person must compare them."
@@ -52,30 +59,32 @@ class Store:
     def __init__(self, database: Database, clock: Callable[[], datetime] = now) -> None:
         self._database, self._clock = database, clock
 
-    def receive(self, film: NewFilm, *, model_sha256: str | None = None) -> Receipt:
+    def receive(self, film: NewFilm, *, model_sha256: str | None = None, actor: str = SERVICE) -> Receipt:
         """Record a film whose bytes are durable; the same content again gives the same id.
 
         Args:
             film: what came.
             model_sha256: the version in service: a finished film that it has not answered is put back in the queue.
+            actor: who sent it, for the audit.
 
         Raises:
             ServiceError: the database is away or full; nothing was recorded.
         """
         try:
             with self._database.write() as session:
-                return self._receive(session, film, model_sha256)
+                return self._receive(session, film, model_sha256, actor)
         except IntegrityError:
             # Another process recorded the same film in between: now it is there.
             with self._database.write() as session:
-                return self._receive(session, film, model_sha256)
+                return self._receive(session, film, model_sha256, actor)
 
-    def _receive(self, session: Session, film: NewFilm, model_sha256: str | None) -> Receipt:
+    def _receive(self, session: Session, film: NewFilm, model_sha256: str | None, actor: str) -> Receipt:
         known = session.scalar(select(FilmRow).where(FilmRow.content_sha256 == film.content_sha256))
         if known is not None:
             finished = known.state in ("answered", "not-analysed")
             if finished and model_sha256 and not _has_answer(session, known.id, model_sha256):
                 known.state, known.attempts = "received", 0
+                self._note(session, actor, "film.requeued", known.id, model=model_sha256)
             return Receipt(film_id=known.id, new=False, state=_state(known.state))
         clash = _uid_in_use(session, film.sop_instance_uid)
         row = FilmRow(
@@ -94,7 +103,13 @@ class Store:
             reason=SAME_UID if clash else "",
         )
         session.add(row)
+        facts = {"origin": film.origin, "sha256": film.file_sha256, "size": film.size, "state": row.state}
+        self._note(session, actor, "film.received", row.id, **facts)
         return Receipt(film_id=row.id, new=True, state=_state(row.state))
+
+    def _note(self, session: Session, actor: str, act: str, subject: str, **detail: Any) -> None:
+        """Write an act down in its own transaction."""
+        append(session, Act(actor=actor, act=act, subject=subject, detail=detail), self._clock())
 
     def claim(self, owner: str, *, lease_s: float, max_attempts: int) -> Claim | None:
         """Lease the film that has waited longest; None when none waits.
@@ -111,7 +126,7 @@ class Store:
                     return self._lease(row, owner, lease_s)
                 reason = f"Work on the film was broken off {row.attempts} times; a person must look at it."
                 _close(row, "failed", "crashing", reason)
-                session.flush()
+                self._note(session, SERVICE, "film.failed", row.id, code="crashing", attempts=row.attempts)
         return None
 
     def _claimable(self) -> Select[FilmRow]:
@@ -135,14 +150,24 @@ class Store:
         Returns:
             the film's state now; None when the lease was lost, and another worker's answer counts.
         """
+        try:
+            return self._record_answer(film_id, owner, identity, answer)
+        except IntegrityError:
+            # Another process recorded the same UID or answer in between: now it is there, and decides.
+            return self._record_answer(film_id, owner, identity, answer)
+
+    def _record_answer(self, film_id: str, owner: str, identity: Identity, answer: NewAnswer) -> State | None:
         with self._database.write() as session:
             row = _leased(session, film_id, owner)
             if row is None:
                 return None
             if not _identify(session, row, identity):
+                self._note(session, SERVICE, "film.quarantined", film_id, code=row.reason_code)
                 return _state(row.state)
             if not _has_answer(session, film_id, answer.model_sha256):
-                _insert(session, film_id, answer, self._clock())
+                said = _insert(session, film_id, answer, self._clock())
+                facts = {"model": answer.model_sha256, "label": answer.label, "abstained": answer.abstained}
+                self._note(session, SERVICE, "film.answered", film_id, **facts, assessment_sha256=said)
             if answer.analysed:
                 _close(row, "answered")
             else:
@@ -167,11 +192,25 @@ class Store:
                 return None
             if retry_after_s is None:
                 _close(row, "failed", code, reason)
+                self._note(session, SERVICE, "film.failed", film_id, code=code, attempts=row.attempts)
             else:
                 row.state, row.lease_owner = "received", None
                 row.lease_until = self._clock() + timedelta(seconds=retry_after_s)
                 row.reason_code, row.reason = code, reason
             return _state(row.state)
+
+    def renew(self, owner: str, film_ids: Sequence[str], *, lease_s: float) -> int:
+        """Prolong the leases on films that their owner still works on.
+
+        Returns:
+            how many leases the owner still held.
+        """
+        with self._database.write() as session:
+            mine = update(FilmRow).where(
+                FilmRow.id.in_(film_ids), FilmRow.lease_owner == owner, FilmRow.state == "preparing"
+            )
+            done = session.execute(mine.values(lease_until=self._clock() + timedelta(seconds=lease_s)))
+            return int(getattr(done, "rowcount", 0))
 
     def release(self, owner: str | None = None) -> int:
         """Give back unfinished films: those of one owner (who stops), or all (at the start of the only process)."""
@@ -183,14 +222,36 @@ class Store:
             done = session.execute(change.values(state="received", lease_owner=None, lease_until=None))
             return int(getattr(done, "rowcount", 0))
 
-    def film(self, film_id: str) -> FilmRecord | None:
-        """One film with its newest answer; None when the id is unknown."""
-        with self._database.read() as session:
+    @contextlib.contextmanager
+    def _look(self, viewer: str | None) -> Iterator[Session]:
+        """A transaction to read in; one that can write down who looks when it is a person."""
+        with self._database.read() if viewer is None else self._database.write() as session:
+            yield session
+
+    def film(self, film_id: str, *, viewer: str | None = None) -> FilmRecord | None:
+        """One film with its newest answer; None when the id is unknown.
+
+        Args:
+            film_id: the film.
+            viewer: who looks, for the audit; None when it is the service itself.
+        """
+        with self._look(viewer) as session:
             records = film_records(session, select(FilmRow).where(FilmRow.id == film_id))
+            if records and viewer is not None:
+                answer = records[0].answer
+                self._note(session, viewer, "film.viewed", film_id, model=answer.model_sha256 if answer else None)
             return records[0] if records else None
 
-    def films(self, *, limit: int = 50, cursor: str | None = None, states: Sequence[State] = ()) -> Page:
+    def films(
+        self, *, limit: int = 50, cursor: str | None = None, states: Sequence[State] = (), viewer: str | None = None
+    ) -> Page:
         """Films, newest first.
+
+        Args:
+            limit: most films.
+            cursor: where the page before ended.
+            states: only films in these; empty for all.
+            viewer: who looks, for the audit.
 
         Raises:
             UsageError: the cursor is none of ours.
@@ -202,15 +263,17 @@ class Store:
             query = query.where(or_(FilmRow.received_at < when, same_instant))
         if states:
             query = query.where(FilmRow.state.in_(states))
-        with self._database.read() as session:
+        with self._look(viewer) as session:
             records = film_records(session, query)
+            if viewer is not None:
+                self._note(session, viewer, "films.listed", "", films=[film.film_id for film in records[:limit]])
         more = len(records) > limit
         last = records[limit - 1] if more else None
         return Page(
             films=tuple(records[:limit]), next_cursor=write_cursor(last.received_at, last.film_id) if last else None
         )
 
-    def worklist(self, *, limit: int, waiting_cap: timedelta) -> tuple[FilmRecord, ...]:
+    def worklist(self, *, limit: int, waiting_cap: timedelta, viewer: str | None = None) -> tuple[FilmRecord, ...]:
         """Films by risk, highest first, but none waits behind fresher ones for longer than the cap.
 
         A film whose risk is unknown (still waiting, not analysed, failed) stands in the middle: it is read as it
@@ -225,8 +288,22 @@ class Store:
         )
         overdue: ColumnElement[int] = case((FilmRow.received_at < self._clock() - waiting_cap, 0), else_=1)
         order = (overdue, func.coalesce(risk, UNKNOWN_RISK).desc(), FilmRow.received_at, FilmRow.id)
-        with self._database.read() as session:
-            return tuple(film_records(session, select(FilmRow).order_by(*order).limit(limit)))
+        with self._look(viewer) as session:
+            films = tuple(film_records(session, select(FilmRow).order_by(*order).limit(limit)))
+            if viewer is not None:
+                self._note(session, viewer, "worklist.viewed", "", films=[film.film_id for film in films])
+            return films
+
+    def picture_viewed(self, film_id: str, what: str, *, viewer: str) -> None:
+        """Write down that somebody is shown a film's picture; the picture is drawn after this is durable.
+
+        Args:
+            film_id: the film.
+            what: ``film``, or the finding whose heat map it is.
+            viewer: who looks.
+        """
+        with self._database.write() as session:
+            self._note(session, viewer, "picture.viewed", film_id, picture=what)
 
     def heatmap(self, film_id: str, finding: str) -> HeatmapRecord | None:
         """The newest answer's heat map of one finding; None when there is none."""
@@ -267,7 +344,7 @@ class Store:
 
 
 def _leased(session: Session, film_id: str, owner: str) -> FilmRow | None:
-    row = session.get(FilmRow, film_id)
+    row = session.get(FilmRow, film_id, with_for_update=True)
     if row is None:
         raise ServiceError(f"Film {film_id} is not in the records. It may have been erased.")
     return row if row.lease_owner == owner and row.state == "preparing" else None
@@ -304,8 +381,10 @@ def _has_answer(session: Session, film_id: str, model_sha256: str) -> bool:
     return session.scalar(same) is not None
 
 
-def _insert(session: Session, film_id: str, answer: NewAnswer, created_at: datetime) -> None:
+def _insert(session: Session, film_id: str, answer: NewAnswer, created_at: datetime) -> str:
+    """Add an answer and its heat maps; gives the digest of the assessment, for the audit."""
     answer_id = secrets.token_hex(16)
+    assessment = canonical_json(json.loads(json.dumps(answer.assessment, allow_nan=False)))
     session.add(
         AnswerRow(
             id=answer_id,
@@ -315,7 +394,7 @@ def _insert(session: Session, film_id: str, answer: NewAnswer, created_at: datet
             label=answer.label,
             abstained=answer.abstained,
             risk=answer.risk,
-            assessment=canonical_json(json.loads(json.dumps(answer.assessment, allow_nan=False))),
+            assessment=assessment,
         )
     )
     session.flush()
@@ -330,6 +409,7 @@ def _insert(session: Session, film_id: str, answer: NewAnswer, created_at: datet
                 spread=heatmap.spread,
             )
         )
+    return hashlib.sha256(assessment.encode()).hexdigest()
 
 
 def _close(row: FilmRow, state: State, code: str = "", reason: str = "") -> None:

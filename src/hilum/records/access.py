@@ -1,0 +1,330 @@
+"""Users, their keys and their sessions; each change is in the audit, in the same transaction.
+
+Secrets are random (256 bits) and kept as SHA-256; passwords, which people choose, as argon2id.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from hilum.errors import UsageError
+from hilum.records.audit import Act, append
+from hilum.records.database import Database
+from hilum.records.passwords import hash_password, password_fits
+from hilum.records.roles import known_roles, known_scopes, scopes_of
+from hilum.records.schema import ApiKeyRow, SessionRow, UserRow
+from hilum.records.store import now
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+KEY_PREFIX = "hilum_"
+SESSION_HOURS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person or a program that may do what its roles say."""
+
+    name: str
+    """Its name."""
+    roles: tuple[str, ...]
+    """Its roles."""
+    created_at: datetime
+    """When it was made (UTC)."""
+    disabled_at: datetime | None
+    """Since when it may do nothing; None while it may."""
+    has_password: bool
+    """False for one that comes by keys only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A program's key; its secret is known to its owner alone."""
+
+    id: str
+    """Public part, by which it is revoked."""
+    user: str
+    """Whose."""
+    label: str
+    """What for."""
+    scopes: tuple[str, ...]
+    """What it may do, as far as its user's roles allow it too."""
+    created_at: datetime
+    """When it was made (UTC)."""
+    expires_at: datetime | None
+    """Until when it counts; None for no end."""
+    revoked_at: datetime | None
+    """Since when it counts no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks, and what it may do."""
+
+    name: str
+    """The user's name."""
+    scopes: frozenset[str]
+    """What it may do."""
+    session: str | None = None
+    """Digest of the session's cookie; None when a key was given."""
+
+
+class Access:
+    """The acts on users, keys and sessions, each one transaction.
+
+    Args:
+        database: where they are kept.
+        clock: gives the instant; tests give their own.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime] = now) -> None:
+        self._database, self._clock = database, clock
+
+    def add_user(self, name: str, roles: Sequence[str], *, password: str | None, actor: str) -> User:
+        """Make a user.
+
+        Args:
+            name: lower-case letters, digits and ``. _ @ -``; it stands in the audit, so it should be a person's.
+            roles: one or more of :data:`hilum.records.roles.ROLES`.
+            password: None for a user that comes by keys only.
+            actor: who makes it.
+
+        Raises:
+            UsageError: the name is taken or not one, a role is none, or the password is too short.
+        """
+        if not NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} is no user's name. Give 1 to 64 lower-case letters, digits and . _ @ - with a letter or "
+                "digit first."
+            )
+        roles = known_roles(roles)
+        kept = hash_password(password, name=name) if password is not None else ""
+        with self._database.write() as session:
+            if session.get(UserRow, name) is not None:
+                raise UsageError(f"There is a user {name!r} already. Choose another name.")
+            row = UserRow(name=name, password=kept, roles=" ".join(roles), created_at=self._clock())
+            session.add(row)
+            self._note(session, actor, "user.added", name, roles=list(roles), password=bool(kept))
+            return _user(row)
+
+    def add_first_admin(self, name: str, roles: Sequence[str], password: str) -> User:
+        """Make the first admin, where there is none.
+
+        Raises:
+            UsageError: as :meth:`add_user`, or there is an admin already.
+        """
+        if self.has_admin():
+            raise UsageError("There is an admin already. Ask it for a user.")
+        return self.add_user(name, roles, password=password, actor="console")
+
+    def users(self) -> tuple[User, ...]:
+        """All users by name."""
+        with self._database.read() as session:
+            return tuple(_user(row) for row in session.scalars(select(UserRow).order_by(UserRow.name)))
+
+    def has_admin(self) -> bool:
+        """Whether someone can make users."""
+        return any("admin" in user.roles and user.disabled_at is None for user in self.users())
+
+    def set_password(self, name: str, password: str, *, actor: str) -> None:
+        """Give a user another password; its sessions end.
+
+        Raises:
+            UsageError: no such user, or the password is too short.
+        """
+        kept = hash_password(password, name=name)
+        with self._database.write() as session:
+            _existing(session, name).password = kept
+            session.execute(delete(SessionRow).where(SessionRow.user_name == name))
+            self._note(session, actor, "user.password", name)
+
+    def disable(self, name: str, *, actor: str) -> None:
+        """Let a user do nothing any more: its sessions end, its keys count no more. Its past stays in the audit.
+
+        Raises:
+            UsageError: no such user, or it is the last admin.
+        """
+        with self._database.write() as session:
+            row = _existing(session, name)
+            others = select(func.count()).where(
+                UserRow.name != name, UserRow.disabled_at.is_(None), UserRow.roles.contains("admin")
+            )
+            if "admin" in row.roles.split() and not session.scalar(others):
+                raise UsageError(f"{name!r} is the last admin. Make another one first.")
+            row.disabled_at = row.disabled_at or self._clock()
+            session.execute(delete(SessionRow).where(SessionRow.user_name == name))
+            self._note(session, actor, "user.disabled", name)
+
+    def add_key(
+        self, user: str, scopes: Sequence[str] = (), *, label: str = "", days: int | None = None, actor: str
+    ) -> tuple[ApiKey, str]:
+        """Make a key for a program.
+
+        Args:
+            user: whose; the key can never do more than its user's roles.
+            scopes: what it may do; empty for all that the roles allow.
+            label: what for.
+            days: until when it counts; None for no end.
+            actor: who makes it.
+
+        Returns:
+            the key, and its secret, which is shown this once and kept as a digest only.
+
+        Raises:
+            UsageError: no such user, or a scope that its roles don't have.
+        """
+        key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+        with self._database.write() as session:
+            allowed = scopes_of(_existing(session, user).roles.split())
+            wanted = known_scopes(scopes or allowed)
+            if beyond := sorted(set(wanted) - allowed):
+                raise UsageError(f"{user!r} has no role with {', '.join(beyond)}, so its key can't have it either.")
+            at = self._clock()
+            row = ApiKeyRow(
+                id=key_id,
+                user_name=user,
+                label=label[:64],
+                secret_sha256=_digest(secret),
+                scopes=" ".join(wanted),
+                created_at=at,
+                expires_at=None if days is None else at + timedelta(days=days),
+            )
+            session.add(row)
+            self._note(session, actor, "key.added", key_id, user=user, scopes=list(wanted), days=days)
+            return _key(row), f"{KEY_PREFIX}{key_id}_{secret}"
+
+    def keys(self) -> tuple[ApiKey, ...]:
+        """All keys, oldest first."""
+        with self._database.read() as session:
+            query = select(ApiKeyRow).order_by(ApiKeyRow.created_at, ApiKeyRow.id)
+            return tuple(_key(row) for row in session.scalars(query))
+
+    def revoke_key(self, key_id: str, *, actor: str) -> None:
+        """Let a key count no more.
+
+        Raises:
+            UsageError: no such key.
+        """
+        with self._database.write() as session:
+            row = session.get(ApiKeyRow, key_id)
+            if row is None:
+                raise UsageError("There is no key with this id. hilum users list-keys lists them.")
+            row.revoked_at = row.revoked_at or self._clock()
+            self._note(session, actor, "key.revoked", key_id)
+
+    def by_key(self, given: str) -> Caller | None:
+        """Who has this key; None when it counts for nothing."""
+        key_id, _, secret = given.removeprefix(KEY_PREFIX).partition("_")
+        if not given.startswith(KEY_PREFIX) or not secret:
+            return None
+        with self._database.read() as session:
+            found = session.execute(
+                select(ApiKeyRow, UserRow)
+                .join(UserRow, UserRow.name == ApiKeyRow.user_name)
+                .where(ApiKeyRow.id == key_id, ApiKeyRow.revoked_at.is_(None), UserRow.disabled_at.is_(None))
+            ).first()
+            if found is None or not secrets.compare_digest(found[0].secret_sha256, _digest(secret)):
+                return None
+            key, user = found
+            if key.expires_at is not None and key.expires_at <= self._clock():
+                return None
+            return Caller(name=user.name, scopes=scopes_of(user.roles.split()) & set(key.scopes.split()))
+
+    def log_in(self, name: str, password: str) -> str | None:
+        """Begin a session by password.
+
+        Returns:
+            the cookie; None when name and password don't fit, or the user may do nothing.
+        """
+        with self._database.read() as session:
+            row = session.get(UserRow, name) if NAME.fullmatch(name) else None
+            kept = row.password if row is not None and row.disabled_at is None else ""
+        if password_fits(kept, password):
+            return self.begin_session(name, how="password")
+        with self._database.write() as session:
+            # What was typed as a name may be a password: only a known name is written down.
+            self._note(session, name if row is not None else "unknown", "login.failed", name if row is not None else "")
+        return None
+
+    def begin_session(self, name: str, *, how: str) -> str:
+        """Begin a session for a user who is known to be there.
+
+        Raises:
+            UsageError: no such user, or it is disabled.
+        """
+        token = secrets.token_urlsafe(32)
+        with self._database.write() as session:
+            row = _existing(session, name)
+            if row.disabled_at is not None:
+                raise UsageError(f"The user {name!r} is disabled. Ask an admin.")
+            at = self._clock()
+            session.execute(delete(SessionRow).where(SessionRow.expires_at <= at))
+            ends = at + timedelta(hours=SESSION_HOURS)
+            session.add(SessionRow(token_sha256=_digest(token), user_name=name, created_at=at, expires_at=ends))
+            self._note(session, name, "login.succeeded", name, how=how)
+        return token
+
+    def by_session(self, token: str) -> Caller | None:
+        """Whose session this cookie is; None when it has ended."""
+        found_by = _digest(token)
+        with self._database.read() as session:
+            found = session.execute(
+                select(SessionRow, UserRow)
+                .join(UserRow, UserRow.name == SessionRow.user_name)
+                .where(SessionRow.token_sha256 == found_by, UserRow.disabled_at.is_(None))
+            ).first()
+            if found is None or found[0].expires_at <= self._clock():
+                return None
+            return Caller(name=found[1].name, scopes=scopes_of(found[1].roles.split()), session=found_by)
+
+    def log_out(self, caller: Caller) -> None:
+        """End a session."""
+        with self._database.write() as session:
+            session.execute(delete(SessionRow).where(SessionRow.token_sha256 == caller.session))
+            self._note(session, caller.name, "logout", caller.name)
+
+    def _note(self, session: Session, actor: str, act: str, subject: str, **detail: object) -> None:
+        append(session, Act(actor=actor, act=act, subject=subject, detail=detail), self._clock())
+
+
+def csrf_token(session_digest: str) -> str:
+    """What a page's forms must bring beside the cookie: made from it, and of no use without it."""
+    return hashlib.sha256(b"hilum csrf\n" + session_digest.encode()).hexdigest()
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _existing(session: Session, name: str) -> UserRow:
+    row = session.get(UserRow, name)
+    if row is None:
+        raise UsageError(f"There is no user {name!r}. hilum users list lists them.")
+    return row
+
+
+def _user(row: UserRow) -> User:
+    return User(
+        name=row.name,
+        roles=tuple(row.roles.split()),
+        created_at=row.created_at,
+        disabled_at=row.disabled_at,
+        has_password=bool(row.password),
+    )
+
+
+def _key(row: ApiKeyRow) -> ApiKey:
+    return ApiKey(
+        id=row.id,
+        user=row.user_name,
+        label=row.label,
+        scopes=tuple(row.scopes.split()),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+    )

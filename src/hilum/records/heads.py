@@ -1,0 +1,135 @@
+"""Signed heads of the audit, outside the database: what lets a cut end and a chain computed anew be found.
+
+One JSON object a line: place and hash of the chain's last row, when it was signed, by whose key, and the Ed25519
+signature. The file only grows. Copy it, or its last line, to where those who can write the database can't.
+"""
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hilum.errors import DataError, UsageError
+from hilum.files import sync_directory
+from hilum.keys import PrivateKey, PublicKey
+from hilum.records.audit import Tip, canonical
+
+PURPOSE = b"hilum audit head v1\n"
+"""Comes before what is signed, so that a signature for another purpose is none here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A signed end of the chain."""
+
+    tip: Tip
+    """Place and hash of the last row."""
+    at: str
+    """When it was signed (UTC)."""
+    key: str
+    """Id of the key that signed."""
+
+
+class HeadBook:
+    """Writes heads.
+
+    Args:
+        path: the file; made when absent.
+        key: signs.
+    """
+
+    def __init__(self, path: Path, key: PrivateKey) -> None:
+        self.path, self._key = Path(path), key
+        self._last = 0
+        self._drop_broken_end()
+
+    def sign(self, tip: Tip, at: datetime) -> bool:
+        """Write a head durably, unless the chain has not grown since the last one.
+
+        Returns:
+            True when one was written.
+
+        Raises:
+            OSError: the file can't be written.
+        """
+        if tip.seq <= self._last:
+            return False
+        fresh = not self.path.exists()
+        stamp = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        signed = _signed(tip, stamp)
+        line = canonical(
+            {
+                "at": stamp,
+                "hash": tip.hash,
+                "key": self._key.public.id,
+                "seq": tip.seq,
+                "signature": base64.b64encode(self._key.sign(signed)).decode(),
+            }
+        )
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, line.encode() + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if fresh:
+            sync_directory(self.path.parent)
+        self._last = tip.seq
+        return True
+
+    def _drop_broken_end(self) -> None:
+        """Take away a last line that a crash broke off; the next one would be joined to it."""
+        if not self.path.exists():
+            return
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(self.path, whole)
+
+
+def read_heads(path: Path, keys: Sequence[PublicKey]) -> tuple[Head, ...]:
+    """Read the heads and check every signature.
+
+    Args:
+        path: the file, or a copy.
+        keys: whose signatures count.
+
+    Raises:
+        UsageError: the file can't be read.
+        DataError: a line is damaged, or none of the keys signed it.
+    """
+    try:
+        lines = Path(path).read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise UsageError(f"The heads {path} can't be read ({error.strerror}). Give them with --heads.") from None
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()  # broken off by a crash while it was written, and so never relied on
+    return tuple(_head(line, f"{path}, line {number}", keys) for number, line in enumerate(lines, 1))
+
+
+def _head(line: bytes, where: str, keys: Sequence[PublicKey]) -> Head:
+    try:
+        said = json.loads(line)
+        tip = Tip(seq=said["seq"], hash=said["hash"])
+        signature, stamp, key = base64.b64decode(said["signature"], validate=True), said["at"], said["key"]
+        signed = _signed(tip, stamp)
+        whole = isinstance(tip.seq, int) and isinstance(tip.hash, str) and isinstance(key, str)
+    except (ValueError, KeyError, TypeError, UsageError, binascii.Error, RecursionError):
+        whole = False
+    if not whole:
+        raise DataError(f"{where} is no signed head. The file was damaged or changed; use an earlier copy.")
+    if not any(one.verifies(signature, signed) for one in keys):
+        known = ", ".join(one.id for one in keys)
+        raise DataError(
+            f"{where} was signed by none of the keys given ({known}). It was forged, or --key names the key of another "
+            "service."
+        )
+    return Head(tip=tip, at=stamp, key=key)
+
+
+def _signed(tip: Tip, stamp: str) -> bytes:
+    return PURPOSE + canonical({"at": stamp, "hash": tip.hash, "seq": tip.seq}).encode()

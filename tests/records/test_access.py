@@ -1,0 +1,179 @@
+"""Users, keys and sessions: nothing by default, secrets kept as digests, each change in the audit."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from hilum.errors import UsageError
+from hilum.records.access import KEY_PREFIX, Access, csrf_token
+from hilum.records.audit import check, entries
+from hilum.records.database import Database
+from hilum.records.roles import ROLES, scopes_of
+
+GOOD = "a long sentence is best"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def access(database: Database, clock: Clock) -> Access:
+    return Access(database, clock)
+
+
+def test_a_fresh_database_has_no_user_and_no_key(access: Access) -> None:
+    assert (access.users(), access.keys(), access.has_admin()) == ((), (), False)
+
+
+def test_a_password_opens_a_session_that_ends(access: Access, clock: Clock) -> None:
+    access.add_user("ada", ["reviewer", "auditor", "reviewer"], password=GOOD, actor="console")
+    assert access.users()[0].roles == ("reviewer", "auditor")
+    assert access.log_in("ada", GOOD + "!") is None
+    token = access.log_in("ada", GOOD)
+    assert token
+    caller = access.by_session(token)
+    assert caller is not None
+    assert (caller.name, caller.scopes) == ("ada", ROLES["reviewer"] | ROLES["auditor"])
+    assert access.by_session(token[:-1]) is None
+    clock.now += timedelta(hours=13)
+    assert access.by_session(token) is None
+
+
+def test_logging_out_a_new_password_and_disabling_end_sessions(access: Access) -> None:
+    access.add_user("ada", ["viewer"], password=None, actor="console")
+    assert access.log_in("ada", "") is None, "who has no password can't come by one"
+
+    def begun() -> str:
+        return access.begin_session("ada", how="link")
+
+    first = begun()
+    caller = access.by_session(first)
+    assert caller is not None
+    access.log_out(caller)
+    second = begun()
+    assert (access.by_session(first), access.by_session(second) is None) == (None, False)
+    access.disable("ada", actor="console")
+    assert access.by_session(second) is None
+    with pytest.raises(UsageError, match="is disabled"):
+        begun()
+
+
+def test_a_key_does_what_it_says_until_it_is_over(access: Access, clock: Clock) -> None:
+    access.add_user("pacs", ["reviewer"], password=None, actor="console")
+    key, secret = access.add_key("pacs", ["films:send"], days=1, actor="console")
+    caller = access.by_key(secret)
+    assert caller is not None
+    assert (caller.name, caller.scopes) == ("pacs", {"films:send"})
+    for wrong in (secret[:-1], secret[len(KEY_PREFIX) :], f"{KEY_PREFIX}{key.id}_", "", KEY_PREFIX, f"{secret}x"):
+        assert access.by_key(wrong) is None
+    clock.now += timedelta(days=1)
+    assert access.by_key(secret) is None
+    _, lasting = access.add_key("pacs", actor="console")
+    caller = access.by_key(lasting)
+    assert caller is not None
+    assert caller.scopes == ROLES["reviewer"]
+    access.revoke_key(access.keys()[-1].id, actor="console")
+    assert access.by_key(lasting) is None
+
+
+def test_a_disabled_users_key_counts_no_more(access: Access) -> None:
+    access.add_user("pacs", ["viewer"], password=None, actor="console")
+    _, secret = access.add_key("pacs", actor="console")
+    access.disable("pacs", actor="console")
+    assert access.by_key(secret) is None
+
+
+def test_no_secret_lies_in_the_database_or_the_audit(access: Access, database: Database) -> None:
+    access.add_user("ada", ["admin"], password=GOOD, actor="console")
+    _, secret = access.add_key("ada", actor="console")
+    token = access.log_in("ada", GOOD) or ""
+    access.log_in("ada", "the wrong " + GOOD)
+    access.log_in("typed-a-password-here", GOOD)
+    with database.read() as session:
+        kept = "".join(
+            str(session.execute(text(f"SELECT * FROM {table}")).fetchall())
+            for table in ("users", "api_keys", "sessions", "audit")
+        )
+        acts = [row.act for row in entries(session)]
+        assert check(entries(session)).whole
+    assert "$argon2id$" in kept
+    for word in (GOOD, secret, secret.rpartition("_")[2], token, "typed-a-password-here"):
+        assert word not in kept
+    assert acts == ["user.added", "key.added", "login.succeeded", "login.failed", "login.failed"]
+
+
+def test_a_key_can_not_do_more_than_its_user(access: Access) -> None:
+    access.add_user("ada", ["viewer"], password=None, actor="console")
+    with pytest.raises(UsageError, match="has no role with users:write"):
+        access.add_key("ada", ["users:write"], actor="console")
+
+
+def test_the_last_admin_stays(access: Access) -> None:
+    access.add_user("ada", ["admin"], password=None, actor="console")
+    with pytest.raises(UsageError, match="is the last admin"):
+        access.disable("ada", actor="console")
+    access.add_user("bob", ["admin"], password=None, actor="console")
+    access.disable("ada", actor="bob")
+    assert access.has_admin()
+
+
+@pytest.mark.parametrize(
+    ("name", "roles", "password", "words"),
+    [
+        ("Ada", ["viewer"], None, "is no user's name"),
+        ("ada b", ["viewer"], None, "is no user's name"),
+        ("ada", ["viewr"], None, "Did you mean 'viewer'"),
+        ("ada", [], None, "No role is given"),
+        ("ada", ["viewer"], "short", "has 5 characters"),
+        ("adam", ["viewer"], "adam and eve 1234", "holds the user's name"),
+        ("taken", ["viewer"], None, "already"),
+    ],
+)
+def test_what_is_wrong_with_a_user_is_told(
+    access: Access, name: str, roles: list[str], password: str | None, words: str
+) -> None:
+    access.add_user("taken", ["viewer"], password=None, actor="console")
+    with pytest.raises(UsageError, match=words):
+        access.add_user(name, roles, password=password, actor="console")
+
+
+def test_an_unknown_user_or_key_is_told(access: Access) -> None:
+    for act in (
+        lambda: access.set_password("nobody", GOOD, actor="a"),
+        lambda: access.disable("nobody", actor="a"),
+        lambda: access.add_key("nobody", actor="a"),
+        lambda: access.revoke_key("none", actor="a"),
+    ):
+        with pytest.raises(UsageError, match="There is no"):
+            act()
+
+
+def test_no_role_may_do_everything_and_auditors_see_no_film() -> None:
+    assert all(scopes_of([role]) < scopes_of(ROLES) for role in ROLES)
+    assert scopes_of(["auditor"]) == {"audit:read"}
+    assert "audit:read" not in scopes_of(["admin", "reviewer", "viewer", "model-manager"])
+
+
+def test_the_forms_token_is_not_the_cookies_digest() -> None:
+    assert csrf_token("a" * 64) != csrf_token("b" * 64)
+    assert csrf_token("a" * 64) != "a" * 64
