@@ -60,6 +60,29 @@ def read_dicom(content: bytes, limits: Limits) -> tuple[Pixels, FilmFacts, tuple
     return _at_the_boundary(lambda: _film(dataset, structure, limits))
 
 
+def encoded_frame(
+    content: bytes, limits: Limits, syntaxes: tuple[str, ...]
+) -> tuple[Any, SampleFormat, str, bytes] | None:
+    """A film's data set, sample format, transfer syntax and one encoded frame, checked but not decoded.
+
+    Returns:
+        ``None`` when the film is in none of the transfer syntaxes.
+
+    Raises:
+        FilmError: see `hilum.imaging.reading.read_film`.
+    """
+    structure = examine(io.BytesIO(content), limits)
+    if structure.transfer_syntax not in syntaxes:
+        return None
+
+    def read() -> tuple[Any, SampleFormat, str, bytes]:
+        dataset = _dataset(io.BytesIO(content), structure, pixels=True)
+        form = sample_format(dataset, structure, limits)
+        return dataset, form, structure.transfer_syntax, _frame(dataset, structure)
+
+    return _at_the_boundary(read)
+
+
 def _at_the_boundary(step: Callable[[], T]) -> T:
     """Run a step of pydicom's with its warnings muted and its exceptions mapped."""
     with warnings.catch_warnings():
@@ -174,11 +197,17 @@ def _codes(dataset: Any, structure: Structure, form: SampleFormat) -> Array:
     if CODECS[syntax].decode is None:
         big_endian = syntax == "1.2.840.10008.1.2.2"
         return native_samples(element.value, form, big_endian=big_endian, words=element.VR == "OW")
+    return decode_frame(_frame(dataset, structure), syntax, form)
+
+
+def _frame(dataset: Any, structure: Structure) -> bytes:
+    """The fragments of the only frame, joined."""
     if structure.fragments == 0:
         raise FilmError("The compressed pixel data hold no fragment.", code="no-pixels")
     from pydicom.encaps import get_frame
 
-    return decode_frame(get_frame(element.value, 0, number_of_frames=1), syntax, form)
+    frame: bytes = get_frame(dataset["PixelData"].value, 0, number_of_frames=1)
+    return frame
 
 
 def _aligned(codes: Array, form: SampleFormat) -> Array:

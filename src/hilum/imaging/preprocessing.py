@@ -38,6 +38,9 @@ class Preprocessing:
     """Percentile of the averaged values that becomes black; for "percentile" alone."""
     high_percent: float = 99.5
     """Percentile of the averaged values that becomes white; for "percentile" alone."""
+    decoding: Literal["full", "reduced"] = "full"
+    """"reduced" lets JPEG and JPEG 2000 be decoded at the size that the tile needs, where that changes little; see
+    `hilum.imaging.reduced_reading`."""
     version: int = VERSION
     """Version of the function; another version than this package's is refused."""
 
@@ -49,6 +52,8 @@ class Preprocessing:
             problems.append(f"Preprocessing.resize is {self.resize!r}. Known: stretch, crop, letterbox.")
         if self.intensity not in ("percentile", "minmax", "none"):
             problems.append(f"Preprocessing.intensity is {self.intensity!r}. Known: percentile, minmax, none.")
+        if self.decoding not in ("full", "reduced"):
+            problems.append(f"Preprocessing.decoding is {self.decoding!r}. Known: full, reduced.")
         if not 0 <= self.low_percent < self.high_percent <= 100:
             problems.append(
                 f"Preprocessing.low_percent and high_percent are {self.low_percent} and {self.high_percent}, but must "
@@ -133,7 +138,20 @@ def preprocess(pixels: Pixels, config: Preprocessing) -> Tile:
     height, width = pixels.shape
     where = geometry((height, width), config)
     part = pixels[where.top : where.top + where.height, where.left : where.left + where.width]
-    averaged = area_average(part, where.tile_height, where.tile_width)
+    return tile_from_averages(area_average(part, where.tile_height, where.tile_width), where, config)
+
+
+def tile_from_averages(averaged: Array, where: Geometry, config: Preprocessing) -> Tile:
+    """Stretch averaged grey values and put them on the tile.
+
+    Args:
+        averaged: float64 [where.tile_height, where.tile_width], 0 black … 65535 white.
+        where: from `geometry`.
+        config: the parameters.
+
+    Returns:
+        uint8 [size, size], 0 black … 255 white.
+    """
     tile = np.zeros((config.size, config.size), np.uint8)
     rows = slice(where.tile_top, where.tile_top + where.tile_height)
     columns = slice(where.tile_left, where.tile_left + where.tile_width)

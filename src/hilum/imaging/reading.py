@@ -29,7 +29,7 @@ def read_film(source: Path | str | bytes, *, limits: Limits = Limits()) -> Radio
             ``unreadable``, ``not-an-image`` (neither DICOM, PNG, JPEG nor TIFF, or more than one frame),
             ``no-pixels``, ``unsupported-syntax``.
     """
-    content = _content(source, limits)
+    content = file_content(source, limits)
     if is_dicom(content[:132]):
         pixels, facts, flags = read_dicom(content, limits)
     else:
@@ -67,7 +67,12 @@ def _facts(stream: BinaryIO, limits: Limits) -> FilmFacts:
     return read_raster_facts(stream, raster_format(head), limits)
 
 
-def _content(source: Path | str | bytes, limits: Limits) -> bytes:
+def file_content(source: Path | str | bytes, limits: Limits) -> bytes:
+    """Bytes of a film's file, no more than the limits allow.
+
+    Raises:
+        FilmError: code "empty", "too-large" or "unreadable".
+    """
     if isinstance(source, bytes):
         limits.check_file(len(source))
         return source

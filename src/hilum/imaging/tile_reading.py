@@ -1,11 +1,15 @@
 """One film of a manifest as a tile: what a decoding process does, and nothing that it need not import."""
 
+import hashlib
 from pathlib import Path
 
 from hilum.arrays import Tile
 from hilum.errors import FilmError
+from hilum.imaging.limits import Limits
 from hilum.imaging.preprocessing import Preprocessing, preprocess
-from hilum.imaging.reading import read_film
+from hilum.imaging.radiograph import Radiograph
+from hilum.imaging.reading import file_content, read_film
+from hilum.imaging.reduced_reading import read_reduced, reduced_tile
 
 
 def read_tile(path: Path, film_id: str, preprocessing: Preprocessing) -> Tile:
@@ -22,7 +26,34 @@ def read_tile(path: Path, film_id: str, preprocessing: Preprocessing) -> Tile:
     Raises:
         FilmError: the film can't be read, or is another one (code "changed").
     """
-    film = read_film(path)
-    if film.sha256 != film_id:
+    content = file_content(path, Limits())
+    if hashlib.sha256(content).hexdigest() != film_id:
         raise FilmError("The file changed since the import (its SHA-256 differs).", code="changed")
-    return preprocess(film.pixels, preprocessing)
+    return film_tile(content, preprocessing)
+
+
+def film_tile(
+    content: bytes,
+    preprocessing: Preprocessing,
+    film: Radiograph | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - a frozen value
+) -> Tile:
+    """The tile of a film: training and service both come here, so both decode as `Preprocessing.decoding` says.
+
+    Args:
+        content: the film's file.
+        preprocessing: how a film becomes a tile.
+        film: the film, where it has been read already.
+        limits: what the film may cost.
+
+    Returns:
+        uint8 [size, size].
+
+    Raises:
+        FilmError: the film can't be read.
+    """
+    if preprocessing.decoding == "reduced":
+        reduced = read_reduced(content, preprocessing, limits)
+        if reduced is not None:
+            return reduced_tile(reduced, preprocessing)
+    return preprocess((film or read_film(content, limits=limits)).pixels, preprocessing)

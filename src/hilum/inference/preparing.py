@@ -9,7 +9,8 @@ from hilum.imaging.limits import Limits
 from hilum.imaging.preprocessing import Preprocessing, preprocess
 from hilum.imaging.quality import Quality, measure_quality
 from hilum.imaging.radiograph import FilmFacts, Radiograph
-from hilum.imaging.reading import read_film
+from hilum.imaging.reading import file_content, read_film
+from hilum.imaging.tile_reading import film_tile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,14 +41,21 @@ def prepare_film(
     Raises:
         FilmError: it can't be read; the code says why.
     """
-    return prepare_radiograph(read_film(source, limits=limits or Limits()), preprocessing, policy)
+    limits = limits or Limits()
+    content = file_content(source, limits)
+    film = read_film(content, limits=limits)
+    return _prepared(film, film_tile(content, preprocessing, film, limits), policy)
 
 
 def prepare_radiograph(film: Radiograph, preprocessing: Preprocessing, policy: GatePolicy) -> Prepared:
-    """The same for a film that has been read already."""
+    """The same for a film that has been read already: its tile is made of all its pixels."""
+    return _prepared(film, preprocess(film.pixels, preprocessing), policy)
+
+
+def _prepared(film: Radiograph, tile: Tile, policy: GatePolicy) -> Prepared:
     quality = measure_quality(film.pixels)
     return Prepared(
-        tile=preprocess(film.pixels, preprocessing),
+        tile=tile,
         gate=check_intended_use(film, quality, policy),
         quality=quality,
         facts=film.facts,
