@@ -22,7 +22,7 @@ from sqlalchemy.types import TypeDecorator
 
 from hilum.records.values import STATES
 
-HEAD = "0002"
+HEAD = "0003"
 """The migration that leads to these tables."""
 
 
@@ -208,3 +208,37 @@ class IdempotencyRow(Base):
     request_sha256: Mapped[str] = mapped_column(String(64))
     film_id: Mapped[str] = mapped_column(ForeignKey("films.id", ondelete="CASCADE"))
     created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class DestinationRow(Base):
+    """A place that results are sent to: every answer recorded while it is here is queued for it."""
+
+    __tablename__ = "destinations"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    since: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class DeliveryRow(Base):
+    """One answer on its way to one destination."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    answer_id: Mapped[str] = mapped_column(ForeignKey("answers.id", ondelete="CASCADE"))
+    destination: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(8))
+    attempts: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    due_at: Mapped[datetime] = mapped_column(UtcTime)
+    lease_owner: Mapped[str | None] = mapped_column(String(32))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    reason_code: Mapped[str] = mapped_column(String(32), default="")
+    reason: Mapped[str] = mapped_column(Text, default="")
+
+    __table_args__ = (
+        UniqueConstraint("answer_id", "destination", name="deliveries_one_per_answer_and_destination"),
+        CheckConstraint("state IN ('waiting', 'sending', 'sent', 'dead')", name="deliveries_state_known"),
+        Index("deliveries_by_due", "destination", "state", "due_at"),
+    )

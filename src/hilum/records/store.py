@@ -18,6 +18,7 @@ from hilum.records.audit import Act, append
 from hilum.records.cursors import read_cursor, write_cursor
 from hilum.records.database import Database
 from hilum.records.reading import film_records
+from hilum.records.results_out import queue_answer
 from hilum.records.schema import AnswerRow, FilmRow, HeatmapRow, IdentifierRow
 from hilum.records.values import (
     WAITING,
@@ -409,6 +410,8 @@ def _insert(session: Session, film_id: str, answer: NewAnswer, created_at: datet
                 spread=heatmap.spread,
             )
         )
+    if answer.analysed:
+        queue_answer(session, answer_id, session.get_one(FilmRow, film_id), created_at)
     return hashlib.sha256(assessment.encode()).hexdigest()
 
 

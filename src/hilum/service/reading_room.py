@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from hilum.errors import ServiceError
 from hilum.records.database import Database
-from hilum.records.store import Store
+from hilum.records.results_out import Outbox
+from hilum.records.store import Store, now
 from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, Drawing
 from hilum.service.health import Health, look
@@ -23,6 +24,7 @@ from hilum.service.workflow import Workflow
 
 if TYPE_CHECKING:
     from hilum.service.dicom.listener import Listener
+    from hilum.service.results_out import ResultsOut
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class ReadingRoom:
     intake: Intake
     workflow: Workflow
     announcements: Announcements
+    outbox: Outbox
+    senders: "ResultsOut | None" = None
     pictures: PictureCache = field(default_factory=PictureCache)
     listener: "Listener | None" = None
     stopping: bool = False
@@ -78,6 +82,7 @@ def open_reading_room(settings: Settings, answering: Answering, drawing: Drawing
         if database.is_sqlite:
             # This is the only process on these records, so whoever held a lease is dead.
             logger().info("unfinished films taken up again", films=room.store.release())
+        _send_results(room, database, stack)
         room.workflow.start()
         stack.callback(_drain, room)
         if settings.dicom_port is not None:
@@ -91,11 +96,17 @@ def open_reading_room(settings: Settings, answering: Answering, drawing: Drawing
 def _assemble(settings: Settings, database: Database, answering: Answering, drawing: Drawing) -> ReadingRoom:
     store, announcements = Store(database), Announcements()
     files = FilmFiles(settings.data)
+
+    def finished(film_id: str) -> None:
+        announcements.announce(film_id)
+        if room.senders is not None:
+            room.senders.wake()
+
     workflow = Workflow(
         store,
         files,
         answering,
-        finished=announcements.announce,
+        finished=finished,
         hands=settings.hands,
         lease_s=settings.lease_s,
         max_attempts=settings.max_attempts,
@@ -108,15 +119,28 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         least_free_bytes=settings.least_free_mb * MIB,
         received=workflow.wake,
     )
-    return ReadingRoom(
+    room = ReadingRoom(
         settings=settings,
         store=store,
+        outbox=Outbox(database, now),
         answering=answering,
         drawing=drawing,
         intake=intake,
         workflow=workflow,
         announcements=announcements,
     )
+    return room
+
+
+def _send_results(room: ReadingRoom, database: Database, stack: contextlib.ExitStack) -> None:
+    """Start the senders where there are destinations; they stop after the workers, whose last answers they may send."""
+    if not room.settings.results_to:
+        room.outbox.register(())
+        return
+    from hilum.service.results_opening import open_results_out
+
+    sole = database.is_sqlite
+    room.senders = stack.enter_context(open_results_out(room.settings, room.outbox, room.intake.files, sole=sole))
 
 
 def _drain(room: ReadingRoom) -> None:

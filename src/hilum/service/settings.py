@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hilum.errors import ConfigError
+from hilum.service.destinations import Destination, read_destination
 
 MIB = 1024 * 1024
 
@@ -55,6 +56,20 @@ class Settings(BaseSettings):
     network_timeout_s: float = Field(default=30, gt=0)
     """A DICOM peer that is silent for so long, or takes so long over one PDU, is cut off."""
 
+    results_to: Annotated[tuple[str, ...], NoDecode] = Field(default=(), repr=False)
+    """Where results are sent: ``NAME=dicom://AETITLE@HOST:PORT`` (``dicoms`` with TLS) or ``NAME=https://HOST/PATH``
+    for STOW-RS. Comma-separated; empty for nowhere."""
+    results_ca: Path | None = None
+    """PEM file of the authorities that certificates of destinations are checked with; None: the system's."""
+    results_certificate: Path | None = None
+    """PEM file of our certificate and its key, for destinations that ask for one."""
+    results_timeout_s: float = Field(default=30, gt=0)
+    """Longest wait for a destination's connection or answer."""
+    results_retry_cap_s: float = Field(default=1800, gt=0)
+    """Longest wait between two attempts; the first one is 5 s."""
+    results_give_up_h: float = Field(default=72, gt=0)
+    """A result that could not be sent for so long becomes a dead letter."""
+
     hands: int = Field(default=3, ge=1, le=32)
     """Films in work at once."""
     threads: int | None = Field(default=None, ge=1)
@@ -76,7 +91,7 @@ class Settings(BaseSettings):
     waiting_cap_min: float = Field(default=60, gt=0)
     """On the worklist no film waits behind fresher, riskier ones for longer than this."""
 
-    @field_validator("allowed_ae_titles", "allowed_hosts", "trusted_keys", mode="before")
+    @field_validator("allowed_ae_titles", "allowed_hosts", "trusted_keys", "results_to", mode="before")
     @classmethod
     def _from_commas(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -87,6 +102,14 @@ class Settings(BaseSettings):
         wrong = [title for title in value if not 1 <= len(title) <= 16 or not title.isascii() or "\\" in title]
         if wrong:
             raise ValueError(f"{wrong} are no AE titles: 1 to 16 ASCII characters without a backslash")
+        return value
+
+    @field_validator("results_to")
+    @classmethod
+    def _results_to(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = [read_destination(text).name for text in value]
+        if len(set(names)) != len(names):
+            raise ValueError(f"destinations need names of their own, but these are {names}")
         return value
 
     @model_validator(mode="after")
@@ -105,6 +128,11 @@ class Settings(BaseSettings):
                 "name the senders in HILUM_ALLOWED_AE_TITLES"
             )
         return self
+
+    @property
+    def destinations(self) -> tuple[Destination, ...]:
+        """Where results are sent."""
+        return tuple(read_destination(text) for text in self.results_to)
 
     @property
     def on_loopback(self) -> bool:

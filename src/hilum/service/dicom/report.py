@@ -74,7 +74,7 @@ def _document(source: SourceFilm, result: Result, decision: Decision | None) -> 
             "verifying_organization": decision.organization,
             "previous_versions": [_reference(source, result)],
         }
-    document = Comprehensive3DSR(
+    document: Any = Comprehensive3DSR(
         evidence=[_evidence(source)],
         content=_content(source, result, decision)[0],
         series_instance_uid=_series_uid(source, result),

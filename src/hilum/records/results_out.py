@@ -1,0 +1,301 @@
+"""The queue of results: which answers are still to be sent where, and which could not be.
+
+An answer is queued in the transaction that records it (:func:`queue_answer`), so there is no moment at which a killed
+process leaves an answer that nobody will send. A delivery is leased while it is sent; sent twice, it is the same object
+at the other side, because its UIDs are derived from the answer.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from hilum.errors import UsageError
+from hilum.records.audit import Act, append
+from hilum.records.database import Database
+from hilum.records.schema import AnswerRow, DeliveryRow, DestinationRow, FilmRow, HeatmapRow
+from hilum.records.values import HeatmapRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One answer on its way to one destination, leased to whoever sends it. No identifiers of patients."""
+
+    id: str
+    """Opaque id."""
+    destination: str
+    """Name of the destination."""
+    film_id: str
+    """The film that was answered."""
+    attempts: int
+    """How often it was tried, this time included."""
+    created_at: datetime
+    """When it was queued."""
+    file_sha256: str
+    """Names the film's file."""
+    content_sha256: str
+    """Digest of the film's content."""
+    model_sha256: str
+    """The model's version."""
+    answered_at: datetime
+    """When the answer was recorded."""
+    label: str | None
+    """The finding; None when the model abstained."""
+    assessment: Mapping[str, Any]
+    """The answer as JSON values."""
+    heatmaps: tuple[HeatmapRecord, ...]
+    """One a finding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A delivery that was given up."""
+
+    id: str
+    """Opaque id; :meth:`Outbox.requeue` takes it."""
+    destination: str
+    """Where it should have gone."""
+    film_id: str
+    """The film that was answered."""
+    attempts: int
+    """How often it was tried."""
+    given_up_at: datetime
+    """When it was given up."""
+    reason_code: str
+    """Machine-readable reason."""
+    reason: str
+    """The same in one sentence."""
+
+
+def queue_answer(session: Session, answer_id: str, film: FilmRow, at: datetime) -> int:
+    """Queue an answer for every destination, inside the transaction that records it.
+
+    Args:
+        session: that transaction's.
+        answer_id: an answer to a film that was analysed.
+        film: its film; only DICOM films have a study that results can join.
+        at: the instant.
+
+    Returns:
+        the number of deliveries made.
+    """
+    if film.format != "dicom":
+        return 0
+    names = list(session.scalars(select(DestinationRow.name)))
+    for name in names:
+        session.add(
+            DeliveryRow(
+                id=secrets.token_hex(16),
+                answer_id=answer_id,
+                destination=name,
+                state="waiting",
+                attempts=0,
+                created_at=at,
+                due_at=at,
+                reason_code="",
+                reason="",
+            )
+        )
+    return len(names)
+
+
+class Outbox:
+    """The queue.
+
+    Args:
+        database: where it is kept.
+        clock: gives the instant; tests give their own.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database, self._clock = database, clock
+
+    def register(self, names: Sequence[str]) -> None:
+        """Say which destinations there are. Those that are gone get nothing new; what waits for them stays."""
+        with self._database.write() as session:
+            session.execute(delete(DestinationRow).where(DestinationRow.name.not_in(names)))
+            known = set(session.scalars(select(DestinationRow.name)))
+            session.add_all(DestinationRow(name=name, since=self._clock()) for name in names if name not in known)
+
+    def claim(self, destination: str, owner: str, *, lease_s: float) -> Delivery | None:
+        """Lease the delivery that is due longest; None when none is due."""
+        now = self._clock()
+        with self._database.write() as session:
+            row = session.scalar(
+                select(DeliveryRow)
+                .where(
+                    DeliveryRow.destination == destination,
+                    DeliveryRow.state.in_(("waiting", "sending")),
+                    DeliveryRow.due_at <= now,
+                    or_(DeliveryRow.lease_until.is_(None), DeliveryRow.lease_until < now),
+                )
+                .order_by(DeliveryRow.due_at, DeliveryRow.id)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+            if row is None:
+                return None
+            row.state, row.attempts = "sending", row.attempts + 1
+            row.lease_owner, row.lease_until = owner, now + timedelta(seconds=lease_s)
+            return _delivery(session, row)
+
+    def sent(self, delivery_id: str, owner: str) -> bool:
+        """Record that the destination has it; False when the lease was lost."""
+        with self._database.write() as session:
+            row = _leased(session, delivery_id, owner)
+            if row is not None:
+                _finish(row, "sent", self._clock())
+                self._note(session, "service", "result.sent", row)
+            return row is not None
+
+    def failed(self, delivery_id: str, owner: str, *, code: str, reason: str, retry_after_s: float | None) -> bool:
+        """Record that it could not be sent.
+
+        Args:
+            delivery_id: the delivery.
+            owner: who holds the lease.
+            code: machine-readable reason.
+            reason: the same in one sentence, without identifiers.
+            retry_after_s: when to try again; None gives it up.
+
+        Returns:
+            False when the lease was lost.
+        """
+        with self._database.write() as session:
+            row = _leased(session, delivery_id, owner)
+            if row is None:
+                return False
+            if retry_after_s is None:
+                _finish(row, "dead", self._clock())
+                self._note(session, "service", "result.given-up", row, code=code[:32])
+            else:
+                row.state, row.lease_owner, row.lease_until = "waiting", None, None
+                row.due_at = self._clock() + timedelta(seconds=retry_after_s)
+            row.reason_code, row.reason = code[:32], reason
+            return True
+
+    def release(self, owner: str | None = None) -> int:
+        """Give back what is being sent: by one owner (who stops), or by all (at the start of the only process)."""
+        with self._database.write() as session:
+            change = update(DeliveryRow).where(DeliveryRow.state == "sending")
+            if owner is not None:
+                change = change.where(DeliveryRow.lease_owner == owner)
+            done = session.execute(change.values(state="waiting", lease_owner=None, lease_until=None))
+            return int(getattr(done, "rowcount", 0))
+
+    def age_s(self, delivery: Delivery) -> float:
+        """Seconds since it was queued, or put back into the queue."""
+        return (self._clock() - delivery.created_at).total_seconds()
+
+    def next_due_in(self, destination: str) -> float | None:
+        """Seconds until something is due there, 0 or more; None when nothing waits."""
+        with self._database.read() as session:
+            due = session.scalar(
+                select(func.min(DeliveryRow.due_at)).where(
+                    DeliveryRow.destination == destination, DeliveryRow.state == "waiting"
+                )
+            )
+        return None if due is None else max(0.0, (due - self._clock()).total_seconds())
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Number of deliveries by destination and state."""
+        query = select(DeliveryRow.destination, DeliveryRow.state, func.count()).group_by(
+            DeliveryRow.destination, DeliveryRow.state
+        )
+        counted: dict[str, dict[str, int]] = {}
+        with self._database.read() as session:
+            for destination, state, number in session.execute(query):
+                counted.setdefault(destination, {})[state] = int(number)
+        return counted
+
+    def dead(self, *, limit: int = 100) -> tuple[DeadLetter, ...]:
+        """What was given up, the latest first."""
+        query = (
+            select(DeliveryRow, AnswerRow.film_id)
+            .join(AnswerRow, AnswerRow.id == DeliveryRow.answer_id)
+            .where(DeliveryRow.state == "dead")
+            .order_by(DeliveryRow.finished_at.desc(), DeliveryRow.id)
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            return tuple(
+                DeadLetter(
+                    id=row.id,
+                    destination=row.destination,
+                    film_id=film_id,
+                    attempts=row.attempts,
+                    given_up_at=row.finished_at or row.created_at,
+                    reason_code=row.reason_code,
+                    reason=row.reason,
+                )
+                for row, film_id in session.execute(query)
+            )
+
+    def requeue(self, delivery_id: str | None = None, *, actor: str = "service") -> int:
+        """Put one dead letter, or all of them, back into the queue, due at once and with a fresh count of attempts.
+
+        Args:
+            delivery_id: one of them; None for all.
+            actor: who asked for it, for the audit.
+
+        Raises:
+            UsageError: no dead letter has this id.
+        """
+        now, wanted = self._clock(), select(DeliveryRow).where(DeliveryRow.state == "dead")
+        if delivery_id is not None:
+            wanted = wanted.where(DeliveryRow.id == delivery_id)
+        with self._database.write() as session:
+            rows = list(session.scalars(wanted))
+            for row in rows:
+                row.state, row.attempts, row.finished_at = "waiting", 0, None
+                row.created_at = row.due_at = now
+                self._note(session, actor, "result.requeued", row)
+        if delivery_id is not None and not rows:
+            raise UsageError(f"No dead letter has the id {delivery_id!r}. hilum results lists them.")
+        return len(rows)
+
+    def _note(self, session: Session, actor: str, act: str, row: DeliveryRow, **detail: Any) -> None:
+        """Write an act down in its own transaction."""
+        film_id = session.get_one(AnswerRow, row.answer_id).film_id
+        detail |= {"answer": row.answer_id, "destination": row.destination, "attempts": row.attempts}
+        append(session, Act(actor=actor, act=act, subject=film_id, detail=detail), self._clock())
+
+
+def _leased(session: Session, delivery_id: str, owner: str) -> DeliveryRow | None:
+    row = session.get(DeliveryRow, delivery_id)
+    return row if row is not None and row.state == "sending" and row.lease_owner == owner else None
+
+
+def _finish(row: DeliveryRow, state: str, at: datetime) -> None:
+    row.state, row.finished_at = state, at
+    row.lease_owner = row.lease_until = None
+    if state == "sent":
+        row.reason_code = row.reason = ""
+
+
+def _delivery(session: Session, row: DeliveryRow) -> Delivery:
+    answer = session.get_one(AnswerRow, row.answer_id)
+    film = session.get_one(FilmRow, answer.film_id)
+    heatmaps = session.scalars(select(HeatmapRow).where(HeatmapRow.answer_id == answer.id).order_by(HeatmapRow.finding))
+    return Delivery(
+        id=row.id,
+        destination=row.destination,
+        film_id=film.id,
+        attempts=row.attempts,
+        created_at=row.created_at,
+        file_sha256=film.file_sha256,
+        content_sha256=film.content_sha256,
+        model_sha256=answer.model_sha256,
+        answered_at=answer.created_at,
+        label=answer.label,
+        assessment=json.loads(answer.assessment),
+        heatmaps=tuple(
+            HeatmapRecord(finding=one.finding, rows=one.rows, columns=one.columns, values=one.values, spread=one.spread)
+            for one in heatmaps
+        ),
+    )

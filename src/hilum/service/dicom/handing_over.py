@@ -1,0 +1,121 @@
+"""Hand results over to a DICOM node by C-STORE (PS3.4 annex B)."""
+
+import io
+import ssl
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from hilum.service.destinations import Destination, Undelivered
+from hilum.service.dicom.result import ResultObject
+
+EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+
+# PS3.4 table B.2-1 and PS3.7 annex C.
+DUPLICATE = 0x0111
+REFUSED_FOR_GOOD = {0x0122: "does not take objects of this kind", 0x0124: "does not allow us to store"}
+
+
+def hand_over(
+    objects: Sequence[ResultObject],
+    destination: Destination,
+    *,
+    calling: str,
+    tls: ssl.SSLContext | None = None,
+    timeout_s: float = 30,
+) -> None:
+    """Store objects over one association. An object that is there already counts as stored.
+
+    Args:
+        objects: what to store.
+        destination: a DICOM node.
+        calling: our AE title.
+        tls: how its certificate is checked; needed when the destination wants TLS.
+        timeout_s: longest wait for a connection or an answer.
+
+    Raises:
+        Undelivered: not all of them were stored; storing all again does no harm.
+    """
+    from pynetdicom import AE
+    from pynetdicom.presentation import build_context
+
+    entity = AE(ae_title=calling)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = timeout_s
+    classes = dict.fromkeys(one.sop_class_uid for one in objects)
+    # One context for each transfer syntax: a peer that takes both then gets the bytes as they are.
+    contexts = [build_context(sop_class, syntax) for sop_class in classes for syntax in (EXPLICIT, IMPLICIT)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they would quote what the peer sent
+        association = entity.associate(
+            destination.host,
+            destination.port,
+            contexts=contexts,
+            ae_title=destination.ae_title,
+            tls_args=(tls, destination.host) if destination.tls and tls else None,
+        )
+        try:
+            if not association.is_established:
+                raise _no_association(association, destination, calling, len(contexts))
+            for one in objects:
+                _store(association, one, destination)
+        finally:
+            _close(association)
+
+
+def _no_association(association: Any, destination: Destination, calling: str, offered: int) -> Undelivered:
+    where = f"{destination.ae_title}@{destination.host}:{destination.port}"
+    if association.is_rejected:
+        return Undelivered(
+            f"{where} rejects associations of {calling}. Make {calling} known there, and check its AE title.",
+            code="rejected",
+        )
+    if len(association.rejected_contexts) == offered:
+        return Undelivered(
+            f"{where} takes neither reports nor heat maps. Allow their SOP classes there, then requeue.",
+            code="sop-class",
+            permanent=True,
+        )
+    return Undelivered(f"{where} gives no association. Check that it runs and can be reached.", code="away")
+
+
+def _store(association: Any, one: ResultObject, destination: Destination) -> None:
+    from pydicom import dcmread
+
+    accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
+    if one.sop_class_uid not in accepted:
+        raise Undelivered(
+            f"{destination.ae_title} does not take the SOP class {one.sop_class_uid}. Allow it there, then requeue.",
+            code="sop-class",
+            permanent=True,
+        )
+    try:
+        status = association.send_c_store(dcmread(io.BytesIO(one.content)))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise Undelivered(
+            f"{destination.ae_title} broke the association off ({type(error).__name__}). See its log.",
+            code="broken-off",
+        ) from None
+    if "Status" not in status:
+        raise Undelivered(f"{destination.ae_title} did not answer a C-STORE. See its log.", code="no-answer")
+    _judge(int(status.Status), destination)
+
+
+def _judge(status: int, destination: Destination) -> None:
+    stored = status in (0x0000, DUPLICATE) or status & 0xF000 == 0xB000
+    if stored:
+        return
+    permanent = status in REFUSED_FOR_GOOD or status & 0xFF00 == 0xA900 or status & 0xF000 == 0xC000
+    why = REFUSED_FOR_GOOD.get(status, "refuses the object" if permanent else "can't store it now")
+    raise Undelivered(
+        f"{destination.ae_title} {why} (C-STORE status 0x{status:04X}). See its log.",
+        code=f"status-{status:04x}",
+        permanent=permanent,
+    )
+
+
+def _close(association: Any) -> None:
+    if association.is_established:
+        association.release()
+    left = association.dul.socket
+    if left is not None and left.socket is not None:
+        left.socket.close()  # pynetdicom leaves it open when the peer hung up first

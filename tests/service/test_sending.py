@@ -1,0 +1,371 @@
+"""Results on their way: real peers in this process, peers that are away, refuse or break off."""
+
+import contextlib
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pynetdicom import AE, evt
+from tests.records.test_results_out import Clock, answered
+from tests.service.answers import film, result
+
+from hilum.records.database import Database
+from hilum.records.results_out import Delivery, Outbox
+from hilum.records.values import HeatmapRecord
+from hilum.service.destinations import Destination, Undelivered, read_destination
+from hilum.service.dicom.handing_over import hand_over
+from hilum.service.dicom.report import make_report
+from hilum.service.dicom.result import Result, ResultObject
+from hilum.service.dicom.source_film import read_source
+from hilum.service.intake import FilmFiles
+from hilum.service.results_out import ResultsOut, backoff_s, result_of
+from hilum.service.stow import stow
+
+REPORT, CAPTURE = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.7"
+
+
+@contextlib.contextmanager
+def archive(
+    *,
+    status: int = 0x0000,
+    classes: Sequence[str] = (REPORT, CAPTURE),
+    title: str = "PACS",
+    callers: Sequence[str] = (),
+) -> Iterator[tuple[Destination, dict[str, bytes]]]:
+    """A storage SCP on a free port; what it holds, by SOP instance UID."""
+    held: dict[str, bytes] = {}
+
+    def store(event: Any) -> int:
+        if status == 0x0000 or status & 0xF000 == 0xB000:
+            held[str(event.request.AffectedSOPInstanceUID)] = event.request.DataSet.getvalue()
+        return status
+
+    entity = AE(ae_title="PACS")
+    entity.require_called_aet, entity.require_calling_aet = True, list(callers)
+    for one in classes:
+        entity.add_supported_context(one)
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    try:
+        yield read_destination(f"pacs=dicom://PACS@127.0.0.1:{server.server_address[1]}"), held
+    finally:
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def report() -> ResultObject:
+    return make_report(read_source(film()), result())
+
+
+def test_an_object_arrives_byte_for_byte_and_again_as_the_same(report: ResultObject) -> None:
+    with archive() as (destination, held):
+        hand_over([report], destination, calling="HILUM")
+        hand_over([report], destination, calling="HILUM")
+    assert list(held) == [report.sop_instance_uid]
+    assert report.content.endswith(held[report.sop_instance_uid])
+
+
+@pytest.mark.parametrize(
+    ("status", "permanent"), [(0xA700, False), (0xA900, True), (0xC123, True), (0x0122, True), (0x0124, True)]
+)
+def test_a_refusal_says_whether_to_try_again(report: ResultObject, status: int, permanent: bool) -> None:
+    with (
+        archive(status=status) as (destination, _),
+        pytest.raises(Undelivered, match=f"0x{status:04X}") as refused,
+    ):
+        hand_over([report], destination, calling="HILUM")
+    assert (refused.value.code, refused.value.permanent) == (f"status-{status:04x}", permanent)
+
+
+@pytest.mark.parametrize("status", [0xB000, 0x0111])
+def test_a_warning_or_a_duplicate_is_stored(report: ResultObject, status: int) -> None:
+    with archive(status=status) as (destination, _):
+        hand_over([report], destination, calling="HILUM")
+
+
+def test_a_peer_that_takes_no_such_class_or_does_not_know_us(report: ResultObject) -> None:
+    with (
+        archive(classes=["1.2.840.10008.1.1"]) as (destination, _),
+        pytest.raises(Undelivered, match="takes neither reports nor heat maps") as refused,
+    ):
+        hand_over([report], destination, calling="HILUM")
+    assert refused.value.permanent
+    capture = ResultObject(sop_class_uid=CAPTURE, sop_instance_uid="1.2", content=report.content)
+    with (
+        archive(classes=[CAPTURE]) as (destination, _),
+        pytest.raises(Undelivered, match=f"does not take the SOP class {REPORT}") as refused,
+    ):
+        hand_over([report, capture], destination, calling="HILUM")
+    assert refused.value.permanent
+    with (
+        archive(callers=["OTHER"]) as (destination, _),
+        pytest.raises(Undelivered, match="rejects associations of HILUM") as refused,
+    ):
+        hand_over([report], destination, calling="HILUM")
+    assert (refused.value.code, refused.value.permanent) == ("rejected", False)
+    with pytest.raises(Undelivered, match="gives no association") as refused:
+        hand_over([report], destination, calling="HILUM", timeout_s=5)
+    assert (refused.value.code, refused.value.permanent) == ("away", False)
+
+
+@contextlib.contextmanager
+def web(status: int, answer: bytes) -> Iterator[tuple[Destination, list[tuple[dict[str, str], bytes]]]]:
+    """A DICOMweb server that gives one answer; what it was asked."""
+    asked: list[tuple[dict[str, str], bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(({**{k.lower(): v for k, v in self.headers.items()}, "path": self.path}, body))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield read_destination(f"web=http://user:se%2Fcret@127.0.0.1:{server.server_address[1]}/dicom-web/"), asked
+        server.shutdown()
+        thread.join()
+
+
+def failed(*reasons: int) -> bytes:
+    items = [{"00081197": {"vr": "US", "Value": [one]}} for one in reasons]
+    return json.dumps({"00081198": {"vr": "SQ", "Value": items}}).encode()
+
+
+def test_stow_sends_every_object_as_a_part(report: ResultObject) -> None:
+    with web(200, b'{"00081199": {"vr": "SQ", "Value": []}}') as (destination, asked):
+        stow([report, report], destination)
+    ((headers, body),) = asked
+    assert headers["path"] == "/dicom-web/studies"
+    assert headers["authorization"] == "Basic dXNlcjpzZS9jcmV0"
+    boundary = re.fullmatch(r'multipart/related; type="application/dicom"; boundary=(\w+)', headers["content-type"])
+    assert boundary is not None
+    parts = body.split(b"--" + boundary[1].encode())
+    assert (parts[0], parts[3]) == (b"", b"--\r\n")
+    assert all(part == b"\r\nContent-Type: application/dicom\r\n\r\n" + report.content + b"\r\n" for part in parts[1:3])
+    assert "se/cret" not in repr(destination)
+    assert "se/cret" not in destination.url
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "code", "permanent"),
+    [
+        (202, failed(0x0111, 0xA700), "status-a700", False),
+        (200, failed(0xC000), "status-c000", True),
+        (200, b"<html>", "no-answer", False),
+        (409, b"{}", "http-409", True),
+        (401, b"", "http-401", True),
+        (503, b"", "http-503", False),
+        (404, b"", "http-404", True),
+    ],
+)
+def test_stow_reads_the_answer(report: ResultObject, status: int, answer: bytes, code: str, permanent: bool) -> None:
+    with web(status, answer) as (destination, _), pytest.raises(Undelivered) as refused:
+        stow([report], destination)
+    assert (refused.value.code, refused.value.permanent) == (code, permanent)
+
+
+@pytest.mark.parametrize(("status", "answer"), [(200, b"{}"), (202, failed(0x0111)), (409, failed(0x0111, 0x0111))])
+def test_stow_takes_what_is_there_already_as_stored(report: ResultObject, status: int, answer: bytes) -> None:
+    with web(status, answer) as (destination, _):
+        stow([report], destination)
+
+
+def test_stow_to_nobody(report: ResultObject) -> None:
+    with web(200, b"{}") as (destination, _):
+        pass
+    with pytest.raises(Undelivered, match="can't be reached") as refused:
+        stow([report], destination)
+    assert (refused.value.code, refused.value.permanent) == ("away", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dicom://A@h:104", "has no name"),
+        ("=dicom://A@h:104", "has no name"),
+        ("x=dicom://h:104", "no AE title"),
+        ("x=dicom://SEVENTEEN-LETTERS@h:104", "no AE title"),
+        ("x=dicom://A@h", "no port"),
+        ("x=dicom://A@h:99999", "no address that can be read"),
+        ("x=https:///path", "names no host"),
+        ("x=ftp://h", "has the scheme 'ftp'"),
+        ("x=http://user:hidden@archive.example/", "identifiers over plain http"),
+    ],
+)
+def test_a_wrong_destination_is_explained(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as wrong:
+        read_destination(text)
+    assert "hidden" not in str(wrong.value)
+
+
+def test_destinations_are_read() -> None:
+    node = read_destination("pacs=dicoms://MAIN%20PACS@pacs.example:2762")
+    assert (node.name, node.kind, node.host, node.port, node.tls) == ("pacs", "dicom", "pacs.example", 2762, True)
+    assert node.ae_title == "MAIN PACS"
+    server = read_destination("web=https://a:b@archive.example/dicom-web/")
+    assert (server.url, server.login, server.port) == ("https://archive.example/dicom-web", ("a", "b"), 443)
+    assert read_destination("web=http://[::1]:8042/x").url == "http://[::1]:8042/x"
+
+
+def test_waits_double_up_to_a_cap_and_chance_shortens_them() -> None:
+    waits = [backoff_s(n, first_s=5, cap_s=100, chance=0) for n in range(1, 8)]
+    assert waits == [5, 10, 20, 40, 80, 100, 100]
+    assert backoff_s(10**6, first_s=5, cap_s=100, chance=1) == 50
+    assert backoff_s(1, first_s=5, cap_s=100, chance=0.5) == 3.75
+
+
+class Peer:
+    """Hands over, or fails as it is told."""
+
+    def __init__(self) -> None:
+        self.trouble: list[Exception] = []
+        self.got: list[str] = []
+
+    def __call__(self, objects: Sequence[ResultObject], destination: Destination) -> None:
+        if self.trouble:
+            raise self.trouble.pop(0)
+        self.got += [f"{destination.name}:{one.sop_instance_uid}" for one in objects]
+
+
+def small_object(_: Path, said: Result) -> list[ResultObject]:
+    return [ResultObject(sop_class_uid="1", sop_instance_uid=said.content_sha256, content=b"")]
+
+
+@contextlib.contextmanager
+def sending(
+    tmp_path: Path, peer: Callable[..., None], *names: str, **changes: Any
+) -> Iterator[tuple[Database, Outbox, ResultsOut]]:
+    database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+    outbox = Outbox(database, lambda: datetime.now(UTC))
+    destinations = [read_destination(f"{name}=dicom://A@127.0.0.1:1") for name in names or ("pacs",)]
+    outbox.register([one.name for one in destinations])
+    options = {"first_s": 0.02, "cap_s": 0.05, "poll_s": 0.05, "give_up_s": 1e9, **changes}
+    senders = ResultsOut(outbox, FilmFiles(tmp_path), destinations, make=small_object, hand_over=peer, **options)
+    try:
+        yield database, outbox, senders
+    finally:
+        senders.stop(5)
+        database.close()
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_result_is_sent_when_it_is_there_and_after_failures(tmp_path: Path) -> None:
+    peer = Peer()
+    with sending(tmp_path, peer) as (database, outbox, senders):
+        peer.trouble = [Undelivered("Away.", code="away"), RuntimeError("a fault"), Undelivered("Away.", code="away")]
+        senders.start()
+        answered(database, Clock(), 1)
+        senders.wake()
+        until(lambda: outbox.counts() == {"pacs": {"sent": 1}})
+    assert peer.got == [f"pacs:{1:064d}"]
+
+
+def test_a_permanent_refusal_and_too_long_a_wait_make_dead_letters(tmp_path: Path) -> None:
+    peer = Peer()
+    with sending(tmp_path, peer, give_up_s=3600) as (database, outbox, senders):
+        peer.trouble = [Undelivered("Not taken.", code="sop-class", permanent=True), Undelivered("Away.", code="away")]
+        answered(database, Clock(), 1)  # queued on the first of November
+        answered(database, Clock(), 2)
+        senders.start()
+        until(lambda: outbox.counts() == {"pacs": {"dead": 2}})
+        assert {letter.reason_code for letter in outbox.dead()} == {"sop-class", "away"}
+        assert outbox.requeue() == 2
+        senders.wake()
+        until(lambda: outbox.counts() == {"pacs": {"sent": 2}})
+
+
+def test_a_destination_that_is_away_holds_up_no_other(tmp_path: Path) -> None:
+    held, got = threading.Event(), []
+
+    def peer(objects: Sequence[ResultObject], destination: Destination) -> None:
+        if destination.name == "slow":
+            held.wait(20)
+        got.append(destination.name)
+
+    with sending(tmp_path, peer, "slow", "quick") as (database, outbox, senders):
+        senders.start()
+        answered(database, Clock(), 1)
+        answered(database, Clock(), 2)
+        senders.wake()
+        until(lambda: outbox.counts().get("quick") == {"sent": 2})
+        assert got == ["quick", "quick"]
+        held.set()
+        until(lambda: outbox.counts().get("slow") == {"sent": 2})
+
+
+def test_what_was_being_sent_when_the_process_died_is_sent_by_the_next(tmp_path: Path) -> None:
+    peer = Peer()
+    with sending(tmp_path, peer) as (database, outbox, senders):
+        answered(database, Clock(), 1)
+        assert outbox.claim("pacs", "a process that is gone", lease_s=3600) is not None
+        assert outbox.release() == 1  # what a start does
+        senders.start()
+        until(lambda: outbox.counts() == {"pacs": {"sent": 1}})
+    assert len(peer.got) == 1
+
+
+def delivery(**changes: Any) -> Delivery:
+    values: dict[str, Any] = {
+        "id": "d",
+        "destination": "pacs",
+        "film_id": "f",
+        "attempts": 1,
+        "created_at": datetime(2026, 11, 1, tzinfo=UTC),
+        "file_sha256": "1" * 64,
+        "content_sha256": "2" * 64,
+        "model_sha256": "3" * 64,
+        "answered_at": datetime(2026, 11, 1, 12, tzinfo=UTC),
+        "label": "pneumonia",
+        "assessment": {
+            "probs": {"normal": 0.2, "pneumonia": 0.5, "covid-19": 0.3},
+            "positive": ["pneumonia"],
+            "uncertainty": {"mc_std": {"pneumonia": 0.1}},
+            "heatmap_top": 2.5,
+            "preprocessing": {"size": 224},
+            "provenance": {"bundle_name": "chest", "bundle_version": "3", "precision": "fp32", "hilum": "0.1"},
+        },
+        "heatmaps": tuple(
+            HeatmapRecord(finding=name, rows=1, columns=2, values=bytes(4) + b"\0\0\x80?")
+            for name in ("covid-19", "normal", "pneumonia")
+        ),
+    }
+    return Delivery(**{**values, **changes})
+
+
+def test_a_result_says_what_was_recorded() -> None:
+    said = result_of(delivery())
+    assert (said.model_name, said.model_version, said.software) == ("chest", "3", "0.1")
+    assert (said.parameters, said.spread, said.positive) == (("precision=fp32",), {"pneumonia": 0.1}, ("pneumonia",))
+    assert datetime.fromisoformat(said.made_at) == datetime(2026, 11, 1, 12, tzinfo=UTC)
+    assert said.heat is not None
+    assert (said.heat.finding, said.heat.top, said.heat.values.tolist()) == ("pneumonia", 2.5, [[0.0, 1.0]])
+
+
+@pytest.mark.parametrize("label", [None, "normal"])
+def test_without_a_disease_the_likeliest_one_is_shown(label: str | None) -> None:
+    heat = result_of(delivery(label=label)).heat
+    assert heat is not None
+    assert heat.finding == "pneumonia"
+
+
+def test_an_answer_without_maps_gives_a_report_alone() -> None:
+    assert result_of(delivery(heatmaps=())).heat is None
