@@ -226,17 +226,23 @@ def _jpeg_8_bit(frame: bytes, form: SampleFormat) -> Array:
         return np.asarray(image)
 
 
+def jpeg_precision(frame: bytes) -> int:
+    """Bits of a sample by the frame's own header."""
+    return _inspect_jpeg(frame).precision
+
+
 def _jpeg_extended(frame: bytes, form: SampleFormat) -> Array:
-    if _inspect_jpeg(frame).precision == 8:
+    if jpeg_precision(frame) == 8:
         return _jpeg_8_bit(frame, form)
-    return _gdcm(frame, form, "1.2.840.10008.1.2.4.51")
+    return by_gdcm(frame, form, "1.2.840.10008.1.2.4.51")
 
 
 def _jpeg_lossless(frame: bytes, form: SampleFormat) -> Array:
-    return _gdcm(frame, form, "1.2.840.10008.1.2.4.57")
+    return by_gdcm(frame, form, "1.2.840.10008.1.2.4.57")
 
 
-def _gdcm(frame: bytes, form: SampleFormat, syntax: str) -> Array:
+def by_gdcm(frame: bytes, form: SampleFormat, syntax: str) -> Array:
+    """Decode a frame by GDCM: samples of the container's width, two's complement where they are signed."""
     import gdcm
 
     # GDCM tries an 8-bit decoder first and complains on stderr before it takes the right one.

@@ -21,6 +21,7 @@ from hilum.imaging.grey_scale import film_order
 from hilum.imaging.limits import Limits
 from hilum.imaging.pixel_order import present
 from hilum.imaging.radiograph import FilmFacts
+from hilum.imaging.second_decoder import check_decoded
 
 T = TypeVar("T")
 
@@ -44,8 +45,15 @@ def read_dicom_facts(stream: BinaryIO, limits: Limits) -> FilmFacts:
     return _at_the_boundary(lambda: dicom_facts(dataset, structure.transfer_syntax))
 
 
-def read_dicom(content: bytes, limits: Limits) -> tuple[Pixels, FilmFacts, tuple[str, ...]]:
+def read_dicom(
+    content: bytes, limits: Limits, *, second_decoder: bool = False
+) -> tuple[Pixels, FilmFacts, tuple[str, ...]]:
     """Pixels, facts and flags of a DICOM film.
+
+    Args:
+        content: the file.
+        limits: what it may cost.
+        second_decoder: compressed pixels are decoded by other software too, and refused where the two disagree.
 
     Raises:
         FilmError: see `hilum.imaging.reading.read_film`.
@@ -57,7 +65,7 @@ def read_dicom(content: bytes, limits: Limits) -> tuple[Pixels, FilmFacts, tuple
             code="unsupported-syntax",
         )
     dataset = _at_the_boundary(lambda: _dataset(io.BytesIO(content), structure, pixels=True))
-    return _at_the_boundary(lambda: _film(dataset, structure, limits))
+    return _at_the_boundary(lambda: _film(dataset, structure, limits, second_decoder))
 
 
 def encoded_frame(
@@ -108,11 +116,18 @@ def _dataset(stream: BinaryIO, structure: Structure, *, pixels: bool) -> Any:
     return dcmread(stream, stop_before_pixels=True, specific_tags=list(FACT_KEYWORDS))
 
 
-def _film(dataset: Any, structure: Structure, limits: Limits) -> tuple[Pixels, FilmFacts, tuple[str, ...]]:
+def _film(
+    dataset: Any, structure: Structure, limits: Limits, second_decoder: bool
+) -> tuple[Pixels, FilmFacts, tuple[str, ...]]:
     form = sample_format(dataset, structure, limits)
     facts = dicom_facts(dataset, structure.transfer_syntax)
     codes = _codes(dataset, structure, form)
     flags: list[str] = ["several-frames"] if "NumberOfFrames" in dataset else []
+    checked = not (second_decoder and structure.fragments) or check_decoded(
+        codes, _frame(dataset, structure), structure.transfer_syntax, form
+    )
+    if not checked:
+        flags.append("one-decoder")
     if form.photometric in GREY:
         order = film_order(dataset, form, flags)
         return present(_aligned(codes, form), order), facts, tuple(flags)

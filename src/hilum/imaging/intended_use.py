@@ -48,6 +48,8 @@ class GatePolicy:
     """A larger share of black, or of white, is a blank film."""
     minimum_structure: float = 0.5
     """Less structure (see `Quality.structure`) is noise; films have more than 0.9."""
+    second_decoder: bool = True
+    """Compressed films are decoded by two decoders, and refused when these disagree; twice the time of decoding."""
     refuse_unknown: tuple[str, ...] = ()
     """Codes of the checks whose unknown means "not analysed"; by default an unknown is named and the film analysed."""
 

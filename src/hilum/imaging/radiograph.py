@@ -109,6 +109,7 @@ class Radiograph:
 
 
 FLAGS: dict[str, str] = {
+    "one-decoder": "A second decoder was asked for, and there is none for this film, or it couldn't read it.",
     "polarity-contradiction": "Presentation LUT Shape and Photometric Interpretation disagree; the shape was followed.",
     "presentation-lut-shape-unknown": "Presentation LUT Shape holds an unknown value; Photometric Interpretation was "
     "followed.",

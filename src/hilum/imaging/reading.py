@@ -14,12 +14,19 @@ from hilum.imaging.raster_reading import raster_format, read_raster, read_raster
 __all__ = ["Limits", "read_facts", "read_film"]
 
 
-def read_film(source: Path | str | bytes, *, limits: Limits = Limits()) -> Radiograph:  # noqa: B008 - a frozen value
+def read_film(
+    source: Path | str | bytes,
+    *,
+    limits: Limits = Limits(),  # noqa: B008 - a frozen value
+    second_decoder: bool = False,
+) -> Radiograph:
     """Read a film: decode it and bring its pixels into presentation values.
 
     Args:
         source: a file, or its bytes.
         limits: what the film may cost; checked before anything is decoded.
+        second_decoder: compressed DICOM pixels are decoded a second time by other software, and a film about which the
+            two disagree is refused.
 
     Returns:
         The film. Damage that can be worked around is named in its ``flags``.
@@ -27,11 +34,11 @@ def read_film(source: Path | str | bytes, *, limits: Limits = Limits()) -> Radio
     Raises:
         FilmError: the film can't be read; its ``code`` is one of ``empty``, ``too-large``, ``truncated``,
             ``unreadable``, ``not-an-image`` (neither DICOM, PNG, JPEG nor TIFF, or more than one frame),
-            ``no-pixels``, ``unsupported-syntax``.
+            ``no-pixels``, ``unsupported-syntax``, ``decoders-disagree``.
     """
     content = file_content(source, limits)
     if is_dicom(content[:132]):
-        pixels, facts, flags = read_dicom(content, limits)
+        pixels, facts, flags = read_dicom(content, limits, second_decoder=second_decoder)
     else:
         pixels, facts, flags = read_raster(content, raster_format(content[:16]), limits)
     return Radiograph(pixels=pixels, facts=facts, sha256=hashlib.sha256(content).hexdigest(), flags=flags)

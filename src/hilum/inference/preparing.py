@@ -43,7 +43,7 @@ def prepare_film(
     """
     limits = limits or Limits()
     content = file_content(source, limits)
-    film = read_film(content, limits=limits)
+    film = read_film(content, limits=limits, second_decoder=policy.second_decoder)
     return _prepared(film, film_tile(content, preprocessing, film, limits), policy)
 
 

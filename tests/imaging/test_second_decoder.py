@@ -1,0 +1,123 @@
+"""Compressed films are decoded twice where a site asks for it, and refused when the decoders disagree."""
+
+import numpy as np
+import pytest
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import UID
+from tests.imaging.jpeg_by_hand import extended_jpeg, lossless_jpeg
+
+from hilum.errors import FilmError
+from hilum.imaging import second_decoder
+from hilum.imaging.codecs import CODECS, decode_frame
+from hilum.imaging.dicom_reading import sample_format
+from hilum.imaging.dicom_structure import Structure
+from hilum.imaging.dicom_writing import FilmHeader, film_bytes, film_dataset
+from hilum.imaging.encoders import ENCODERS
+from hilum.imaging.intended_use import GatePolicy
+from hilum.imaging.limits import Limits
+from hilum.imaging.preprocessing import Preprocessing
+from hilum.imaging.reading import read_film
+from hilum.imaging.second_decoder import APART, check_decoded
+from hilum.inference.preparing import prepare_film
+
+ENCAPSULATED = [name for name, encoder in ENCODERS.items() if CODECS[encoder.uid].decode]
+
+
+def noise(bits, signed=False):
+    """Codes by lot: what transforms round most differently."""
+    low = -(1 << (bits - 1)) if signed else 0
+    codes = np.random.default_rng(bits).integers(low, low + (1 << bits), (64, 48))
+    return codes.astype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
+
+
+def frame_of(stored, name, **header):
+    dataset = film_dataset(stored, FilmHeader(**header), transfer_syntax=name)
+    uid = str(dataset.file_meta.TransferSyntaxUID)
+    structure = Structure(transfer_syntax=uid, elements=0, depth=0, pixels=0x7FE00010, pixel_bytes=1, fragments=1)
+    form = sample_format(dataset, structure, Limits())
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    return decode_frame(frame, uid, form), frame, uid, form
+
+
+@pytest.mark.parametrize("name", ENCAPSULATED)
+def test_decoders_agree(name):
+    """Every depth and sign that a syntax holds, on noise; the bounds for lossy ones are not exhausted by chance."""
+    for bits, signed in ((8, False), (8, True), (10, True), (12, False), (16, False), (16, True)):
+        if (name == "jpeg" and (bits, signed) != (8, False)) or (name == "jpeg-ls-near" and signed):
+            continue
+        assert check_decoded(*frame_of(noise(bits, signed), name, bits_stored=bits, signed=signed))
+
+
+@pytest.mark.parametrize("name", ENCAPSULATED)
+def test_disagreement_refuses(name):
+    """A block of pixels that is off by one more than allowed is found, and the sentence says how far."""
+    codes, *rest = frame_of(noise(8), name, bits_stored=8)
+    by = APART[ENCODERS[name].uid] + 1
+    wrong = codes.copy()
+    wrong[10:12, 5:8] = np.where(wrong[10:12, 5:8] < 128, wrong[10:12, 5:8] + by, wrong[10:12, 5:8] - by)
+    with pytest.raises(FilmError, match=r"Two decoders disagree about the .* pixels differ, by up to \d+\.") as caught:
+        check_decoded(wrong, *rest)
+    assert caught.value.code == "decoders-disagree"
+
+
+def test_neighbouring_signed_values_are_near():
+    """−1 and 0 differ by one, though their codes are the largest and the smallest."""
+    codes, *rest = frame_of(np.zeros((40, 40), np.int16), "jpeg2000", signed=True)
+    assert check_decoded(codes - np.uint16(1), *rest)
+    with pytest.raises(FilmError, match="1,600 of 1,600 pixels differ, by up to 2"):
+        check_decoded(codes - np.uint16(2), *rest)
+
+
+def test_bits_beyond_those_stored_are_not_compared():
+    """They hold no grey."""
+    codes, *rest = frame_of(noise(12), "rle", bits_stored=12)
+    assert check_decoded(codes | np.uint16(0x4000), *rest)
+
+
+def by_hand(uid, write, stored, bits):
+    dataset = film_dataset(stored, FilmHeader(bits_stored=bits))
+    dataset.file_meta.TransferSyntaxUID = UID(uid)
+    dataset.add_new(0x7FE00010, "OB", encapsulate([write(stored, bits)]))
+    dataset["PixelData"].is_undefined_length = True
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("last", "write", "bits", "flagged"),
+    [("51", extended_jpeg, 12, True), ("51", extended_jpeg, 8, False), ("57", lossless_jpeg, 12, True),
+     ("70", lossless_jpeg, 16, True)],
+)  # fmt: skip
+def test_where_there_is_one_decoder_the_film_says_so(as_bytes, last, write, bits, flagged):
+    """Lossless and 12-bit JPEG have no second decoder; asked for or not, they are read."""
+    stored = np.repeat(np.repeat(noise(bits)[:4, :4], 8, axis=0), 8, axis=1)
+    content = as_bytes(by_hand(f"1.2.840.10008.1.2.4.{last}", write, stored, bits))
+    assert ("one-decoder" in read_film(content, second_decoder=True).flags) is flagged
+    assert "one-decoder" not in read_film(content).flags
+
+
+def test_native_pixels_need_no_second_decoder():
+    """Nothing was compressed, so nothing is said."""
+    content, _ = film_bytes(noise(12), FilmHeader(bits_stored=12, window=(2048, 4096)))
+    assert read_film(content, second_decoder=True).flags == ()
+
+
+def test_site_policy_asks_for_it(monkeypatch):
+    """The reading room checks by default; a site may leave it out."""
+    content, _ = film_bytes(noise(12), FilmHeader(bits_stored=12), transfer_syntax="rle")
+    monkeypatch.setattr(
+        second_decoder, "by_gdcm", lambda frame, form, syntax: np.zeros((form.rows, form.columns), "u2")
+    )
+    with pytest.raises(FilmError, match="Two decoders disagree about the RLE Lossless"):
+        prepare_film(content, Preprocessing(size=32), GatePolicy())
+    assert prepare_film(content, Preprocessing(size=32), GatePolicy(second_decoder=False)).shape == (64, 48)
+
+
+def test_second_decoder_that_fails_is_no_disagreement(monkeypatch):
+    """It says nothing of the pixels, so the film is read and flagged."""
+
+    def fails(frame, form, syntax):
+        raise RuntimeError("cannot")
+
+    monkeypatch.setattr(second_decoder, "by_gdcm", fails)
+    content, _ = film_bytes(noise(12), FilmHeader(bits_stored=12), transfer_syntax="rle")
+    assert "one-decoder" in read_film(content, second_decoder=True).flags
