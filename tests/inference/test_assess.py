@@ -160,6 +160,18 @@ def test_json_is_canonical_rounded_and_says_what_it_is_not_for(bundle_path: Path
     assert {check["code"] for check in values["gate"]["checks"]} >= {"view", "adult"}
 
 
+def test_heat_maps_stand_in_the_json_as_numbers_when_asked(assessor: Assessor) -> None:
+    """Rounded activations of every finding; none for a film that was not analysed."""
+    seen, unseen = assessor.assess(read_film(film())), assessor.assess(read_film(lateral()))
+    assert "heatmaps" not in seen.to_json()
+    maps = json.loads(seen.to_canonical_json(maps=True))["heatmaps"]
+    assert set(maps) == set(FINDINGS)
+    for row, finding in enumerate(seen.findings):
+        assert np.array(maps[finding]["values"]) == pytest.approx(seen.cams[row], abs=10.0**-DECIMALS)
+        assert np.array(maps[finding]["spread"]) == pytest.approx(seen.cam_std[row], abs=10.0**-DECIMALS)
+    assert unseen.to_json(maps=True)["heatmaps"] == {}
+
+
 def test_nothing_of_the_patient_is_in_the_json(assessor: Assessor) -> None:
     canaries = {
         "patient_id": "CANARY1",

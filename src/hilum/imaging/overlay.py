@@ -241,7 +241,7 @@ def grey_png(pixels: Pixels | Tile, *, bits: int = 8) -> bytes:
 
 
 def png(rgb: Array) -> bytes:
-    """A picture as PNG.
+    """A picture as PNG, made quickly rather than small: heat maps are drawn for every film.
 
     Args:
         rgb: uint8 [h, w, 3].
@@ -251,13 +251,13 @@ def png(rgb: Array) -> bytes:
     """
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         raise UsageError(f"A picture must be uint8 [h, w, 3], but is {rgb.dtype} {list(rgb.shape)}.")
-    return _png(rgb)
+    return _png(rgb, level=1)
 
 
-def _png(picture: Array) -> bytes:
+def _png(picture: Array, level: int = 3) -> bytes:
+    """Level 3 takes half the time of the default 6 and a few per cent more bytes; 1 a third, and a quarter more."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    # Level 3 is three times as quick as the default and a few per cent larger.
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", compress_level=3)
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", compress_level=level)
     return buffer.getvalue()

@@ -147,9 +147,16 @@ class Assessment:
             film=self.film,
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values: floats rounded to :data:`DECIMALS`, no arrays, no identifiers."""
-        return {
+    def to_json(self, *, maps: bool = False) -> dict[str, Any]:
+        """JSON values: floats rounded to :data:`DECIMALS`, no arrays, no identifiers.
+
+        Args:
+            maps: whether the heat map of every finding stands in it, as numbers: rows of ``values`` ≥ 0 and of their
+                ``spread`` under dropout, in units of logit, over the tile that ``preprocessing`` cut from a film of
+                ``film_shape``; ``heatmap_top`` is full heat.
+        """
+        heat = {"heatmaps": self._maps()} if maps else {}
+        return heat | {
             "schema_version": SCHEMA_VERSION,
             "notice": NOTICE,
             "film_sha256": self.film_sha256,
@@ -175,9 +182,17 @@ class Assessment:
             "provenance": to_mapping(self.provenance),
         }
 
-    def to_canonical_json(self) -> str:
+    def to_canonical_json(self, *, maps: bool = False) -> str:
         """The same as text with sorted keys and no spaces: what is signed, chained and compared."""
-        return canonical_json(self.to_json())
+        return canonical_json(self.to_json(maps=maps))
+
+    def _maps(self) -> dict[str, Any]:
+        if self.cams is None or self.cam_std is None:
+            return {}
+        return {
+            finding: {"values": _rounded(values.tolist()), "spread": _rounded(spread.tolist())}
+            for finding, values, spread in zip(self.findings, self.cams, self.cam_std, strict=True)
+        }
 
 
 def _rounded(value: Any) -> Any:
