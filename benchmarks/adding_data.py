@@ -2,7 +2,8 @@
 
 Run: OMP_NUM_THREADS=2 python benchmarks/adding_data.py [--work WORK] [--counts 1000 10000 100000] [--size 64]
 
-Films are synthetic (phantoms of 192 rows), drawn in cohorts of at most 1,000 below WORK; drawing is not measured. At
+Films are synthetic (phantoms of 192 rows), drawn in cohorts of at most 1,000 below WORK. Beyond ten cohorts, which take
+minutes to draw, a film is a drawn one with fresh noise in its lowest bits and a UID of its own. Neither is measured. At
 each count a process of its own imports the films, decodes those that are new, and trains one epoch of a small network
 on all of them, streamed from disk as if the memory did not hold them. Milliseconds a film should stay the same
 (linear), and so should the peak memory (flat), but for what a row of the manifest takes. They are the processor's,
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pydicom
 from _section import Save, head, main, table
 
 from hilum.datasets.importing import import_folder
@@ -36,17 +38,38 @@ from hilum.training.stages import Stage
 from hilum.training.transfer import TrainingConfig, TrainingData, train_member
 
 COHORT = 1000
+DRAWN = 10
+"""Cohorts that are drawn; each of the others is made from one of them."""
 
 
 def cohorts(work: Path, count: int) -> list[Path]:
-    """Folders of so many films together; drawn where they are missing."""
-    folders = []
+    """Folders of so many films together; made where they are missing."""
+    folders: list[Path] = []
     for number in range(-(-count // COHORT)):
         films = min(COHORT, count - number * COHORT)
         folder = work / f"cohort{number:03d}-{films}"
-        generate(PhantomConfig(patients=films, size=192, second_film_share=0, seed=number), folder)
+        if number < DRAWN:
+            generate(PhantomConfig(patients=films, size=192, second_film_share=0, seed=number), folder)
+        elif not (folder / "labels.csv").exists():
+            vary(folders[number % DRAWN], folder, number)
         folders.append(folder)
     return folders
+
+
+def vary(drawn: Path, folder: Path, number: int) -> None:
+    """The films of a drawn cohort again: their lowest two bits are noise, and their UIDs end in the cohort's number."""
+    lines = (drawn / "labels.csv").read_text().splitlines()
+    names = [line.split(",")[0] for line in lines[1:]]
+    chance = np.random.default_rng(number)
+    for name in names:
+        content = bytearray((drawn / name).read_bytes())
+        film = pydicom.dcmread(drawn / name, stop_before_pixels=True)
+        uid = str(film.SOPInstanceUID).encode()
+        pixels = np.frombuffer(content, np.uint16, offset=len(content) - 2 * film.Rows * film.Columns)
+        pixels ^= chance.integers(0, 4, len(pixels), np.uint16)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(bytes(content).replace(uid, uid[:-3] + b"%03d" % number))
+    (folder / "labels.csv").write_text("".join(f"{line.rsplit(',', 1)[0]}\n" for line in lines))
 
 
 def gathered(work: Path, folders: list[Path]) -> Manifest:

@@ -3,7 +3,7 @@
 Run: OMP_NUM_THREADS=2 python benchmarks/prefix_views.py [FILMS] [--backbone hilum_small] [--epochs 30 15] [--seeds 3]
 
 FILMS is a split manifest (.parquet); without it phantom films are made, which are synthetic. Each row is the same
-two-stage recipe (head, then last block) on the same films in fp32: cached with V fixed views, which the epochs take in
+recipe (head, then last block) on the same films in fp32: cached with V fixed views, which the epochs take in
 turn, or live with a fresh view each epoch and nothing cached. Every cell starts with an empty cache, so its seconds
 hold the one pass through the frozen layers. Accuracy is on the films of the test part.
 """
@@ -11,6 +11,7 @@ hold the one pass through the frozen layers. Accuracy is on the films of the tes
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ from hilum.datasets.splits import SplitConfig, split
 from hilum.imaging.preprocessing import Preprocessing
 from hilum.labels import Findings
 from hilum.models.classifier import ClassifierConfig, build_classifier
+from hilum.runs.recipes import recipe
 from hilum.runs.tiles import load_tiles
 from hilum.training.prediction import predict_logits
 from hilum.training.prefix_cache import PrefixCache
-from hilum.training.stages import Stage
 from hilum.training.transfer import TrainingConfig, TrainingData, train_member
 
 LIVE = "live"
@@ -49,10 +50,9 @@ def one(options: argparse.Namespace, films: Manifest, tiles: np.ndarray, views: 
     config = ClassifierConfig(backbone=options.backbone, findings=findings.names, size=options.size)
     classifier, _ = build_classifier(config, options.weights, seed)
     shown = None if views == LIVE else int(views)
-    head, block = options.epochs
-    stages = (
-        Stage(name="head", lr=3e-4, epochs=head, patience=head, views=shown),
-        Stage(name="last-block", trainable_from="last-block", lr=1e-3, epochs=block, patience=block, views=shown),
+    stages = tuple(
+        replace(stage, epochs=count, patience=count, views=shown)
+        for stage, count in zip(recipe(options.recipe).stages, options.epochs, strict=True)
     )
     data = TrainingData(tiles=tiles, film_ids=tuple(films.strings("film_id")), targets=targets, fit=fit, watch=watch)
     with tempfile.TemporaryDirectory(dir=work) as folder:
@@ -112,6 +112,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patients", type=int, default=600, help="of the phantoms")
     parser.add_argument("--backbone", default="hilum_small")
     parser.add_argument("--weights", default="hilum")
+    parser.add_argument("--recipe", default="phantom", help="of two stages; epochs and views are those given here")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--epochs", type=int, nargs=2, default=[30, 15])
     parser.add_argument("--seeds", type=int, default=3)
