@@ -5,11 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
+from hilum.cli.deidentify import deidentify
 from hilum.cli.terminal import JsonOption, QuietOption, finish, progress
 
 app = typer.Typer(
-    name="data", help="Films to a manifest; check it; split it.", no_args_is_help=True, rich_markup_mode=None
+    name="data",
+    help="Films to a manifest; check it; split it; films without names.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
+
+app.command("deidentify")(deidentify)
 
 ManifestArgument = Annotated[Path, typer.Argument(help="A manifest, as hilum data import writes it.")]
 
