@@ -1,10 +1,25 @@
-"""The model card, Markdown, rendered from artefacts: what is not known stays visibly "not stated"."""
+"""The model card as a value: what the artefacts say, and what only people can state; the rest stays "not stated".
 
-from collections.abc import Mapping, Sequence
+Its fields are those of the CHAI Applied Model Card (Coalition for Health AI, https://github.com/coalition-for-health-ai/mc-schema,
+version 0.2 of its schema), so that cards of different makers can be laid side by side; operating points, calibration,
+abstention and provenance come on top. :mod:`hilum.bundle.card_sections` orders them, :mod:`hilum.bundle.card_text`
+writes them as Markdown and as HTML.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-NOT_STATED = "*not stated*"
+from hilum.bundle.schema import BundleInfo, parse_json
+from hilum.config import from_mapping, to_mapping
+from hilum.errors import BundleError, ConfigError, UsageError
+
+CARD_JSON_MEMBER = "model_card.json"
+"""The card as a value, from which its other forms are written; bundles of older versions have none."""
+
 NOTICE = "Assistive, not for diagnosis. For research and validation; not a medical device."
 
 
@@ -18,9 +33,9 @@ class DataSet:
     """Number of films."""
     patients: int | None = None
     """Number of patients."""
-    labels: Mapping[str, int] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
     """Films by label."""
-    sources: Mapping[str, int] = field(default_factory=dict)
+    sources: dict[str, int] = field(default_factory=dict)
     """Films by source."""
     fingerprint: str | None = None
     """Hash of the manifest."""
@@ -51,6 +66,78 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyMetric:
+    """One of the three areas in which a card reports numbers."""
+
+    goal: str | None = None
+    """What the numbers shall show."""
+    results: tuple[Measured, ...] = ()
+    """The numbers."""
+    interpretation: str | None = None
+    """What they mean."""
+    test_type: str | None = None
+    """Internal or external films, retrospective or prospective."""
+    testing_data: str | None = None
+    """Which films they were measured on."""
+    validation: str | None = None
+    """How, and why so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What no artefact knows, and somebody answers for: read from a file with :func:`read_stated`."""
+
+    developer: str | None = None
+    """Who made the model."""
+    inquiries: str | None = None
+    """Where to ask, and to report an issue."""
+    release_stage: str | None = None
+    """Such as research, pilot, general availability."""
+    release_date: str | None = None
+    """When it was released to users."""
+    global_availability: str | None = None
+    """Where it may be used."""
+    regulatory_approval: str | None = None
+    """Approvals, with their numbers."""
+    keywords: tuple[str, ...] = ()
+    """For finding it."""
+    workflow: str | None = None
+    """Where in the work it answers, and who acts on it."""
+    how_to_use: str | None = None
+    """Directions for its users."""
+    population: str | None = None
+    """Patients that it is meant for."""
+    ethics: str | None = None
+    """Ethical considerations."""
+    clinical_risk: str | None = None
+    """Clinical risk level, with its reason."""
+    maintenance: str | None = None
+    """How it is watched and changed."""
+    security: str | None = None
+    """Practices or accreditations of the place where it runs."""
+    transparency: str | None = None
+    """Who answers for it, and how it can be looked into."""
+    funding: str | None = None
+    """Who paid for it."""
+    third_parties: str | None = None
+    """What others contributed."""
+    stakeholders: str | None = None
+    """Who was consulted, such as patients and providers."""
+    evaluation_references: str | None = None
+    """Evaluations by others."""
+    clinical_trial: str | None = None
+    """Its registration."""
+    publications: str | None = None
+    """Peer-reviewed."""
+    reimbursement: str | None = None
+    """Status."""
+    consent: str | None = None
+    """Whether patients must consent or be told."""
+    bibliography: tuple[str, ...] = ()
+    """References, one an entry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
     """What the card says; everything but name and version may be unknown."""
 
@@ -59,26 +146,42 @@ class ModelCard:
     version: str
     """Its version."""
     created: str | None = None
-    """When it was made."""
+    """When the bundle was made."""
+    summary: str | None = None
+    """What it does, in a sentence or two."""
     intended_use: str | None = None
     """On which films, for what."""
     intended_users: str | None = None
     """Who may use it."""
-    not_intended_for: Sequence[str] = ()
-    """Uses that are out of the question."""
-    findings: Sequence[str] = ()
+    not_intended_for: tuple[str, ...] = ()
+    """Settings and uses that are out of the question."""
+    analysed: str | None = None
+    """Which films its gate lets be analysed."""
+    findings: tuple[str, ...] = ()
     """What it tells apart."""
+    outputs: str | None = None
+    """What it answers."""
+    inputs: str | None = None
+    """What it reads, and in which form the network gets it."""
     architecture: str | None = None
     """Network, input size, members."""
     weights: str | None = None
     """Where training started from, with its licence."""
     training: str | None = None
     """How it was trained, in a sentence or two."""
-    data: Sequence[DataSet] = ()
+    bias_mitigation: str | None = None
+    """What was done against bias."""
+    biases: tuple[str, ...] = ()
+    """Biases that were found, such as a label that goes with the source."""
+    data: tuple[DataSet, ...] = ()
     """Films that it was made and measured with."""
-    performance: Sequence[Measured] = ()
-    """Numbers with intervals."""
-    operating_points: Mapping[str, float] = field(default_factory=dict)
+    usefulness: KeyMetric = field(default_factory=KeyMetric)
+    """Usefulness, usability and efficacy."""
+    fairness: KeyMetric = field(default_factory=KeyMetric)
+    """Fairness and equity."""
+    safety: KeyMetric = field(default_factory=KeyMetric)
+    """Safety and reliability."""
+    operating_points: dict[str, float] = field(default_factory=dict)
     """Threshold by finding."""
     calibration: str | None = None
     """How probabilities were calibrated and how well."""
@@ -86,128 +189,60 @@ class ModelCard:
     """When it gives no label."""
     explanation: str | None = None
     """What the heat map is, and how it was checked."""
-    warnings: Sequence[str] = ()
+    warnings: tuple[str, ...] = ()
     """What a reader must know first, such as a confounded label; shown at the top."""
-    limits: Sequence[str] = ()
+    limits: tuple[str, ...] = ()
     """Known limits and risks."""
-    not_validated_on: Sequence[str] = ()
+    not_validated_on: tuple[str, ...] = ()
     """Groups, devices and settings that no test film covers."""
-    maintenance: str | None = None
-    """How it is watched and changed."""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    integrity: str | None = None
+    """How the bundle is kept from being changed."""
+    stated: Stated = field(default_factory=Stated)
+    """What people state."""
+    provenance: dict[str, Any] = field(default_factory=dict)
     """Run, commit, packages, hashes."""
 
+    def to_bytes(self) -> bytes:
+        """``model_card.json``: sorted, indented UTF-8; :func:`read_card` gives the same card back."""
+        text = json.dumps(to_mapping(self), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return (text + "\n").encode()
 
-def render_card(card: ModelCard) -> str:
-    """The card as Markdown; every value from outside is escaped.
 
-    Returns:
-        Markdown that ends with a newline. A part without content reads "not stated" instead of being left out.
+def read_card(content: bytes, where: str) -> ModelCard:
+    """Read what :meth:`ModelCard.to_bytes` wrote.
+
+    Raises:
+        BundleError: it is no card.
     """
-    parts = [
-        f"# Model card: {_plain(card.name)} {_plain(card.version)}",
-        f"**{NOTICE}**",
-        *(f"> **Warning.** {_plain(text)}" for text in card.warnings),
-        "## Summary\n\n"
-        + _facts(
-            {
-                "Made": card.created,
-                "Findings": ", ".join(card.findings) or None,
-                "Network": card.architecture,
-                "Started from": card.weights,
-                "Training": card.training,
-            }
-        ),
-        f"## Intended use\n\n{_said(card.intended_use)}\n\n" + _facts({"Users": card.intended_users}),
-        f"## Not intended for\n\n{_list(card.not_intended_for)}",
-        f"## Data\n\n{_data(card.data)}",
-        f"## Performance\n\n{_performance(card.performance)}",
-        f"## Operating points\n\n{_points(card.operating_points)}",
-        f"## Calibration\n\n{_said(card.calibration)}",
-        f"## When it gives no label\n\n{_said(card.abstention)}",
-        f"## Heat maps\n\n{_said(card.explanation)}",
-        f"## Limits\n\n{_list(card.limits)}",
-        f"## Not validated on\n\n{_list(card.not_validated_on)}",
-        f"## Maintenance\n\n{_said(card.maintenance)}",
-        f"## Provenance\n\n{_provenance(card.provenance)}",
-    ]
-    return "\n\n".join(parts) + "\n"
+    try:
+        return from_mapping(ModelCard, parse_json(content, where), where=where)
+    except ConfigError as error:
+        raise BundleError(f"{where} is no model card: {error} Make the bundle again.") from None
 
 
-def _plain(value: object) -> str:
-    """One line of text that Markdown and HTML take literally."""
-    text = " ".join(str(value).split())
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{letter}" if letter in "\\`*_[]|#!" else letter for letter in text)
+def card_of(info: BundleInfo) -> ModelCard:
+    """What ``bundle.json`` alone knows, for bundles that carry no ``model_card.json``; nothing was measured here."""
+    return ModelCard(
+        name=info.name,
+        version=info.version,
+        created=info.created,
+        intended_use=info.intended_use,
+        findings=info.findings,
+        operating_points=info.thresholds,
+        calibration=f"Temperature {info.temperature:.3f}.",
+        provenance=dict(info.fingerprints),
+    )
 
 
-def _said(value: str | None) -> str:
-    return _plain(value) if value and value.strip() else NOT_STATED
+def read_stated(path: Path) -> Stated:
+    """What people state of a model, from a TOML file with the names of :class:`Stated`.
 
-
-def _facts(facts: Mapping[str, str | None]) -> str:
-    return "\n".join(f"- {name}: {_said(value)}" for name, value in facts.items())
-
-
-def _list(items: Sequence[str]) -> str:
-    return "\n".join(f"- {_plain(item)}" for item in items) or NOT_STATED
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _data(sets: Sequence[DataSet]) -> str:
-    if not sets:
-        return NOT_STATED
-    rows = [
-        [
-            _plain(one.name),
-            _number(one.films),
-            _number(one.patients),
-            _counts(one.labels),
-            _counts(one.sources),
-            f"`{one.fingerprint[:12]}`" if one.fingerprint else NOT_STATED,
-            _plain(one.note),
-        ]
-        for one in sets
-    ]
-    return _table(["films of", "films", "patients", "by label", "by source", "fingerprint", "note"], rows)
-
-
-def _performance(numbers: Sequence[Measured]) -> str:
-    if not numbers:
-        return NOT_STATED
-    rows = [
-        [_plain(one.on), _plain(one.what), _plain(one.finding), _value(one), _number(one.n), _plain(one.reason)]
-        for one in numbers
-    ]
-    return _table(["on", "measure", "finding", "value (95 % interval)", "films", "note"], rows)
-
-
-def _value(one: Measured) -> str:
-    if one.value is None:
-        return NOT_STATED
-    if one.low is None or one.high is None:
-        return f"{one.value:.3f} (interval {NOT_STATED})"
-    return f"{one.value:.3f} ({one.low:.3f} – {one.high:.3f})"
-
-
-def _points(points: Mapping[str, float]) -> str:
-    if not points:
-        return NOT_STATED
-    return _table(["finding", "positive from"], [[_plain(name), f"{value:.3f}"] for name, value in points.items()])
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{_plain(name)} {count:,}" for name, count in counts.items()) or NOT_STATED
-
-
-def _number(value: int | None) -> str:
-    return NOT_STATED if value is None else f"{value:,}"
-
-
-def _provenance(values: Mapping[str, Any]) -> str:
-    said = {_plain(name): None if value is None else str(value) for name, value in values.items()}
-    return _facts(said) or NOT_STATED
+    Raises:
+        UsageError: the file is missing or no TOML.
+        ConfigError: unknown names or values of a wrong type, all of them at once.
+    """
+    try:
+        values: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f'{path} can\'t be read as TOML ({error}). Give lines such as: developer = "…".') from None
+    return from_mapping(Stated, values, where=path.name)

@@ -29,15 +29,21 @@ def create(
     out: Annotated[Path, typer.Option(help="….hilum for one file, any other name for a folder.")],
     name: Annotated[str, typer.Option(help="Name of the model.")] = "chest",
     version: Annotated[str | None, typer.Option(help="Its version.", show_default="from the weights")] = None,
+    stated: Annotated[
+        Path | None,
+        typer.Option(help="TOML with what no artefact knows, for the model card: developer, funding and the like."),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Export a run as a bundle: graph, calibration, operating points, references, model card, hashes."""
+    from hilum.bundle.card import read_stated
     from hilum.bundle.reading import read_bundle
     from hilum.runs.package import package
     from hilum.runs.run import Run
 
-    package(Run.open(run), out, name=name, version=version, progress=progress(quiet))
+    said = None if stated is None else read_stated(stated)
+    package(Run.open(run), out, name=name, version=version, stated=said, progress=progress(quiet))
     opened = read_bundle(out)
     summary = {"path": str(out), "bundle": f"{name} {opened.info.version}", "sha256": opened.sha256}
     finish(summary, as_json=as_json, lines=[f"bundle: {out}", f"digest: {opened.sha256}", f"next: hilum serve {out}"])
@@ -104,6 +110,33 @@ def verify(
     judged = "which is trusted" if keys else "which nobody was asked to trust (--trusted)"
     lines.append(f"signature: {signed}" + (f", {judged}" if test.signer else ""))
     lines.append(f"verified: {bundle} is whole, unchanged, and answers as it should")
+    finish(summary, as_json=as_json, lines=lines)
+
+
+@app.command()
+def card(
+    bundle: BundleArgument,
+    html: Annotated[bool, typer.Option("--html/--markdown", help="As one HTML page, or as Markdown.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write.", show_default="printed")] = None,
+    trusted: TrustedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a bundle's model card: the fields of the CHAI Applied Model Card, from the bundle's artefacts.
+
+    What no artefact says and nobody stated (hilum bundle create --stated FILE) reads "not stated".
+    """
+    from hilum.bundle.card_text import card_in, render_card_page
+    from hilum.bundle.reading import read_bundle
+    from hilum.files import write_text
+
+    opened = read_bundle(bundle, trusted=trusted_keys(trusted))
+    signer = None if opened.signer is None else opened.signer.id
+    text = render_card_page(card_in(opened), digest=opened.sha256, signer=signer) if html else opened.card
+    lines = text.splitlines()
+    if out is not None:
+        write_text(out, text)
+        lines = [f"model card: {out}"]
+    summary = {"path": None if out is None else str(out), "sha256": opened.sha256, "html": html}
     finish(summary, as_json=as_json, lines=lines)
 
 

@@ -2,18 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hilum.arrays import Array
-from hilum.bundle.card import DataSet, Measured, ModelCard, render_card
+from hilum.bundle.card import CARD_JSON_MEMBER, Stated
+from hilum.bundle.card_text import render_card
 from hilum.bundle.distribution import DriftReference, OodReference, heatmap_top
 from hilum.bundle.reference import ReferenceAnswers
 from hilum.bundle.schema import AbstentionPolicy, BundleInfo
 from hilum.bundle.writing import write_bundle
 from hilum.config import fingerprint
-from hilum.datasets.manifest import Manifest
 from hilum.datasets.phantom.cohort import plan_cohort
 from hilum.datasets.phantom.config import PhantomConfig
 from hilum.datasets.phantom.rendering import render
@@ -27,6 +26,7 @@ from hilum.models.export import export_onnx
 from hilum.progress import Progress, Silent
 from hilum.provenance import now_utc, sha256_bytes
 from hilum.runs.answers import Answers, answer_films
+from hilum.runs.model_card import model_card
 from hilum.runs.run import Run
 from hilum.runs.tiles import open_tiles
 
@@ -52,6 +52,7 @@ def package(
     name: str = "chest",
     version: str | None = None,
     gate: GatePolicy | None = None,
+    stated: Stated | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -63,6 +64,7 @@ def package(
         name: of the model.
         version: of the model; None takes the first 12 digits of the weights' fingerprint.
         gate: which films are analysed; None for the default policy.
+        stated: what people state of it, for the model card.
         cache: folder shared between runs; None for ``.cache`` beside the run.
         progress: where progress goes.
 
@@ -86,15 +88,19 @@ def package(
         bar.advance(note="writing")
         info = _info(run, fitted, name=name, version=version or run.fingerprint[:12], gate=gate, model=model)
         cards = _scorecards(run)
+        card = model_card(run, info, cards, abstention=_when_no_label(info), stated=stated)
         write_bundle(
             out,
             info=info,
             model_onnx=model,
             reference=ReferenceAnswers(tiles=tiles[:, None], outputs=answer.as_mapping()),
-            card_markdown=render_card(model_card(run, info, cards)),
+            card_markdown=render_card(card),
             files={
-                f"scorecards/{key}.json": json.dumps(card.to_json(), allow_nan=False).encode()
-                for key, card in cards.items()
+                CARD_JSON_MEMBER: card.to_bytes(),
+                **{
+                    f"scorecards/{key}.json": json.dumps(one.to_json(), allow_nan=False).encode()
+                    for key, one in cards.items()
+                },
             },
         )
         bar.advance()
@@ -185,76 +191,9 @@ def _scorecards(run: Run) -> dict[str, Scorecard]:
     return {path.parent.name: Scorecard.from_json(path.read_text()) for path in found}
 
 
-def model_card(run: Run, info: BundleInfo, cards: dict[str, Scorecard]) -> ModelCard:
-    """The card, from the run's artefacts alone."""
-    weights = run.result["weights"] or {}
-    films = run.films
-    return ModelCard(
-        name=info.name,
-        version=info.version,
-        created=info.created,
-        intended_use=info.intended_use,
-        intended_users="Radiologists and researchers who validate it; a person decides on every film.",
-        not_intended_for=("diagnosis without a person", "children", "lateral films", "CT, or any other modality"),
-        findings=info.findings,
-        architecture=f"{run.config.backbone}, {info.preprocessing.size} × {info.preprocessing.size}, "
-        f"{info.members} member{'s' if info.members > 1 else ''}",
-        weights=f"{weights.get('name', 'none')}; licence: {weights.get('licence') or 'not stated'}",
-        training=f"Stages {', '.join(stage.name for stage in run.recipe.stages)}; imbalance: "
-        f"{run.recipe.imbalance.text()}; seed {run.config.seed}.",
-        data=(_data_set("fit part", films.select(films.rows(part="fit"))), *_tests(films, cards)),
-        performance=[row for card in cards.values() for row in _performance(card)],
-        operating_points=info.thresholds,
-        calibration=f"Temperature {info.temperature:.3f}, fitted on out-of-fold predictions.",
-        abstention="Without a label when the gate refuses the film, the likeliest finding stays below "
+def _when_no_label(info: BundleInfo) -> str:
+    return (
+        "Without a label when the gate refuses the film, the likeliest finding stays below "
         f"{info.abstention.least_probability}, or the features lie farther from the fit part than "
-        f"{info.ood.threshold if info.ood else float('nan'):.2f}.",
-        explanation="Grad-CAM of every finding in closed form, from the same pass as the probabilities.",
-        warnings=tuple(dict.fromkeys(text for card in cards.values() for text in _red_flags(card))),
-        provenance={**info.fingerprints, "hilum": run.result["environment"]["packages"].get("hilum")},
+        f"{info.ood.threshold if info.ood else float('nan'):.2f}."
     )
-
-
-def _red_flags(card: Scorecard) -> list[str]:
-    return [flag.sentence for flag in card.confounding.flags if flag.severity == "red"]
-
-
-def _tests(films: Manifest, cards: dict[str, Scorecard]) -> list[DataSet]:
-    return [
-        DataSet(name=card.name, films=card.films, patients=card.patients, labels=card.class_films)
-        for card in cards.values()
-    ]
-
-
-def _data_set(name: str, films: Manifest) -> DataSet:
-    def counts(column: str) -> dict[str, int]:
-        values, numbers = np.unique(films.column(column).astype(str), return_counts=True)
-        return dict(zip(values.tolist(), numbers.tolist(), strict=True))
-
-    return DataSet(
-        name=name,
-        films=len(films),
-        patients=len(set(films.strings("patient_id"))),
-        labels=counts("label"),
-        sources=counts("source"),
-        fingerprint=films.fingerprint,
-    )
-
-
-def _performance(card: Scorecard) -> list[Measured]:
-    named: dict[str, Any] = {"AUROC": card.auroc, "sensitivity": card.sensitivity, "specificity": card.specificity}
-    rows = [(what, finding, value) for what, values in named.items() for finding, value in values.items()]
-    rows += [("accuracy", "all", card.accuracy), ("ECE", "all", card.calibration_after.ece)]
-    return [
-        Measured(
-            what=what,
-            finding=finding,
-            on=card.name,
-            value=value.value if value.estimable else None,
-            low=value.low if value.bounded else None,
-            high=value.high if value.bounded else None,
-            n=value.n,
-            reason=value.reason,
-        )
-        for what, finding, value in rows
-    ]
