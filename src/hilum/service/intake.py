@@ -24,6 +24,11 @@ from hilum.records.values import NewFilm, Receipt
 from hilum.service.container import HEAD_BYTES, PREAMBLE_BYTES, Container, recognise
 from hilum.service.refusals import Refused
 
+
+def pass_by(_: str) -> None:
+    """Do nothing at a named point; tests kill the process there instead."""
+
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -53,6 +58,7 @@ class Intake:
         least_free_bytes: with less free disk nothing is accepted.
         received: told each film's id after it is durable, to wake the workers.
         fsync: makes a descriptor durable; tests make it fail.
+        point: told the name of each step just before it: write, fsync, rename, commit, ack.
     """
 
     def __init__(
@@ -65,10 +71,11 @@ class Intake:
         least_free_bytes: int,
         received: Callable[[str], None],
         fsync: Callable[[int], None] = os.fsync,
+        point: Callable[[str], None] = pass_by,
     ) -> None:
         self.files, self.store, self.model_sha256 = files, store, model_sha256
         self.largest_bytes, self.least_free_bytes = largest_bytes, least_free_bytes
-        self.received, self.fsync = received, fsync
+        self.received, self.fsync, self.point = received, fsync, point
         self.broken: str | None = None
         self._stopping = threading.Event()
 
@@ -172,6 +179,7 @@ class Arrival:
         self._file_digest.update(chunk)
         self._content_digest.update(content)
         rest = memoryview(chunk)
+        self._intake.point("write")
         try:
             while len(rest):
                 rest = rest[self._file.write(rest) :]
@@ -179,12 +187,19 @@ class Arrival:
             raise self._intake.refusal(error) from None
 
     def finish(
-        self, *, origin: str, calling_ae: str = "", sop_instance_uid: str | None = None, expected: str | None = None
+        self,
+        *,
+        origin: str,
+        actor: str | None = None,
+        calling_ae: str = "",
+        sop_instance_uid: str | None = None,
+        expected: str | None = None,
     ) -> Receipt:
         """Make the film durable and record it.
 
         Args:
             origin: which door it came through.
+            actor: who sent it, for the audit; None where only the door is known.
             calling_ae: what the peer called itself.
             sop_instance_uid: what the peer announced.
             expected: kind of file that the sender declared; None for any.
@@ -212,19 +227,23 @@ class Arrival:
             calling_ae=calling_ae,
             sop_instance_uid=sop_instance_uid,
         )
+        self._intake.point("commit")
         try:
-            receipt = self._intake.store.receive(film, model_sha256=self._intake.model_sha256)
+            receipt = self._intake.store.receive(film, model_sha256=self._intake.model_sha256, actor=actor or origin)
         except ServiceError as error:
             raise Refused(f"{error} The film was not accepted; send it again.", code="records-away") from None
+        self._intake.point("ack")
         self._intake.received(receipt.film_id)
         return receipt
 
     def _make_durable(self, digest: str) -> None:
         target = self._intake.files.path(digest)
         try:
+            self._intake.point("fsync")
             self._intake.fsync(self._file.fileno())
             new_bucket = not target.parent.exists()
             target.parent.mkdir(mode=0o700, exist_ok=True)
+            self._intake.point("rename")
             os.replace(self._path, target)
             self._sync_folder(target.parent)
             if new_bucket:

@@ -16,7 +16,7 @@ from hilum.records.store import Store
 from hilum.records.values import Claim, NewAnswer, State
 from hilum.service.answering import Answering, Ready
 from hilum.service.batcher import Batcher
-from hilum.service.intake import FilmFiles
+from hilum.service.intake import FilmFiles, pass_by
 from hilum.service.logs import logger, where
 
 PASSING = frozenset(("timeout", "crashed", "out-of-memory"))
@@ -37,6 +37,8 @@ class Workflow:
         lease_s: how long a worker may hold a film.
         max_attempts: how often a film is tried.
         backoff_s: wait before the second attempt; doubled before each further one.
+        answer_s: longest wait for the model; reading a film has its limit in the sandbox.
+        point: told the name of each step just before it: prepare, record, announce.
     """
 
     def __init__(
@@ -50,16 +52,22 @@ class Workflow:
         lease_s: float = 120,
         max_attempts: int = 3,
         backoff_s: float = 1.0,
+        answer_s: float = 120,
+        point: Callable[[str], None] = pass_by,
     ) -> None:
         self._store, self._files, self._answering, self._finished = store, files, answering, finished
         self._lease_s, self._max_attempts, self._backoff_s = lease_s, max_attempts, backoff_s
+        self._answer_s, self._point = answer_s, point
         self._owner = secrets.token_hex(8)
+        self._in_work: set[str] = set()
+        self._pulse = threading.Thread(target=self._renew, name="hilum-pulse", daemon=True)
         self._bell, self._rings, self._stopping = threading.Condition(), 0, threading.Event()
         self._batcher: Batcher[Ready, NewAnswer] = Batcher(answering.answer)
         self._threads = [threading.Thread(target=self._run, name=f"hilum-hand-{i}", daemon=True) for i in range(hands)]
 
     def start(self) -> None:
         """Begin to work."""
+        self._pulse.start()
         for thread in self._threads:
             thread.start()
 
@@ -102,9 +110,25 @@ class Workflow:
             with self._bell:
                 self._bell.wait_for(lambda heard=heard: self._rings != heard, POLL_S)  # type: ignore[misc]
 
+    def _renew(self) -> None:
+        """Keep the leases on what is in work, three times in each of their lives; a dead process renews none."""
+        while not self._stopping.wait(self._lease_s / 3):
+            mine = sorted(self._in_work)
+            if not mine:
+                continue
+            try:
+                self._store.renew(self._owner, mine, lease_s=self._lease_s)
+            except Exception as error:
+                logger().error("leases not renewed", films=len(mine), **where(error))
+
     def _work(self, claim: Claim) -> None:
         started = time.monotonic()
-        state = self._answer(claim)
+        self._in_work.add(claim.film_id)
+        try:
+            state = self._answer(claim)
+        finally:
+            self._in_work.discard(claim.film_id)
+        self._point("announce")
         log = logger().bind(film=claim.film_id, state=state, attempt=claim.attempts)
         log.info("film worked on", seconds=round(time.monotonic() - started, 3))
         if state is not None and state != "received":
@@ -112,9 +136,10 @@ class Workflow:
 
     def _answer(self, claim: Claim) -> State | None:
         try:
+            self._point("prepare")
             ready = self._answering.prepare(self._files.path(claim.file_sha256))
             future: Future[NewAnswer] = self._batcher.submit(ready)
-            answer = future.result(timeout=self._lease_s)
+            answer = future.result(timeout=self._answer_s)
         except FilmError as error:
             return self._failed(claim, error.code, str(error), passing=error.code in PASSING)
         except HilumError as error:
@@ -123,6 +148,7 @@ class Workflow:
             logger().error("film failed", film=claim.film_id, **where(error))
             reason = f"An internal error ({type(error).__name__}) while the film was answered; the log says where."
             return self._failed(claim, "internal", reason, passing=True)
+        self._point("record")
         return self._store.record_answer(claim.film_id, self._owner, ready.identity, answer)
 
     def _failed(self, claim: Claim, code: str, reason: str, *, passing: bool) -> State | None:
