@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.service.conftest import settings_in
+from tests.service.conftest import let_in, settings_in
 from tests.service.small import FINDINGS, SmallDrawing, SmallModel, dicom, png
 
 from hilum.client.api import Client
@@ -23,7 +23,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture
 def client(service: Running) -> Iterator[Client]:
-    with Client(service.url) as opened:
+    with Client(service.url, key=let_in(service)["Authorization"].split()[1]) as opened:
         yield opened
 
 

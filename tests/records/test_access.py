@@ -42,7 +42,7 @@ def access(database: Database, clock: Clock) -> Access:
 
 
 def test_a_fresh_database_has_no_user_and_no_key(access: Access) -> None:
-    assert (access.users(), access.keys(), access.has_admin()) == ((), (), False)
+    assert (access.users(), access.list_keys(), access.has_admin()) == ((), (), False)
 
 
 def test_a_password_opens_a_session_that_ends(access: Access, clock: Clock) -> None:
@@ -92,7 +92,7 @@ def test_a_key_does_what_it_says_until_it_is_over(access: Access, clock: Clock) 
     caller = access.by_key(lasting)
     assert caller is not None
     assert caller.scopes == ROLES["reviewer"]
-    access.revoke_key(access.keys()[-1].id, actor="console")
+    access.revoke_key(access.list_keys()[-1].id, actor="console")
     assert access.by_key(lasting) is None
 
 

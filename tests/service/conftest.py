@@ -16,6 +16,15 @@ def settings_in(folder: Path, **changes: object) -> Settings:
     return read_settings(**{**values, "drain_s": 5, **changes})
 
 
+def let_in(service: Running, *roles: str) -> dict[str, str]:
+    """Headers of a new user with these roles; a key, so no password is hashed."""
+    access, roles = service.room.access, roles or ("reviewer",)
+    name = "test-" + "-".join(roles)
+    if name not in [user.name for user in access.users()]:
+        access.add_user(name, roles, password=None, actor="test")
+    return {"Authorization": f"Bearer {access.add_key(name, actor='test')[1]}"}
+
+
 @pytest.fixture(scope="module")
 def model() -> SmallModel:
     return SmallModel()
@@ -30,5 +39,5 @@ def service(tmp_path_factory: pytest.TempPathFactory, model: SmallModel) -> Iter
 
 @pytest.fixture
 def http(service: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=20) as client:
+    with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as client:
         yield client

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.service.conftest import settings_in
+from tests.service.conftest import let_in, settings_in
 from tests.service.small import SmallDrawing, SmallModel
 
 from hilum.records.values import NewAnswer
@@ -26,5 +26,5 @@ class Slow(SmallModel):
 if __name__ == "__main__":
     settings = settings_in(Path(sys.argv[1]), dicom_port=None)
     with running(settings, answering=Slow(float(sys.argv[2])), drawing=SmallDrawing()) as service:
-        print(service.url, flush=True)
+        print(service.url, let_in(service)["Authorization"].split()[1], flush=True)
         service.wait()

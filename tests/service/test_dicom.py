@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from pynetdicom import AE, Association
-from tests.service.conftest import settings_in
+from tests.service.conftest import let_in, settings_in
 from tests.service.small import CR, SmallDrawing, SmallModel, dataset, dicom
 
 from hilum.errors import ServiceError
@@ -196,7 +196,8 @@ def test_a_full_disk_is_out_of_resources_and_ready_says_so(tmp_path: Path) -> No
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
         with associated(port_of(service)) as association:
             assert association.send_c_store(dataset(208)).Status == 0xA700
-        reply = httpx.post(f"{service.url}/api/v1/studies", content=dicom(), headers={"Content-Type": "image/png"})
+        headers = {"Content-Type": "image/png", **let_in(service)}
+        reply = httpx.post(f"{service.url}/api/v1/studies", content=dicom(), headers=headers)
         assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
         assert "MiB are needed" in httpx.get(f"{service.url}/health/ready").json()["checks"]["disk"]
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,18 +19,19 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
-def started(folder: Path, delay_s: float) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def started(folder: Path, delay_s: float) -> Iterator[tuple[dict[str, Any], subprocess.Popen[str]]]:
     command = [sys.executable, "-m", "tests.service.serve_small", str(folder), str(delay_s)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip(), process
+            url, key = process.stdout.readline().split()
+            yield {"base_url": url, "headers": {"Authorization": f"Bearer {key}"}}, process
         finally:
             process.kill()
 
 
-def send_until_gone(url: str, levels: list[int], acknowledged: set[str]) -> None:
-    with httpx.Client(base_url=url, timeout=5) as http, contextlib.suppress(httpx.HTTPError):
+def send_until_gone(address: dict[str, Any], levels: list[int], acknowledged: set[str]) -> None:
+    with httpx.Client(timeout=5, **address) as http, contextlib.suppress(httpx.HTTPError):
         for level in levels:
             reply = http.post("/api/v1/studies", content=png(level), headers={"Content-Type": "image/png"})
             if reply.is_success:
@@ -41,16 +43,16 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_answered_twice(tmp_path: Pa
     """Killed once while it answers slowly and once while films pour in; then left to finish."""
     chance, acknowledged = random.Random(seed), set[str]()
     for start, delay_s in ((20, 30.0), (40, 0.05)):
-        with started(tmp_path, delay_s) as (url, process):
+        with started(tmp_path, delay_s) as (address, process):
             enough = len(acknowledged) + chance.randint(3, 20)
-            sender = threading.Thread(target=send_until_gone, args=(url, list(range(start, 250)), acknowledged))
+            sender = threading.Thread(target=send_until_gone, args=(address, list(range(start, 250)), acknowledged))
             sender.start()
             while len(acknowledged) < enough and sender.is_alive():
                 time.sleep(0.001)
             process.kill()
             sender.join()
     assert acknowledged
-    with started(tmp_path, 0) as (url, _), httpx.Client(base_url=url, timeout=20) as http:
+    with started(tmp_path, 0) as (address, _), httpx.Client(timeout=20, **address) as http:
         states = {http.get(f"/api/v1/studies/{i}", params={"wait": 10}).json()["state"] for i in acknowledged}
     assert states == {"answered"}
     with contextlib.closing(sqlite3.connect(tmp_path / "data" / "hilum.db")) as records:

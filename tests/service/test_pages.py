@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from tests.service.conftest import settings_in
+from tests.service.conftest import let_in, settings_in
 from tests.service.small import SmallDrawing, SmallModel, dicom, png
 
 from hilum.service.app import running
@@ -20,7 +20,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     settings = settings_in(tmp_path_factory.mktemp("pages"), dicom_port=None)
     with (
         running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service,
-        httpx.Client(base_url=service.url, timeout=20) as http,
+        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
     ):
         yield http
 

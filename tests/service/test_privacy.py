@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from pynetdicom import AE
-from tests.service.conftest import settings_in
+from tests.service.conftest import let_in, settings_in
 from tests.service.small import CR, SmallDrawing, SmallModel, dataset, dicom
 
 from hilum.service.app import running
@@ -54,7 +54,7 @@ def test_canaries_are_nowhere(tmp_path: Path, log: io.StringIO) -> None:
     settings = settings_in(tmp_path, max_attempts=1)
     replies: list[httpx.Response] = []
     with running(settings, answering=Leaky(), drawing=SmallDrawing()) as service:  # type: ignore[arg-type]
-        with httpx.Client(base_url=service.url, timeout=20) as http:
+        with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http:
             for body in (
                 dicom(401, **FIELDS),
                 dicom(402, **FIELDS, ImageComments="LEAK"),

@@ -173,7 +173,7 @@ def test_health(http: httpx.Client) -> None:
     assert http.get("/health/live").json() == {"status": "alive"}
     ready = http.get("/health/ready")
     assert ready.status_code == 200
-    assert ready.json()["checks"] == dict.fromkeys(("model", "records", "storage", "disk", "dicom"), "ok")
+    assert ready.json()["checks"] == dict.fromkeys(("model", "records", "storage", "audit", "disk", "dicom"), "ok")
 
 
 def test_every_reply_is_shielded(http: httpx.Client) -> None:
@@ -200,6 +200,11 @@ def test_openapi_describes_every_route(http: httpx.Client) -> None:
         "/api/v1/studies/{film_id}",
         "/api/v1/studies/{film_id}/film.png",
         "/api/v1/studies/{film_id}/heatmap/{finding}.png",
+        "/api/v1/users",
+        "/api/v1/users/{name}/disable",
+        "/api/v1/keys",
+        "/api/v1/keys/{key_id}",
+        "/api/v1/audit",
         "/health/live",
         "/health/ready",
     }

@@ -17,6 +17,8 @@ from hilum.client.api import Client
 from hilum.errors import BundleError, FilmError
 from hilum.imaging.dicom_writing import FilmHeader, write_film
 from hilum.keys import create_key
+from hilum.records.access import Access
+from hilum.records.database import Database
 from hilum.service.bundled import open_bundled
 from hilum.service.settings import read_settings
 
@@ -37,6 +39,17 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("film") / "synthetic.dcm"
     write_film(path, stored, FilmHeader(patient_id="SYN1", view_position="PA", body_part="CHEST", age_years=50))
     return path
+
+
+def key_in(data: Path) -> str:
+    """A reviewer's key, made before the service starts."""
+    data.mkdir()
+    database = Database(f"sqlite:///{data / 'hilum.db'}")
+    access = Access(database)
+    access.add_user("ada", ["reviewer", "admin"], password=None, actor="test")
+    _, secret = access.add_key("ada", actor="test")
+    database.close()
+    return secret
 
 
 @contextlib.contextmanager
@@ -67,8 +80,9 @@ def served(bundle: Path, data: Path) -> Iterator[tuple[subprocess.Popen[str], di
 
 
 def test_a_bundle_is_served_and_stops_clean(bundle: Path, film: Path, tmp_path: Path) -> None:
+    key = key_in(tmp_path / "data")
     with served(bundle, tmp_path / "data") as (process, address):
-        with Client(address["url"]) as client:
+        with Client(address["url"], key=key) as client:
             assert client.ready()
             answer = client.submit(film, wait_s=30)
             assert answer.state in ("answered", "not-analysed"), answer.reasons
@@ -86,7 +100,8 @@ def test_a_bundle_is_served_and_stops_clean(bundle: Path, film: Path, tmp_path: 
 def test_dcmtk_sends_a_film(bundle: Path, film: Path, tmp_path: Path, need: Callable[[object, str], None]) -> None:
     """DCMTK's storescu and echoscu, as a modality would."""
     need(shutil.which("storescu") and shutil.which("echoscu"), "DCMTK (storescu, echoscu)")
-    with served(bundle, tmp_path / "data") as (_, address), Client(address["url"]) as client:
+    key = key_in(tmp_path / "data")
+    with served(bundle, tmp_path / "data") as (_, address), Client(address["url"], key=key) as client:
         peer = ["-aec", "HILUM", "127.0.0.1", address["dicom_port"]]
         subprocess.run(["echoscu", *peer], check=True, timeout=30)
         for _ in range(2):

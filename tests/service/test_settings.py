@@ -32,11 +32,15 @@ def test_an_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch
         ({}, "Setting 'bundle' is missing. Give it, or set HILUM_BUNDLE."),
         ({"bundle": BUNDLE, "port": 70000}, "Setting 'port'"),
         ({"bundle": BUNDLE, "prot": 1}, "Setting 'prot'"),
-        ({"bundle": BUNDLE, "host": "0.0.0.0"}, "reachable from the network and this version has no users"),
+        (
+            {"bundle": BUNDLE, "host": "0.0.0.0"},
+            "passwords and films would pass in the clear",
+        ),
         (
             {"bundle": BUNDLE, "host": "0.0.0.0", "unprotected_network": True},
             "name the senders in HILUM_ALLOWED_AE_TITLES",
         ),
+        ({"bundle": BUNDLE, "tls_key": "key.pem"}, "tls_certificate and tls_key go together"),
         ({"bundle": BUNDLE, "allowed_ae_titles": ("MUCH-TOO-LONG-A-TITLE",)}, "are no AE titles"),
     ],
 )

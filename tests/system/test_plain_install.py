@@ -79,10 +79,14 @@ def test_no_training_package_is_installed(plain: Path) -> None:
 @pytest.mark.system
 def test_it_serves_a_bundle(plain: Path, tmp_path: Path) -> None:
     bundle = small_bundle(tmp_path / "small.hilum")
+    hilum, where = [str(plain), "-m", "hilum"], ["--data", str(tmp_path / "data"), "--json"]
+    user = [*hilum, "users", "add", "ada", "--role", "reviewer", "--no-password", *where]
+    subprocess.run(user, check=True, capture_output=True)
+    made = subprocess.run([*hilum, "users", "add-key", "ada", *where], check=True, capture_output=True, text=True)
+    key = json.loads(made.stdout.splitlines()[-1])["key"]
     with served(plain, bundle, tmp_path / "data") as (url, _):
-        request = urllib.request.Request(
-            f"{url}/api/v1/studies?wait=20", data=film(1), headers={"Content-Type": "application/dicom"}, method="POST"
-        )
+        headers = {"Content-Type": "application/dicom", "Authorization": f"Bearer {key}"}
+        request = urllib.request.Request(f"{url}/api/v1/studies?wait=20", data=film(1), headers=headers, method="POST")
         with urllib.request.urlopen(request, timeout=60) as reply:
             answer = json.load(reply)
     assert answer["state"] == "answered"

@@ -23,12 +23,14 @@ def serve(
         str | None, typer.Option(help="fp32, or bf16 where hilum bundle gate let it pass.", show_default="fp32")
     ] = None,
     trusted: TrustedOption = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file: encrypt REST and page.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of films and records.", show_default="hilum-data")] = None,
 ) -> None:
     """Answer films over REST, page and DICOM until Ctrl-C, which finishes what is in work.
 
-    Further settings come from HILUM_… in the environment (hilum.service.settings lists them). Assistive, not for
-    diagnosis.
+    Who comes in needs a user or a key (hilum users). Further settings come from HILUM_… in the environment
+    (hilum.service.settings lists them). Assistive, not for diagnosis.
     """
     import gc
 
@@ -45,6 +47,8 @@ def serve(
         "ae_title": ae_title,
         "allowed_ae_titles": allow,
         "data": data,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
         "runtime": runtime,
         "precision": precision,
         "trusted_keys": tuple(trusted) if trusted else None,

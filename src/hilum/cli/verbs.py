@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 import hilum
+from hilum.cli.audit import app as audit
 from hilum.cli.bundle import app as bundle
 from hilum.cli.compare_imbalance import compare_imbalance
 from hilum.cli.data import app as data
@@ -20,6 +21,7 @@ from hilum.cli.runs import app as runs
 from hilum.cli.serve import serve
 from hilum.cli.study import app as study
 from hilum.cli.train import evaluate, train
+from hilum.cli.users import app as users
 
 app = typer.Typer(
     name="hilum",
@@ -57,6 +59,8 @@ app.command()(lr_find)
 app.add_typer(runs)
 app.command()(pretrain)
 app.command()(serve)
+app.add_typer(users)
+app.add_typer(audit)
 app.add_typer(study)
 app.add_typer(models)
 app.add_typer(data)

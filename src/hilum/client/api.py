@@ -21,12 +21,14 @@ class Client:
 
     Args:
         base_url: its address, such as ``http://127.0.0.1:8042``.
+        key: a key that ``hilum users add-key`` made; None reaches nothing but the health.
         timeout_s: how long a reply may take, beside the wait that is asked for.
     """
 
-    def __init__(self, base_url: str, *, timeout_s: float = 30) -> None:
+    def __init__(self, base_url: str, *, key: str | None = None, timeout_s: float = 30) -> None:
         self._base_url, self._timeout_s = base_url.rstrip("/"), timeout_s
-        self._http = httpx.Client(base_url=self._base_url, timeout=timeout_s, trust_env=False)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=self._base_url, timeout=timeout_s, trust_env=False, headers=headers)
 
     def __enter__(self) -> "Client":
         return self

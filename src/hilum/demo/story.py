@@ -40,6 +40,9 @@ SYNTHETIC = (
     "they say nothing about patients."
 )
 
+USER = "demo"
+"""Who reads the answers in the story."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoConfig:
@@ -133,12 +136,14 @@ def tell(
     with stack:
         with clock.step(f"C-STORE: {config.sent} films of the second hospital, answers over REST"):
             films = chosen_films(external, config.sent)
-            answers = send_and_ask(service, films)
+            answers = send_and_ask(service, films, let_in(service))
         summary = _summary(trained, bundle, service, films, answers, clock)
         write_json(out / "demo.json", summary)
         for line in story_lines(summary):
             said(line)
         if stay:
+            link = service.room.links.make(USER)
+            said(f"Open the page by this link, good for one use: {service.url}/enter?token={link}")
             _wait(service, said)
     return summary
 
@@ -234,7 +239,19 @@ def chosen_films(external: Manifest, count: int) -> list[tuple[Path, str]]:
     return [(paths[i], labels[i]) for i in turns[:count]]
 
 
-def send_and_ask(service: Running, films: Sequence[tuple[Path, str]]) -> list[StudyAnswer]:
+def let_in(service: Running) -> str:
+    """Make the demo's user, a reviewer without a password, and a key of its own for a day.
+
+    Returns:
+        the key.
+    """
+    access = service.room.access
+    if USER not in [user.name for user in access.users()]:
+        access.add_user(USER, ["reviewer"], password=None, actor=USER)
+    return access.add_key(USER, label="the story", days=1, actor=USER)[1]
+
+
+def send_and_ask(service: Running, films: Sequence[tuple[Path, str]], key: str) -> list[StudyAnswer]:
     """Send films over C-STORE and read the answers over REST, in the order of the films.
 
     Raises:
@@ -247,7 +264,7 @@ def send_and_ask(service: Running, films: Sequence[tuple[Path, str]]) -> list[St
     statuses = send_films([path for path, _ in films], peer, calling="DEMO-SCU")
     if any(status != SUCCESS for status in statuses):
         raise ServiceError(f"C-STORE answered {[f'0x{status:04X}' for status in statuses]} instead of success.")
-    with Client(service.url) as client:
+    with Client(service.url, key=key) as client:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             known = {answer.sha256: answer for answer in client.studies()}

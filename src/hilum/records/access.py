@@ -198,7 +198,7 @@ class Access:
             self._note(session, actor, "key.added", key_id, user=user, scopes=list(wanted), days=days)
             return _key(row), f"{KEY_PREFIX}{key_id}_{secret}"
 
-    def keys(self) -> tuple[ApiKey, ...]:
+    def list_keys(self) -> tuple[ApiKey, ...]:
         """All keys, oldest first."""
         with self._database.read() as session:
             query = select(ApiKeyRow).order_by(ApiKeyRow.created_at, ApiKeyRow.id)

@@ -17,13 +17,15 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 import hilum
 from hilum.errors import ServiceError
 from hilum.service.answering import Answering, Drawing
+from hilum.service.doors import FIRST_ADMIN
 from hilum.service.logs import logger, start_logs
 from hilum.service.reading_room import ReadingRoom, open_reading_room
-from hilum.service.rest import health, problems, studies
+from hilum.service.rest import audit, health, problems, studies, users
+from hilum.service.rest.access import declared
 from hilum.service.rest.schemas import NOTICE
 from hilum.service.settings import Settings
 from hilum.service.shield import Shield
-from hilum.service.web import pages
+from hilum.service.web import login, pages
 
 STATIC = Path(__file__).parent / "web" / "static"
 DESCRIPTION = f"""
@@ -31,12 +33,17 @@ Send chest radiographs, read answers. **{NOTICE}**
 
 * A film is acknowledged when its bytes and its record are durable, and answered exactly once by each model version.
 * `POST /api/v1/studies?wait=10` gives the answer in one round trip; without `wait`, ask for it later by its id.
+* Send a key as `Authorization: Bearer KEY`; an admin makes it (`hilum users add-key`).
 * Every error is a problem document (RFC 9457). Ids are opaque; no address holds an identifier of a patient.
 """
 
 
 def create_app(room: ReadingRoom) -> FastAPI:
-    """The web application of an open reading room: REST, pages, health."""
+    """The web application of an open reading room: REST, pages, health.
+
+    Raises:
+        ServiceError: a route doesn't say whom it is for.
+    """
     app = FastAPI(
         title="hilum",
         version=hilum.__version__,
@@ -49,11 +56,15 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.state.room = room
     problems.install(app)
     app.include_router(studies.router)
+    app.include_router(users.router)
+    app.include_router(audit.router)
     app.include_router(health.router)
+    app.include_router(login.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(room.settings), www_redirect=False)
     app.add_middleware(Shield)
+    declared(app)
     return app
 
 
@@ -75,6 +86,8 @@ class Running:
     """DICOM address as ``TITLE@host:port``; None when there is no listener."""
     dicom_port: int | None
     """Port of the DICOM listener."""
+    first_admin: str | None
+    """Address, good for one use, where the first admin is made; None when there is one."""
     wait: Callable[[], None]
     """Wait until it is told to stop."""
     stop: Callable[[], None]
@@ -111,9 +124,11 @@ def running(
         _await_start(server, thread)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         port = room.listener.port if room.listener else None
+        url = f"{'https' if settings.tls else 'http'}://{host}:{listening.getsockname()[1]}"
         yield Running(
             room=room,
-            url=f"http://{host}:{listening.getsockname()[1]}",
+            url=url,
+            first_admin=None if room.access.has_admin() else f"{url}/enter?token={room.links.make(FIRST_ADMIN)}",
             dicom=f"{settings.ae_title}@{host}:{port}" if port else None,
             dicom_port=port,
             wait=thread.join,
@@ -137,6 +152,8 @@ def serve(settings: Settings, *, said: Callable[[str], None] = print) -> None:
             said(f"Model {model.name} {model.version} ({model.sha256[:12]})")
             said(f"Page and REST: {service.url}/   (OpenAPI: {service.url}/openapi.json)")
             said(f"DICOM: {service.dicom}" if service.dicom else "DICOM: off")
+            if service.first_admin:
+                said(f"No admin yet. Whoever opens this address first makes one: {service.first_admin}")
             said(f"Ready. {NOTICE} Ctrl-C stops it.")
             while not stop.wait(0.2):
                 if not service.room.intake.broken:
@@ -164,6 +181,8 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, int(settings.drain_s)),
                 limit_concurrency=200,
                 h11_max_incomplete_event_size=32 * 1024,
+                ssl_certfile=settings.tls_certificate,
+                ssl_keyfile=settings.tls_key,
             )
         )
 

@@ -21,6 +21,7 @@ def look(
     *,
     ping_records: Callable[[], None],
     storage_broken: str | None,
+    audit_broken: str | None,
     stopping: bool,
     films_folder: str,
     least_free_bytes: int,
@@ -31,12 +32,13 @@ def look(
     Args:
         ping_records: raises ServiceError when the database is away.
         storage_broken: why nothing is accepted any more; None when all is well.
+        audit_broken: why the audit's heads can't be signed; None when all is well.
         stopping: whether the service drains.
         films_folder: where films lie.
         least_free_bytes: below this nothing is accepted.
         listener_alive: None when there is no DICOM listener.
     """
-    checks = {"model": "ok", "records": "ok", "storage": storage_broken or "ok"}
+    checks = {"model": "ok", "records": "ok", "storage": storage_broken or "ok", "audit": audit_broken or "ok"}
     try:
         ping_records()
     except ServiceError as error:

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hilum.errors import ServiceError
+from hilum.records.access import Access
 from hilum.records.database import Database
 from hilum.records.results_out import Outbox
 from hilum.records.store import Store, now
 from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, Drawing
+from hilum.service.doors import Links, Throttle
 from hilum.service.health import Health, look
 from hilum.service.intake import FilmFiles, Intake
 from hilum.service.logs import logger
 from hilum.service.pictures import PictureCache
 from hilum.service.settings import MIB, Settings
+from hilum.service.witness import Witness, open_witness
 from hilum.service.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -38,9 +41,15 @@ class ReadingRoom:
     intake: Intake
     workflow: Workflow
     announcements: Announcements
+    database: Database
+    access: Access
+    links: Links = field(default_factory=Links)
+    throttle: Throttle = field(default_factory=Throttle)
+    last_seen: dict[str, int] = field(default_factory=dict)
+    witness: Witness | None = None
+    pictures: PictureCache = field(default_factory=PictureCache)
     outbox: Outbox
     senders: "ResultsOut | None" = None
-    pictures: PictureCache = field(default_factory=PictureCache)
     listener: "Listener | None" = None
     stopping: bool = False
 
@@ -52,6 +61,7 @@ class ReadingRoom:
             stopping=self.stopping,
             films_folder=str(self.intake.files.films),
             least_free_bytes=self.intake.least_free_bytes,
+            audit_broken=self.witness.broken if self.witness else None,
             listener_alive=None if self.settings.dicom_port is None else bool(self.listener and self.listener.alive),
         )
 
@@ -78,6 +88,9 @@ def open_reading_room(settings: Settings, answering: Answering, drawing: Drawing
         database = Database(settings.url)
         stack.callback(database.close)
         room = _assemble(settings, database, answering, drawing)
+        _refuse_without_admin(settings, room.access)
+        room.witness = open_witness(settings, database)
+        stack.callback(room.witness.stop)
         logger().info("records open", protection=database.protection, sqlite=sqlite3.sqlite_version)
         if database.is_sqlite:
             # This is the only process on these records, so whoever held a lease is dead.
@@ -128,8 +141,19 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         intake=intake,
         workflow=workflow,
         announcements=announcements,
+        database=database,
+        access=Access(database),
     )
     return room
+
+
+def _refuse_without_admin(settings: Settings, access: Access) -> None:
+    """On loopback the console's link makes the first admin; on a network somebody else might be faster."""
+    if not settings.on_loopback and not access.has_admin():
+        raise ServiceError(
+            f"Nobody may use this service yet, and {settings.host} can be reached from the network. Make the first "
+            f"admin with hilum users add NAME --role admin --data {settings.data}, then start again."
+        )
 
 
 def _send_results(room: ReadingRoom, database: Database, stack: contextlib.ExitStack) -> None:

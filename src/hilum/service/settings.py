@@ -4,7 +4,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hilum.errors import ConfigError
@@ -38,8 +38,18 @@ class Settings(BaseSettings):
     """Calling AE titles that may send; empty for any, which is accepted on loopback only. Comma-separated."""
     other_classes: Literal["refuse", "skip"] = "refuse"
     """Storage classes other than CR, DX and SC: refuse the presentation context, or accept, drop and log."""
+    tls_certificate: Path | None = None
+    """PEM file of the certificate chain for REST and page; together with ``tls_key``."""
+    tls_key: Path | None = None
+    """PEM file of its private key."""
     unprotected_network: bool = False
-    """Accept that whoever reaches ``host`` can read and send films: this version has no users yet."""
+    """Accept that REST and page are not encrypted on the way: a proxy in front does it, or the network is trusted."""
+    audit_key: Path | None = None
+    """Ed25519 key that signs the audit's heads; None for ``audit.key`` in ``data``, made when absent."""
+    audit_heads: Path | None = None
+    """File of the audit's signed heads, best on another disk; None for ``audit-heads.jsonl`` in ``data``."""
+    key_passphrase: SecretStr | None = None
+    """Passphrase of ``audit_key``; None when its file is not encrypted."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host names that browsers may call us by, beside ``host`` and loopback's; guards against DNS rebinding."""
 
@@ -114,12 +124,14 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _safe(self) -> "Settings":
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together: give both, or neither")
         if self.on_loopback:
             return self
-        if not self.unprotected_network:
+        if not self.tls and not self.unprotected_network:
             raise ValueError(
-                f"host {self.host!r} is reachable from the network and this version has no users: "
-                "listen on 127.0.0.1 behind a proxy that checks who comes, "
+                f"host {self.host!r} is reachable from the network and passwords and films would pass in the clear: "
+                "give HILUM_TLS_CERTIFICATE and HILUM_TLS_KEY, or listen on 127.0.0.1 behind a proxy with TLS, "
                 "or accept it with HILUM_UNPROTECTED_NETWORK=1"
             )
         if self.dicom_port is not None and not self.allowed_ae_titles:
@@ -138,6 +150,21 @@ class Settings(BaseSettings):
     def on_loopback(self) -> bool:
         """True when only this machine can reach us."""
         return is_loopback(self.host)
+
+    @property
+    def tls(self) -> bool:
+        """True when REST and page are encrypted on the way."""
+        return self.tls_certificate is not None
+
+    @property
+    def audit_key_path(self) -> Path:
+        """Key that signs the audit's heads."""
+        return self.audit_key or self.data / "audit.key"
+
+    @property
+    def audit_heads_path(self) -> Path:
+        """File of the audit's signed heads."""
+        return self.audit_heads or self.data / "audit-heads.jsonl"
 
     @property
     def url(self) -> str:

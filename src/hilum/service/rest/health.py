@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from hilum.service.rest.studies import room_of
+from hilum.service.rest.access import open_to_all, room_of
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(prefix="/health", tags=["health"], dependencies=[open_to_all])
 
 
 class Live(BaseModel):

@@ -5,11 +5,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from hilum.errors import FilmError, ServiceError, UsageError
 from hilum.service.refusals import Refused
+from hilum.service.rest.access import LoginFirst
 
 REFUSALS = {
     "too-large": (413, "The film is too large"),
@@ -43,6 +44,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _service)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(LoginFirst, _login_first)
 
 
 def _refused(_: Request, error: Any) -> JSONResponse:
@@ -68,6 +70,10 @@ def _service(_: Request, error: Exception) -> JSONResponse:
 def _invalid(_: Request, error: Any) -> JSONResponse:
     wrong = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
     return problem(422, "wrong-argument", "An argument is wrong", "; ".join(wrong) + ".")
+
+
+def _login_first(_: Request, error: Any) -> RedirectResponse:
+    return RedirectResponse(error.address, status_code=303)
 
 
 def _http(_: Request, error: Any) -> JSONResponse:

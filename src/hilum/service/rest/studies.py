@@ -10,11 +10,13 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from hilum.records.access import Caller
 from hilum.records.values import FINISHED, AnswerRecord, FilmRecord, HeatmapRecord, Receipt
 from hilum.service.intake import Arrival
 from hilum.service.logs import logger
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.refusals import Refused
+from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.problems import unknown_study
 from hilum.service.rest.schemas import Problem, StateName, Study, StudyList, study_of
 
@@ -27,11 +29,6 @@ BODY = {"schema": {"type": "string", "format": "binary"}}
 PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}, 404: PROBLEM, 422: PROBLEM}
 
 router = APIRouter(prefix="/api/v1/studies", tags=["studies"])
-
-
-def room_of(request: Request) -> ReadingRoom:
-    """The reading room behind the app."""
-    return request.app.state.room  # type: ignore[no-any-return]
 
 
 @router.post(
@@ -49,6 +46,7 @@ def room_of(request: Request) -> ReadingRoom:
 async def send(
     request: Request,
     response: Response,
+    caller: Annotated[Caller, needs("films:send")],
     wait: Annotated[
         float, Query(ge=0, le=LONGEST_WAIT_S, description="Wait so many seconds for the answer before replying.")
     ] = 0,
@@ -62,15 +60,15 @@ async def send(
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared not in DECLARED:
         raise Refused(f"Content-Type must be one of {', '.join(DECLARED)}. Name the film's kind.", code="unsupported")
-    receipt = await _receive(request, room, DECLARED[declared])
+    receipt = await _receive(request, room, caller, DECLARED[declared])
     logger().info("film received", origin="rest", film=receipt.film_id, new=receipt.new, state=receipt.state)
-    film = await _answered(room, receipt.film_id, wait)
+    film = await _answered(room, receipt.film_id, wait, caller)
     response.status_code = 201 if receipt.new else 200
     response.headers["Location"] = f"/api/v1/studies/{film.film_id}"
     return study_of(film)
 
 
-async def _receive(request: Request, room: ReadingRoom, expected: str | None) -> Receipt:
+async def _receive(request: Request, room: ReadingRoom, caller: Caller, expected: str | None) -> Receipt:
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > room.intake.largest_bytes:
         raise Refused(
@@ -87,7 +85,7 @@ async def _receive(request: Request, room: ReadingRoom, expected: str | None) ->
             ) from None
         except ClientDisconnect:
             raise Refused("The upload broke off. Send the film again.", code="too-slow") from None
-        return await run_in_threadpool(arrival.finish, origin="rest", expected=expected)
+        return await run_in_threadpool(arrival.finish, origin="rest", actor=caller.name, expected=expected)
 
 
 async def _read(request: Request, arrival: Arrival) -> None:
@@ -95,8 +93,8 @@ async def _read(request: Request, arrival: Arrival) -> None:
         arrival.write(chunk)
 
 
-async def _answered(room: ReadingRoom, film_id: str, wait_s: float) -> FilmRecord:
-    """The film, once it is finished or the time is over."""
+async def _answered(room: ReadingRoom, film_id: str, wait_s: float, caller: Caller) -> FilmRecord:
+    """The film, once it is finished or the time is over; who sees an answer is written down."""
     async with room.announcements.listen(film_id) as announced:
         film = await run_in_threadpool(room.store.film, film_id)
         if film is not None and film.state not in FINISHED and wait_s > 0:
@@ -106,6 +104,8 @@ async def _answered(room: ReadingRoom, film_id: str, wait_s: float) -> FilmRecor
             except TimeoutError:
                 pass
             film = await run_in_threadpool(room.store.film, film_id)
+    if film is not None and film.answer is not None:
+        film = await run_in_threadpool(functools.partial(room.store.film, film_id, viewer=caller.name))
     if film is None:
         raise unknown_study()
     return film
@@ -114,12 +114,13 @@ async def _answered(room: ReadingRoom, film_id: str, wait_s: float) -> FilmRecor
 @router.get("", response_model=StudyList, summary="List films, newest first", responses={422: PROBLEM})
 def studies(
     request: Request,
+    caller: Annotated[Caller, needs("films:read")],
     limit: Annotated[int, Query(ge=1, le=200, description="Most films of a page.")] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
     state: Annotated[list[StateName] | None, Query(description="Only films in these states.")] = None,
 ) -> StudyList:
     """One page of films. Follow `next` until it is null; films that arrive meanwhile don't shift the pages."""
-    page = room_of(request).store.films(limit=limit, cursor=cursor, states=state or ())
+    page = room_of(request).store.films(limit=limit, cursor=cursor, states=state or (), viewer=caller.name)
     return StudyList(studies=[study_of(film) for film in page.films], next=page.next_cursor)
 
 
@@ -127,19 +128,22 @@ def studies(
 async def study(
     request: Request,
     film_id: str,
+    caller: Annotated[Caller, needs("films:read")],
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_S, description="Wait so many seconds for the answer.")] = 0,
 ) -> Study:
     """A film, its state and, once it is answered, the answer with its uncertainty, gate verdict and provenance."""
-    return study_of(await _answered(room_of(request), _known(film_id), wait))
+    return study_of(await _answered(room_of(request), _known(film_id), wait, caller))
 
 
 @router.get("/{film_id}/film.png", response_class=Response, summary="The film as a picture", responses=PNG)
-def film_picture(request: Request, film_id: str) -> Response:
+def film_picture(request: Request, film_id: str, caller: Annotated[Caller, needs("films:read")]) -> Response:
     """The film as a grey PNG: polarity and window applied, reduced to at most 1,024 pixels. Not for reading."""
     room = room_of(request)
     film = _film(room, film_id)
     path = room.intake.files.path(film.file_sha256)
-    return _png(room.pictures.get((film_id, film.file_sha256), lambda: room.drawing.film(path)))
+    picture = room.pictures.get((film_id, film.file_sha256), lambda: room.drawing.film(path))
+    room.store.picture_viewed(film_id, "film", viewer=caller.name)
+    return _png(picture)
 
 
 @router.get("/{film_id}/heatmap/{finding}.png", response_class=Response, summary="A finding's heat map", responses=PNG)
@@ -147,6 +151,7 @@ def heatmap_picture(
     request: Request,
     film_id: str,
     finding: str,
+    caller: Annotated[Caller, needs("films:read")],
     layer: Annotated[bool, Query(description="The heat map alone, transparent where it is zero.")] = False,
 ) -> Response:
     """Where on the film the model saw evidence for a finding: a class activation map over the film."""
@@ -156,7 +161,9 @@ def heatmap_picture(
     path = room.intake.files.path(film.file_sha256)
     key = (film_id, film.file_sha256, answer.model_sha256, finding, "layer" if layer else "overlay")
     draw = functools.partial(room.drawing.heatmap, path, heatmap, assessment=answer.assessment, layer=layer)
-    return _png(room.pictures.get(key, draw))
+    picture = room.pictures.get(key, draw)
+    room.store.picture_viewed(film_id, finding, viewer=caller.name)
+    return _png(picture)
 
 
 def _known(film_id: str) -> str:

@@ -1,0 +1,111 @@
+"""Logging in and out, and the page where the first admin is made."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from hilum.errors import UsageError
+from hilum.records.access import SESSION_HOURS, Caller
+from hilum.service.doors import FIRST_ADMIN
+from hilum.service.rest.access import COOKIE, form_of, needs, open_to_all, room_of
+from hilum.service.web.rendering import render
+
+INSIDE = re.compile(r"/(films/[0-9a-f]{32})?")
+"""Where a login may lead: never to another site."""
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+
+@router.get("/login", dependencies=[open_to_all])
+def login_page(request: Request, next: str = "/") -> HTMLResponse:
+    """The form."""
+    return _login(request, next)
+
+
+@router.post("/login", dependencies=[open_to_all])
+async def log_in(request: Request) -> Response:
+    """Begin a session by name and password."""
+    form, room = await form_of(request), room_of(request)
+    name, onward = form.get("name", "").strip().lower(), form.get("next", "/")
+    if not _same_site(request):
+        return _login(request, onward, "The form came from another site. Log in here.", 403)
+    if not name or not form.get("password"):
+        return _login(request, onward, "Give a name and a password.", 422)
+    wait = room.throttle.wait_s(name)
+    if wait > 0:
+        reply = _login(request, onward, f"Too many failures for this name. Wait {wait / 60:.0f} min.", 429)
+        reply.headers["Retry-After"] = str(int(wait) + 1)
+        return reply
+    token = await run_in_threadpool(room.access.log_in, name, form["password"])
+    if token is None:
+        room.throttle.failed(name)
+        return _login(request, onward, "Name and password don't fit, or the user is disabled.", 401)
+    return _enter(request, token, onward)
+
+
+@router.post("/logout")
+async def log_out(request: Request, caller: Annotated[Caller, needs(None)]) -> Response:
+    """End the session."""
+    if caller.session is not None:
+        await run_in_threadpool(room_of(request).access.log_out, caller)
+    reply = RedirectResponse("/login", status_code=303)
+    reply.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+    return reply
+
+
+@router.get("/enter", dependencies=[open_to_all])
+def enter(request: Request, token: str = "") -> Response:
+    """Use a one-time link: as its user, or on to the page where the first admin is made."""
+    room = room_of(request)
+    if room.links.leads_to(token) == FIRST_ADMIN:
+        return render(request, "first.html", token=token, sorry="", name="")
+    user = room.links.use(token)
+    if not user:
+        return _login(request, "/", "This link was used already, or the service was started again since.", 410)
+    return _enter(request, room.access.begin_session(user, how="link"), "/")
+
+
+@router.post("/enter", dependencies=[open_to_all])
+async def make_first_admin(request: Request) -> Response:
+    """Make the first admin, who then makes the others; the link counts once."""
+    form, room = await form_of(request), room_of(request)
+    token, name = form.get("token", ""), form.get("name", "").strip().lower()
+    if room.links.leads_to(token) != FIRST_ADMIN:
+        return _login(request, "/", "This link was used already, or the service was started again since.", 410)
+    roles = ("reviewer", "model-manager", "admin")
+    try:
+        await run_in_threadpool(room.access.add_first_admin, name, roles, form.get("password", ""))
+    except UsageError as error:
+        return render(request, "first.html", status=422, token=token, sorry=str(error), name=name)
+    room.links.use(token)
+    return _enter(request, await run_in_threadpool(room.access.begin_session, name, how="first"), "/")
+
+
+def _login(request: Request, onward: str, sorry: str = "", status: int = 200) -> HTMLResponse:
+    return render(request, "login.html", status=status, onward=_inside(onward), sorry=sorry)
+
+
+def _enter(request: Request, token: str, onward: str) -> Response:
+    reply = RedirectResponse(_inside(onward), status_code=303)
+    reply.set_cookie(
+        COOKIE,
+        token,
+        max_age=SESSION_HOURS * 3600,
+        path="/",
+        secure=room_of(request).settings.tls,
+        httponly=True,
+        samesite="strict",
+    )
+    return reply
+
+
+def _inside(onward: str) -> str:
+    return onward if INSIDE.fullmatch(onward) else "/"
+
+
+def _same_site(request: Request) -> bool:
+    """Whether a browser says that the form was one of ours; a program says nothing."""
+    return request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")

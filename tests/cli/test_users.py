@@ -1,0 +1,138 @@
+"""``hilum users`` and ``hilum audit``: as an operator uses them, from the shell alone."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from hilum.cli.verbs import app
+from hilum.errors import DataError, ServiceError, UsageError
+from hilum.keys import create_key, read_private_key
+from hilum.records.audit import tip_of
+from hilum.records.database import Database
+from hilum.records.heads import HeadBook
+from hilum.records.store import now
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HILUM_DATA", "HILUM_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(*words: str, data: Path, stdin: str | None = None, code: int = 0) -> Result:
+    done = CliRunner().invoke(app, [*words, "--data", str(data)], input=stdin)
+    assert done.exit_code == code, (done.output, done.exception)
+    return done
+
+
+def said(done: Result) -> dict[str, object]:
+    return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+def sign(data: Path) -> None:
+    """As the service does while it runs."""
+    if not (data / "audit.key").exists():
+        create_key(data / "audit.key")
+    database = Database(f"sqlite:///{data / 'hilum.db'}")
+    with database.read() as session:
+        tip = tip_of(session)
+    HeadBook(data / "audit-heads.jsonl", read_private_key(data / "audit.key")).sign(tip, now())
+    database.close()
+
+
+def changed(data: Path, statement: str) -> None:
+    with sqlite3.connect(data / "hilum.db") as raw:
+        raw.execute(statement)
+    raw.close()
+
+
+def test_users_and_keys_from_the_shell(tmp_path: Path) -> None:
+    roles = ("--role", "admin", "--role", "auditor")
+    run("users", "add", "ada", *roles, "--password-stdin", data=tmp_path, stdin="a long sentence\n")
+    run("users", "add", "pacs", "--role", "reviewer", "--no-password", data=tmp_path)
+    assert "pacs" in run("users", "list", data=tmp_path).stdout
+    listed = said(run("users", "list", "--json", data=tmp_path))["users"]
+    assert [(user["name"], user["password"]) for user in listed] == [("ada", True), ("pacs", False)]  # type: ignore[attr-defined]
+    made = said(run("users", "add-key", "pacs", "--scope", "films:send", "--json", data=tmp_path))
+    assert str(made["key"]).startswith(f"hilum_{made['id']}_")
+    assert str(made["key"]) not in (tmp_path / "hilum.db").read_bytes().decode("latin-1")
+    run("users", "revoke-key", str(made["id"]), data=tmp_path)
+    assert "revoked" in run("users", "list-keys", data=tmp_path).stdout
+    run("users", "disable", "pacs", data=tmp_path)
+    shown = run("audit", "show", "pacs", data=tmp_path).stdout
+    assert "user.added" in shown
+    assert "user.disabled" in shown
+    assert said(run("audit", "verify", "--json", data=tmp_path)) | {"hash": ""} == {
+        "whole": True,
+        "rows": 5,
+        "hash": "",
+        "heads": 0,
+        "signed_up_to": 0,
+        "first_bad": None,
+        "reason": "",
+    }
+
+
+def test_a_password_is_never_asked_for_without_a_terminal(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["users", "add", "ada", "--role", "admin", "--data", str(tmp_path)])
+    assert isinstance(done.exception, UsageError)
+    assert "--password-stdin" in str(done.exception)
+
+
+def test_records_in_use_are_not_changed_but_can_be_verified(tmp_path: Path) -> None:
+    run("users", "add", "ada", "--role", "admin", "--no-password", data=tmp_path)
+    service = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+    done = CliRunner().invoke(app, ["users", "disable", "ada", "--data", str(tmp_path)])
+    assert isinstance(done.exception, ServiceError)
+    assert "/api/v1/users" in str(done.exception)
+    assert "the audit is whole" in run("audit", "verify", data=tmp_path).stdout
+    service.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "first_bad", "words"),
+    [
+        ("UPDATE audit SET actor = 'eve' WHERE seq = 2", 2, "a column was changed"),
+        ("UPDATE audit SET body = replace(body, 'console', 'c0nsole') WHERE seq = 1", 1, "doesn't match its hash"),
+        ("DELETE FROM audit WHERE seq = 2", 2, "Row 2 is missing"),
+        ("DELETE FROM audit WHERE seq = 3", 3, "the end was cut off"),
+        ("DELETE FROM audit", 1, "the end was cut off"),
+    ],
+)
+def test_what_was_changed_in_the_database_or_an_export_is_named(
+    tmp_path: Path, statement: str, first_bad: int, words: str
+) -> None:
+    for name in ("ada", "bob", "cyd"):
+        run("users", "add", name, "--role", "admin", "--no-password", data=tmp_path)
+    sign(tmp_path)
+    out = tmp_path / "audit.jsonl"
+    run("audit", "export", str(out), data=tmp_path)
+    assert "1 signed heads, the last one of row 3" in run("audit", "verify", data=tmp_path).stdout
+    changed(tmp_path, statement)
+    for _ in range(2):
+        done = run("audit", "verify", data=tmp_path, code=1)
+        assert f"CHANGED at row {first_bad}" in done.stdout
+        assert words in done.stdout
+    assert "the audit is whole" in run("audit", "verify", "--export", str(out), data=tmp_path).stdout
+    run("audit", "export", str(out), data=tmp_path)
+    assert words in run("audit", "verify", "--export", str(out), data=tmp_path, code=1).stdout
+
+
+def test_files_that_are_not_what_they_should_be_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"seq": 1}\n')
+    for words, kind, text in (
+        (["--export", str(tmp_path / "x.jsonl")], DataError, "line 1 is no row of an audit"),
+        (["--export", str(tmp_path / "none")], UsageError, "can't be read"),
+        (["--heads", str(tmp_path / "none")], UsageError, "The heads"),
+        ([], ServiceError, "There are no records at"),
+    ):
+        run_in = ["audit", "verify", *words, "--data", str(tmp_path)]
+        if "--heads" in words:
+            create_key(tmp_path / "audit.key")
+        done = CliRunner().invoke(app, run_in)
+        assert isinstance(done.exception, kind), done.output
+        assert text in str(done.exception)

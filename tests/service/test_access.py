@@ -1,0 +1,219 @@
+"""Who may do what: every route and role, no default way in, cookies that other sites can't use."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from tests.service.conftest import let_in, settings_in
+from tests.service.small import SmallDrawing, SmallModel, png
+
+from hilum.errors import ConfigError, ServiceError
+from hilum.records.audit import check, entries
+from hilum.records.roles import ROLES
+from hilum.service.app import Running, create_app, running
+from hilum.service.doors import Throttle
+from hilum.service.rest.access import declared
+
+PASSWORD = "open sesame, please"
+ID = "0" * 32
+
+EVERYBODY = {"viewer", "reviewer", "model-manager", "admin", "auditor"}
+READERS = {"viewer", "reviewer", "model-manager", "admin"}
+ALLOWED: dict[tuple[str, str], set[str] | None] = {
+    ("POST", "/api/v1/studies"): {"reviewer", "model-manager", "admin"},
+    ("GET", "/api/v1/studies"): READERS,
+    ("GET", "/api/v1/studies/{film_id}"): READERS,
+    ("GET", "/api/v1/studies/{film_id}/film.png"): READERS,
+    ("GET", "/api/v1/studies/{film_id}/heatmap/{finding}.png"): READERS,
+    ("GET", "/"): READERS,
+    ("GET", "/films/{film_id}"): READERS,
+    ("GET", "/api/v1/users"): {"admin"},
+    ("POST", "/api/v1/users"): {"admin"},
+    ("POST", "/api/v1/users/{name}/disable"): {"admin"},
+    ("GET", "/api/v1/keys"): {"admin"},
+    ("POST", "/api/v1/keys"): {"admin"},
+    ("DELETE", "/api/v1/keys/{key_id}"): {"admin"},
+    ("GET", "/api/v1/audit"): {"auditor"},
+    ("POST", "/logout"): EVERYBODY,
+    ("GET", "/health/live"): None,
+    ("GET", "/health/ready"): None,
+    ("GET", "/login"): None,
+    ("POST", "/login"): None,
+    ("GET", "/enter"): None,
+    ("POST", "/enter"): None,
+}
+"""Written by hand beside the code: who may call what; None is anybody. A new route must be added here."""
+
+
+@pytest.fixture(scope="module")
+def keys(service: Running) -> dict[str, dict[str, str]]:
+    return {role: let_in(service, role) for role in ROLES}
+
+
+@pytest.fixture
+def anonymous(service: Running) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=20) as client:
+        yield client
+
+
+def test_every_route_says_whom_it_is_for(service: Running) -> None:
+    assert set(declared(create_app(service.room))) == set(ALLOWED)
+
+
+def test_an_undeclared_route_is_not_served(service: Running) -> None:
+    app = create_app(service.room)
+
+    @app.get("/forgotten")
+    def forgotten() -> str:
+        return "everything"
+
+    with pytest.raises(ServiceError, match="/forgotten doesn't say whom it is for"):
+        declared(app)
+    plain = FastAPI()
+    plain.add_route("/plain", lambda _: None)
+    with pytest.raises(ServiceError, match="doesn't say"):
+        declared(plain)
+
+
+@pytest.mark.parametrize(("route", "allowed"), ALLOWED.items(), ids=lambda v: " ".join(v) if type(v) is tuple else "")
+def test_each_role_reaches_what_it_may_and_nothing_else(
+    anonymous: httpx.Client, keys: dict[str, dict[str, str]], route: tuple[str, str], allowed: set[str] | None
+) -> None:
+    method, path = route
+    path = re.sub(r"\{(\w+)\}", lambda m: {"film_id": ID, "finding": "normal"}.get(m[1], "nobody"), path)
+    for role in ROLES:
+        status = anonymous.request(method, path, headers=keys[role]).status_code
+        assert (status == 403) is (allowed is not None and role not in allowed), (role, status)
+        assert status != 401
+    unknown = anonymous.request(method, path)
+    if allowed is None:
+        assert unknown.status_code not in (401, 403)
+    else:
+        assert unknown.status_code == 401
+        assert unknown.headers["www-authenticate"].startswith("Bearer")
+        assert unknown.headers["content-type"] == "application/problem+json"
+
+
+def test_a_refusal_names_the_scope_and_comes_before_the_arguments(
+    anonymous: httpx.Client, keys: dict[str, dict[str, str]]
+) -> None:
+    reply = anonymous.get("/api/v1/audit?limit=0", headers=keys["admin"])
+    assert (reply.status_code, "audit:read" in reply.json()["detail"]) == (403, True)
+    assert anonymous.get("/api/v1/audit?limit=0").status_code == 401
+    assert anonymous.get("/api/v1/audit?limit=0", headers=keys["auditor"]).status_code == 422
+
+
+@pytest.mark.parametrize("header", ["Bearer x", "Basic YWRtaW46YWRtaW4=", "Bearer hilum_00_11", "Bearer", "hilum_1_2"])
+def test_what_is_no_key_opens_nothing(anonymous: httpx.Client, header: str) -> None:
+    assert anonymous.get("/api/v1/studies", headers={"Authorization": header}).status_code == 401
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    settings = settings_in(tmp_path_factory.mktemp("fresh"), dicom_port=None)
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as started:
+        yield started
+
+
+def browser(service: Running) -> httpx.Client:
+    return httpx.Client(base_url=service.url, timeout=20, headers={"Accept": "text/html", "Sec-Fetch-Site": "none"})
+
+
+def test_from_the_first_link_to_a_logout(fresh: Running) -> None:
+    """One story: no way in but the console's link; an admin is made once; sessions, forms and their end."""
+    with browser(fresh) as http:
+        assert http.get("/").headers["location"] == "/login?next=/"
+        wrong = {"name": "admin", "password": "admin", "next": "/"}
+        assert http.post("/login", data=wrong).status_code == 401
+        assert http.get("/enter?token=x").status_code == 410
+        link = fresh.first_admin or ""
+        assert "The first admin" in http.get(link).text
+        form = {"token": link.partition("token=")[2], "name": "ada", "password": "short"}
+        assert "has 5 characters" in http.post("/enter", data=form).text
+        made = http.post("/enter", data={**form, "password": PASSWORD})
+        assert (made.status_code, made.headers["location"]) == (303, "/")
+        cookie = made.headers["set-cookie"]
+        assert all(word in cookie for word in ("hilum_session=", "HttpOnly", "SameSite=strict", "Path=/"))
+        assert http.get("/").status_code == 200
+    with browser(fresh) as http:
+        again = http.post("/enter", data={**form, "name": "eve", "password": PASSWORD})
+        assert (again.status_code, "used already" in again.text) == (410, True)
+        login = {"name": "Ada ", "password": PASSWORD, "next": "//evil.example/"}
+        assert http.post("/login", data=login, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        inside = http.post("/login", data=login)
+        assert (inside.status_code, inside.headers["location"]) == (303, "/"), "a login leads to no other site"
+        page = http.get("/").text
+        csrf = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
+        assert csrf
+        body, kind = png(12), {"Content-Type": "image/png"}
+        assert http.post("/api/v1/studies", content=body, headers=kind).status_code == 403, "the cookie alone"
+        token = {"X-CSRF-Token": csrf[1]}
+        assert http.post("/api/v1/studies", content=body, headers=kind | token).status_code == 201
+        assert http.post("/api/v1/users", json={"name": "bob", "roles": ["auditor"]}, headers=token).status_code == 201
+        key = http.post("/api/v1/keys", json={"user": "bob", "days": 3}, headers=token).json()
+        assert http.post("/logout", data={"csrf": "0" * 64}).status_code == 403
+        assert http.post("/logout", data={"csrf": csrf[1]}).headers["location"] == "/login"
+        assert http.get("/").status_code == 303
+    with httpx.Client(base_url=fresh.url, headers={"Authorization": f"Bearer {key['secret']}"}) as http:
+        acts = [row["act"] for row in http.get("/api/v1/audit").json()["entries"]]
+        again = http.get("/api/v1/audit", params={"limit": 1}).json()
+        assert (len(again["entries"]), again["next"]) == (1, 1)
+    assert acts[:3] == ["login.failed", "user.added", "login.succeeded"]
+    assert {"worklist.viewed", "film.received", "key.added", "logout"} <= set(acts)
+    with fresh.room.database.read() as session:
+        rows = entries(session)
+    assert check(rows).whole
+    assert rows[-1].act == "audit.read", "reading it is written down as well"
+    assert PASSWORD not in "".join(row.body for row in rows)
+
+
+def test_who_sees_a_film_is_written_down(service: Running) -> None:
+    headers = let_in(service)
+    with httpx.Client(base_url=service.url, timeout=20, headers=headers) as http:
+        study = http.post("/api/v1/studies?wait=10", content=png(201, 24), headers={"Content-Type": "image/png"}).json()
+        for path in (f"/films/{study['id']}", study["film"], study["answer"]["heatmaps"]["pneumonia"]):
+            assert http.get(path).status_code == 200
+        for _ in range(3):
+            http.get("/?part=rows")
+    with service.room.database.read() as session:
+        told = [(row.actor, row.act) for row in entries(session, subject=study["id"])]
+        lists = [row for row in entries(session) if row.act == "worklist.viewed" and study["id"] in row.body]
+    name = "test-reviewer"
+    assert sorted(told) == sorted(
+        [
+            (name, "film.received"),
+            ("service", "film.answered"),
+            (name, "film.viewed"),
+            (name, "film.viewed"),
+            (name, "picture.viewed"),
+            (name, "picture.viewed"),
+        ]
+    )
+    assert len(lists) == 1, "a page that asks every two seconds is one look until it shows something new"
+
+
+def test_guessing_is_slowed_down() -> None:
+    now = [0.0]
+    throttle = Throttle(lambda: now[0])
+    for _ in range(5):
+        assert throttle.wait_s("ada") == 0
+        throttle.failed("ada")
+        now[0] += 1
+    assert throttle.wait_s("ada") == 295
+    assert throttle.wait_s("bob") == 0
+    now[0] = 301
+    assert throttle.wait_s("ada") == 0
+
+
+def test_a_network_address_needs_an_admin_first(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="would pass in the clear"):
+        settings_in(tmp_path, host="0.0.0.0")
+    settings = settings_in(tmp_path, host="0.0.0.0", allowed_ae_titles="CR1", unprotected_network=True)
+    with (
+        pytest.raises(ServiceError, match="hilum users add NAME --role admin"),
+        running(settings, answering=SmallModel(), drawing=SmallDrawing()),
+    ):
+        pass
