@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -133,6 +134,33 @@ def test_unreadable_pictures_are_refused(make, sentence):
     assert any(sentence in reason for reason in found.reasons)
 
 
+def test_picture_that_is_no_frontal_chest_is_unknown(picture):
+    """On its side, or with one dark field, a film isn't called frontal, whatever its header says; a site may refuse."""
+    for other in (np.rot90(picture), picture[:, : picture.shape[1] * 2 // 3]):
+        found = gate(other)
+        assert answer(found, "view").outcome == "pass"
+        assert answer(found, "frontal-picture").outcome == "unknown"
+        assert "doesn't show two lungs beside each other" in answer(found, "frontal-picture").sentence
+        assert found.analyse
+        assert not gate(other, policy=GatePolicy(refuse_unknown=("frontal-picture",))).analyse
+    assert answer(gate(picture), "frontal-picture").outcome == "pass"
+    strict = gate(picture, policy=GatePolicy(minimum_frontal_fit=0.99))
+    assert answer(strict, "frontal-picture").outcome == "unknown"
+
+
+def test_every_answer_of_the_gate_is_a_sentence(picture):
+    """Whatever the outcome, each check has a stable code and one sentence."""
+    facts = [{}, dict.fromkeys(("modality", "view_position", "age_years", "body_part", "colour"))]
+    facts += [{"modality": "CT", "view_position": "LL", "age_years": 3.0, "body_part": "KNEE", "colour": True}]
+    for given, made in itertools.product(facts, (picture, np.rot90(picture), np.zeros((64, 64), np.uint16))):
+        found = gate(made, flags=("polarity-contradiction",), presentation_intent=None, **given)
+        assert [check.code for check in found.checks] == list(CHECKS)
+        for check in found.checks:
+            assert check.outcome in ("pass", "fail", "unknown")
+            assert not check.sentence[0].islower()
+            assert check.sentence.endswith(".")
+
+
 def test_wrong_policy():
     """A check that doesn't exist can't be refused; the nearest one is named."""
     with pytest.raises(ConfigError, match="refuse_unknown holds 'ages'.*Known: modality"):
@@ -185,6 +213,19 @@ def test_real_films_pass_the_picture_checks(shared_data):
         found = check_intended_use(film, measure_quality(film.pixels), GatePolicy())
         assert {check.code: check.outcome for check in found.checks}["exposed"] == "pass", path.name
         assert found.analyse
+
+
+def test_real_films_are_told_from_turned_and_halved_ones(shared_data):
+    """Few of thirty frontal films are called unknown, and most of them are once turned, or cut to one lung."""
+    films = [read_film(path).pixels for path in sorted((shared_data / "chest/images").glob("*.jpg"))[1::40][:30]]
+    limit = GatePolicy().minimum_frontal_fit
+
+    def unknown(pictures):
+        return np.mean([measure_quality(picture).frontal_fit < limit for picture in pictures])
+
+    assert unknown(films) <= 0.07
+    assert unknown([np.rot90(film) for film in films]) >= 0.8
+    assert unknown([film[:, : film.shape[1] // 2] for film in films]) >= 0.5
 
 
 def test_quality_by_hand():

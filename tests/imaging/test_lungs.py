@@ -8,7 +8,8 @@ from hilum.datasets.phantom.cohort import plan_cohort
 from hilum.datasets.phantom.config import PhantomConfig
 from hilum.datasets.phantom.rendering import render
 from hilum.errors import UsageError
-from hilum.imaging.lungs import lung_fields
+from hilum.imaging import lungs
+from hilum.imaging.lungs import frontal_fit, lung_fields
 
 
 def dice(one: Mask, other: Mask) -> float:
@@ -71,3 +72,22 @@ def test_a_film_of_one_grey_has_none() -> None:
 def test_a_film_that_is_too_small_is_refused() -> None:
     with pytest.raises(UsageError, match=r"A film of \(8, 64\) has no lungs to find; give grey values of 16 × 16"):
         lung_fields(np.zeros((8, 64)))
+
+
+def test_phantoms_fit_a_frontal_film_and_turned_ones_do_not(films: list[tuple[Array, Mask, Mask]]) -> None:
+    upright = [frontal_fit(film) for film, _, _ in films]
+    turned = [frontal_fit(np.rot90(film)) for film, _, _ in films]
+    inverted = [frontal_fit(65535 - film) for film, _, _ in films]
+    assert min(upright) > 0.55
+    assert max(turned) < 0.45
+    assert max(inverted) < 0.45
+
+
+def test_fit_is_a_correlation() -> None:
+    """Grey that is dark in the outline and bright around it, in two values, fits wholly; less than a film fits not."""
+    inside = lungs._drawn(lungs.RIGHT, (0.13, 0.18, 0.74, 0.66), 480) | lungs._drawn(
+        lungs.LEFT, (0.13, 0.18, 0.74, 0.66), 480
+    )
+    assert frontal_fit(np.where(inside, 10000, 40000).astype(np.uint16)) > 0.8
+    for nothing in (np.zeros((50, 50), np.uint16), np.zeros((8, 200), np.uint16), np.zeros((1, 1), np.uint16)):
+        assert frontal_fit(nothing) == 0.0

@@ -1,9 +1,10 @@
 """The intended-use gate: adult, frontal, CR or DX, for presentation, a chest, a readable grey picture.
 
 Every check says pass, fail or unknown, and one sentence why. A fail always means "not analysed"; what an unknown means
-is the site's policy. The header is asked about the examination, the pixels about the picture. That a picture shows a
-chest can't be told from grey-value statistics, so without a header that check stays unknown here; the distance from the
-training films in the classifier's feature space answers it later.
+is the site's policy. The header is asked about the examination, the pixels about the picture. Whether two lungs lie
+beside each other is asked of the picture too, whatever the header says; an answer there is "pass" or "unknown", since
+disease changes lungs and other things can look like them. The distance from the training films in the classifier's
+feature space follows later.
 """
 
 import re
@@ -48,6 +49,8 @@ class GatePolicy:
     """A larger share of black, or of white, is a blank film."""
     minimum_structure: float = 0.5
     """Less structure (see `Quality.structure`) is noise; films have more than 0.9."""
+    minimum_frontal_fit: float = 0.35
+    """Less fit (see `Quality.frontal_fit`) leaves unknown whether the picture is an upright frontal chest."""
     second_decoder: bool = True
     """Compressed films are decoded by two decoders, and refused when these disagree; twice the time of decoding."""
     refuse_unknown: tuple[str, ...] = ()
@@ -152,6 +155,16 @@ def _view(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
     return _among(film.facts.view_position, policy.views, "View position")
 
 
+def _frontal_picture(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+    fit = f"{quality.frontal_fit:.2f}"
+    if quality.frontal_fit >= policy.minimum_frontal_fit:
+        return "pass", f"The picture fits two lungs beside each other (fit {fit})."
+    return "unknown", (
+        f"The picture doesn't show two lungs beside each other as frontal films do (fit {fit}, usual from "
+        f"{policy.minimum_frontal_fit:.2f}): it may be lateral, turned, or no chest, or a lung may be opaque."
+    )
+
+
 def _adult(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
     age = film.facts.age_years
     if age is None:
@@ -206,6 +219,7 @@ CHECKS: dict[str, Callable[[Radiograph, Quality, GatePolicy], Answer]] = {
     "modality": _modality,
     "presentation": _presentation,
     "view": _view,
+    "frontal-picture": _frontal_picture,
     "adult": _adult,
     "body-part": _body_part,
     "grey": _grey,

@@ -10,6 +10,7 @@ read with the lungs taken away; it is no measurement of a lung.
 """
 
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -54,6 +55,11 @@ AIR_MARGIN, CORE_MARGIN, REACH, AROUND = 4, 4, 3, 5
 beyond its outline, and of the surroundings it is compared with."""
 CLOSING, OPENING = 6, 2
 """Widths on the grid of the notches that are filled and of the spikes that are cut off."""
+FIT_GRID = 48
+"""Rows and columns on which the fit to a frontal film is measured."""
+FIT_WIDTHS, FIT_HEIGHTS = (0.5, 0.62, 0.74, 0.86), (0.42, 0.54, 0.66, 0.78)
+FIT_X, FIT_Y = (0.42, 0.46, 0.5, 0.54, 0.58), (0.36, 0.42, 0.48, 0.54)
+"""A coarser choice of sizes and places than for the outlines: whether lungs are there needs no exact border."""
 LEVEL = 0.7
 """Where a pixel stops being lung, from the core's grey (0) to that of the surroundings (1)."""
 
@@ -83,24 +89,67 @@ def lung_fields(film: Shaped[np.ndarray, "h w"]) -> Mask:
     return fields
 
 
-def _reduced(film: Array) -> Float[np.ndarray, "h w"]:
+def frontal_fit(film: Shaped[np.ndarray, "h w"]) -> float:
+    """How well a picture fits two dark lungs beside each other: the upright chest of a frontal film.
+
+    The outline of two lungs that lies darkest against its surroundings is compared with the picture: the correlation of
+    "lung or beside it" with grey, over both. ``benchmarks/frontal_fit.py`` measures what it tells apart; it knows
+    nothing of films that look alike by other causes, and opaque lungs lower it.
+
+    Args:
+        film: grey values of any number type, dark where there is air.
+
+    Returns:
+        −1 … 1; 0 for a film of one grey value or below 16 pixels a side.
+    """
+    if film.ndim != 2 or min(film.shape) < 16:
+        return 0.0
+    small = _reduced(film, FIT_GRID)
+    if small.max() <= small.min():
+        return 0.0
+    grey = _levelled(small).ravel()
+    inside, ring, kernels = _fit_outlines()
+    area = inside.sum(axis=1) / inside.shape[1]
+    best = int(np.argmax((kernels @ grey.astype(np.float32)) * area**AREA))
+    near = inside[best] | ring[best]
+    lung, greys = inside[best][near], grey[near]
+    spread = float(lung.std() * greys.std())
+    return 0.0 if spread == 0 else -float(np.mean((lung - lung.mean()) * (greys - greys.mean()))) / spread
+
+
+@lru_cache(maxsize=1)
+def _fit_outlines() -> tuple[Array, Array, Array]:
+    """Lungs and their surroundings, bool [m, FIT_GRID²], and kernels float32 that weigh one against the other."""
+    lungs, rings = [], []
+    for width, height, x, y in product(FIT_WIDTHS, FIT_HEIGHTS, FIT_X, FIT_Y):
+        box = _box(width, height, x, y)
+        if box is not None:
+            inside, ring = _lungs_and_ring(box, FIT_GRID)
+            lungs.append(inside.ravel())
+            rings.append(ring.ravel())
+    inside, ring = np.stack(lungs), np.stack(rings)
+    kernels = ring / ring.sum(axis=1, keepdims=True) - inside / inside.sum(axis=1, keepdims=True)
+    return inside, ring, kernels.astype(np.float32)
+
+
+def _reduced(film: Array, grid: int = GRID) -> Float[np.ndarray, "h w"]:
     """The film on the grid: averaged when it is larger, interpolated when it is smaller."""
-    if min(film.shape) >= GRID and np.issubdtype(film.dtype, np.unsignedinteger):
-        values = area_average(film, GRID, GRID).astype(np.float64)
+    if min(film.shape) >= grid and np.issubdtype(film.dtype, np.unsignedinteger):
+        values = area_average(film, grid, grid).astype(np.float64)
     else:
-        picture = Image.fromarray(film.astype(np.float32)).resize((GRID, GRID), Image.Resampling.BOX)
+        picture = Image.fromarray(film.astype(np.float32)).resize((grid, grid), Image.Resampling.BOX)
         values = np.asarray(picture, dtype=np.float64)
-    smooth: Array = ndimage.gaussian_filter(values, 1.0)
+    smooth: Array = ndimage.gaussian_filter(values, grid / GRID)
     return smooth
 
 
 def _levelled(values: Array) -> Array:
     """Grey values as their rank in the body, 0 … 1, with the air around the body taken for tissue."""
-    outside = _wider(_air_around(values), AIR_MARGIN)
+    outside = _wider(_air_around(values), AIR_MARGIN * len(values) / GRID)
     inside = np.sort(values[~outside])
     ranks: Array = np.searchsorted(inside, values) / max(1, len(inside))
     ranks[outside] = AIR_RANK
-    slow = ndimage.gaussian_filter(ranks, GRID / 4, mode="nearest")
+    slow = ndimage.gaussian_filter(ranks, len(values) / 4, mode="nearest")
     levelled: Array = ranks - FLATTENING * (slow - ranks.mean())
     return levelled
 
@@ -119,28 +168,40 @@ def _air_around(values: Array) -> Mask:
 def _outlines() -> tuple[Array, Array]:
     """Every outline that is tried: kernels [m, GRID²], which weigh surroundings minus lungs, and lungs [m, GRID²]."""
     lungs, kernels = [], []
-    for width in WIDTHS:
-        for height in HEIGHTS:
-            for x in CENTRES_X:
-                for y in CENTRES_Y:
-                    box = (x - width / 2, y - height / 2, width, height)
-                    if not 0.65 <= height / width <= 1.25:
-                        continue
-                    if box[0] < -0.06 or box[0] + width > 1.06 or box[1] < -0.04 or box[1] + height > 1.02:
-                        continue
-                    inside = _drawn(RIGHT, box) | _drawn(LEFT, box)
-                    near = ndimage.maximum_filter(inside, 2 * AROUND + 1)
-                    hull = _drawn(((0.27, 0.0), (0.73, 0.0), (1.0, 0.95), (0.0, 0.95)), box)
-                    ring = (near | hull) & ~inside
-                    lungs.append(inside.ravel())
-                    kernels.append((ring / ring.sum() - inside / inside.sum()).ravel().astype(np.float32))
+    for width, height, x, y in product(WIDTHS, HEIGHTS, CENTRES_X, CENTRES_Y):
+        box = _box(width, height, x, y)
+        if box is not None:
+            inside, ring = _lungs_and_ring(box, GRID)
+            lungs.append(inside.ravel())
+            kernels.append((ring / ring.sum() - inside / inside.sum()).ravel().astype(np.float32))
     return np.stack(kernels), np.stack(lungs)
 
 
-def _drawn(outline: tuple[tuple[float, float], ...], box: tuple[float, float, float, float]) -> Mask:
+Box = tuple[float, float, float, float]
+
+
+def _box(width: float, height: float, x: float, y: float) -> Box | None:
+    """Left, top, width and height of a box around both lungs; ``None`` where no film has it."""
+    box = (x - width / 2, y - height / 2, width, height)
+    if not 0.65 <= height / width <= 1.25:
+        return None
+    if box[0] < -0.06 or box[0] + width > 1.06 or box[1] < -0.04 or box[1] + height > 1.02:
+        return None
+    return box
+
+
+def _lungs_and_ring(box: Box, grid: int) -> tuple[Mask, Mask]:
+    """The lungs in a box, and what lies around and between them."""
+    inside = _drawn(RIGHT, box, grid) | _drawn(LEFT, box, grid)
+    near = ndimage.maximum_filter(inside, 2 * (AROUND * grid // GRID) + 1)
+    hull = _drawn(((0.27, 0.0), (0.73, 0.0), (1.0, 0.95), (0.0, 0.95)), box, grid)
+    return inside, (near | hull) & ~inside
+
+
+def _drawn(outline: tuple[tuple[float, float], ...], box: Box, grid: int) -> Mask:
     left, top, width, height = box
-    picture = Image.new("L", (GRID, GRID))
-    points = [((left + x * width) * GRID, (top + y * height) * GRID) for x, y in outline]
+    picture = Image.new("L", (grid, grid))
+    points = [((left + x * width) * grid, (top + y * height) * grid) for x, y in outline]
     ImageDraw.Draw(picture).polygon(points, fill=1)
     drawn: Mask = np.asarray(picture) > 0
     return drawn

@@ -1,7 +1,7 @@
 """Measures of a film's technical quality, by its pixels alone.
 
-They tell a picture from a blank, a black, a burnt-out or a noise film. They can't tell a chest from a knee or a grey
-cat: that is asked of the header first and of the classifier's feature space afterwards.
+They tell a picture from a blank, a black, a burnt-out or a noise film, and one that fits an upright frontal chest from
+most that don't. What else a picture shows is asked of the header, and of the classifier's feature space afterwards.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hilum.arrays import Array, Pixels
+from hilum.imaging.lungs import frontal_fit
 from hilum.imaging.preprocessing import area_average
 
 GRID = 256
@@ -47,6 +48,8 @@ class Quality:
     """Mean gradient from one averaged pixel to the next, as a share of the contrast; 0 where there is none."""
     structure: float
     """Correlation of neighbouring pixels on a 64 × 64 picture, −1 … 1: near 1 for films, near 0 for noise."""
+    frontal_fit: float = 0.0
+    """Fit to two dark lungs beside each other, −1 … 1; see `hilum.imaging.lungs.frontal_fit`."""
 
 
 def measure_quality(pixels: Pixels) -> Quality:
@@ -58,6 +61,7 @@ def measure_quality(pixels: Pixels) -> Quality:
     height, width = (int(one) for one in pixels.shape)
     grid = area_average(pixels, min(height, GRID), min(width, GRID))
     averaged = grid / 65535.0
+    rounded = (grid + 0.5).astype(np.uint16)
     sampled = pixels[:: -(-height // SAMPLE), :: -(-width // SAMPLE)]
     low, high = (float(one) for one in np.percentile(averaged, (1.0, 99.0)))
     return Quality(
@@ -71,7 +75,8 @@ def measure_quality(pixels: Pixels) -> Quality:
         clipped_white=float(np.mean(sampled == 65535)),
         entropy_bits=_entropy(sampled),
         sharpness=_gradient(averaged) / (high - low) if high > low else 0.0,
-        structure=_neighbours((grid + 0.5).astype(np.uint16)),
+        structure=_neighbours(rounded),
+        frontal_fit=frontal_fit(rounded),
     )
 
 
