@@ -1,8 +1,11 @@
 """Results on their way: real peers in this process, peers that are away, refuse or break off."""
 
 import contextlib
+import io
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,20 +14,30 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from pynetdicom import AE, evt
+from sqlalchemy import func, select
 from tests.records.test_results_out import Clock, answered
 from tests.service.answers import film, result
+from tests.service.conftest import settings_in
+from tests.service.small import SmallDrawing, SmallModel, dataset
+from tests.service.test_dicom import associated
 
+from hilum.errors import ConfigError, ServiceError
 from hilum.records.database import Database
 from hilum.records.results_out import Delivery, Outbox
-from hilum.records.values import HeatmapRecord
+from hilum.records.schema import AnswerRow
+from hilum.records.store import Store, now
+from hilum.records.values import HeatmapRecord, Identity, NewAnswer, NewFilm
+from hilum.service.app import running
 from hilum.service.destinations import Destination, Undelivered, read_destination
 from hilum.service.dicom.handing_over import hand_over
 from hilum.service.dicom.report import make_report
 from hilum.service.dicom.result import Result, ResultObject
 from hilum.service.dicom.source_film import read_source
 from hilum.service.intake import FilmFiles
+from hilum.service.results_opening import tls_context
 from hilum.service.results_out import ResultsOut, backoff_s, result_of
 from hilum.service.stow import stow
 
@@ -369,3 +382,98 @@ def test_without_a_disease_the_likeliest_one_is_shown(label: str | None) -> None
 
 def test_an_answer_without_maps_gives_a_report_alone() -> None:
     assert result_of(delivery(heatmaps=())).heat is None
+
+
+RECORDS = """
+import sys, itertools
+from hilum.records.database import Database
+from hilum.records.results_out import Outbox
+from hilum.records.store import Store, now
+from hilum.records.values import Identity, NewAnswer, NewFilm
+database = Database(sys.argv[1])
+store, outbox = Store(database), Outbox(database, now)
+outbox.register(["pacs"])
+for number in itertools.count():
+    digest = f"{number:064d}"
+    store.receive(NewFilm(content_sha256=digest, file_sha256=digest, size=1, format="dicom", origin="dicom"))
+    claim = store.claim("me", lease_s=60, max_attempts=3)
+    answer = NewAnswer(model_sha256="5" * 64, analysed=True, label=None, abstained=True, risk=0.5, assessment={})
+    store.record_answer(claim.film_id, "me", Identity(sop_instance_uid=f"1.2.{number}"), answer)
+    if number % 2:
+        outbox.claim("pacs", "me", lease_s=3600)
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("lines", [5, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2, 3, 8, 13, 21))])
+def test_a_process_killed_at_any_moment_leaves_every_answer_queued_and_none_twice(tmp_path: Path, lines: int) -> None:
+    url = f"sqlite:///{tmp_path / 'hilum.db'}"
+    with subprocess.Popen([sys.executable, "-c", RECORDS, url], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(lines):
+            assert process.stdout.readline()
+        process.kill()
+    peer = Peer()
+    with sending(tmp_path, peer) as (database, outbox, senders):
+        outbox.release()
+        with database.read() as session:
+            answers = session.scalar(select(func.count()).select_from(AnswerRow))
+        assert answers is not None
+        assert answers >= lines
+        senders.start()
+        until(lambda: outbox.counts() == {"pacs": {"sent": answers}})
+    assert sorted(peer.got) == [f"pacs:{number:064d}" for number in range(answers)]
+
+
+def test_a_film_sent_to_the_service_comes_back_as_a_report(tmp_path: Path) -> None:
+    """The whole way, with the sandboxed child that reads the film."""
+    with archive() as (destination, held):
+        to = f"pacs=dicom://PACS@127.0.0.1:{destination.port}"
+        settings = settings_in(tmp_path, results_to=to)
+        with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
+            sent = dataset(301, 230, SeriesInstanceUID="1.2.3", PatientName="Doe^Jane")
+            with associated(service.dicom_port or 0) as association:
+                assert association.send_c_store(sent).Status == 0x0000
+            until(lambda: service.room.outbox.counts() == {"pacs": {"sent": 1}})
+        (uid,) = held
+        report = pydicom.dcmread(io.BytesIO(held[uid]), force=True)
+    assert (report.SOPClassUID, report.SOPInstanceUID, str(report.PatientName)) == (REPORT, uid, "Doe^Jane")
+    assert report.CurrentRequestedProcedureEvidenceSequence[0].StudyInstanceUID == sent.StudyInstanceUID
+
+
+def test_what_was_not_analysed_is_not_sent(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+    store, outbox = Store(database), Outbox(database, now)
+    outbox.register(["pacs"])
+    for number, analysed in enumerate((True, False)):
+        digest = f"{number:064d}"
+        store.receive(NewFilm(content_sha256=digest, file_sha256=digest, size=1, format="dicom", origin="dicom"))
+        claim = store.claim("me", lease_s=60, max_attempts=3)
+        assert claim is not None
+        said = NewAnswer(
+            model_sha256="5" * 64, analysed=analysed, label=None, abstained=False, risk=None, assessment={}
+        )
+        store.record_answer(claim.film_id, "me", Identity(), said)
+    assert outbox.counts() == {"pacs": {"waiting": 1}}
+    database.close()
+
+
+def test_a_certificate_that_can_not_be_used_stops_the_start(tmp_path: Path) -> None:
+    for name in ("results_ca", "results_certificate"):
+        settings = settings_in(tmp_path, results_to="web=https://archive.example/x", **{name: tmp_path / "none.pem"})
+        with pytest.raises(ServiceError, match="certificates for sending results can't be used"):
+            tls_context(settings)
+    context = tls_context(settings_in(tmp_path, results_to="web=https://archive.example/x"))
+    assert context is not None
+    assert context.check_hostname
+    assert tls_context(settings_in(tmp_path, results_to="pacs=dicom://A@127.0.0.1:104")) is None
+
+
+def test_settings_explain_wrong_destinations(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'results_to': destination 'x' has no port"):
+        settings_in(tmp_path, results_to="x=dicom://A@h")
+    with pytest.raises(ConfigError, match="need names of their own"):
+        settings_in(tmp_path, results_to="x=dicom://A@h:1,x=dicom://B@h:2")
+    several = settings_in(tmp_path, results_to="x=dicom://A@h:1, y=https://u:hidden@h/z")
+    assert [one.name for one in several.destinations] == ["x", "y"]
+    assert "hidden" not in repr(several)
