@@ -1,6 +1,7 @@
 """The one preprocessing function is exact, deterministic, quick, and its geometry can be undone."""
 
 import hashlib
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 from hilum.config import fingerprint, from_mapping, to_mapping
 from hilum.errors import ConfigError, UsageError
+from hilum.imaging.dicom_writing import FilmHeader, film_bytes
 from hilum.imaging.preprocessing import Preprocessing, area_average, geometry, heatmap_on_film, preprocess
+from hilum.imaging.reading import read_film
 
 
 def averaged_by_hand(pixels, height, width):
@@ -205,3 +208,22 @@ def test_golden_digest(resize, intensity, digest):
     """Tiles never change under one version number: whoever changes a digest here raises VERSION."""
     tile = preprocess(golden_film(), Preprocessing(resize=resize, intensity=intensity))
     assert hashlib.sha256(tile.tobytes()).hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_film_is_never_copied_as_floats(bits):
+    """Reading and preprocessing 1,600 × 1,600 takes the codes and the pixels, 2 bytes each, and little beside."""
+    side = 1600
+    codes = np.add.outer(np.arange(side), np.arange(side)).astype(np.uint16) & ((1 << bits) - 1)
+    content, _ = film_bytes(codes, FilmHeader(bits_stored=bits, window=(1 << (bits - 1), 1 << bits)))
+    config = Preprocessing()
+    preprocess(read_film(content).pixels, config)  # imports and caches are not the film's
+    tracemalloc.start()
+    try:
+        preprocess(read_film(content).pixels, config)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # 9 MB for the strips that are looked up at a time; a float32 copy alone would be 4 bytes a pixel more.
+    assert peak < side * side * (2 + 2) + (9 << 20)
+    assert side * side * 4 > 9 << 20
