@@ -90,9 +90,22 @@ def without(output: str) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def in_opsets(**versions: int) -> bytes:
+    """The small graph, said to be written in other operator sets; ``onnx`` stands for ONNX's own."""
+    model = onnx.load_from_string(small_graph())
+    del model.opset_import[:]
+    for domain, version in versions.items():
+        model.opset_import.append(helper.make_opsetid("" if domain == "onnx" else domain, version))
+    return bytes(model.SerializeToString())
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
+        (in_opsets(onnx=16), "model.onnx is written in the operator sets: ONNX 16; it needs ONNX's own alone, version"),
+        (in_opsets(onnx=21), "version 17 to 20. Export the model anew"),
+        (in_opsets(onnx=17, elsewhere=1), "operator sets: ONNX 17, elsewhere 1;"),
+        (in_opsets(), "operator sets: none;"),
         (spoiled("initializer"), "model.onnx keeps values of 'w' in another file"),
         (trained(), "model.onnx holds a training graph"),
         (without("cam"), r"model.onnx has inputs \['films'\] and lacks outputs \['cam'\]"),
@@ -109,6 +122,12 @@ def test_a_model_that_a_bundle_never_holds_is_refused(tmp_path, bundle: Bundle, 
     (tmp_path / "b.hilum").write_bytes(packed(bundle, model))
     with pytest.raises(BundleError, match=words):
         read_bundle(tmp_path / "b.hilum")
+
+
+@pytest.mark.parametrize("version", [17, 20])
+def test_operator_sets_that_are_tested_are_read(tmp_path: Path, bundle: Bundle, version: int) -> None:
+    (tmp_path / "b.hilum").write_bytes(packed(bundle, in_opsets(onnx=version)))
+    assert read_bundle(tmp_path / "b.hilum").graph.opsets == {"": version}
 
 
 @pytest.mark.parametrize("said", ['["normal", "pneumonia", "covid-19"]', "normal, pneumonia,covid-19"])

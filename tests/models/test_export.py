@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
+from hilum.bundle.reading import OPSETS
 from hilum.errors import MissingExtra, UsageError
 from hilum.models.classifier import Classifier, ClassifierConfig, build_classifier
 from hilum.models.explained import OUTPUTS, Explained
@@ -88,7 +89,8 @@ def test_graph_is_described_as_promised(small: tuple[Explained, bytes]) -> None:
 
 def test_graph_has_the_pinned_opset_all_weights_and_no_dropout(small: tuple[Explained, bytes]) -> None:
     model = onnx.load_from_string(small[1])
-    assert {item.domain: item.version for item in model.opset_import}[""] == OPSET
+    assert {item.domain: item.version for item in model.opset_import} == {"": OPSET}
+    assert OPSET in OPSETS, "a bundle of what is exported must be read"
     assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in model.graph.initializer)
     assert not {node.op_type for node in model.graph.node} & {"Dropout", "RandomUniform", "Bernoulli"}
 

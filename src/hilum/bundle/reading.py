@@ -26,6 +26,9 @@ from hilum.provenance import sha256_bytes
 REQUIRED_MEMBERS = (INFO_MEMBER, MODEL_MEMBER, CARD_MEMBER)
 _MAX_LIST_BYTES = 2**20
 
+OPSETS = range(17, 21)
+"""Versions of ONNX's operator set that a graph may be written in: those that are tested in every runtime here."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bundle:
@@ -167,6 +170,12 @@ def _check_graph(graph: ModelFacts, info: BundleInfo) -> None:
         )
     if graph.trains:
         raise BundleError(f"{MODEL_MEMBER} holds a training graph, which a bundle never does. Export the model anew.")
+    if graph.opsets.keys() != {""} or graph.opsets[""] not in OPSETS:
+        found = ", ".join(f"{name or 'ONNX'} {version}" for name, version in sorted(graph.opsets.items())) or "none"
+        raise BundleError(
+            f"{MODEL_MEMBER} is written in the operator sets: {found}; it needs ONNX's own alone, version {OPSETS[0]} "
+            f"to {OPSETS[-1]}. Export the model anew."
+        )
     missing = [name for name in OUTPUTS if name not in graph.outputs and name not in OPTIONAL_OUTPUTS]
     if missing or len(graph.inputs) != 1:
         raise BundleError(
