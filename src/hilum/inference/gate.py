@@ -159,7 +159,7 @@ def run_gate(
     Raises:
         UsageError: a processor without that precision.
         MissingExtra: OpenVINO is not installed.
-        DataError: the films are those that the bundle was trained on, or none can be compared.
+        DataError: the manifest is the one that the bundle was trained on, or no film can be compared.
         LabelError: a label that is none of the bundle's findings.
     """
     if films.fingerprint == bundle.info.fingerprints.get("films"):
