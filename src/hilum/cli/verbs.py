@@ -6,6 +6,7 @@ import typer
 
 import hilum
 from hilum.cli.audit import app as audit
+from hilum.cli.backup import backup, restore
 from hilum.cli.bundle import app as bundle
 from hilum.cli.compare_imbalance import compare_imbalance
 from hilum.cli.data import app as data
@@ -61,6 +62,8 @@ app.command()(pretrain)
 app.command()(serve)
 app.add_typer(users)
 app.add_typer(audit)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(study)
 app.add_typer(models)
 app.add_typer(data)

@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from hilum.config import canonical_json
-from hilum.errors import ServiceError
+from hilum.errors import ServiceError, UsageError
 from hilum.records.audit import Act, append
 from hilum.records.cursors import read_cursor, write_cursor
 from hilum.records.database import Database
 from hilum.records.reading import film_records
 from hilum.records.results_out import queue_answer
-from hilum.records.schema import AnswerRow, FilmRow, HeatmapRow, IdentifierRow
+from hilum.records.schema import AnswerRow, FilmRow, HeatmapRow, IdempotencyRow, IdentifierRow
 from hilum.records.values import (
     WAITING,
     Claim,
@@ -34,6 +34,9 @@ from hilum.records.values import (
 )
 
 CRASHES_PER_ATTEMPT = 10
+KEYS_KEPT = timedelta(days=7)
+"""How long a request's key is remembered."""
+
 SERVICE = "service"
 """The actor of what no user did."""
 
@@ -70,6 +73,7 @@ class Store:
 
         Raises:
             ServiceError: the database is away or full; nothing was recorded.
+            UsageError: the film's request key was used for another film; nothing was recorded.
         """
         try:
             with self._database.write() as session:
@@ -80,6 +84,12 @@ class Store:
                 return self._receive(session, film, model_sha256, actor)
 
     def _receive(self, session: Session, film: NewFilm, model_sha256: str | None, actor: str) -> Receipt:
+        receipt = self._receive_film(session, film, model_sha256, actor)
+        if film.request_key is not None:
+            _remember(session, film, film.request_key, receipt.film_id, self._clock())
+        return receipt
+
+    def _receive_film(self, session: Session, film: NewFilm, model_sha256: str | None, actor: str) -> Receipt:
         known = session.scalar(select(FilmRow).where(FilmRow.content_sha256 == film.content_sha256))
         if known is not None:
             finished = known.state in ("answered", "not-analysed")
@@ -198,6 +208,26 @@ class Store:
                 row.state, row.lease_owner = "received", None
                 row.lease_until = self._clock() + timedelta(seconds=retry_after_s)
                 row.reason_code, row.reason = code, reason
+            return _state(row.state)
+
+    def requeue(self, film_id: str, *, actor: str) -> State | None:
+        """Put a film that failed back into the queue, with all its attempts before it.
+
+        Returns:
+            the film's state now; None when the id is unknown.
+
+        Raises:
+            UsageError: the film did not fail.
+        """
+        with self._database.write() as session:
+            row = session.get(FilmRow, film_id, with_for_update=True)
+            if row is None:
+                return None
+            if row.state != "failed":
+                raise UsageError(f"The film is {row.state}, not failed. Only failed films go back into the queue.")
+            self._note(session, actor, "film.requeued", film_id, code=row.reason_code, attempts=row.attempts)
+            _close(row, "received")
+            row.attempts = 0
             return _state(row.state)
 
     def renew(self, owner: str, film_ids: Sequence[str], *, lease_s: float) -> int:
@@ -342,6 +372,18 @@ class Store:
     def ping(self) -> None:
         """Raises ServiceError when the database is away."""
         self._database.ping()
+
+
+def _remember(session: Session, film: NewFilm, key: str, film_id: str, at: datetime) -> None:
+    """Keep a request's key for a while: the same key with another film is a sender's mistake."""
+    session.flush()
+    session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < at - KEYS_KEPT))
+    known = session.get(IdempotencyRow, key)
+    if known is None:
+        row = IdempotencyRow(key_sha256=key, request_sha256=film.content_sha256, film_id=film_id, created_at=at)
+        session.add(row)
+    elif known.request_sha256 != film.content_sha256:
+        raise UsageError("This Idempotency-Key was used for another film. Give each film a key of its own.")
 
 
 def _leased(session: Session, film_id: str, owner: str) -> FilmRow | None:

@@ -31,6 +31,8 @@ class NewFilm:
     """AE title that the peer called itself; empty for REST. A claim, not a proof."""
     sop_instance_uid: str | None = None
     """As the peer announced it; None where it is known only after reading."""
+    request_key: str | None = None
+    """Digest of the sender and the key that it gave this request; None when it gave none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,11 @@ def pass_by(_: str) -> None:
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def film_path(films: Path, file_sha256: str) -> Path:
+    """A film's file in the folder of films: by the digest of its bytes, so no path ever comes from a peer."""
+    return films / file_sha256[:2] / f"{file_sha256[2:]}.film"
+
+
 class FilmFiles:
     """Where films lie, by the digest of their bytes."""
 
@@ -44,7 +49,7 @@ class FilmFiles:
 
     def path(self, file_sha256: str) -> Path:
         """A film's file."""
-        return self.films / file_sha256[:2] / f"{file_sha256[2:]}.film"
+        return film_path(self.films, file_sha256)
 
 
 class Intake:
@@ -191,6 +196,7 @@ class Arrival:
         *,
         origin: str,
         actor: str | None = None,
+        request_key: str | None = None,
         calling_ae: str = "",
         sop_instance_uid: str | None = None,
         expected: str | None = None,
@@ -200,6 +206,7 @@ class Arrival:
         Args:
             origin: which door it came through.
             actor: who sent it, for the audit; None where only the door is known.
+            request_key: digest of the sender and its Idempotency-Key; None when it gave none.
             calling_ae: what the peer called itself.
             sop_instance_uid: what the peer announced.
             expected: kind of file that the sender declared; None for any.
@@ -209,6 +216,7 @@ class Arrival:
 
         Raises:
             Refused: nothing was kept.
+            UsageError: the key was used for another film.
         """
         if self._head is not None:
             self._keep_head()
@@ -226,6 +234,7 @@ class Arrival:
             origin=origin,
             calling_ae=calling_ae,
             sop_instance_uid=sop_instance_uid,
+            request_key=request_key,
         )
         self._intake.point("commit")
         try:

@@ -13,6 +13,7 @@ from hilum.errors import ServiceError
 from hilum.records.access import Access
 from hilum.records.database import Database
 from hilum.records.results_out import Outbox
+from hilum.records.reviews import Reviews
 from hilum.records.store import Store, now
 from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, Drawing
@@ -20,6 +21,7 @@ from hilum.service.doors import Links, Throttle
 from hilum.service.health import Health, look
 from hilum.service.intake import FilmFiles, Intake
 from hilum.service.logs import logger
+from hilum.service.metrics import Metrics
 from hilum.service.pictures import PictureCache
 from hilum.service.settings import MIB, Settings
 from hilum.service.witness import Witness, open_witness
@@ -43,6 +45,8 @@ class ReadingRoom:
     announcements: Announcements
     database: Database
     access: Access
+    reviews: Reviews
+    metrics: Metrics
     links: Links = field(default_factory=Links)
     throttle: Throttle = field(default_factory=Throttle)
     last_seen: dict[str, int] = field(default_factory=dict)
@@ -109,6 +113,7 @@ def open_reading_room(settings: Settings, answering: Answering, drawing: Drawing
 def _assemble(settings: Settings, database: Database, answering: Answering, drawing: Drawing) -> ReadingRoom:
     store, announcements = Store(database), Announcements()
     files = FilmFiles(settings.data)
+    metrics = Metrics(store, str(files.films))
 
     def finished(film_id: str) -> None:
         announcements.announce(film_id)
@@ -123,6 +128,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         hands=settings.hands,
         lease_s=settings.lease_s,
         max_attempts=settings.max_attempts,
+        worked=metrics.worked,
     )
     intake = Intake(
         files,
@@ -143,6 +149,8 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         announcements=announcements,
         database=database,
         access=Access(database),
+        reviews=Reviews(database),
+        metrics=metrics,
     )
     return room
 

@@ -1,6 +1,7 @@
 """What wraps every reply: security headers, a log line without identifiers, and no traceback."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,15 +18,21 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 NOT_KEPT = "no-store"
 STATIC = "/static/"
 
 
 class Shield:
-    """ASGI middleware, the outermost."""
+    """ASGI middleware, the outermost.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    Args:
+        app: what is shielded.
+        counted: told route, status and seconds of each request.
+    """
+
+    def __init__(self, app: ASGIApp, counted: Callable[[str, int, float], None] = lambda *_: None) -> None:
+        self.app, self.counted = app, counted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and its reply back with headers."""
@@ -49,7 +56,9 @@ class Shield:
             sorry = problem(500, "internal", "Internal error", "The service failed at this; its log says where.")
             await sorry(scope, receive, send_shielded)
         finally:
-            milliseconds = round(1000 * (time.monotonic() - started), 1)
+            seconds = time.monotonic() - started
+            milliseconds = round(1000 * seconds, 1)
+            self.counted(_route(scope), seen["status"], seconds)
             logger().debug("request", route=_route(scope), status=seen["status"], milliseconds=milliseconds)
 
 
@@ -61,4 +70,5 @@ def _headers(path: str) -> list[tuple[bytes, bytes]]:
 def _route(scope: Scope) -> str:
     """The route's pattern, never the address itself: a peer may put anything there."""
     route: Any = scope.get("route")
-    return f"{scope['method']} {getattr(route, 'path', '?')}"
+    method = scope["method"] if scope["method"] in METHODS else "OTHER"
+    return f"{method} {getattr(route, 'path', '?')}"

@@ -39,6 +39,7 @@ class Workflow:
         backoff_s: wait before the second attempt; doubled before each further one.
         answer_s: longest wait for the model; reading a film has its limit in the sandbox.
         point: told the name of each step just before it: prepare, record, announce.
+        worked: told the state of each film that was in hand, and the seconds.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class Workflow:
         backoff_s: float = 1.0,
         answer_s: float = 120,
         point: Callable[[str], None] = pass_by,
+        worked: Callable[[str | None, float], None] = lambda state, seconds: None,
     ) -> None:
         self._store, self._files, self._answering, self._finished = store, files, answering, finished
         self._lease_s, self._max_attempts, self._backoff_s = lease_s, max_attempts, backoff_s
-        self._answer_s, self._point = answer_s, point
+        self._answer_s, self._point, self._worked = answer_s, point, worked
         self._owner = secrets.token_hex(8)
         self._in_work: set[str] = set()
         self._pulse = threading.Thread(target=self._renew, name="hilum-pulse", daemon=True)
@@ -130,7 +132,9 @@ class Workflow:
             self._in_work.discard(claim.film_id)
         self._point("announce")
         log = logger().bind(film=claim.film_id, state=state, attempt=claim.attempts)
-        log.info("film worked on", seconds=round(time.monotonic() - started, 3))
+        seconds = time.monotonic() - started
+        self._worked(state, seconds)
+        log.info("film worked on", seconds=round(seconds, 3))
         if state is not None and state != "received":
             self._finished(claim.film_id)
 

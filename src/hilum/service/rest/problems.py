@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from hilum.errors import FilmError, ServiceError, UsageError
+from hilum.records.reviews import Conflict
 from hilum.service.refusals import Refused
 from hilum.service.rest.access import LoginFirst
 
@@ -41,6 +42,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(UsageError, _usage)
     app.add_exception_handler(FilmError, _film)
+    app.add_exception_handler(Conflict, _conflict)
     app.add_exception_handler(ServiceError, _service)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -65,6 +67,10 @@ def _film(_: Request, error: Any) -> JSONResponse:
 
 def _service(_: Request, error: Exception) -> JSONResponse:
     return problem(503, "unavailable", "The service can't answer now", str(error), {"Retry-After": RETRY_AFTER_S})
+
+
+def _conflict(_: Request, error: Exception) -> JSONResponse:
+    return problem(412, "changed-meanwhile", "It was changed meanwhile", str(error))
 
 
 def _invalid(_: Request, error: Any) -> JSONResponse:

@@ -2,10 +2,11 @@
 
 import asyncio
 import functools
+import hashlib
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -47,6 +48,9 @@ async def send(
     request: Request,
     response: Response,
     caller: Annotated[Caller, needs("films:send")],
+    idempotency_key: Annotated[
+        str | None, Header(min_length=1, max_length=200, description="A key of its own for each film; kept 7 days.")
+    ] = None,
     wait: Annotated[
         float, Query(ge=0, le=LONGEST_WAIT_S, description="Wait so many seconds for the answer before replying.")
     ] = 0,
@@ -60,7 +64,7 @@ async def send(
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared not in DECLARED:
         raise Refused(f"Content-Type must be one of {', '.join(DECLARED)}. Name the film's kind.", code="unsupported")
-    receipt = await _receive(request, room, caller, DECLARED[declared])
+    receipt = await _receive(request, room, caller, DECLARED[declared], idempotency_key)
     logger().info("film received", origin="rest", film=receipt.film_id, new=receipt.new, state=receipt.state)
     film = await _answered(room, receipt.film_id, wait, caller)
     response.status_code = 201 if receipt.new else 200
@@ -68,7 +72,9 @@ async def send(
     return study_of(film)
 
 
-async def _receive(request: Request, room: ReadingRoom, caller: Caller, expected: str | None) -> Receipt:
+async def _receive(
+    request: Request, room: ReadingRoom, caller: Caller, expected: str | None, key: str | None
+) -> Receipt:
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > room.intake.largest_bytes:
         raise Refused(
@@ -85,7 +91,10 @@ async def _receive(request: Request, room: ReadingRoom, caller: Caller, expected
             ) from None
         except ClientDisconnect:
             raise Refused("The upload broke off. Send the film again.", code="too-slow") from None
-        return await run_in_threadpool(arrival.finish, origin="rest", actor=caller.name, expected=expected)
+        own = None if key is None else hashlib.sha256(f"{caller.name}\0{key}".encode()).hexdigest()
+        return await run_in_threadpool(
+            arrival.finish, origin="rest", actor=caller.name, request_key=own, expected=expected
+        )
 
 
 async def _read(request: Request, arrival: Arrival) -> None:
@@ -135,11 +144,26 @@ async def study(
     return study_of(await _answered(room_of(request), _known(film_id), wait, caller))
 
 
+@router.post(
+    "/{film_id}/requeue",
+    response_model=Study,
+    summary="Try a failed film again",
+    responses={404: PROBLEM, 422: PROBLEM},
+)
+def requeue(request: Request, film_id: str, caller: Annotated[Caller, needs("models:write")]) -> Study:
+    """Put a film that failed back into the queue. Failed films are listed by `GET /api/v1/studies?state=failed`."""
+    room = room_of(request)
+    if room.store.requeue(_known(film_id), actor=caller.name) is None:
+        raise unknown_study()
+    room.workflow.wake()
+    return study_of(known_film(room, film_id))
+
+
 @router.get("/{film_id}/film.png", response_class=Response, summary="The film as a picture", responses=PNG)
 def film_picture(request: Request, film_id: str, caller: Annotated[Caller, needs("films:read")]) -> Response:
     """The film as a grey PNG: polarity and window applied, reduced to at most 1,024 pixels. Not for reading."""
     room = room_of(request)
-    film = _film(room, film_id)
+    film = known_film(room, film_id)
     path = room.intake.files.path(film.file_sha256)
     picture = room.pictures.get((film_id, film.file_sha256), lambda: room.drawing.film(path))
     room.store.picture_viewed(film_id, "film", viewer=caller.name)
@@ -156,7 +180,7 @@ def heatmap_picture(
 ) -> Response:
     """Where on the film the model saw evidence for a finding: a class activation map over the film."""
     room = room_of(request)
-    film = _film(room, film_id)
+    film = known_film(room, film_id)
     heatmap, answer = _heatmap(room, film, finding)
     path = room.intake.files.path(film.file_sha256)
     key = (film_id, film.file_sha256, answer.model_sha256, finding, "layer" if layer else "overlay")
@@ -172,7 +196,8 @@ def _known(film_id: str) -> str:
     return film_id
 
 
-def _film(room: ReadingRoom, film_id: str) -> FilmRecord:
+def known_film(room: ReadingRoom, film_id: str) -> FilmRecord:
+    """A film by an id from an address; raises HTTPException 404."""
     film = room.store.film(_known(film_id))
     if film is None:
         raise unknown_study()

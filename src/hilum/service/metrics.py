@@ -1,0 +1,87 @@
+"""Counts for Prometheus, in the text format 0.0.4: no label holds more than a route's pattern, a state or a status."""
+
+import shutil
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from hilum.errors import ServiceError
+from hilum.records.store import Store
+from hilum.records.values import STATES
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
+
+
+class Metrics:
+    """What one service counts.
+
+    Args:
+        store: asked for the films in each state when somebody asks us.
+        films_folder: whose disk is watched.
+    """
+
+    def __init__(self, store: Store, films_folder: str) -> None:
+        self._store, self._folder = store, films_folder
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "hilum_http_requests", "HTTP requests by route and status.", ("route", "status"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "hilum_http_request_seconds",
+            "Time to the reply's end.",
+            ("route",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._worked = Counter(
+            "hilum_films_worked_on",
+            "Films taken in hand, by the state they were left in.",
+            ("state",),
+            registry=self.registry,
+        )
+        self._work_seconds = Histogram(
+            "hilum_film_work_seconds", "Time from lease to record.", buckets=SECONDS, registry=self.registry
+        )
+        self.registry.register(self)  # collect() is all that it needs
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request.
+
+        Args:
+            route: method and pattern, never an address.
+            status: of the reply; 0 when the peer went away before one.
+            seconds: to the reply's end.
+        """
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def worked(self, state: str | None, seconds: float) -> None:
+        """Count a film that a worker had in hand.
+
+        Args:
+            state: where it is now; None when the lease was lost.
+            seconds: from the lease on.
+        """
+        self._worked.labels(state or "lease-lost").inc()
+        self._work_seconds.observe(seconds)
+
+    def collect(self) -> Iterator[Metric]:
+        """What is looked at only when asked."""
+        films = GaugeMetricFamily("hilum_films", "Films in the records by state.", labels=["state"])
+        up = GaugeMetricFamily("hilum_records_up", "1 while the records can be read.")
+        try:
+            counts = self._store.counts()
+            for state in STATES:
+                films.add_metric([state], counts.get(state, 0))
+            up.add_metric([], 1)
+        except ServiceError:
+            up.add_metric([], 0)
+        free = GaugeMetricFamily("hilum_disk_free_bytes", "Free bytes where films lie.")
+        free.add_metric([], shutil.disk_usage(self._folder).free)
+        yield from (films, up, free)
+
+    def text(self) -> bytes:
+        """All of it."""
+        return generate_latest(self.registry)

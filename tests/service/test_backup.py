@@ -1,0 +1,113 @@
+"""A backup of a running service comes back whole, and one that was touched does not come back at all."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.service.conftest import let_in, settings_in
+from tests.service.small import SmallDrawing, SmallModel, png
+
+from hilum.errors import DataError, UsageError
+from hilum.records.proving import prove
+from hilum.service.app import running
+from hilum.service.backup import back_up, restore
+from hilum.service.intake import film_path
+
+KIND = {"Content-Type": "image/png"}
+
+
+@pytest.fixture(scope="module")
+def backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made while films come in; its folder holds three answered films."""
+    folder = tmp_path_factory.mktemp("backup")
+    settings = settings_in(folder)
+    with (
+        running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service,
+        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+    ):
+        for level in (50, 60, 70):
+            http.post("/api/v1/studies?wait=10", content=png(level), headers=KIND)
+        assert service.room.witness is not None
+        service.room.witness.sign()
+        done = back_up(settings.data, folder / "kept")
+        http.post("/api/v1/studies", content=png(80), headers=KIND)
+    assert done.films == 3
+    return folder / "kept"
+
+
+def copy(backup: Path, target: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(backup, target))
+
+
+def test_a_restored_service_goes_on_where_the_backup_was(backup: Path, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    done = restore(backup, settings.data)
+    assert done.films == 3
+    assert done.audit_rows >= 8
+    with (
+        running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service,
+        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+    ):
+        states = [study["state"] for study in http.get("/api/v1/studies").json()["studies"]]
+        assert states == ["answered"] * 3
+        again = http.post("/api/v1/studies?wait=10", content=png(50), headers=KIND)
+        assert (again.status_code, again.json()["state"]) == (200, "answered")
+        assert http.get(again.json()["film"]).status_code == 200
+    keys = tuple(settings.data.glob("audit*.pub"))
+    assert len(keys) == 2, "the key before the restore and the one after"
+    proof = prove(url=settings.url, export=None, heads=settings.audit_heads_path, heads_given=True, keys=keys)
+    assert proof.verdict.whole
+    assert proof.verdict.rows == proof.signed_up_to > done.audit_rows
+
+
+def test_the_private_key_is_not_in_a_backup(backup: Path) -> None:
+    assert not list(backup.rglob("audit.key"))
+    assert not [p for p in backup.rglob("*") if p.is_file() and b"PRIVATE KEY" in p.read_bytes()]
+
+
+def damage(backup: Path, how: str) -> str:
+    listed = json.loads((backup / "backup.json").read_text())
+    film = film_path(backup / "films", listed["films"][1])
+    if how == "film changed":
+        film.write_bytes(film.read_bytes()[:-1] + b"!")
+        return "is damaged"
+    if how == "film missing":
+        film.unlink()
+        return "is missing"
+    if how == "records changed":
+        with sqlite3.connect(backup / "hilum.db") as raw:
+            raw.execute("UPDATE answers SET risk = 0")
+        raw.close()
+        return "hilum.db is missing or was changed"
+    if how == "heads missing":
+        (backup / "audit-heads.jsonl").unlink()
+        return "audit-heads.jsonl is missing or was changed"
+    listed["films"].pop()
+    (backup / "backup.json").write_text(json.dumps(listed))
+    return "names other films"
+
+
+@pytest.mark.parametrize("how", ["film changed", "film missing", "records changed", "heads missing", "list changed"])
+def test_a_backup_that_was_touched_is_refused_and_leaves_nothing(backup: Path, tmp_path: Path, how: str) -> None:
+    touched = copy(backup, tmp_path / "touched")
+    words = damage(touched, how)
+    with pytest.raises(DataError, match=words):
+        restore(touched, tmp_path / "data")
+    assert [p.name for p in tmp_path.iterdir()] == ["touched"]
+
+
+def test_nothing_is_written_over(backup: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "x").touch()
+    with pytest.raises(UsageError, match="is not empty"):
+        restore(backup, tmp_path / "data")
+    with pytest.raises(UsageError, match="is there already"):
+        back_up(backup, tmp_path / "data")
+    with pytest.raises(UsageError, match="no records in SQLite"):
+        back_up(tmp_path / "none", tmp_path / "out")
+    with pytest.raises(UsageError, match="is no backup"):
+        restore(tmp_path / "data", tmp_path / "other")
