@@ -32,6 +32,8 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("GET", "/api/v1/studies/{film_id}/reviews"): READERS,
     ("GET", "/api/v1/studies/{film_id}/reviews/mine"): {"reviewer"},
     ("PUT", "/api/v1/studies/{film_id}/reviews/mine"): {"reviewer"},
+    ("GET", "/api/v1/results"): {"model-manager", "admin"},
+    ("POST", "/api/v1/results/requeue"): {"model-manager", "admin"},
     ("GET", "/metrics"): {"model-manager", "admin"},
     ("GET", "/"): READERS,
     ("GET", "/films/{film_id}"): READERS,

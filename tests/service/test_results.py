@@ -18,6 +18,7 @@ from hilum.service.dicom.report import make_report, make_verified_report
 from hilum.service.dicom.source_film import read_source
 from hilum.service.dicom.uids import derived_uid
 
+EXPLICIT = "1.2.840.10008.1.2.1"
 TEXTS = {0x00100010, 0x00100020, 0x00100030, 0x00100040, 0x00080050, 0x00080020, 0x00080030, 0x00080090, 0x00200010}
 
 
@@ -48,8 +49,9 @@ def items(dataset: Any, name: str) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"])
-@pytest.mark.parametrize("charset", NAMES)
+@pytest.mark.parametrize(
+    ("charset", "syntax"), [*((charset, EXPLICIT) for charset in NAMES), ("ISO_IR 192", "1.2.840.10008.1.2")]
+)
 def test_patient_and_study_are_the_films_own_bytes(charset: str, syntax: str) -> None:
     name = NAMES[charset]
     values = {0x00080005: charset.encode(), 0x00100010: name, 0x00080050: b" A-17 ", 0x00100020: b"  0042 "}

@@ -18,6 +18,7 @@ from hilum.cli.lr_find import lr_find
 from hilum.cli.models import app as models
 from hilum.cli.predict import predict
 from hilum.cli.pretrain import pretrain
+from hilum.cli.results import app as results
 from hilum.cli.runs import app as runs
 from hilum.cli.serve import serve
 from hilum.cli.study import app as study
@@ -62,6 +63,7 @@ app.command()(pretrain)
 app.command()(serve)
 app.add_typer(users)
 app.add_typer(audit)
+app.add_typer(results)
 app.command()(backup)
 app.command()(restore)
 app.add_typer(study)

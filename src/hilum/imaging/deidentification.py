@@ -41,6 +41,7 @@ EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 IMPLEMENTATION_CLASS_UID = "2.25.264911737201870532921839437261528830927"
 
+NOT_DICOM = "The file is no DICOM file. Only DICOM films can be de-identified."
 LUT_DATA = 0x00283006
 
 # PS3.16 CID 7050.
@@ -126,7 +127,7 @@ def deidentify(content: bytes, key: bytes, policy: Policy) -> Deidentified:
     """
     pseudonyms, limits = Pseudonyms(key), Limits()
     if not is_dicom(content[:132]):
-        raise FilmError("The file is no DICOM file. Only DICOM films can be de-identified.", code="not-dicom")
+        raise FilmError(NOT_DICOM, code="not-dicom")
     limits.check_file(len(content))
     structure = examine(io.BytesIO(content), limits)
     with warnings.catch_warnings():

@@ -11,7 +11,8 @@ from typing import Any
 
 from hilum.errors import DataError, FilmError, UsageError
 from hilum.files import replacing_directory, write_json, write_text
-from hilum.imaging.deidentification import METHODS, Deidentified, Fate, Policy, deidentify
+from hilum.imaging.deidentification import METHODS, NOT_DICOM, Deidentified, Fate, Policy, deidentify
+from hilum.imaging.dicom_reading import is_dicom
 from hilum.imaging.limits import Limits
 from hilum.imaging.pseudonyms import Pseudonyms
 from hilum.imaging.sandbox import Sandbox
@@ -80,14 +81,16 @@ def deidentify_folder(
     _check_places(source, out)
     paths = _files(source)
     outcome = Outcome()
+    films = [path for path in paths if _may_be_dicom(path, outcome)]
     with (
         replacing_directory(out) as folder,
-        Sandbox(workers, wall_s=60, preload=PRELOAD) as sandbox,
-        (progress or Silent()).bar("de-identifying", len(paths)) as bar,
+        (progress or Silent()).bar("de-identifying", len(films)) as bar,
     ):
-        for index, result in sandbox.map(deidentify_file, ((path, key, policy) for path in paths)):
-            _take(outcome, folder, paths[index], result)
-            bar.advance()
+        if films:
+            with Sandbox(min(workers, len(films)), wall_s=60, preload=PRELOAD) as sandbox:
+                for index, result in sandbox.map(deidentify_file, ((path, key, policy) for path in films)):
+                    _take(outcome, folder, films[index], result)
+                    bar.advance()
         if not outcome.films:
             reasons = Counter(reason for _, _, reason in outcome.left_out)
             raise UsageError(
@@ -119,6 +122,18 @@ def _files(source: Path) -> list[Path]:
     if not files:
         raise UsageError(f"{source} holds no file. Name a folder of DICOM films.")
     return files
+
+
+def _may_be_dicom(path: Path, outcome: Outcome) -> bool:
+    """Whether a file begins as DICOM; one that doesn't is left out here, without a child."""
+    try:
+        with open(path, "rb") as stream:
+            if is_dicom(stream.read(132)):
+                return True
+        outcome.left_out.append((path, "not-dicom", NOT_DICOM))
+    except OSError as error:
+        outcome.left_out.append((path, "unreadable", f"The file can't be read ({error.strerror})."))
+    return False
 
 
 def _take(outcome: Outcome, folder: Path, path: Path, result: Deidentified | DataError) -> None:

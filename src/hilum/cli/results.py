@@ -1,0 +1,65 @@
+"""``hilum results``: results on their way to PACS and DICOMweb servers, looked at where the records lie."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hilum.cli.records import DataOption
+from hilum.cli.terminal import JsonOption, finish, table
+
+app = typer.Typer(name="results", help="Results on their way to PACS and archives.", no_args_is_help=True)
+HERE = Path("hilum-data")
+
+
+@app.callback()
+def results() -> None:
+    """Results on their way to PACS and archives.
+
+    The records are those of --data, or of HILUM_DATABASE_URL. Records in SQLite are looked at while no service runs on
+    them; a running service's by /api/v1/results.
+    """
+
+
+@app.command("list")
+def list_results(data: DataOption = HERE, as_json: JsonOption = False) -> None:
+    """Count results by destination, and list those that were given up, with the reason."""
+    from hilum.cli.records import open_records
+    from hilum.records.results_out import Outbox
+    from hilum.records.store import now
+
+    database = open_records(data)
+    try:
+        outbox = Outbox(database, now)
+        counts, dead = outbox.counts(), outbox.dead()
+    finally:
+        database.close()
+    states = ("waiting", "sending", "sent", "dead")
+    rows = [[name, *(one.get(state, 0) for state in states)] for name, one in sorted(counts.items())]
+    lines = table(["destination", *states], rows) if rows else ["no results yet: set HILUM_RESULTS_TO"]
+    lines += [f"{one.id}  {one.destination}  film {one.film_id}  {one.attempts} attempts: {one.reason}" for one in dead]
+    letters = [
+        {"id": one.id, "destination": one.destination, "film": one.film_id, "code": one.reason_code} for one in dead
+    ]
+    finish({"destinations": counts, "dead": letters}, as_json=as_json, lines=lines)
+
+
+@app.command()
+def requeue(
+    letter: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One of hilum results list; all when absent.")
+    ] = None,
+    data: DataOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Try results again that were given up, once what was wrong has been put right."""
+    from hilum.cli.records import open_records
+    from hilum.records.results_out import Outbox
+    from hilum.records.store import now
+
+    database = open_records(data)
+    try:
+        number = Outbox(database, now).requeue(letter, actor="console")
+    finally:
+        database.close()
+    finish({"requeued": number}, as_json=as_json, lines=[f"{number} results are in the queue again."])

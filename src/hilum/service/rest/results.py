@@ -1,0 +1,95 @@
+"""``/api/v1/results``: results on their way to PACS and DICOMweb servers, and those that were given up."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from hilum.records.access import Caller
+from hilum.service.rest.access import needs, room_of
+from hilum.service.rest.users import RESPONSES
+
+router = APIRouter(prefix="/api/v1/results", tags=["results"], responses=RESPONSES)
+
+
+class DestinationOut(BaseModel):
+    """How many results a destination has, and how many it still waits for."""
+
+    name: str = Field(description="As the settings name it.")
+    waiting: int = Field(description="To be sent, now or after a pause.")
+    sending: int = Field(description="Being sent.")
+    sent: int = Field(description="It has them.")
+    dead: int = Field(description="Given up.")
+
+
+class DeadLetterOut(BaseModel):
+    """A result that was given up."""
+
+    id: str = Field(description="By which it is requeued.")
+    destination: str = Field(description="Where it should have gone.")
+    film: str = Field(description="The film that was answered.")
+    attempts: int = Field(description="How often it was tried.")
+    given_up_at: datetime = Field(description="When it was given up (UTC).")
+    code: str = Field(description="Why, for a program.", examples=["sop-class"])
+    reason: str = Field(description="Why, in one sentence.")
+
+
+class ResultsOut(BaseModel):
+    """The queue of results."""
+
+    destinations: list[DestinationOut] = Field(description="By name; also those that the settings name no more.")
+    dead: list[DeadLetterOut] = Field(description="The latest first.")
+
+
+class Requeue(BaseModel):
+    """Which dead letters are to be tried again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str | None = Field(default=None, description="One of them; null for all.", max_length=32)
+
+
+class Requeued(BaseModel):
+    """What was put back."""
+
+    requeued: int = Field(description="Dead letters that are in the queue again.")
+
+
+@router.get("", response_model=ResultsOut, summary="Look at results on their way")
+def results(
+    request: Request,
+    caller: Annotated[Caller, needs("models:write")],
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most dead letters.")] = 100,
+) -> ResultsOut:
+    """Counts by destination, and the dead letters with their reasons."""
+    outbox = room_of(request).outbox
+    states = ("waiting", "sending", "sent", "dead")
+    return ResultsOut(
+        destinations=[
+            DestinationOut(name=name, **{state: counts.get(state, 0) for state in states})
+            for name, counts in sorted(outbox.counts().items())
+        ],
+        dead=[
+            DeadLetterOut(
+                id=one.id,
+                destination=one.destination,
+                film=one.film_id,
+                attempts=one.attempts,
+                given_up_at=one.given_up_at,
+                code=one.reason_code,
+                reason=one.reason,
+            )
+            for one in outbox.dead(limit=limit)
+        ],
+    )
+
+
+@router.post("/requeue", response_model=Requeued, summary="Try dead letters again")
+def requeue(request: Request, body: Requeue, caller: Annotated[Caller, needs("models:write")]) -> Requeued:
+    """Puts one dead letter, or all of them, back into the queue, due at once."""
+    room = room_of(request)
+    number = room.outbox.requeue(body.id, actor=caller.name)
+    if room.senders is not None:
+        room.senders.wake()
+    return Requeued(requeued=number)

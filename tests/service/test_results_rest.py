@@ -1,0 +1,59 @@
+"""Results on their way, over REST and at the console."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tests.records.test_results_out import Clock, answered
+from tests.service.conftest import let_in
+from typer.testing import CliRunner
+
+from hilum.cli.verbs import app
+from hilum.records.database import Database
+from hilum.records.results_out import Outbox
+from hilum.service.app import Running
+
+
+def given_up(database: Database, number: int) -> None:
+    outbox = Outbox(database, lambda: datetime.now(UTC))
+    outbox.register(["pacs"])
+    answered(database, Clock(), number)
+    delivery = outbox.claim("pacs", "me", lease_s=10)
+    assert delivery is not None
+    outbox.failed(delivery.id, "me", code="sop-class", reason="PACS does not take it.", retry_after_s=None)
+
+
+def test_dead_letters_are_shown_and_requeued(service: Running) -> None:
+    given_up(service.room.database, 901)
+    with httpx.Client(base_url=service.url, headers=let_in(service, "admin"), timeout=20) as http:
+        shown = http.get("/api/v1/results").json()
+        assert shown["destinations"] == [{"name": "pacs", "waiting": 0, "sending": 0, "sent": 0, "dead": 1}]
+        (letter,) = shown["dead"]
+        assert (letter["film"], letter["attempts"], letter["code"]) == ("film901", 1, "sop-class")
+        assert letter["reason"] == "PACS does not take it."
+        wrong = http.post("/api/v1/results/requeue", json={"id": "nothing"})
+        assert wrong.status_code == 422
+        assert "No dead letter has the id" in wrong.json()["detail"]
+        assert http.post("/api/v1/results/requeue", json={"id": letter["id"]}).json() == {"requeued": 1}
+        assert http.post("/api/v1/results/requeue", json={}).json() == {"requeued": 0}
+        assert http.get("/api/v1/results").json()["dead"] == []
+
+
+def hilum(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["results", *map(str, arguments), "--json"])
+
+
+def test_the_console_shows_and_requeues_them_too(tmp_path: Path) -> None:
+    assert json.loads(hilum("list", "--data", tmp_path).stdout.splitlines()[-1]) == {"destinations": {}, "dead": []}
+    database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+    given_up(database, 1)
+    database.close()
+    shown = hilum("list", "--data", tmp_path)
+    assert "1 attempts: PACS does not take it." in shown.output
+    said = json.loads(shown.stdout.splitlines()[-1])
+    assert said["destinations"] == {"pacs": {"dead": 1}}
+    done = hilum("requeue", said["dead"][0]["id"], "--data", tmp_path)
+    assert json.loads(done.stdout.splitlines()[-1]) == {"requeued": 1}
+    assert "No dead letter has the id" in str(hilum("requeue", "nothing", "--data", tmp_path).exception)
