@@ -16,6 +16,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
+from tests.imaging.jpeg_by_hand import extended_jpeg, lossless_jpeg
 
 from hilum.errors import FilmError
 from hilum.imaging.codecs import CODECS, SampleFormat, native_samples
@@ -382,6 +383,30 @@ def test_codestream_of_another_size_is_refused_before_decoding(as_bytes, syntax,
 def test_damaged_codestreams(as_bytes, uid, frame, match):
     """Damage is named, whatever the decoder raises."""
     refused(as_bytes(compressed(frame, f"1.2.840.10008.1.2.{uid}")), "unreadable", match)
+
+
+@pytest.mark.parametrize(
+    ("uid", "write", "old", "new"),
+    [
+        ("51", extended_jpeg, b"\xff\xc4\x00\x23\x00", b"\x00\x00\x00\x00\x00"),
+        ("51", extended_jpeg, b"\xff\xc4\x00\x23\x00", b"\xff\xc4\x00\x23\x01"),
+        ("51", extended_jpeg, b"\xff\xdb\x00\x43\x00", b"\xff\xdb\x00\x43\x02"),
+        ("70", lossless_jpeg, b"\xff\xc4\x00\x24\x00", b"\xff\xc4\x00\x24\x03"),
+        ("70", lossless_jpeg, b"\xff\xc4\x00\x24\x00", b"\xff\xc4\x00\x01\x00"),
+        ("70", lossless_jpeg, b"\xff\xc4\x00\x24\x00\x00", b"\xff\xc4\x00\x24\x00\xff"),
+        ("57", lossless_jpeg, b"\xff\xda\x00\x08\x01", b"\xff\xda\x00\x08\x00"),
+        ("57", lossless_jpeg, b"\xff\xda\x00\x08\x01", b"\xff\xfe\x00\x08\x01"),
+    ],
+    ids=["no table", "another table", "no steps", "another lossless", "length", "overfull", "no component", "no scan"],
+)
+def test_jpeg_without_its_tables_is_refused_before_it_is_decoded(as_bytes, uid, write, old, new):
+    """GDCM ends the whole process on the first of these: an exception of C++ that nobody catches."""
+    good = write(np.zeros((64, 48), np.uint16), 12)
+    assert good.count(old) == 1
+    content = compressed(good, f"1.2.840.10008.1.2.4.{uid}", Rows=64, Columns=48)
+    assert read_film(as_bytes(content)).shape == (64, 48)
+    damaged = compressed(good.replace(old, new), f"1.2.840.10008.1.2.4.{uid}", Rows=64, Columns=48)
+    refused(as_bytes(damaged), "unreadable", "tables are damaged or missing")
 
 
 def test_rust_panics_do_not_escape(as_bytes):

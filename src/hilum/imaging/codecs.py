@@ -16,6 +16,8 @@ import numpy as np
 from hilum.arrays import Array
 from hilum.errors import FilmError
 
+JPEG_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{last}" for last in ("50", "51", "57", "70"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleFormat:
@@ -178,6 +180,50 @@ def _inspect_jpeg(frame: bytes) -> Codestream:
     raise FilmError("The JPEG codestream has no frame header.", code="unreadable")
 
 
+def _check_jpeg_tables(frame: bytes) -> None:
+    """Refuse a JPEG whose scan names tables that it doesn't bring (T.81 B.2.3): GDCM ends the process on some."""
+    damaged = FilmError("The JPEG codestream's tables are damaged or missing.", code="unreadable")
+    at, huffman, steps, wanted = 2, set(), set(), set()
+    lossless = False
+    while at + 4 <= len(frame) and frame[at] == 0xFF:
+        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
+        if marker == 0xFF:
+            at += 1
+            continue
+        content = frame[at + 4 : at + 2 + length]
+        if length < 2 or len(content) != length - 2:
+            raise damaged
+        if marker == 0xC4:
+            huffman |= _huffman_tables(content, damaged)
+        elif marker == 0xDB:
+            while content:
+                steps.add(content[0] & 15)
+                content = content[129 if content[0] >> 4 else 65 :]
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC8, 0xCC):
+            lossless = marker == 0xC3
+            wanted = set(content[8::3])
+        elif marker == 0xDA:
+            selectors = content[2 : 1 + 2 * content[0] : 2] if content else b""
+            needed = {one >> 4 for one in selectors} | (set() if lossless else {16 | (one & 15) for one in selectors})
+            if not selectors or not needed <= huffman or not (lossless or wanted <= steps):
+                raise damaged
+            return
+        at += 2 + length
+    raise damaged
+
+
+def _huffman_tables(content: bytes, damaged: FilmError) -> set[int]:
+    """Class and number of each table of a DHT segment, as 16 × class + number (T.81 B.2.4.2)."""
+    found = set()
+    while content:
+        symbols = sum(content[1:17])
+        if len(content) < 17 + symbols or symbols > 256:
+            raise damaged
+        found.add(content[0])
+        content = content[17 + symbols :]
+    return found
+
+
 def _inspect_jpeg_2000(frame: bytes) -> Codestream:
     """Read the SIZ marker of a JPEG 2000 codestream, also behind a (non-conformant) JP2 header (ISO 15444-1 A.5.1)."""
     start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)
@@ -244,6 +290,9 @@ def _jpeg_lossless(frame: bytes, form: SampleFormat) -> Array:
 def by_gdcm(frame: bytes, form: SampleFormat, syntax: str) -> Array:
     """Decode a frame by GDCM: samples of the container's width, two's complement where they are signed."""
     import gdcm
+
+    if syntax in JPEG_SYNTAXES:
+        _check_jpeg_tables(frame)
 
     # GDCM tries an 8-bit decoder first and complains on stderr before it takes the right one.
     gdcm.Trace.WarningOff()
