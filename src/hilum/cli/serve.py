@@ -1,11 +1,14 @@
 """``hilum serve``: the reading room on one bundle."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hilum.cli.terminal import TrustedOption
+
+if TYPE_CHECKING:
+    from hilum.service.settings import Settings
 
 
 def serve(
@@ -23,6 +26,7 @@ def serve(
         str | None, typer.Option(help="fp32, or bf16 where hilum bundle gate let it pass.", show_default="fp32")
     ] = None,
     trusted: TrustedOption = None,
+    check: Annotated[bool, typer.Option("--check", help="Look whether it would start and be well, then end.")] = False,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM file: encrypt REST and page.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of films and records.", show_default="hilum-data")] = None,
@@ -57,4 +61,17 @@ def serve(
     settings = read_settings(**given)
     if no_dicom:
         settings = settings.model_copy(update={"dicom_port": None})
+    if check:
+        _check(settings)
+        return
     serve_bundle(settings, said=lambda line: print(line, flush=True))
+
+
+def _check(settings: "Settings") -> None:
+    from hilum.service.checking import check_service
+
+    found = check_service(settings)
+    for part, outcome in found.items():
+        print(f"{part}: {outcome}")
+    if any(outcome != "ok" for outcome in found.values()):
+        raise typer.Exit(1)

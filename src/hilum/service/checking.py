@@ -1,0 +1,125 @@
+"""``hilum serve --check``: would it start, and would it be well? Nothing is served and nothing is made."""
+
+import os
+import shutil
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hilum.errors import HilumError, ServiceError
+from hilum.keys import read_private_key
+from hilum.records.access import Access
+from hilum.records.database import Database
+from hilum.records.proving import prove
+from hilum.service.settings import MIB, Settings
+
+PUBLIC_KEYS = "audit*.pub"
+
+
+def check_service(settings: Settings) -> Mapping[str, str]:
+    """Look at everything that a start needs, all of it, whatever fails.
+
+    Args:
+        settings: what the service would be started with.
+
+    Returns:
+        ``ok`` or one sentence, by part: folder, disk, model, records, audit, ports, tls.
+    """
+    looks: dict[str, Callable[[Settings], None]] = {
+        "folder": _folder,
+        "disk": _disk,
+        "model": _model,
+        "records": _records,
+        "audit": _audit,
+        "ports": _ports,
+        "tls": _tls,
+    }
+    return {name: _outcome(look, settings) for name, look in looks.items()}
+
+
+def _outcome(look: Callable[[Settings], None], settings: Settings) -> str:
+    try:
+        look(settings)
+    except HilumError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.strerror or type(error).__name__}. Check permissions and paths."
+    return "ok"
+
+
+def _folder(settings: Settings) -> None:
+    there = _nearest(settings.data)
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ServiceError(f"{there} is not writable. Give another folder with --data.")
+
+
+def _nearest(path: Path) -> Path:
+    """The folder itself, or the nearest above it that is there."""
+    path = path.resolve()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _disk(settings: Settings) -> None:
+    free = shutil.disk_usage(_nearest(settings.data)).free
+    if free < settings.least_free_mb * MIB:
+        raise ServiceError(f"{free // MIB} MiB free; {settings.least_free_mb} MiB are needed.")
+
+
+def _model(settings: Settings) -> None:
+    from hilum.bundle.signature import read_trusted
+    from hilum.inference.assess import open_bundle
+
+    with open_bundle(settings.bundle, 1, trusted=read_trusted(settings.trusted_keys)):
+        pass
+
+
+def _records(settings: Settings) -> None:
+    if settings.database_url is None and not (settings.data / "hilum.db").exists():
+        if not settings.on_loopback:
+            raise ServiceError("There are no records yet, so there is no admin. Make one with hilum users add.")
+        return
+    database = Database(settings.url)
+    try:
+        if not Access(database).has_admin() and not settings.on_loopback:
+            raise ServiceError("There is no admin. Make one with hilum users add NAME --role admin.")
+    finally:
+        database.close()
+
+
+def _audit(settings: Settings) -> None:
+    if settings.audit_key_path.exists():
+        passphrase = settings.key_passphrase.get_secret_value() if settings.key_passphrase else None
+        read_private_key(settings.audit_key_path, passphrase=passphrase)
+    if settings.database_url is None and not (settings.data / "hilum.db").exists():
+        return
+    keys = tuple(sorted({*settings.data.glob(PUBLIC_KEYS), *settings.audit_key_path.parent.glob(PUBLIC_KEYS)}))
+    proof = prove(url=settings.url, export=None, heads=settings.audit_heads_path, heads_given=False, keys=keys)
+    if not proof.verdict.whole:
+        raise ServiceError(f"Changed at row {proof.verdict.first_bad}: {proof.verdict.reason}")
+
+
+def _ports(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    for port in (settings.port, settings.dicom_port):
+        if not port:
+            continue
+        with socket.socket(family, socket.SOCK_STREAM) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                one.bind((settings.host, port))
+            except OSError as error:
+                raise ServiceError(f"Port {port} on {settings.host} can't be used ({error.strerror}).") from None
+
+
+def _tls(settings: Settings) -> None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except (ssl.SSLError, OSError) as error:
+        raise ServiceError(
+            f"The certificate and its key can't be used together ({type(error).__name__}). Give PEM files of one pair."
+        ) from None

@@ -1,0 +1,73 @@
+"""``serve --check``: each part is looked at, whatever the others say."""
+
+import socket
+import sqlite3
+from pathlib import Path
+
+import pytest
+from tests.bundle.small import small_bundle
+from tests.service.conftest import settings_in
+from typer.testing import CliRunner
+
+from hilum.cli.verbs import app
+from hilum.records.access import Access
+from hilum.records.audit import Act, append
+from hilum.records.database import Database
+from hilum.records.store import now
+from hilum.service.checking import check_service
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_bundle(tmp_path_factory.mktemp("bundle") / "small.hilum")
+
+
+def test_a_machine_that_is_ready_is_said_to_be(bundle: Path, tmp_path: Path) -> None:
+    assert set(check_service(settings_in(tmp_path, bundle=bundle)).values()) == {"ok"}
+    assert list(tmp_path.iterdir()) == [], "a check makes nothing"
+    words = ["serve", str(bundle), "--check", "--port", "0", "--dicom-port", "0", "--data", str(tmp_path / "data")]
+    done = CliRunner().invoke(app, words, env={"HILUM_LEAST_FREE_MB": "1"})
+    assert (done.exit_code, "model: ok" in done.stdout) == (0, True), done.output
+
+
+def test_all_that_is_wrong_is_told_at_once(bundle: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    database = Database(f"sqlite:///{data / 'hilum.db'}")
+    Access(database).add_user("ada", ["viewer"], password=None, actor="test")
+    with database.write() as session:
+        append(session, Act(actor="a", act="x"), now())
+    database.close()
+    with sqlite3.connect(data / "hilum.db") as raw:
+        raw.execute("UPDATE audit SET actor = 'eve' WHERE seq = 1")
+    raw.close()
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("none")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = settings_in(
+            tmp_path,
+            bundle=tmp_path / "none.hilum",
+            port=taken.getsockname()[1],
+            least_free_mb=1 << 40,
+            tls_certificate=tmp_path / "cert.pem",
+            tls_key=tmp_path / "key.pem",
+        )
+        found = check_service(settings)
+    assert found["folder"] == found["records"] == "ok"
+    for part, words in {
+        "disk": "are needed",
+        "model": "none.hilum",
+        "audit": "Changed at row 1",
+        "ports": "can't be used",
+        "tls": "can't be used together",
+    }.items():
+        assert words in found[part], (part, found[part])
+    words = ["serve", str(tmp_path / "none.hilum"), "--check", "--data", str(data), "--port", "0", "--dicom-port", "0"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert "audit: Changed at row 1" in done.stdout
+
+
+def test_a_network_address_without_an_admin_is_told(bundle: Path, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, bundle=bundle, host="0.0.0.0", allowed_ae_titles="CR1", unprotected_network=True)
+    assert "hilum users add" in check_service(settings)["records"]

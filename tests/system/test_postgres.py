@@ -1,0 +1,207 @@
+"""The records on PostgreSQL: what tests/records says of SQLite, and what only many writers can show."""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import text
+from tests.records import test_access as access_on_sqlite
+from tests.records import test_store as store_on_sqlite
+from tests.records.test_store import Clock, answer, film
+from tests.service.conftest import let_in, settings_in
+from tests.service.small import SmallDrawing, SmallModel, png
+from tests.service.test_killed_often import kill_often
+from tests.system.postgres import Server, programs, served
+
+from hilum.errors import ServiceError
+from hilum.records.access import Access
+from hilum.records.audit import check, entries
+from hilum.records.database import Database
+from hilum.records.proving import prove
+from hilum.records.schema import HEAD, Base
+from hilum.records.store import Store
+from hilum.records.values import Identity
+from hilum.service.app import running
+
+pytestmark = pytest.mark.system
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server | None]:
+    at = programs()
+    if at is None:
+        yield None
+        return
+    with served(at) as started:
+        yield started
+
+
+@pytest.fixture
+def url(server: Server | None, need: Callable[[object, str], None]) -> str:
+    need(server, "PostgreSQL (initdb, pg_ctl)")
+    assert server is not None
+    return server.fresh(f"hilum{next(NUMBERS)}")
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    database = Database(url)
+    yield database
+    database.close()
+
+
+def same_tests(module: object, *, without: tuple[str, ...]) -> dict[str, object]:
+    """Tests of a module, to be run here with this file's fixtures."""
+    return {name: test for name, test in vars(module).items() if name.startswith("test_") and name not in without}
+
+
+globals().update(same_tests(store_on_sqlite, without=("test_two_films_never_hold_one_uid_even_behind_the_store",)))
+globals().update(same_tests(access_on_sqlite, without=()))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(database: Database, clock: Clock) -> Store:
+    return Store(database, clock)
+
+
+@pytest.fixture
+def access(database: Database, clock: Clock) -> Access:
+    return Access(database, clock)
+
+
+def test_fresh_and_migrated_are_what_the_code_knows(server: Server, url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    stepped = server.fresh(url.rpartition("/")[2].partition("?")[0] + "_stepped")
+    database = Database(stepped)
+    with database.write() as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            session.execute(text(f"DROP TABLE {table.name}"))
+        session.execute(text("DELETE FROM alembic_version"))
+    database.close()
+    for one in (url, stepped):
+        database = Database(one)
+        with database._writer.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+            assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == HEAD
+        database.close()
+
+
+def test_services_that_start_at_once_make_one_schema(url: str) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        for database in pool.map(Database, [url] * 6):
+            database.close()
+
+
+def test_a_commit_is_durable_and_a_lock_is_not_waited_for_for_ever(database: Database) -> None:
+    with database.write() as session:
+        shown = [session.execute(text(f"SHOW {name}")).scalar_one() for name in ("synchronous_commit", "lock_timeout")]
+    assert shown == ["on", "10s"]
+
+
+def test_many_workers_of_two_services_share_the_films_and_answer_each_once(url: str) -> None:
+    services = [Database(url), Database(url)]
+    stores = [Store(database) for database in services]
+    ids = {stores[i % 2].receive(film("a", content_sha256=f"{i:064x}")).film_id for i in range(32)}
+    claimed: list[str] = []
+    lock = threading.Lock()
+
+    def work(number: int) -> None:
+        store, owner = stores[number % 2], f"worker{number}"
+        while (claim := store.claim(owner, lease_s=60, max_attempts=3)) is not None:
+            with lock:
+                claimed.append(claim.film_id)
+            assert store.record_answer(claim.film_id, owner, Identity(), answer()) == "answered"
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert sorted(claimed) == sorted(ids)
+    with services[0].read() as session:
+        assert session.execute(text("SELECT count(*) FROM answers")).scalar_one() == len(ids)
+        rows = entries(session)
+    assert check(rows).whole, "rows of many writers are one chain"
+    assert len(rows) == 2 * len(ids)
+    for database in services:
+        database.close()
+
+
+def test_one_film_sent_at_once_through_many_doors_is_one_film(url: str) -> None:
+    services = [Database(url), Database(url)]
+    gate = threading.Barrier(8)
+
+    def send(number: int) -> tuple[str, bool]:
+        gate.wait()
+        receipt = Store(services[number % 2]).receive(film("a", sop_instance_uid="1.2"))
+        return receipt.film_id, receipt.new
+
+    with ThreadPoolExecutor(8) as pool:
+        receipts = list(pool.map(send, range(8)))
+    assert len({film_id for film_id, _ in receipts}) == 1
+    assert sum(new for _, new in receipts) == 1
+    for database in services:
+        database.close()
+
+
+def test_two_films_that_turn_out_to_be_one_uid_are_not_both_answered(url: str) -> None:
+    database = Database(url)
+    store = Store(database)
+    ids = [store.receive(film(name)).film_id for name in "ab"]
+    for _ in ids:
+        store.claim("w", lease_s=60, max_attempts=3)
+    gate = threading.Barrier(2)
+
+    def record(film_id: str) -> str | None:
+        gate.wait()
+        return store.record_answer(film_id, "w", Identity(sop_instance_uid="1.2"), answer())
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(str(state) for state in pool.map(record, ids)) == ["answered", "quarantined"]
+    database.close()
+
+
+def test_killed_often(url: str, tmp_path: Path) -> None:
+    kill_often(url, tmp_path / "data", 30, 4)
+
+
+def test_a_database_that_goes_away_refuses_and_comes_back(server: Server, database: Database) -> None:
+    store = Store(database)
+    kept = store.receive(film("a")).film_id
+    server.stop()
+    with pytest.raises(ServiceError, match="could not be read or written"):
+        store.receive(film("b"))
+    server.start()
+    assert store.receive(film("b")).new
+    assert store.film(kept) is not None
+
+
+def test_the_service_runs_on_it_and_its_audit_is_proved(url: str, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, database_url=url)
+    with (
+        running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service,
+        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+    ):
+        kind = {"Content-Type": "image/png"}
+        study = http.post("/api/v1/studies?wait=15", content=png(), headers=kind).json()
+        assert study["state"] == "answered"
+        assert http.get(study["film"]).status_code == 200
+    keys = (settings.audit_key_path.with_name("audit.key.pub"),)
+    proof = prove(url=url, export=None, heads=settings.audit_heads_path, heads_given=True, keys=keys)
+    assert proof.verdict.whole
+    assert proof.signed_up_to == proof.verdict.tip.seq
+    database = Database(url)
+    with database.write() as session:
+        session.execute(text("DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)"))
+    database.close()
+    again = prove(url=url, export=None, heads=settings.audit_heads_path, heads_given=True, keys=keys)
+    assert again.verdict.first_bad == proof.verdict.tip.seq
