@@ -12,10 +12,15 @@ from hilum.datasets.phantom.config import PhantomConfig
 from hilum.datasets.phantom.rendering import render
 from hilum.evaluation.auditing import AuditedFilms, audit_films, audit_network, pixel_features
 from hilum.evaluation.audits import Audit, concluded
+from hilum.evaluation.confounding import confounding_of_labels, find_confounding, within_source
+from hilum.evaluation.data_audits import inside_audits
 from hilum.evaluation.intervals import Resampling
-from hilum.evaluation.light_models import smoother
+from hilum.evaluation.light_models import PERMUTATIONS, smoother
+from hilum.evaluation.selective import LEAST_PROBABLE, AbstentionPolicy, AbstentionRules, measure_policy
+from hilum.evaluation.subgroups import gaps
 from hilum.imaging.preprocessing import Preprocessing, preprocess
 from hilum.labels import CHEST
+from hilum.predictions import Predictions
 
 
 def cohort(patients: int, seed: int, *, shortcut: float = 0.0, side: int = 64) -> AuditedFilms:
@@ -63,12 +68,61 @@ def halved(films: AuditedFilms) -> AuditedFilms:
 
 
 def audited(
-    films: AuditedFilms, lungs: Array | None = None, *, seed: int = 0, permutations: int = 449
+    films: AuditedFilms, lungs: Array | None = None, *, seed: int = 0, permutations: int = PERMUTATIONS
 ) -> tuple[Audit, ...]:
     """All audits of a cohort: films by cross-validation, and a network fitted on half and asked about the rest."""
     settings = Resampling(resamples=60, seed=seed)
     rows = audit_films(films, pixel_features, lungs=lungs, settings=settings, permutations=permutations)
-    parity: Indices = np.arange(len(films.tiles)) % 2
-    network = fitted(films.select(np.flatnonzero(parity == 0)))
-    rows += audit_network(films.select(np.flatnonzero(parity == 1)), network, lungs=lungs, settings=settings)
+    network, asked = _network(films)
+    rows += audit_network(asked, network, lungs=lungs, settings=settings)
+    answered = answers(network, asked)
+    rows += inside_audits(answered, within_source(answered, settings), settings)
     return concluded(rows)
+
+
+def _network(films: AuditedFilms) -> tuple[partial[Scores], AuditedFilms]:
+    """A light model fitted on every other film, and the rest."""
+    parity: Indices = np.arange(len(films.tiles)) % 2
+    return fitted(films.select(np.flatnonzero(parity == 0))), films.select(np.flatnonzero(parity == 1))
+
+
+def answers(network: partial[Scores], films: AuditedFilms) -> Predictions:
+    """What the network says of the films."""
+    probs = network(films.tiles)
+    return Predictions(
+        findings=films.findings,
+        film_ids=films.patient_ids,
+        patient_ids=films.patient_ids,
+        logits=np.log(probs),
+        probs=probs,
+        targets=np.eye(3)[films.classes],
+        groups={name: tuple(levels) for name, levels in films.groups.items()},
+    )
+
+
+def alarms(films: AuditedFilms, lungs: Array | None = None, *, seed: int = 0) -> list[str]:
+    """Whatever a report of the cohort would show as other than clear because of a test, by name.
+
+    Audits; label tables of all films and of the tested ones; falls inside a source; gaps between groups; groups that
+    are left to a person more often, by a policy that answers four films of five.
+    """
+    found = [f"audit: {row.name}" for row in audited(films, lungs, seed=seed) if row.verdict == "alarm"]
+    network, asked = _network(films)
+    answered = answers(network, asked)
+    of_all = confounding_of_labels(films.findings, np.eye(3)[films.classes], films.groups, films.patient_ids)
+    of_tested = find_confounding(answered, settings=Resampling(resamples=60, seed=seed))
+    found += [f"flag: {flag.code}" for flag in (*of_all.flags, *of_tested.flags) if flag.severity in ("red", "amber")]
+    found += [f"gap: {gap.group}" for gap in gaps(answered)]
+    doubt = 1 - answered.probs.max(axis=1)
+    policy = AbstentionPolicy(
+        doubt=LEAST_PROBABLE,
+        limit=float(np.quantile(doubt, 0.8)),
+        rules=AbstentionRules(),
+        aurc={},
+        coverage=0.8,
+        risk=0.0,
+    )
+    figures = measure_policy(
+        policy, answered, groups=list(answered.groups), settings=Resampling(resamples=60, seed=seed)
+    )
+    return found + [f"left: {text}" for text in figures.warnings]

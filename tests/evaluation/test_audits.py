@@ -6,8 +6,9 @@ import pytest
 
 from hilum.errors import DataError
 from hilum.evaluation.audits import FAMILY, Audit, Audits, Candidate, concluded, holm
-from hilum.evaluation.confounding import FALSE_ALARMS
 from hilum.evaluation.estimates import Estimate, not_estimable
+from hilum.evaluation.false_alarms import AUDITS, FALLS, GAPS, TABLES, TOGETHER, UNEVEN
+from hilum.evaluation.light_models import PERMUTATIONS
 
 
 def row(name: str = "border-only model", value: float = 0.8, **changes: object) -> Audit:
@@ -27,8 +28,34 @@ def test_holm_leaves_out_what_is_no_test() -> None:
     assert adjusted[1] == 0.02
 
 
-def test_the_family_and_the_tables_share_five_percent() -> None:
-    assert pytest.approx(0.05) == FAMILY + FALSE_ALARMS
+def test_everything_that_can_alarm_shares_five_percent() -> None:
+    """Tables are looked at twice: of all films, and of the tested ones."""
+    assert TOGETHER == 0.05
+    assert pytest.approx(0.05) == FAMILY + 2 * TABLES + FALLS + GAPS + UNEVEN
+    assert FAMILY == AUDITS == pytest.approx(0.02)
+
+
+def test_the_fewest_shuffles_can_still_alarm_among_sixty_audits() -> None:
+    strongest = row(p_value=1 / (1 + PERMUTATIONS))
+    assert concluded([strongest, *[row(p_value=0.9)] * 59])[0].verdict == "alarm"
+
+
+def test_a_clear_row_reads_as_clear_and_one_without_a_value_says_why() -> None:
+    clear, alarm, note, missing = concluded(
+        [
+            row(p_value=0.5, value=0.52, chance=0.5, about="the outer tenth", sentence="It reads the border."),
+            row(p_value=0.001, sentence="It reads the border."),
+            row(sentence="For the record."),
+            Audit(name="x", measure="y", value=not_estimable("Too few patients."), sentence="It reads x."),
+        ]
+    )
+    assert clear.sentence == (
+        "Looked for and not found: border-only model (the outer tenth). Mean AUROC 0.520 (0.420–0.620), where 0.5 "
+        "means that nothing is wrong; p = 0.5 over all audits."
+    )
+    assert alarm.sentence == "It reads the border."
+    assert note.sentence == "For the record."
+    assert missing.sentence == "Not estimable: Too few patients."
 
 
 def test_an_alarm_needs_both_significance_and_an_effect() -> None:
@@ -47,7 +74,7 @@ def test_an_alarm_needs_both_significance_and_an_effect() -> None:
 
 
 def test_one_more_question_makes_each_alarm_harder() -> None:
-    borderline = row(p_value=0.015)
+    borderline = row(p_value=0.008)
     assert concluded([borderline, row(p_value=0.9)])[0].verdict == "alarm"
     assert concluded([borderline, row(p_value=0.9), row(p_value=0.9)])[0].verdict == "clear"
 

@@ -14,6 +14,7 @@ from hilum.errors import DataError
 from hilum.evaluation.confounding import (
     ALL_SOURCES,
     SourcePair,
+    clearly_apart,
     confounding_of_labels,
     cramers_v,
     cross_table,
@@ -297,3 +298,13 @@ def test_a_finding_of_one_source_is_named_with_its_figure_inside_that_source(mak
             for flag in inside
         )
     assert not [flag for flag in find_confounding(make(240)).flags if flag.code == "inside-source"]
+
+
+def test_clearly_apart_by_hand() -> None:
+    """Standard errors 0.0255 and 0.051 from the intervals, 0.057 together: 0.2 is 3.5 of them."""
+    high, low = Estimate(value=0.9, low=0.85, high=0.95), Estimate(value=0.7, low=0.6, high=0.8)
+    assert clearly_apart(high, low, chance=0.01)
+    assert not clearly_apart(high, low, chance=0.0001)
+    assert not clearly_apart(low, high, chance=0.01)
+    assert not clearly_apart(high, replace(low, high=0.86), chance=0.01)
+    assert not clearly_apart(high, low, chance=0.01, level=0.5)

@@ -12,11 +12,15 @@ from hilum.evaluation.intervals import Resampling
 from hilum.evaluation.selective import (
     ENTROPY,
     LEAST_PROBABLE,
+    OOD_DISTANCE,
+    SET_SIZE,
     AbstentionRules,
     aurc_of,
     best_aurc,
     choose_policy,
+    doubts,
     measure_policy,
+    with_set_sizes,
 )
 from hilum.predictions import Predictions
 from hilum.randomness import stream
@@ -58,6 +62,43 @@ def test_the_best_doubt_is_chosen_and_its_limit_answers_the_wanted_share(make: C
     assert policy.coverage == pytest.approx(0.7, abs=0.005)
     assert policy.risk == 0 or wrong.mean() > 0.3
     assert set(choose_policy(films).aurc) == {LEAST_PROBABLE, ENTROPY}
+
+
+def test_a_doubt_with_too_many_ties_to_keep_the_wanted_share_is_not_chosen(make: Callable[..., Predictions]) -> None:
+    """Marking the wrong answers alone is the best order, but its only limits answer all but those, or all."""
+    films = make(400, skill=3)
+    wrong = films.probs.argmax(axis=1) != films.targets.argmax(axis=1)
+    assert wrong.mean() < 0.15
+    policy = choose_policy(replace(films, uncertainty={"mark": wrong.astype(float)}))
+    assert policy.aurc["mark"] == min(policy.aurc.values())
+    assert policy.doubt != "mark"
+    assert policy.coverage == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_film_unlike_the_fitted_ones_gets_no_answer_however_sure(make: Callable[..., Predictions]) -> None:
+    films = make(400)
+    far = np.full(400, 1.0) + np.arange(400) / 1e4
+    wrong = films.probs.argmax(axis=1) != films.targets.argmax(axis=1)
+    oracle = wrong + np.linspace(0, 0.1, 400)
+    policy = choose_policy(replace(films, uncertainty={"oracle": oracle, OOD_DISTANCE: far}))
+    assert policy.doubt == "oracle"
+    assert policy.most_distance == pytest.approx(np.quantile(far, 0.995))
+    sure = np.flatnonzero(oracle <= policy.limit)[:7]
+    far[sure] = 9.0
+    other = replace(films, uncertainty={"oracle": oracle, OOD_DISTANCE: far})
+    found = measure_policy(policy, other, settings=FEW)
+    expected = (oracle <= policy.limit) & (far <= policy.most_distance)
+    assert found.coverage.value == expected.mean()
+    assert not expected[sure].any()
+    far[5] = math.nan
+    assert measure_policy(policy, replace(other), settings=FEW).risk.reason == "1 of 400 films have no score (NaN)."
+
+
+def test_the_size_of_a_prediction_set_is_a_doubt_and_an_empty_one_the_greatest(
+    make: Callable[..., Predictions],
+) -> None:
+    films = with_set_sizes(make(3), np.array([[1, 0, 0], [0, 0, 0], [1, 1, 0]], dtype=bool))
+    assert doubts(films)[SET_SIZE].tolist() == [1, 3, 2]
 
 
 def test_a_promised_error_holds_on_new_films_as_often_as_it_says(make: Callable[..., Predictions]) -> None:
@@ -147,7 +188,7 @@ def test_films_without_a_score_or_without_the_policys_doubt(make: Callable[..., 
         measure_policy(choose_policy(films), broken, settings=FEW).risk.reason == "1 of 200 films have no score (NaN)."
     )
     wrong = films.probs.argmax(axis=1) != films.targets.argmax(axis=1)
-    policy = choose_policy(replace(films, uncertainty={"oracle": wrong.astype(float)}))
+    policy = choose_policy(replace(films, uncertainty={"oracle": wrong + np.linspace(0, 0.1, 200)}))
     with pytest.raises(DataError, match="The policy goes by oracle, which these predictions lack"):
         measure_policy(policy, films)
 

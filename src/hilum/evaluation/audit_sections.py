@@ -1,6 +1,7 @@
 """The audits as a section of the report: alarms first, then every row, then what a person should look at."""
 
 from hilum.evaluation.audits import Audit, Audits
+from hilum.evaluation.false_alarms import TOGETHER
 from hilum.evaluation.report_sections import Heads, Row, cell
 from hilum.reports.page import Block, Details, Notice, Paragraph, Section
 from hilum.reports.tables import Cell, Column, number, percent, table
@@ -20,7 +21,8 @@ def audits_section(audits: Audits) -> Section:
         blocks.append(Paragraph("No audit raised an alarm. That is no proof of absence: see the intervals."))
     caption = (
         f"{len(tests)} of these questions can end in an alarm. Holm's procedure over all of them keeps the chance of "
-        f"any false alarm at {percent(audits.family)}; an alarm also needs an effect that counts."
+        f"any false alarm at {percent(audits.family)}, and label tables, gaps and the like keep the rest of "
+        f"{percent(TOGETHER)}; an alarm also needs an effect that counts."
     )
     heads: Heads = [
         "audit",

@@ -14,7 +14,7 @@ from hilum.evaluation import data_audits as data
 from hilum.evaluation import network_audits as network
 from hilum.evaluation.audits import Audit
 from hilum.evaluation.intervals import Resampling
-from hilum.evaluation.light_models import MOST_CASES
+from hilum.evaluation.light_models import MOST_CASES, PERMUTATIONS
 from hilum.imaging import audit_views as views
 from hilum.labels import Findings
 from hilum.progress import Progress, Silent
@@ -90,7 +90,7 @@ def audit_films(
     *,
     lungs: Mask | None = None,
     settings: Resampling | None = None,
-    permutations: int = 999,
+    permutations: int = PERMUTATIONS,
     progress: Progress | None = None,
 ) -> list[Audit]:
     """Ask light models what can be read from films, from their parts, and from what is known of them.

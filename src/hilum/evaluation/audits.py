@@ -2,9 +2,9 @@
 
 Two dozen questions at 5 % each would raise a false alarm on most clean cohorts. Here all questions that can end in
 an alarm form one family: Holm's step-down (Holm 1979, Scand J Stat 6:65) keeps the chance of any false alarm at
-:data:`FAMILY`, whatever the questions have to do with one another. What the label tables spend
-(:data:`hilum.evaluation.confounding.FALSE_ALARMS`) comes on top: 5 % in all. An alarm also needs an effect that counts:
-on very many films a trifle is significant too.
+:data:`FAMILY`, whatever the questions have to do with one another. What the rest of a report looks for has shares of
+its own (:mod:`hilum.evaluation.false_alarms`): 5 % in all. An alarm also needs an effect that counts: on very many
+films a trifle is significant too.
 """
 
 import math
@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hilum.errors import DataError
-from hilum.evaluation.confounding import FALSE_ALARMS, Flag, Severity
+from hilum.evaluation.confounding import Flag, Severity
 from hilum.evaluation.estimates import NAN, Estimate, from_plain, to_plain
+from hilum.evaluation.false_alarms import AUDITS
 
-FAMILY = 0.05 - FALSE_ALARMS
+FAMILY = AUDITS
 """Chance that any of the audits raises a false alarm, by Holm."""
 
 SCHEMA = 1
@@ -52,7 +53,9 @@ class Audit:
     verdict: AuditVerdict = "note"
     """What was found."""
     sentence: str = ""
-    """The finding in one sentence, as it stands in the verdict box when it is an alarm."""
+    """The finding in one sentence; of an alarm it stands in the verdict box, and of a clear row it says so."""
+    if_clear: str = ""
+    """What a clear row says instead of the common sentence; empty once the verdict is known."""
     films: str = ""
     """Which films were asked, such as ``fit part, out of fold``."""
     paper: str = ""
@@ -142,11 +145,26 @@ def concluded(rows: Sequence[Audit], family: float = FAMILY) -> tuple[Audit, ...
     """Rows with their verdicts: all tests among them are one family.
 
     A row alarms when its adjusted p-value is at most ``family`` and its effect at or above its floor. A row without a
-    value is not estimable; one without a p-value is a note.
+    value is not estimable; one without a p-value is a note. Until then a row's sentence is that of an alarm.
     """
     adjusted = holm([row.p_value for row in rows])
-    return tuple(
-        replace(row, adjusted=p, verdict=_verdict(row, p, family)) for row, p in zip(rows, adjusted, strict=True)
+    made = [replace(row, adjusted=p, verdict=_verdict(row, p, family)) for row, p in zip(rows, adjusted, strict=True)]
+    return tuple(replace(row, sentence=_sentence(row), if_clear="") for row in made)
+
+
+def _sentence(row: Audit) -> str:
+    """What a row says once its verdict is known."""
+    if row.verdict == "not estimable":
+        return f"Not estimable: {row.value.reason}"
+    if row.verdict != "clear":
+        return row.sentence
+    if row.if_clear:
+        return row.if_clear
+    chance = "" if math.isnan(row.chance) else f", where {row.chance:.3g} means that nothing is wrong"
+    about = f" ({row.about})" if row.about else ""
+    return (
+        f"Looked for and not found: {row.name}{about}. {row.measure[:1].upper()}{row.measure[1:]} {row.value.text(3)}"
+        f"{chance}; p = {row.adjusted:.2g} over all audits."
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from hilum.arrays import Array, Indices, Scores
 from hilum.errors import DataError
 from hilum.evaluation.estimates import Estimate
+from hilum.evaluation.false_alarms import FALLS, TABLES
 from hilum.evaluation.intervals import Cohort, Resampling, bootstrap, ranked
 from hilum.evaluation.metrics import classes_of
 from hilum.evaluation.predictability import Predictability
@@ -26,9 +27,6 @@ Severity = Literal["red", "amber", "note"]
 
 WORDS = {"source": "source", "view_position": "view", "sex": "sex", "age_band": "age band", "device": "device"}
 """Groups in words for sentences."""
-
-FALSE_ALARMS = 0.01
-"""Chance of a false alarm over all tables together, by Bonferroni."""
 
 STRONG, NOTABLE = 0.6, 0.3
 """Cramér's V from which an association of label and source is red, and that of any group is amber."""
@@ -236,7 +234,7 @@ def table_flags(table: CrossTable, *, tests: int = 1) -> list[Flag]:
     what = WORDS.get(table.group, table.group)
     if len(table.levels) == 1:
         return _one_level(table, what)
-    alpha = FALSE_ALARMS / max(1, tests)
+    alpha = TABLES / max(1, tests)
     patients = np.array(table.patients)
     flags = []
     for column, finding in enumerate(table.findings):
@@ -403,15 +401,39 @@ def _pair(films: Predictions, classes: Indices, pair: tuple[int, int], source: s
     )
 
 
+def clearly_apart(higher: Estimate, lower: Estimate, *, chance: float, level: float = 0.95) -> bool:
+    """Whether two intervals don't meet and the difference has at most the stated two-sided chance, by the normal curve.
+
+    Standard errors are read from the intervals, and the two figures are taken for independent, which is cautious where
+    films are in both.
+
+    Args:
+        higher: the figure that may be higher.
+        lower: the other one; both with intervals.
+        chance: of such a difference in either direction.
+        level: of the intervals.
+    """
+    from scipy.special import ndtri
+
+    wide = 2 * float(ndtri(0.5 + level / 2))
+    spread = math.hypot((higher.high - higher.low) / wide, (lower.high - lower.low) / wide)
+    far = float(ndtri(1 - chance / 2)) * spread
+    return higher.low > lower.high and higher.value - lower.value > far
+
+
 def falls(pairs: Sequence[SourcePair]) -> list[Flag]:
-    """Pairs that are told apart over all sources and clearly less well inside one."""
+    """Pairs that are told apart over all sources and clearly less well inside one.
+
+    Clearly: the intervals don't meet, and the fall is beyond chance by Bonferroni over all pairs that are looked at.
+    """
     overall = {(pair.first, pair.second): pair.auroc for pair in pairs if pair.source == ALL_SOURCES}
+    looked_at = sum(pair.source != ALL_SOURCES and pair.auroc.bounded for pair in pairs)
     flags = []
     for pair in pairs:
         everywhere = overall[pair.first, pair.second]
         if pair.source == ALL_SOURCES or not (pair.auroc.bounded and everywhere.bounded):
             continue
-        if pair.auroc.high < everywhere.low:
+        if clearly_apart(everywhere, pair.auroc, chance=2 * FALLS / looked_at):
             sentence = (
                 f"{pair.first} against {pair.second} reaches AUROC {everywhere.text()} over all sources, but "
                 f"{pair.auroc.text()} inside source '{pair.source}', so the first figure owes much to the source."
@@ -451,7 +473,7 @@ def _inside(pairs: Sequence[SourcePair], flags: Sequence[Flag]) -> list[Flag]:
 def _predictable_flag(found: Predictability, tables: Sequence[CrossTable]) -> Flag:
     what = WORDS.get(found.group, found.group)
     table = next((t for t in tables if t.group == found.group), None)
-    associated = table is not None and table.cramers_v >= NOTABLE
+    associated = table is not None and table.cramers_v >= NOTABLE and table.p_value < TABLES / len(tables)
     if found.auroc.value >= 0.9 and associated:
         severity: Severity = "red"
     elif found.auroc.value >= 0.75 and associated:

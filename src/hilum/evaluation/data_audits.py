@@ -241,6 +241,11 @@ def _group_row(group: str, what: str, auroc: Estimate, table: CrossTable, names:
         p_value = table.p_value if associated and readable and not math.isnan(table.p_value) else 1.0
     severity: Severity = "red" if group == "source" and auroc.value >= 0.9 else "amber"
     goes = f"the label goes with it (Cramér's V {strength:.2f})" if associated else "the label doesn't go with it"
+    can = "can" if readable else "can't"
+    clear = (
+        f"No way round the disease: the {what} {can} be read from the network's frozen features beyond chance (AUROC "
+        f"{auroc.text()}), {'but' if readable or associated else 'and'} {goes}."
+    )
     return Audit(
         name="readable from features",
         about=what,
@@ -251,6 +256,7 @@ def _group_row(group: str, what: str, auroc: Estimate, table: CrossTable, names:
         p_value=p_value,
         severity=severity,
         sentence=f"The {what} can be read from the network's frozen features (AUROC {auroc.text()}), and {goes}.",
+        if_clear="" if readable and associated else clear,
         films=FIT,
         paper=PAPERS["readable from features"],
     )

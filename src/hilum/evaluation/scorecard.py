@@ -336,7 +336,7 @@ def _groups(films: Predictions, classes: Indices, level: float) -> dict[str, Any
             for c, name in enumerate(films.findings.names)
         },
         "subgroups": subgroups(films, level=level),
-        "gaps": gaps(films, level=level),
+        "gaps": gaps(films),
     }
 
 

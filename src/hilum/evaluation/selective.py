@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from hilum.arrays import Array, Indices, Vector
 from hilum.errors import ConfigError, DataError
+from hilum.evaluation.confounding import clearly_apart
 from hilum.evaluation.estimates import NAN, Estimate, not_estimable
+from hilum.evaluation.false_alarms import UNEVEN
 from hilum.evaluation.intervals import Cohort, Resampled, Resampling
 from hilum.evaluation.metrics import classes_of
 from hilum.evaluation.uncertainty import entropy
@@ -16,8 +18,22 @@ from hilum.predictions import Predictions
 
 LEAST_PROBABLE = "1 − probability of the answer"
 ENTROPY = "entropy"
+MUTUAL_INFORMATION = "mutual_information"
+MC_STD = "mc_std"
+"""Standard deviation over dropout masks and members of the answered finding's probability."""
+OOD_DISTANCE = "ood_distance"
+"""Distance of the features from those of the fitted films."""
+SET_SIZE = "prediction_set_size"
+"""Findings in the prediction set; a set of none counts as one of all."""
+
 FEW_FOR_POLICY = 50
 """Fewer validation patients than this choose no policy."""
+
+TOO_COARSE = 0.05
+"""A kind of doubt whose ties answer this much more than the wanted coverage can't keep it, and isn't chosen."""
+
+FALLBACK = 0.5
+"""Least probability of the answer in a bundle for which no policy could be chosen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +46,15 @@ class AbstentionRules:
     """Greatest share of wrong answers among answered films, held with ``confidence``; None: take ``coverage``."""
     confidence: float = 0.95
     """With what probability ``most_error`` is to hold on films like the validation films."""
+    usual: float = 0.995
+    """Share of the validation films whose distance from the fitted films counts as usual; whatever the doubt, a film
+    farther away gets no answer."""
 
     def __post_init__(self) -> None:
         problems = [
             f"{name} is {value}, but must lie between 0 and 1."
             for name, value in (
+                ("usual", self.usual),
                 ("coverage", self.coverage),
                 ("most_error", self.most_error),
                 ("confidence", self.confidence),
@@ -63,6 +83,17 @@ class AbstentionPolicy:
     """Share of wrong answers among those; optimistic, since it was chosen here."""
     reason: str = ""
     """Why there is no policy; empty when all is well."""
+    most_distance: float = NAN
+    """Distance from the fitted films beyond which a film gets no answer, whatever its doubt; NaN without distances."""
+    set_limits: dict[str, float] = field(default_factory=dict)
+    """Where the doubt is the size of the prediction set: least probability at which each finding enters it."""
+
+    def answers(self, kinds: Mapping[str, Vector]) -> Array:
+        """Bool [n]: which films it answers, from their :func:`doubts`; none where there is no policy."""
+        held: Array = kinds[self.doubt] <= self.limit
+        if not math.isnan(self.most_distance) and OOD_DISTANCE in kinds:
+            held &= kinds[OOD_DISTANCE] <= self.most_distance
+        return held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +195,22 @@ def _ones(wrong: Array) -> Array:
     return np.ones((1, len(wrong)))
 
 
+def with_set_sizes(films: Predictions, sets: Array) -> Predictions:
+    """The films with the size of their prediction sets among their kinds of doubt.
+
+    Args:
+        films: n predictions.
+        sets: bool [n, k] of :meth:`hilum.evaluation.conformal.Conformal.sets`.
+    """
+    size = sets.sum(axis=1)
+    doubtful = np.where(size == 0, sets.shape[1], size).astype(np.float64)
+    return replace(films, uncertainty={**films.uncertainty, SET_SIZE: doubtful})
+
+
 def choose_policy(validation: Predictions, rules: AbstentionRules | None = None) -> AbstentionPolicy:
     """Choose one policy on validation films: the doubt that orders wrong answers last, and its limit.
+
+    A kind of doubt with so many ties that no limit comes near the wanted coverage is left out.
 
     With ``most_error`` the limit is the largest coverage whose share of wrong answers is below it with confidence,
     tested from the least doubtful film on and stopped at the first that fails, on one film a patient (fixed-sequence
@@ -189,39 +234,43 @@ def choose_policy(validation: Predictions, rules: AbstentionRules | None = None)
                 f"{int(np.isnan(values).sum())} of {len(films)} validation films have no {name} (NaN). "
                 "Predict them again, or leave them out."
             )
-    patients = len(set(films.patient_ids))
-    wrong = _wrong(films)
-    why = ""
-    if patients < FEW_FOR_POLICY:
-        why = f"Only {patients} validation patients; a policy needs {FEW_FOR_POLICY}."
-    elif not wrong.any():
-        why = "No validation film is answered wrongly, so doubt can't be held against mistakes."
-    if why:
-        return AbstentionPolicy(
-            doubt=LEAST_PROBABLE, limit=NAN, rules=rules, aurc={}, coverage=NAN, risk=NAN, reason=why
-        )
-    areas = {name: float(aurc_of(values, wrong, _ones(wrong))[0]) for name, values in kinds.items()}
-    name = min(areas, key=lambda kind: round(areas[kind], 12))
-    doubt = kinds[name]
-    if rules.most_error is None:
-        limit = float(np.quantile(doubt, rules.coverage, method="higher"))
-    else:
-        limit = _limit_for(doubt, wrong, films.patient_ids, rules.most_error, rules.confidence)
-        if math.isnan(limit):
-            why = (
-                f"No share of the validation films can be answered with at most {rules.most_error:.1%} mistakes at "
-                f"{rules.confidence:.0%} confidence, so every film goes to a person."
-            )
-            return AbstentionPolicy(doubt=name, limit=NAN, rules=rules, aurc=areas, coverage=0.0, risk=NAN, reason=why)
-    answered = doubt <= limit
-    return AbstentionPolicy(
-        doubt=name,
-        limit=limit,
-        rules=rules,
-        aurc=areas,
-        coverage=float(answered.mean()),
-        risk=float(wrong[answered].mean()) if answered.any() else NAN,
+    patients, wrong = len(set(films.patient_ids)), _wrong(films)
+    far = float(np.quantile(kinds[OOD_DISTANCE], rules.usual)) if len(films) and OOD_DISTANCE in kinds else NAN
+    made = AbstentionPolicy(
+        doubt=LEAST_PROBABLE, limit=NAN, rules=rules, aurc={}, coverage=NAN, risk=NAN, most_distance=far
     )
+    if patients < FEW_FOR_POLICY:
+        return replace(made, reason=f"Only {patients} validation patients; a policy needs {FEW_FOR_POLICY}.")
+    if not wrong.any():
+        why = "No validation film is answered wrongly, so doubt can't be held against mistakes."
+        return replace(made, reason=why)
+    areas = {name: float(aurc_of(values, wrong, _ones(wrong))[0]) for name, values in kinds.items()}
+    if rules.most_error is None:
+        name, limit = _limit_of(kinds, areas, rules.coverage)
+    else:
+        name = _lowest(areas, list(areas))
+        limit = _limit_for(kinds[name], wrong, films.patient_ids, rules.most_error, rules.confidence)
+    made = replace(made, doubt=name, limit=limit, aurc=areas)
+    if math.isnan(limit):
+        why = (
+            f"No share of the validation films can be answered with at most {rules.most_error:.1%} mistakes at "
+            f"{rules.confidence:.0%} confidence, so every film goes to a person."
+        )
+        return replace(made, coverage=0.0, reason=why)
+    answered = made.answers(kinds)
+    return replace(made, coverage=float(answered.mean()), risk=float(wrong[answered].mean()) if answered.any() else NAN)
+
+
+def _lowest(areas: Mapping[str, float], names: Sequence[str]) -> str:
+    return min(names, key=lambda kind: round(areas[kind], 12))
+
+
+def _limit_of(kinds: Mapping[str, Vector], areas: Mapping[str, float], coverage: float) -> tuple[str, float]:
+    """The best doubt whose limit answers about the wanted share of films, and that limit."""
+    limits = {name: float(np.quantile(values, coverage, method="higher")) for name, values in kinds.items()}
+    kept = [name for name, values in kinds.items() if (values <= limits[name]).mean() <= coverage + TOO_COARSE]
+    name = _lowest(areas, kept or [LEAST_PROBABLE])
+    return name, limits[name]
 
 
 def _wrong(films: Predictions) -> Array:
@@ -273,8 +322,9 @@ def measure_policy(
         )
     n, names = len(films), films.findings.names
     broken = {name: int(np.isnan(values).sum()) for name, values in kinds.items()}
-    if not n or broken[LEAST_PROBABLE] or broken[policy.doubt]:
-        missing = max(broken[LEAST_PROBABLE], broken[policy.doubt])
+    needed = [LEAST_PROBABLE, policy.doubt, *([OOD_DISTANCE] if OOD_DISTANCE in kinds else [])]
+    missing = max(broken[name] for name in needed)
+    if not n or missing:
         nothing = not_estimable(f"{missing} of {n} films have no score (NaN)." if n else "There is no labelled film.")
         return SelectiveFigures(
             policy=policy,
@@ -311,7 +361,7 @@ def measure_policy(
         abstained={name: found["left", "", name] for name in names},
         groups=by_group["left"],
         group_risk=by_group["risk"],
-        warnings=_uneven(by_group["left"]),
+        warnings=_uneven(by_group["left"], settings.level),
     )
 
 
@@ -326,7 +376,7 @@ def _shares_of(
     """What is counted among what: (figure, group, level) to two bool vectors."""
     every = np.ones(len(films), dtype=bool)
     shares = {("all", "", ""): (wrong, every)}
-    answered = every & False if math.isnan(policy.limit) else kinds[policy.doubt] <= policy.limit
+    answered = policy.answers(kinds)
     if math.isnan(policy.limit):
         every = answered  # nothing can be said of coverage without a policy
     shares |= {("coverage", "", ""): (answered, every), ("risk", "", ""): (wrong, answered)}
@@ -390,16 +440,17 @@ def _curves(
     return tuple(curves)
 
 
-def _uneven(groups: Mapping[str, Mapping[str, Estimate]]) -> tuple[str, ...]:
-    """A sentence for each group in which intervals of two levels don't meet."""
+def _uneven(groups: Mapping[str, Mapping[str, Estimate]], level: float) -> tuple[str, ...]:
+    """A sentence for each group in which two levels differ beyond chance, by Bonferroni over all pairs of levels."""
+    bounded = {group: {name: one for name, one in levels.items() if one.bounded} for group, levels in groups.items()}
+    pairs = sum(math.comb(len(known), 2) for known in bounded.values())
     sentences = []
-    for group, levels in groups.items():
-        known = {name: one for name, one in levels.items() if one.bounded}
+    for group, known in bounded.items():
         if len(known) < 2:
             continue
         most = max(known, key=lambda name: known[name].low)
         least = min(known, key=lambda name: known[name].high)
-        if known[most].low > known[least].high:
+        if clearly_apart(known[most], known[least], chance=UNEVEN / pairs, level=level):
             sentences.append(
                 f"By {group.replace('_', ' ')}, films of {most} are left to a person clearly more often "
                 f"({known[most].text()}) than those of {least} ({known[least].text()})."

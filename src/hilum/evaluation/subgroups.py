@@ -14,6 +14,7 @@ from hilum.arrays import Array, Indices
 from hilum.evaluation.confounding import WORDS
 from hilum.evaluation.delong import auroc_covariance, delong
 from hilum.evaluation.estimates import Estimate, not_estimable
+from hilum.evaluation.false_alarms import GAPS
 from hilum.evaluation.intervals import FEWEST_PATIENTS, wilson_interval
 from hilum.evaluation.metrics import classes_of
 from hilum.predictions import GROUPS, NOT_RECORDED, Predictions
@@ -140,13 +141,13 @@ def _share(right: Array, among: Array, owner: Indices, reason: str, why: str, le
     return Estimate(value=share, low=low, high=high, n=n, patients=patients, method="wilson, patients as trials")
 
 
-def gaps(films: Predictions, *, groups: Sequence[str] = GROUPS, level: float = 0.95) -> tuple[Gap, ...]:
+def gaps(films: Predictions, *, groups: Sequence[str] = GROUPS, chance: float = GAPS) -> tuple[Gap, ...]:
     """Levels whose AUROC differs from that of the other films, after Holm's correction over all of them.
 
     Args:
         films: unknown labels are left out.
         groups: columns.
-        level: 1 − level is the chance that any gap is named where there is none.
+        chance: that any gap is named where there is none.
 
     Returns:
         the gaps, the least likely first. Sources are films of other patients; where a patient has films on both sides
@@ -174,7 +175,7 @@ def gaps(films: Predictions, *, groups: Sequence[str] = GROUPS, level: float = 0
     found, worst = [], 0.0
     for rank, (p, group, name, finding, a, b) in enumerate(sorted(tested)):
         worst = max(worst, min(1.0, p * (len(tested) - rank)))
-        if worst <= 1 - level:
+        if worst <= chance:
             found.append(
                 Gap(group=group, level=name, finding=finding, inside=a, outside=b, p=worst, tested=len(tested))
             )

@@ -23,6 +23,7 @@ from hilum.evaluation.confounding import within_source
 from hilum.evaluation.data_audits import duplicates_audit, inside_audits, label_noise
 from hilum.evaluation.explanation_audits import on_tile
 from hilum.evaluation.intervals import Method, Resampling
+from hilum.evaluation.light_models import PERMUTATIONS
 from hilum.evaluation.metrics import classes_of
 from hilum.explanation.sanity import shuffled
 from hilum.files import write_json
@@ -61,7 +62,7 @@ def audit_run(
     cache: Path | None = None,
     resamples: int = 1000,
     interval: Method = "percentile",
-    permutations: int = 999,
+    permutations: int = PERMUTATIONS,
     progress: Progress | None = None,
 ) -> Audits:
     """Audit a run: its fit part by light models, its network on the evaluated films; write ``audits.json``.
