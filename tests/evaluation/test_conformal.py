@@ -143,6 +143,9 @@ def test_too_few_patients_leave_a_finding_in_every_set_and_say_so(make: Callable
     assert conformal.sets(films.probs)[:, 2].all()
     expected = "Only 8 calibration patients show covid-19; 9 are needed to promise 90%, so it is in every set."
     assert conformal.warnings == (expected,)
+    measured = measure_sets(conformal, films, settings=FEW).class_coverage
+    assert measured["covid-19"].reason == expected  # in every set, so that its films are covered says nothing
+    assert measured["normal"].estimable
     assert calibrate_sets(films.select(np.arange(0))).limits == (math.inf,) * 3
 
 

@@ -9,12 +9,13 @@ import pytest
 from hilum.errors import DataError
 from hilum.evaluation.conformal import NOT_EXCHANGEABLE, ConformalRules, calibrate_sets, measure_sets
 from hilum.evaluation.decision_curves import net_benefit
-from hilum.evaluation.in_use import UseRules, use_of
+from hilum.evaluation.in_use import MORE_DOUBT, UseRules, chosen_on, use_of
 from hilum.evaluation.intervals import Resampling
-from hilum.evaluation.selective import LEAST_PROBABLE
+from hilum.evaluation.selective import ENTROPY, LEAST_PROBABLE, MC_STD, SET_SIZE
 from hilum.evaluation.triage import triage
 from hilum.labels import Findings
 from hilum.predictions import Predictions
+from hilum.randomness import stream
 
 FEW = Resampling(resamples=40)
 
@@ -54,6 +55,41 @@ def test_doubt_that_only_one_side_has_is_not_used(make: Callable[..., Prediction
     assert found.selective is not None
     assert "oracle" not in found.selective.policy.aurc
     assert LEAST_PROBABLE in found.selective.policy.aurc
+
+
+def test_every_kind_of_doubt_that_both_sides_have_is_compared(make: Callable[..., Predictions]) -> None:
+    validation, films = make(400, seed=1), make(400, seed=2)
+    wrong = validation.probs.argmax(axis=1) != validation.targets.argmax(axis=1)
+    rng = stream(0, "kinds")
+
+    def told(of: Predictions, spread: np.ndarray) -> Predictions:
+        return replace(
+            of, uncertainty={"mutual_information": rng.random(400), MC_STD: spread, "ood_distance": rng.random(400)}
+        )
+
+    asked = told(validation, wrong + 0.1 * rng.random(400))
+    found = use_of(told(films, rng.random(400)), asked, settings=FEW).selective
+    assert found is not None
+    assert set(found.policy.aurc) == {
+        LEAST_PROBABLE, ENTROPY, "mutual_information", MC_STD, "ood_distance", SET_SIZE
+    }  # fmt: skip
+    assert found.policy.doubt == MC_STD
+    assert MORE_DOUBT in found.warnings
+    asked.uncertainty[MC_STD][3] = np.nan
+    without = use_of(told(films, rng.random(400)), asked, settings=FEW).selective
+    assert without is not None
+    assert MC_STD not in without.policy.aurc
+
+
+def test_a_policy_by_the_size_of_sets_carries_their_limits(
+    make: Callable[..., Predictions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hilum.evaluation.selective.TOO_COARSE", 1.0)
+    monkeypatch.setattr("hilum.evaluation.selective.aurc_of", lambda doubt, *_: np.array([len(np.unique(doubt))]))
+    sets, policy = chosen_on(make(400, seed=1))
+    assert policy.doubt == SET_SIZE
+    assert policy.set_limits == sets.least_probabilities
+    assert sets.least_probabilities["covid-19"] == pytest.approx(1 - sets.limits[2])
 
 
 def test_other_promises_are_kept(make: Callable[..., Predictions]) -> None:

@@ -11,7 +11,7 @@ from hilum.evaluation.cross_validation import across_folds, patient_folds
 from hilum.evaluation.delong import delong
 from hilum.evaluation.externality import Development
 from hilum.evaluation.intervals import Resampling
-from hilum.evaluation.report_calibration import calibration_parts
+from hilum.evaluation.report_calibration import calibration_parts, shipped_sentence
 from hilum.evaluation.report_doubt import doubt
 from hilum.evaluation.report_sections import main_figures
 from hilum.evaluation.report_use import cross_validation, openings, subgroups, use
@@ -128,7 +128,9 @@ def test_calibration_shows_slopes_the_choice_and_a_local_correction(
     assert isinstance(lines, Table)
     assert lines.rows[2][2].text == f"{cards[0].calibration_after.lines['covid-19'].slope.value:.2f}"
     assert isinstance(compared, Details)
-    assert [row[4].text for row in compared.blocks[0].rows].count("chosen") == 1  # type: ignore[union-attr]
+    said, shown = compared.blocks
+    assert said == Paragraph(shipped_sentence(choice))
+    assert [row[4].text for row in shown.rows].count("chosen") == 1  # type: ignore[union-attr]
     assert isinstance(notice, Notice)
     assert "The local sample is too small to rely on" in notice.text
     assert isinstance(local, Table)
@@ -136,6 +138,15 @@ def test_calibration_shows_slopes_the_choice_and_a_local_correction(
     assert made is not None
     assert made.figures is not None
     assert local.rows[1][3].text == f"{made.figures.ece.value:.3f}"
+
+
+def test_what_is_shipped_stands_beside_what_was_chosen_with_its_cost(validation: Predictions) -> None:
+    choice = choose(validation.logits, validation.targets, validation.patient_ids)
+    costly = replace(choice, method="vector", nll={**choice.nll, "temperature": 0.5, "vector": 0.4})
+    assert shipped_sentence(replace(choice, method="temperature")) == "Chosen and shipped: temperature."
+    assert "Chosen: vector scaling" in shipped_sentence(costly)
+    assert "it costs 0.1000 nats on other patients" in shipped_sentence(costly)
+    assert shipped_sentence(replace(choice, method="none")).startswith("Chosen: the probabilities as they are. Shipped")
 
 
 def test_a_choice_that_could_not_be_made_says_why(validation: Predictions) -> None:

@@ -19,6 +19,7 @@ from hilum.files import write_json
 from hilum.inference.assess import open_bundle
 from hilum.inference.selftest import verify_bundle
 from hilum.runs.answers import answer_films
+from hilum.runs.doubt import policy_of, shipped_policy, validation_of
 from hilum.runs.evaluate import evaluate
 from hilum.runs.layout import RunFolder
 from hilum.runs.package import check_parity, package, reference_tiles
@@ -235,7 +236,10 @@ def test_a_bundle_of_the_run_answers_as_the_run_does(run: Run, tmp_path: Path, c
     films = Manifest.read(cohort / "external.parquet").select([0, 1, 2])
     tiles = load_tiles(films, run.recipe.preprocessing, run.path.parent / ".cache")
     expected = answer_films(run.explained(), tiles)["probabilities"]
+    validation = validation_of(run, cache=run.path.parent / ".cache")
     with open_bundle(path) as bundle:
+        assert bundle.info.abstention == shipped_policy(policy_of(validation))
+        assert bundle.info.ood == validation.usual
         answers = [bundle.assess_prepared([bundle.prepare(film)])[0] for film in films.film_paths()]
     got = np.array([[answer.probs[name] for name in run.findings.names] for answer in answers])
     np.testing.assert_allclose(got, expected, atol=1e-4)

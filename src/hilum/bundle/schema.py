@@ -55,6 +55,29 @@ class AbstentionPolicy:
     """Least probability of the likeliest finding that still gives a label, 0 … 1."""
     member_std: float | None = None
     """Most standard deviation of the members' probabilities, for the likeliest finding, that still gives a label."""
+    entropy: float | None = None
+    """Most entropy of the probabilities, in nats, that still gives a label."""
+    mc_std: float | None = None
+    """Most standard deviation over dropout masks and members, for the likeliest finding, that still gives a label."""
+    ood_distance: float | None = None
+    """Most distance from the fitted films that still gives a label, where it is less than ``ood.threshold``."""
+    set_size: int | None = None
+    """Most findings in the prediction set that still give a label; a set of none counts as one of all."""
+    set_limits: dict[str, float] = field(default_factory=dict)
+    """Least probability at which each finding enters the prediction set, 0 … 1; with ``set_size``."""
+
+    def rules(self) -> tuple[str, ...]:
+        """What sends a film to a person, one part of a sentence a rule."""
+        told = (
+            (self.least_probability, "the likeliest finding stays below {:.3f}"),
+            (self.entropy, "the entropy of the probabilities exceeds {:.3f}"),
+            (self.mutual_information, "the mutual information exceeds {:.4f}"),
+            (self.mc_std, "the likeliest finding's probability spreads by more than {:.4f} under dropout"),
+            (self.member_std, "the members' probabilities of the likeliest finding spread by more than {:.3f}"),
+            (self.ood_distance, "the features lie farther from the fitted films than {:.2f}"),
+            (self.set_size, "the prediction set holds more than {} or none of the findings"),
+        )
+        return tuple(words.format(limit) for limit, words in told if limit is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,16 +152,22 @@ def _names(info: BundleInfo) -> list[str]:
 
 def _ranges(info: BundleInfo) -> list[str]:
     limits = info.abstention
-    information, least, spread = limits.mutual_information, limits.least_probability, limits.member_std
+    least, size = limits.least_probability, limits.set_size
+    spreads = {name: getattr(limits, name) for name in ("mutual_information", "member_std", "entropy", "mc_std")}
     checks = (
         ("temperature", info.temperature, info.temperature > 0, "above 0"),
         ("dropout", info.dropout, 0 <= info.dropout < 1, "0 or more and below 1"),
         ("members", info.members, info.members >= 1, "1 or more"),
         ("heatmap_top", info.heatmap_top, info.heatmap_top > 0, "above 0"),
         *((f"thresholds.{name}", value, 0 <= value <= 1, "within 0 … 1") for name, value in info.thresholds.items()),
-        ("abstention.mutual_information", information, (information or 0) >= 0, "0 or more"),
-        ("abstention.member_std", spread, (spread or 0) >= 0, "0 or more"),
+        *((f"abstention.{name}", value, (value or 0) >= 0, "0 or more") for name, value in spreads.items()),
+        ("abstention.ood_distance", limits.ood_distance, (limits.ood_distance or 0) >= 0, "0 or more"),
         ("abstention.least_probability", least, 0 <= (least or 0) <= 1, "within 0 … 1"),
+        ("abstention.set_size", size, size is None or size >= 1, "1 or more"),
+        *(
+            (f"abstention.set_limits.{name}", value, 0 <= value <= 1, "within 0 … 1")
+            for name, value in limits.set_limits.items()
+        ),
     )
     return [
         f"bundle.{name} is {value}, but must be {wanted}."
@@ -157,6 +186,14 @@ def _labels(info: BundleInfo) -> list[str]:
         for name in getattr(info, what):
             if name not in info.findings:
                 problems.append(f"bundle.{what} names {name!r}, which is not among the findings {list(info.findings)}.")
+    limits = info.abstention
+    if limits.set_size is not None and set(limits.set_limits) != set(info.findings):
+        problems.append(
+            f"bundle.abstention.set_limits names {sorted(limits.set_limits)}, but set_size needs one for each of "
+            f"{list(info.findings)}."
+        )
+    if limits.ood_distance is not None and info.ood is None:
+        problems.append("bundle.abstention.ood_distance is set, but the bundle has no ood reference to measure it by.")
     if info.normal is not None and info.normal not in info.findings:
         problems.append(f"bundle.normal is {info.normal!r}, which is not among the findings {list(info.findings)}.")
     if info.drift is not None and set(info.drift.probs_quantiles) != set(info.findings):

@@ -1,7 +1,8 @@
 """Conformal prediction sets: as many findings as are needed to hold the true one with a stated probability.
 
-The guarantee holds for films like the calibration films (exchangeable with them), whatever the model is worth; a poor
-model gives large sets. It is an average over calibration sets, and holds in each class with the class-conditional form.
+The guarantee holds for films like the calibration films (exchangeable with them), as long as these have chosen nothing
+else, whatever the model is worth; a poor model gives large sets. It is an average over calibration sets, and holds in
+each class with the class-conditional form.
 """
 
 import math
@@ -65,6 +66,13 @@ class Conformal:
     """Calibration patients of each finding, one film each."""
     warnings: tuple[str, ...] = ()
     """What a reader must know: too few patients of a finding."""
+
+    @property
+    def least_probabilities(self) -> dict[str, float]:
+        """For the score ``lac``: probability from which each finding enters the set, 0 where it always does."""
+        lac = self.rules.score == "lac"
+        pairs = zip(self.findings, self.limits, strict=True)
+        return {name: max(0.0, 1 - limit) if lac else math.nan for name, limit in pairs}
 
     def sets(self, probs: Scores) -> Array:
         """Bool [n, k]: which findings each film's set holds. A film without probabilities (NaN) has all of them."""
@@ -215,11 +223,10 @@ def measure_sets(
         )
     films, settings = films.labelled, settings or Resampling()
     names, n = films.findings.names, len(films)
-    lac = conformal.rules.score == "lac"
     shown: dict[str, Any] = {
         "promised": conformal.rules.coverage,
         "by_class": conformal.rules.by_class,
-        "limits": {c: max(0.0, 1 - v) if lac else math.nan for c, v in zip(names, conformal.limits, strict=True)},
+        "limits": conformal.least_probabilities,
         "patients": dict(zip(names, conformal.patients, strict=True)),
         "warnings": (*conformal.warnings, *warnings),
     }
@@ -246,7 +253,10 @@ def measure_sets(
     last = len(among)
     return SetFigures(
         coverage=found["", ""],
-        class_coverage={name: found["class", name] for name in names},
+        class_coverage={
+            name: found["class", name] if math.isfinite(limit) else _no_promise(conformal, name, found["class", name])
+            for name, limit in zip(names, conformal.limits, strict=True)
+        },
         single=made.proportion(last, n=n, patients=cohort.patients),
         size=made.signed(last + 1, n=n, patients=cohort.patients),
         sizes={str(s): int((size == s).sum()) for s in range(len(names) + 1) if (size == s).any()},
@@ -268,6 +278,12 @@ def _resampled(hit: Array, size: Array, among: Sequence[Array], cohort: Cohort, 
         return np.column_stack([shares, sums[:, 2 * m :] / sums[:, m : m + 1]])
 
     return Resampled.of_sums(counted, finish, cohort, settings, name="conformal")
+
+
+def _no_promise(conformal: Conformal, name: str, found: Estimate) -> Estimate:
+    """No coverage of a finding without a limit: it is in every set, so that its films are covered says nothing."""
+    reason = next((text for text in conformal.warnings if f" show {name};" in text), "It has no limit.")
+    return not_estimable(reason, n=found.n, patients=found.patients)
 
 
 def _no_figures(names: Sequence[str], reason: str, shown: Mapping[str, Any]) -> SetFigures:

@@ -26,7 +26,8 @@ REDO = (
     "Every figure of a test follows from its predictions.parquet and this file: settings.resampling holds seed, count, "
     "level and method of the resampling; streams are named in the code (scorecard, calibration, operating-point, "
     "triage, conformal, selective, risk-coverage, decision-curve). "
-    "hilum.evaluation.scorecard.score(Predictions.read(path), settings=…) gives the same numbers again."
+    "hilum.evaluation.scorecard.score(Predictions.read(path), settings=…, operating_points=…, "
+    "validation=Predictions.read('validation.parquet')) gives the same numbers again."
 )
 
 
@@ -160,6 +161,7 @@ def render_report(given: ReportInput) -> Report:
         "openings_log": to_plain(list(given.openings_log)),
         "model": given.model,
         "calibration_choice": to_plain(given.calibration_choice),
+        "calibration_shipped": report_calibration.SHIPPED,
         "cross_validation": to_plain(
             {name: {"pooled": pooled, "over_folds": folds} for name, (pooled, folds) in given.cross_validation.items()}
         ),

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
-from hilum.evaluation.calibrators import METHODS, Choice
+from hilum.evaluation.calibrators import METHODS, Choice, Method
 from hilum.evaluation.report_sections import Heads, Row, cell
 from hilum.evaluation.scorecard import CalibrationFigures, Scorecard
 from hilum.reports.page import Block, Details, Notice, Paragraph
 from hilum.reports.tables import NONE, Cell, Column, Table, number, table
 
-METHOD_WORDS = {
+SHIPPED: Method = "temperature"
+"""The way that a run's probabilities and its bundle take, whichever was chosen."""
+
+METHOD_WORDS: dict[Method, str] = {
     "none": "as they are",
     "temperature": "temperature",
     "vector": "vector scaling (a weight and a bias for each finding)",
@@ -90,7 +93,27 @@ def _choice(choice: Choice) -> Block:
         f"Ways of calibrating, compared on out-of-fold predictions in {choice.folds} folds by patient. The simplest "
         "within a standard error of the best is chosen: more freedom must earn its place."
     )
-    return Details(summary="How the calibration compares with others", blocks=(table(caption, ["way", *heads], rows),))
+    compared = table(caption, ["way", *heads], rows)
+    return Details(
+        summary="How the calibration compares with others", blocks=(Paragraph(shipped_sentence(choice)), compared)
+    )
+
+
+def shipped_sentence(choice: Choice) -> str:
+    """Which way the run and its bundle take, beside the chosen one, and what that costs."""
+    if choice.method == SHIPPED:
+        return f"Chosen and shipped: {METHOD_WORDS[SHIPPED]}."
+    if choice.method == "none":
+        return (
+            f"Chosen: the probabilities {METHOD_WORDS['none']}. Shipped: {METHOD_WORDS[SHIPPED]}, fitted on the same "
+            "films, which is near 1 where nothing needs correcting."
+        )
+    cost = choice.nll[SHIPPED] - choice.nll[choice.method]
+    return (
+        f"Chosen: {METHOD_WORDS[choice.method]}. Shipped: {METHOD_WORDS[SHIPPED]}, the one way that the exported graph "
+        f"carries, since it is the same for every finding, member and dropout mask; it costs {cost:.4f} nats on other "
+        "patients."
+    )
 
 
 def _local(card: Scorecard) -> list[Block]:

@@ -1,15 +1,17 @@
 """A report's section on doubt: prediction sets, and films that are left to a person."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hilum.evaluation.confounding import WORDS
 from hilum.evaluation.report_sections import Heads, Row, cell
 from hilum.evaluation.scorecard import Scorecard
+from hilum.evaluation.selective import FALLBACK, AbstentionPolicy
 from hilum.reports import curves as lines
 from hilum.reports import figures as draw
 from hilum.reports.page import Block, Details, Figures, Notice, Paragraph, Section
-from hilum.reports.tables import NONE, Column, count, percent, table
+from hilum.reports.tables import NONE, Column, count, number, percent, table
 
 
 def doubt(cards: Sequence[Scorecard]) -> Section | None:
@@ -69,7 +71,11 @@ def _selective(card: Scorecard) -> list[Block]:
         return []
     policy = made.policy
     if policy.reason:
-        return [Notice(tone="amber", text=f"No film is left to a person by rule ({card.name}): {policy.reason}")]
+        text = (
+            f"No policy was chosen that leaves films to a person ({card.name}): {policy.reason} A bundle of this run "
+            f"then gives no label where the likeliest finding stays below {FALLBACK:.2f}{_far(policy, ', or where')}."
+        )
+        return [Notice(tone="amber", text=text)]
     rules = policy.rules
     aim = (
         f"at most {percent(rules.most_error)} mistakes at {percent(rules.confidence)} confidence"
@@ -89,10 +95,35 @@ def _selective(card: Scorecard) -> list[Block]:
     ]
     caption = (
         f"One policy, chosen on validation films ({aim}) and fixed: a film whose {policy.doubt.replace('_', ' ')} "
-        f"exceeds {policy.limit:.3g} goes to a person."
+        f"exceeds {policy.limit:.3g} goes to a person{_far(policy, ', and so does one where')}. A bundle applies this "
+        "policy and no other."
     )
     notices: list[Block] = [Notice(tone="amber", text=text) for text in made.warnings]
-    return [table(caption, ["share of films", *heads], rows), *notices]
+    return [table(caption, ["share of films", *heads], rows), _kinds(policy), *notices]
+
+
+def _far(policy: AbstentionPolicy, word: str) -> str:
+    """The rule on distance that stands beside every policy; empty without distances."""
+    if math.isnan(policy.most_distance):
+        return ""
+    return (
+        f"{word} the features lie farther from the fitted films than {policy.most_distance:.2f} (all but "
+        f"{percent(1 - policy.rules.usual)} of the validation films lie nearer)"
+    )
+
+
+def _kinds(policy: AbstentionPolicy) -> Details:
+    rows: list[Row] = [
+        [kind.replace("_", " "), number(area, 4), "chosen" if kind == policy.doubt else ""]
+        for kind, area in sorted(policy.aurc.items(), key=lambda one: one[1])
+    ]
+    caption = (
+        "Kinds of doubt, compared on validation films: mean share of mistakes over all shares of films answered, the "
+        "least doubtful first; lower is better. One whose ties keep it from answering about the wanted share isn't "
+        "chosen."
+    )
+    heads: Heads = [Column(title="area under risk–coverage", number=True), ""]
+    return Details(summary="Kinds of doubt compared", blocks=(table(caption, ["doubt", *heads], rows),))
 
 
 def _risk_coverage(cards: Sequence[Scorecard]) -> draw.Figure | None:

@@ -137,6 +137,7 @@ class Assessor:
             info,
             probs=probs,
             member_std=answer.member_std[row],
+            mc_std=answer.mc_std[row],
             mutual_information=information,
             ood_distance=distance,
         )

@@ -52,14 +52,19 @@ OUTPUTS: tuple[str, ...] = Explanation._fields
 """Names of the outputs, in the graph's order."""
 
 
-class _MemberAnswer(NamedTuple):
+class MemberAnswer(NamedTuple):
     """One member's part of the answer."""
 
-    logits: Tensor
-    samples: Tensor
-    evidence: Tensor
-    spread: Tensor
-    features: Tensor
+    logits: Float[Tensor, "n k"]
+    """Before calibration."""
+    samples: Float[Tensor, "n t k"]
+    """The same under each dropout mask."""
+    evidence: Float[Tensor, "n k h w"]
+    """α·A, before its ReLU."""
+    spread: Float[Tensor, "n k h w"]
+    """Variance of the evidence over all dropout masks."""
+    features: Float[Tensor, "n d"]
+    """Pooled feature maps."""
 
 
 class Member(nn.Module):
@@ -82,7 +87,7 @@ class Member(nn.Module):
         self.odds = dropout / (1 - dropout)
         self.register_buffer("masks", masks)
 
-    def forward(self, maps: Float[Tensor, "n c y x"]) -> _MemberAnswer:
+    def forward(self, maps: Float[Tensor, "n c y x"]) -> MemberAnswer:
         """Answer for the maps at the cut."""
         if len(self.layers) and getattr(self.layers[0], "inplace", False):
             maps = maps.clone()  # the other members need them as they are
@@ -101,7 +106,7 @@ class Member(nn.Module):
         grid = (-1, weights.shape[1], height, width)
         evidence = torch.matmul(weights, responses).reshape(grid)
         variance = self.odds * torch.matmul(weights * weights, responses * responses).reshape(grid)
-        return _MemberAnswer(logits, samples, evidence, variance, features)
+        return MemberAnswer(logits, samples, evidence, variance, features)
 
 
 class Explained(nn.Module):
@@ -155,16 +160,18 @@ class Explained(nn.Module):
         Returns:
             the answers in the order of :data:`OUTPUTS`.
         """
+        return self.together(self.apart(films))
+
+    def apart(self, films: UInt8[Tensor, "n f h w"]) -> list[MemberAnswer]:
+        """What each member says by itself."""
         maps = self.normalise(films)
         for layer in self.shared:
             maps = layer(maps)
         # Each member takes a copy where it could overwrite the maps that the next one needs.
-        answers = [
-            cast(_MemberAnswer, member(maps.clone() if len(self.members) > 1 else maps)) for member in self.members
-        ]
-        return self._combine(answers)
+        return [cast(MemberAnswer, member(maps.clone() if len(self.members) > 1 else maps)) for member in self.members]
 
-    def _combine(self, answers: list[_MemberAnswer]) -> Explanation:
+    def together(self, answers: Sequence[MemberAnswer]) -> Explanation:
+        """The answer of some members, or of all."""
         logits = torch.stack([answer.logits for answer in answers])
         chances = torch.softmax(logits / self.temperature, dim=-1)
         probabilities = chances.mean(0)

@@ -23,6 +23,7 @@ from hilum.predictions import Predictions
 from hilum.progress import Progress, Silent
 from hilum.provenance import now_utc
 from hilum.runs.answers import Answers, answer_films
+from hilum.runs.doubt import doubts_of, validation_of
 from hilum.runs.external import development, why_shared
 from hilum.runs.run import Run
 from hilum.runs.tiles import open_tiles
@@ -77,6 +78,7 @@ def evaluate(
     cache: Path | None = None,
     resamples: int = 1000,
     interval: Method = "percentile",
+    doubt: bool = True,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Answer the films, measure, and write ``predictions.parquet`` and ``scorecard.json``.
@@ -89,6 +91,8 @@ def evaluate(
         cache: folder shared between runs; None for ``.cache`` beside the run.
         resamples: of the intervals.
         interval: how bounds are read from the resamples.
+        doubt: choose what is left to a person by every kind of doubt, which asks the members once about the films of
+            the fit part; False goes by probabilities alone.
         progress: where progress goes.
 
     Raises:
@@ -111,13 +115,14 @@ def evaluate(
     cache = cache or run.path.parent / ".cache"
     with open_tiles(films, recipe.preprocessing, cache, progress=progress) as (tiles, _):
         answers = answer_films(run.explained(), tiles, progress=progress)
+    validation = validation_of(run, cache=cache, progress=progress) if doubt else None
     predictions = predictions_of(
         films,
         run.findings,
         answers["logits"],
         answers["probabilities"].astype(np.float64) / answers["probabilities"].sum(axis=1, keepdims=True),
         targets,
-        {"mutual_information": answers["mutual_information"]},
+        doubts_of(answers, validation.usual if validation else None),
     )
     scorecard = score(
         predictions,
@@ -129,7 +134,7 @@ def evaluate(
         localisation=measure_localisation(run, films, targets, answers),
         seen=development(run, pretrained_on),
         calibration_optimistic=bool(run.result["calibration_optimistic"]),
-        validation=run.out_of_fold(),
+        validation=validation.films if validation else run.out_of_fold(),
         progress=progress,
     )
     folder = run.folder.evaluation(name)

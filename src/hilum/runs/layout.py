@@ -50,6 +50,11 @@ class RunFolder:
         return self.root / "out_of_fold.parquet"
 
     @property
+    def validation(self) -> Path:
+        """The same predictions with every kind of doubt; written when a run is first evaluated or packaged."""
+        return self.root / "validation.parquet"
+
+    @property
     def openings(self) -> Path:
         """One JSON line for each time the locked test share was looked at."""
         return self.root / "test_openings.jsonl"

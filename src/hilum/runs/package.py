@@ -8,9 +8,9 @@ import numpy as np
 from hilum.arrays import Array
 from hilum.bundle.card import CARD_JSON_MEMBER, Stated
 from hilum.bundle.card_text import render_card
-from hilum.bundle.distribution import DriftReference, OodReference, heatmap_top
+from hilum.bundle.distribution import DriftReference, heatmap_top
 from hilum.bundle.reference import ReferenceAnswers
-from hilum.bundle.schema import AbstentionPolicy, BundleInfo
+from hilum.bundle.schema import BundleInfo
 from hilum.bundle.writing import write_bundle
 from hilum.config import fingerprint
 from hilum.datasets.phantom.cohort import plan_cohort
@@ -26,6 +26,7 @@ from hilum.models.export import export_onnx
 from hilum.progress import Progress, Silent
 from hilum.provenance import now_utc, sha256_bytes
 from hilum.runs.answers import Answers, answer_films
+from hilum.runs.doubt import Validation, policy_of, shipped_policy, validation_of
 from hilum.runs.model_card import model_card
 from hilum.runs.run import Run
 from hilum.runs.tiles import open_tiles
@@ -35,9 +36,6 @@ PARITY = 1e-4
 
 REFERENCES = 6
 """Synthetic phantom films that travel inside a bundle with their answers; no patient's film leaves the site."""
-
-OOD_SHARE = 0.995
-"""Share of the fit part's films that the threshold for unusual films lets pass."""
 
 INTENDED_USE = (
     "Assistive reading of frontal chest radiographs (CR, DX) of adults, for research and validation: how probable are "
@@ -78,6 +76,7 @@ def package(
     cache = cache or run.path.parent / ".cache"
     network = run.explained()
     fitted = fit_answers(run, network, cache, progress)
+    validation = validation_of(run, cache=cache, progress=progress)
     with progress.bar("Exporting", 3) as bar:
         model = export_onnx(network)
         bar.advance(note="checking the graph against the network")
@@ -86,7 +85,9 @@ def package(
         answer = runtime.run(tiles[:, None])
         check_parity(answer["probabilities"], answer_films(network, tiles))
         bar.advance(note="writing")
-        info = _info(run, fitted, name=name, version=version or run.fingerprint[:12], gate=gate, model=model)
+        info = _info(
+            run, fitted, validation, name=name, version=version or run.fingerprint[:12], gate=gate, model=model
+        )
         cards = _scorecards(run)
         card = model_card(run, info, cards, abstention=_when_no_label(info), stated=stated)
         write_bundle(
@@ -108,11 +109,7 @@ def package(
 
 
 def fit_answers(run: Run, network: Explained, cache: Path, progress: Progress) -> Answers:
-    """What the network says of the fit part: the reference for unusual films, for drift and for the heat maps' scale.
-
-    Most members have seen these films, so their features lie a little closer together than those of new films: the
-    threshold for unusual films is on the strict side.
-    """
+    """What the network says of the fit part: the reference for drift and for the heat maps' scale."""
     films = run.films.select(run.films.rows(part="fit"))
     with open_tiles(films, run.recipe.preprocessing, cache, progress=progress) as (tiles, _):
         return answer_films(network, tiles, progress=progress)
@@ -140,8 +137,16 @@ def check_parity(probabilities: Array, trained: Answers) -> None:
         )
 
 
-def _info(run: Run, fitted: Answers, *, name: str, version: str, gate: GatePolicy | None, model: bytes) -> BundleInfo:
-    out_of_fold = run.out_of_fold()
+def _info(
+    run: Run,
+    fitted: Answers,
+    validation: Validation,
+    *,
+    name: str,
+    version: str,
+    gate: GatePolicy | None,
+    model: bytes,
+) -> BundleInfo:
     findings = run.findings.names
     features = fitted["features"].astype(np.float64)
     return BundleInfo(
@@ -157,11 +162,11 @@ def _info(run: Run, fitted: Answers, *, name: str, version: str, gate: GatePolic
         members=run.config.members,
         thresholds=run.thresholds,
         operating_points=run.result["operating_points"],
-        abstention=AbstentionPolicy(least_probability=0.5),
-        ood=OodReference.of(features, share=OOD_SHARE),
+        abstention=shipped_policy(policy_of(validation)),
+        ood=validation.usual,
         drift=DriftReference.of(
             features=features,
-            probs=out_of_fold.probs,
+            probs=validation.films.probs,
             findings=findings,
             uncertainty={"mutual_information": fitted["mutual_information"].astype(np.float64)},
         ),
@@ -192,8 +197,7 @@ def _scorecards(run: Run) -> dict[str, Scorecard]:
 
 
 def _when_no_label(info: BundleInfo) -> str:
-    return (
-        "Without a label when the gate refuses the film, the likeliest finding stays below "
-        f"{info.abstention.least_probability}, or the features lie farther from the fit part than "
-        f"{info.ood.threshold if info.ood else float('nan'):.2f}."
-    )
+    rules = ["the gate refuses the film", *info.abstention.rules()]
+    if info.ood is not None:
+        rules.append(f"the features lie farther from the fitted films than {info.ood.threshold:.2f}")
+    return f"Without a label when {', or '.join(rules)}."

@@ -21,6 +21,7 @@ an untrained network of that shape gives, and is no verdict on the architecture.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -361,20 +362,19 @@ def measure(
     def compute() -> dict[str, Any]:
         runs = bench.parts / "runs"
         run_ = train_config(development, config, runs / _slug(variant), cache=runs / "cache", progress=bench.progress)
-        inside = evaluate(run_, cache=runs / "cache", resamples=scale.resamples, progress=bench.progress).scorecard
+        answered = partial(
+            evaluate, run_, cache=runs / "cache", resamples=scale.resamples, doubt=False, progress=bench.progress
+        )
+        inside = answered().scorecard
         out_of_fold = score(run_.out_of_fold(), name="out of fold", seed=bench.seed, resamples=scale.resamples)
         outside = None
         if external is not None:
             manifest = runs / "external.parquet"
             external.write(manifest)
-            outside = evaluate(
-                run_,
+            outside = answered(
                 on=manifest,
                 external=True,
                 pretrained_on=("imagenet-1k",),  # of weights from a file that doesn't say; random ones saw nothing
-                cache=runs / "cache",
-                resamples=scale.resamples,
-                progress=bench.progress,
             ).scorecard
         cards = {"out_of_fold": out_of_fold, "test": inside, "external": outside}
         table = network_table(variant.backbone, size=scale.size)
