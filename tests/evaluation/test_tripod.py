@@ -14,6 +14,18 @@ def test_all_27_items_are_there_in_order() -> None:
     assert [int(number.rstrip("abcdefg")) for number in numbers] == sorted(int(n.rstrip("abcdefg")) for n in numbers)
 
 
+def test_items_that_the_paper_added_stand_under_its_numbers() -> None:
+    """Collins et al. 2024, table 2."""
+    subject = {number: text for number, _, text in ITEMS}
+    for number, word in {
+        "3c": "inequalities", "7": "Preparation", "12d": "clusters", "12f": "Updating", "12g": "computed",
+        "13": "imbalance", "14": "Fairness", "15": "thresholds", "16": "Differences", "17": "Ethical", "18a": "Funding",
+        "18c": "protocol", "18e": "data", "18f": "code", "19": "public", "20c": "Comparison", "22": "full model",
+        "23b": "clusters", "24": "updating", "27a": "poor or missing input",
+    }.items():  # fmt: skip
+        assert word in subject[number], number
+
+
 def test_an_answer_fills_its_item_alone_and_an_empty_one_fills_none() -> None:
     items = checklist({"21": ("400 films", "figures"), "23a": (" ", "figures")})
     filled = [item for item in items if item.answer]

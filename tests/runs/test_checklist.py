@@ -28,6 +28,7 @@ def test_a_run_answers_what_its_artefacts_say_and_leaves_the_rest_empty(run: Run
     assert "inside and" in items["16"]
     missing = unanswered(run_checklist(copy, inside.scorecard, outside.scorecard))
     assert {"1", "2", "3a", "8a", "17", "18a", "19"} <= set(missing)
+    assert items["12f"].startswith("The model was not updated")
     assert "16" in unanswered(run_checklist(copy, inside.scorecard))
     given = report_input(copy, outside, internal=inside.scorecard, external=outside.scorecard)
     assert given.openings == 2  # though the films shown are the external ones

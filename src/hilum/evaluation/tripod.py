@@ -1,7 +1,7 @@
 """TRIPOD+AI: the reporting checklist, filled from artefacts; what only people can say stays visibly empty.
 
-Items in short words of our own after Collins et al. 2024, BMJ 385:e078378, doi:10.1136/bmj-2023-078378 (27 items, some
-with letters). The full wording is in the paper; an item counts as answered only where an artefact answers it.
+Items in short words of our own after Collins et al. 2024, BMJ 385:e078378, doi:10.1136/bmj-2023-078378 (27 items, 52
+with their letters). The full wording is in the paper; an item counts as answered only where an artefact answers it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,25 +30,25 @@ ITEMS: tuple[tuple[str, Part, str], ...] = (
     ("6b", "methods", "Who was eligible"),
     ("6c", "methods", "Treatments received, and how they were handled"),
     ("7", "methods", "Preparation of data and quality checks, alike for all groups"),
-    ("8a", "methods", "Outcome: its definition and when it was assessed, alike for all groups"),
-    ("8b", "methods", "Who assessed the outcome, with what qualification"),
+    ("8a", "methods", "Outcome: its definition, why this one, how and when it was assessed, alike for all groups"),
+    ("8b", "methods", "Who assessed an outcome that needs interpretation, with what qualification"),
     ("8c", "methods", "Whether the outcome was assessed blind to the predictors"),
-    ("9a", "methods", "Choice of the initial predictors"),
-    ("9b", "methods", "Definition of all predictors, and how they were measured"),
+    ("9a", "methods", "Choice of the initial predictors, and any selection before the model was built"),
+    ("9b", "methods", "Definition of all predictors, how and when they were measured, and blind to what"),
     ("9c", "methods", "Who assessed predictors that need interpretation"),
-    ("10", "methods", "How the sample size was arrived at"),
-    ("11", "methods", "How missing data were handled"),
+    ("10", "methods", "How the sample size was arrived at, for development and evaluation, and whether it sufficed"),
+    ("11", "methods", "How missing data were handled, and why data were omitted"),
     ("12a", "methods", "How data were divided for development and evaluation"),
     ("12b", "methods", "How predictors were handled: preprocessing, transformation"),
     ("12c", "methods", "Kind of model, how it was built, tuned and validated internally"),
     ("12d", "methods", "Differences between clusters, such as hospitals"),
     ("12e", "methods", "Measures of performance, and why these"),
-    ("12f", "methods", "Updating of the model after evaluation, such as recalibration"),
+    ("12f", "methods", "Updating of the model that the evaluation gave rise to, such as recalibration"),
     ("12g", "methods", "For evaluation: how predictions were computed"),
     ("13", "methods", "Class imbalance: what was done, and recalibration after it"),
     ("14", "methods", "Fairness: what was done and why"),
     ("15", "methods", "Output of the model, and where thresholds come from"),
-    ("16", "methods", "Differences between development and evaluation data"),
+    ("16", "methods", "Differences between development and evaluation data: setting, eligibility, outcome, predictors"),
     ("17", "methods", "Ethical approval and consent"),
     ("18a", "open science", "Funding and the role of funders"),
     ("18b", "open science", "Conflicts of interest"),
@@ -64,9 +64,13 @@ ITEMS: tuple[tuple[str, Part, str], ...] = (
     ("22", "results", "The full model, so that others can predict with it"),
     ("23a", "results", "Performance with intervals, also in groups"),
     ("23b", "results", "Heterogeneity of performance between clusters"),
-    ("24", "results", "Results of updating the model"),
+    ("24", "results", "Results of updating the model, and the updated model"),
     ("25", "discussion", "Interpretation, with fairness, objectives and earlier studies"),
-    ("26", "discussion", "Limitations: sample, bias, missing data, generalisability"),
+    (
+        "26",
+        "discussion",
+        "Limitations: sample, overfitting, missing data, and what they mean for bias and generalisability",
+    ),
     ("27a", "discussion", "How poor or missing input is handled in use"),
     ("27b", "discussion", "Whether users must interact with it, and what expertise they need"),
     ("27c", "discussion", "Next steps for research and applicability"),

@@ -95,7 +95,8 @@ def _model(run: Run) -> dict[str, Answer]:
         ),
         "12c": (
             f"{run.config.backbone} from weights {weights.get('name', 'none')}, trained in stages ({stages}), "
-            f"{run.config.members} members over {run.config.folds} folds, calibrated on out-of-fold predictions.",
+            f"{run.config.members} members over {run.config.folds} folds; logits are divided by the temperature "
+            f"{run.temperature:.3f}, fitted on out-of-fold predictions.",
             "training",
         ),
         "12e": (
@@ -103,7 +104,6 @@ def _model(run: Run) -> dict[str, Answer]:
             "all with intervals by patient.",
             "figures",
         ),
-        "12f": (f"Logits are divided by the temperature {run.temperature:.3f}, fitted out of fold.", "calibration"),
         "12g": (
             "Mean of the members' calibrated probabilities, in one pass of the graph that is served.",
             "predictions.parquet",
@@ -150,6 +150,11 @@ def _results(run: Run, cards: list[Scorecard], external: Scorecard | None) -> di
             "the verdict",
         ),
     }
+    if local is not None:
+        answers["12f"] = (
+            "The model was not updated; a correction on the external films is shown beside it.",
+            "calibration",
+        )
     if local is not None and local.figures is not None:
         answers["24"] = (
             f"After a local correction ECE is {local.figures.ece.text(3)}; it is shown, not applied.",
