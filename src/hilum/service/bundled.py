@@ -25,6 +25,7 @@ PRELOAD = (
     "pydicom.pixels.decoders",
     "PIL.Image",
     "PIL.ImageCms",
+    "gdcm",
     "hilum.inference.preparing",
     "hilum.service.drawing",
 )
