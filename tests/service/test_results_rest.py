@@ -30,6 +30,7 @@ def test_dead_letters_are_shown_and_requeued(service: Running) -> None:
     with httpx.Client(base_url=service.url, headers=let_in(service, "admin"), timeout=20) as http:
         shown = http.get("/api/v1/results").json()
         assert shown["destinations"] == [{"name": "pacs", "waiting": 0, "sending": 0, "sent": 0, "dead": 1}]
+        assert 'hilum_results{destination="pacs",state="dead"} 1.0' in http.get("/metrics").text
         (letter,) = shown["dead"]
         assert (letter["film"], letter["attempts"], letter["code"]) == ("film901", 1, "sop-class")
         assert letter["reason"] == "PACS does not take it."

@@ -25,7 +25,7 @@ def results() -> None:
 def list_results(data: DataOption = HERE, as_json: JsonOption = False) -> None:
     """Count results by destination, and list those that were given up, with the reason."""
     from hilum.cli.records import open_records
-    from hilum.records.results_out import Outbox
+    from hilum.records.results_out import DELIVERY_STATES, Outbox
     from hilum.records.store import now
 
     database = open_records(data)
@@ -34,9 +34,8 @@ def list_results(data: DataOption = HERE, as_json: JsonOption = False) -> None:
         counts, dead = outbox.counts(), outbox.dead()
     finally:
         database.close()
-    states = ("waiting", "sending", "sent", "dead")
-    rows = [[name, *(one.get(state, 0) for state in states)] for name, one in sorted(counts.items())]
-    lines = table(["destination", *states], rows) if rows else ["no results yet: set HILUM_RESULTS_TO"]
+    rows = [[name, *(one.get(state, 0) for state in DELIVERY_STATES)] for name, one in sorted(counts.items())]
+    lines = table(["destination", *DELIVERY_STATES], rows) if rows else ["no results yet: set HILUM_RESULTS_TO"]
     lines += [f"{one.id}  {one.destination}  film {one.film_id}  {one.attempts} attempts: {one.reason}" for one in dead]
     letters = [
         {"id": one.id, "destination": one.destination, "film": one.film_id, "code": one.reason_code} for one in dead

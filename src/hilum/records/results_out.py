@@ -21,6 +21,9 @@ from hilum.records.database import Database
 from hilum.records.schema import AnswerRow, DeliveryRow, DestinationRow, FilmRow, HeatmapRow
 from hilum.records.values import HeatmapRecord
 
+DELIVERY_STATES = ("waiting", "sending", "sent", "dead")
+"""Where a delivery may be."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:

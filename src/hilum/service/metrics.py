@@ -1,4 +1,5 @@
-"""Counts for Prometheus, in the text format 0.0.4: no label holds more than a route's pattern, a state or a status."""
+"""Counts for Prometheus, in the text format 0.0.4: no label holds more than a route's pattern, a state, a status or a
+destination's name."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from hilum.errors import ServiceError
+from hilum.records.results_out import DELIVERY_STATES, Outbox
 from hilum.records.store import Store
 from hilum.records.values import STATES
 
@@ -19,11 +21,12 @@ class Metrics:
 
     Args:
         store: asked for the films in each state when somebody asks us.
+        outbox: asked for the results in each state.
         films_folder: whose disk is watched.
     """
 
-    def __init__(self, store: Store, films_folder: str) -> None:
-        self._store, self._folder = store, films_folder
+    def __init__(self, store: Store, outbox: Outbox, films_folder: str) -> None:
+        self._store, self._outbox, self._folder = store, outbox, films_folder
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "hilum_http_requests", "HTTP requests by route and status.", ("route", "status"), registry=self.registry
@@ -70,17 +73,23 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """What is looked at only when asked."""
         films = GaugeMetricFamily("hilum_films", "Films in the records by state.", labels=["state"])
+        results = GaugeMetricFamily(
+            "hilum_results", "Results by destination and state.", labels=["destination", "state"]
+        )
         up = GaugeMetricFamily("hilum_records_up", "1 while the records can be read.")
         try:
             counts = self._store.counts()
             for state in STATES:
                 films.add_metric([state], counts.get(state, 0))
+            for destination, sent in sorted(self._outbox.counts().items()):
+                for where in DELIVERY_STATES:
+                    results.add_metric([destination, where], sent.get(where, 0))
             up.add_metric([], 1)
         except ServiceError:
             up.add_metric([], 0)
         free = GaugeMetricFamily("hilum_disk_free_bytes", "Free bytes where films lie.")
         free.add_metric([], shutil.disk_usage(self._folder).free)
-        yield from (films, up, free)
+        yield from (films, results, up, free)
 
     def text(self) -> bytes:
         """All of it."""

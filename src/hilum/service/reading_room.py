@@ -113,7 +113,8 @@ def open_reading_room(settings: Settings, answering: Answering, drawing: Drawing
 def _assemble(settings: Settings, database: Database, answering: Answering, drawing: Drawing) -> ReadingRoom:
     store, announcements = Store(database), Announcements()
     files = FilmFiles(settings.data)
-    metrics = Metrics(store, str(files.films))
+    outbox = Outbox(database, now)
+    metrics = Metrics(store, outbox, str(files.films))
 
     def finished(film_id: str) -> None:
         announcements.announce(film_id)
@@ -141,7 +142,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
     room = ReadingRoom(
         settings=settings,
         store=store,
-        outbox=Outbox(database, now),
+        outbox=outbox,
         answering=answering,
         drawing=drawing,
         intake=intake,

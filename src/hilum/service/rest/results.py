@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from hilum.records.access import Caller
+from hilum.records.results_out import DELIVERY_STATES
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.users import RESPONSES
 
@@ -64,10 +65,9 @@ def results(
 ) -> ResultsOut:
     """Counts by destination, and the dead letters with their reasons."""
     outbox = room_of(request).outbox
-    states = ("waiting", "sending", "sent", "dead")
     return ResultsOut(
         destinations=[
-            DestinationOut(name=name, **{state: counts.get(state, 0) for state in states})
+            DestinationOut(name=name, **{state: counts.get(state, 0) for state in DELIVERY_STATES})
             for name, counts in sorted(outbox.counts().items())
         ],
         dead=[
