@@ -23,6 +23,7 @@ from hilum.evaluation.report import (
     report_verdict,
     write_report,
 )
+from hilum.evaluation.report_doubt import doubt
 from hilum.evaluation.report_sections import calibration, main_figures
 from hilum.evaluation.scorecard import Scorecard, Settings, score
 from hilum.evaluation.thresholds import choose_operating_points
@@ -206,6 +207,45 @@ def test_an_absent_class_is_shown_as_not_estimable_never_as_a_number(make: Calla
     assert row.count("not estimable") == 5  # AUROC, AUPRC, sensitivity, F1, MCC
     assert "No labelled film shows covid-19." in row
     assert not re.search(r"\bnan\b", re.sub(r"base64,[A-Za-z0-9+/=]+", "", page))
+
+
+@pytest.mark.parametrize(
+    ("case", "reason", "count"),
+    [
+        ("two positives", "Only 2 patients with covid-19; a ranking needs at least 5.", 2),
+        ("no score", "1 of 120 films have no score (NaN).", 8),
+    ],
+)
+def test_what_can_not_be_computed_is_not_estimable_on_the_page_with_its_reason(
+    make: Callable[..., Predictions], case: str, reason: str, count: int
+) -> None:
+    films = make(120)
+    if case == "no score":
+        films.probs[5] = films.logits[5] = np.nan
+    else:
+        ill = films.targets[:, 2] == 1
+        films = films.select(np.concatenate([np.flatnonzero(~ill), np.flatnonzero(ill)[:4]]))
+    page = render_page(Page(title="t", sections=(main_figures([score(films, settings=FEW)]),)))
+    row = page[page.index('<th scope="row">covid-19</th>') :].split("</tr>")[0]
+    assert row.count("not estimable") == count
+    assert reason in row
+    assert not re.search(r"\bnan\b", re.sub(r"base64,[A-Za-z0-9+/=]+", "", page))
+
+
+def test_a_calibration_set_of_one_class_promises_and_chooses_nothing_for_the_others(
+    make: Callable[..., Predictions],
+) -> None:
+    validation = make(120, seed=1)
+    alone = validation.select(np.flatnonzero(validation.targets[:, 0] == 1))
+    points = choose_operating_points(alone)
+    assert points["covid-19"].reason == "No labelled film shows covid-19, so no threshold can be chosen."
+    section = doubt([score(make(120), settings=FEW, validation=alone)])
+    assert section is not None
+    page = render_page(Page(title="t", sections=(section,)))
+    row = page[page.index('<th scope="row">internal test</th>') :].split("</tr>")[0]
+    assert row.count("not estimable") == 2  # coverage of pneumonia and covid-19
+    assert "Only 0 calibration patients show covid-19; 9 are needed to promise 90%" in row
+    assert "No policy was chosen that leaves films to a person" in page
 
 
 def test_optimistic_calibration_stands_in_its_section(make: Callable[..., Predictions]) -> None:
