@@ -14,52 +14,10 @@ def card_sections(card: ModelCard) -> tuple[Section, ...]:
     """Every part of the card, in order; a part without content reads "not stated" instead of being left out."""
     said = card.stated
     return (
-        _section(
-            "Identity",
-            {
-                "Name": card.name,
-                "Version": card.version,
-                "Developer": said.developer,
-                "Inquiries or to report an issue": said.inquiries,
-                "Release stage": said.release_stage,
-                "Release date": said.release_date,
-                "Bundle made": card.created,
-                "Global availability": said.global_availability,
-                "Regulatory approval": said.regulatory_approval,
-                "Summary": card.summary,
-                "Keywords": ", ".join(said.keywords),
-            },
-        ),
-        _section(
-            "Uses and directions",
-            {
-                "Intended use": card.intended_use,
-                "Workflow": said.workflow,
-                "Primary intended users": card.intended_users,
-                "How to use": said.how_to_use,
-                "Targeted patient population": said.population,
-                "Films that are analysed": card.analysed,
-                "Cautioned out-of-scope settings and use cases": "; ".join(card.not_intended_for),
-            },
-        ),
+        _identity(card),
+        _uses(card),
         Section(title="Warnings", name="warnings", blocks=_warnings(card)),
-        _section(
-            "Trust ingredients: AI system facts",
-            {
-                "Outcome(s) and output(s)": card.outputs,
-                "Findings": ", ".join(card.findings),
-                "Model type": card.architecture,
-                "Foundation models used in application": card.weights,
-                "Training": card.training,
-                "Input data source and output/input data types": card.inputs,
-                "Bias mitigation approaches": card.bias_mitigation,
-                "Ongoing maintenance": said.maintenance,
-                "Integrity of the bundle": card.integrity,
-                "Security and compliance practices or accreditations": said.security,
-                "Heat maps": card.explanation,
-                "Transparency, intelligibility and accountability": said.transparency,
-            },
-        ),
+        _system(card),
         _section(
             "Trust ingredients: transparency information",
             {
@@ -80,18 +38,84 @@ def card_sections(card: ModelCard) -> tuple[Section, ...]:
                 _facts({"Calibration": card.calibration, "When it gives no label": card.abstention}),
             ),
         ),
-        _section(
-            "Resources",
-            {
-                "Evaluation references": said.evaluation_references,
-                "Clinical trial": said.clinical_trial,
-                "Peer-reviewed publications": said.publications,
-                "Reimbursement status": said.reimbursement,
-                "Patient consent or disclosure": said.consent,
-            },
-        ),
+        _resources(card),
         Section(title="Bibliography", name="bibliography", blocks=(_list(said.bibliography),)),
         Section(title="Provenance", name="provenance", blocks=(_provenance(card),)),
+    )
+
+
+def _identity(card: ModelCard) -> Section:
+    """Which model, whose, and at what stage."""
+    said = card.stated
+    return _section(
+        "Identity",
+        {
+            "Name": card.name,
+            "Version": card.version,
+            "Developer": said.developer,
+            "Inquiries or to report an issue": said.inquiries,
+            "Release stage": said.release_stage,
+            "Release date": said.release_date,
+            "Bundle made": card.created,
+            "Global availability": said.global_availability,
+            "Regulatory approval": said.regulatory_approval,
+            "Summary": card.summary,
+            "Keywords": ", ".join(said.keywords),
+        },
+    )
+
+
+def _uses(card: ModelCard) -> Section:
+    """For what, for whom, on which films."""
+    said = card.stated
+    return _section(
+        "Uses and directions",
+        {
+            "Intended use": card.intended_use,
+            "Workflow": said.workflow,
+            "Primary intended users": card.intended_users,
+            "How to use": said.how_to_use,
+            "Targeted patient population": said.population,
+            "Films that are analysed": card.analysed,
+            "Cautioned out-of-scope settings and use cases": "; ".join(card.not_intended_for),
+        },
+    )
+
+
+def _system(card: ModelCard) -> Section:
+    """What it is made of and what it answers."""
+    said = card.stated
+    return _section(
+        "Trust ingredients: AI system facts",
+        {
+            "Outcome(s) and output(s)": card.outputs,
+            "Findings": ", ".join(card.findings),
+            "Model type": card.architecture,
+            "Foundation models used in application": card.weights,
+            "Training": card.training,
+            "Input data source and output/input data types": card.inputs,
+            "Bias mitigation approaches": card.bias_mitigation,
+            "Ongoing maintenance": said.maintenance,
+            "Integrity of the bundle": card.integrity,
+            "Security and compliance practices or accreditations": said.security,
+            "Heat maps": card.explanation,
+            "Transparency, intelligibility and accountability": said.transparency,
+        },
+    )
+
+
+def _resources(card: ModelCard) -> Section:
+    """What others published of it."""
+    said = card.stated
+    return _section(
+        "Resources",
+        {
+            "Evaluation references": said.evaluation_references,
+            "Clinical trial": said.clinical_trial,
+            "Peer-reviewed publications": said.publications,
+            "Reimbursement status": said.reimbursement,
+            "Patient consent or disclosure": said.consent,
+        },
     )
 
 
