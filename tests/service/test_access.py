@@ -202,6 +202,64 @@ def test_who_sees_a_film_is_written_down(service: Running) -> None:
     assert len(lists) == 1, "a page that asks every two seconds is one look until it shows something new"
 
 
+def test_a_key_that_only_sends_is_shown_no_answer(service: Running, http: httpx.Client) -> None:
+    access = service.room.access
+    secret = access.add_key("test-reviewer", ["films:send"], actor="test")[1]
+    headers = {"Content-Type": "image/png", "Authorization": f"Bearer {secret}"}
+    with httpx.Client(base_url=service.url, timeout=20, headers=headers) as sender:
+        film_id = sender.post("/api/v1/studies?wait=10", content=png(202, 25)).json()["id"]
+        assert http.get(f"/api/v1/studies/{film_id}?wait=10").json()["answer"]["label"] == "pneumonia"
+        again = sender.post("/api/v1/studies?wait=10", content=png(202, 25))
+        assert (again.status_code, again.json()["state"], again.json()["answer"]) == (200, "answered", None)
+        assert sender.get(f"/api/v1/studies/{film_id}").status_code == 403
+    with service.room.database.read() as session:
+        assert [row.act for row in entries(session, subject=film_id)].count("film.viewed") == 1
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key."""
+    import ipaddress
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives import serialization as forms
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "cert.pem", folder / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(forms.Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption()))
+    return paths
+
+
+def test_with_tls_the_cookie_is_secure_and_plain_http_is_not_spoken(tmp_path: Path) -> None:
+    import ssl
+
+    certificate, key = self_signed(tmp_path)
+    settings = settings_in(tmp_path, tls_certificate=certificate, tls_key=key)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
+        assert service.url.startswith("https://")
+        service.room.access.add_user("ada", ["viewer"], password=None, actor="test")
+        link = f"/enter?token={service.room.links.make('ada')}"
+        with httpx.Client(base_url=service.url, verify=trusting, timeout=20) as http:
+            assert "Secure" in http.get(link).headers["set-cookie"]
+            assert http.get("/").status_code == 200
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"{service.url.replace('https', 'http')}/health/live")
+
+
 def test_guessing_is_slowed_down() -> None:
     now = [0.0]
     throttle = Throttle(lambda: now[0])

@@ -58,7 +58,7 @@ async def send(
     """Send one film: the body is the file itself, a DICOM Part 10 file, a PNG or a JPEG.
 
     The reply says that the film is durable, never before it is. Sending the same film again is harmless: the same id,
-    and no second answer.
+    and no second answer. A key without `films:read` is not shown the answer.
     """
     room = room_of(request)
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -66,10 +66,12 @@ async def send(
         raise Refused(f"Content-Type must be one of {', '.join(DECLARED)}. Name the film's kind.", code="unsupported")
     receipt = await _receive(request, room, caller, DECLARED[declared], idempotency_key)
     logger().info("film received", origin="rest", film=receipt.film_id, new=receipt.new, state=receipt.state)
-    film = await _answered(room, receipt.film_id, wait, caller)
+    reads = "films:read" in caller.scopes
+    film = await _answered(room, receipt.film_id, wait if reads else 0, caller if reads else None)
     response.status_code = 201 if receipt.new else 200
     response.headers["Location"] = f"/api/v1/studies/{film.film_id}"
-    return study_of(film)
+    study = study_of(film)
+    return study if reads else study.model_copy(update={"answer": None})
 
 
 async def _receive(
@@ -102,7 +104,7 @@ async def _read(request: Request, arrival: Arrival) -> None:
         arrival.write(chunk)
 
 
-async def _answered(room: ReadingRoom, film_id: str, wait_s: float, caller: Caller) -> FilmRecord:
+async def _answered(room: ReadingRoom, film_id: str, wait_s: float, caller: Caller | None) -> FilmRecord:
     """The film, once it is finished or the time is over; who sees an answer is written down."""
     async with room.announcements.listen(film_id) as announced:
         film = await run_in_threadpool(room.store.film, film_id)
@@ -113,7 +115,7 @@ async def _answered(room: ReadingRoom, film_id: str, wait_s: float, caller: Call
             except TimeoutError:
                 pass
             film = await run_in_threadpool(room.store.film, film_id)
-    if film is not None and film.answer is not None:
+    if film is not None and film.answer is not None and caller is not None:
         film = await run_in_threadpool(functools.partial(room.store.film, film_id, viewer=caller.name))
     if film is None:
         raise unknown_study()
