@@ -36,7 +36,7 @@ from tests.imaging.grey_reference import (
 from tests.imaging.jpeg_by_hand import extended_jpeg, lossless_jpeg
 
 from hilum.imaging.codecs import CODECS
-from hilum.imaging.dicom_writing import FilmHeader, film_dataset
+from hilum.imaging.dicom_writing import FilmHeader, film_bytes, film_dataset
 from hilum.imaging.encoders import ENCODERS
 from hilum.imaging.reading import read_film
 
@@ -253,3 +253,26 @@ def test_vectors_encoded_by_dcmtk(tmp_path, need, command, uid, most):
             steps = np.abs(film.pixels.astype(int) - plain.pixels).max() / 65535 * (1 << case["bits"])
             # The steepest of these windows takes 0.3 of the codes: a code is at most 3.4 grey steps.
             assert steps <= most * 4 + 1, f"{command} {case}"
+
+
+@pytest.mark.parametrize(
+    ("photometric", "shape", "greys", "flags"),
+    [
+        ("MONOCHROME1", None, [65535, 0], ()),
+        ("MONOCHROME1", "INVERSE", [65535, 0], ()),
+        ("MONOCHROME2", None, [0, 65535], ()),
+        ("MONOCHROME2", "IDENTITY", [0, 65535], ()),
+        ("MONOCHROME1", "IDENTITY", [0, 65535], ("polarity-contradiction",)),
+        ("MONOCHROME2", "INVERSE", [65535, 0], ("polarity-contradiction",)),
+    ],
+)
+@pytest.mark.parametrize("modality", ["CR", "DX"])
+def test_polarity_is_applied_once(modality, photometric, shape, greys, flags):
+    """CR films carry no Presentation LUT Shape; INVERSE doesn't invert twice; a contradiction is named."""
+    header = FilmHeader(
+        modality=modality, photometric=photometric, presentation_lut_shape=shape, window=(2047.5, 4095),
+        voi_function="LINEAR_EXACT",
+    )  # fmt: skip
+    film = read_film(film_bytes(np.array([[0, 4095]], np.uint16), header)[0])
+    assert film.pixels[0].tolist() == greys
+    assert film.flags == flags

@@ -57,8 +57,10 @@ def difference(content, config):
     return found.mean(), found.max(), film.scale
 
 
-@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
-@pytest.mark.parametrize(("size", "scale"), [(112, 2), (64, 4), (32, 8)])
+@pytest.mark.parametrize(
+    ("resize", "size", "scale"),
+    [("stretch", 112, 2), ("stretch", 64, 4), ("stretch", 32, 8), ("crop", 64, 4), ("letterbox", 112, 2)],
+)
 def test_jpeg_within_tolerance(chest_like, resize, size, scale):
     """Sides that no reduction divides, each reduction, each way of fitting."""
     config = Preprocessing(size=size, resize=resize, decoding="reduced")
@@ -70,7 +72,6 @@ def test_jpeg_within_tolerance(chest_like, resize, size, scale):
     ("syntax", "header", "size", "scale"),
     [
         ("jpeg", {}, 112, 2),
-        ("jpeg2000-lossless", {}, 112, 2),
         ("jpeg2000-lossless", {"signed": True}, 64, 4),
         ("jpeg2000", {"photometric": "MONOCHROME1"}, 64, 4),
     ],
@@ -95,12 +96,12 @@ def test_full_size_within_tolerance(chest_like, syntax):
 
 
 def test_real_films_within_tolerance(shared_data):
-    """Forty real films of 448 pixels, to tiles of 56."""
-    paths = sorted((shared_data / "chest/images").glob("*.jpg"))[::30][:40]
+    """Twenty real films of 448 pixels, to tiles of 56."""
+    paths = sorted((shared_data / "chest/images").glob("*.jpg"))[::60][:20]
     config = Preprocessing(size=56, decoding="reduced")
     contents = [path.read_bytes() for path in paths]
     found = [difference(one, config) for one in contents if read_reduced(one, config, Limits())]
-    assert len(found) > 20
+    assert len(found) > 10
     assert max(mean for mean, _, _ in found) <= MEAN
     assert max(most for _, most, _ in found) <= MOST
 
@@ -144,7 +145,7 @@ def another_size(film):
         lambda film: dicom(film, "jpeg", voi_function="SIGMOID"),
         lambda film: dicom(film, "jpeg", window=(100, 40)),
         lambda film: dicom((film * np.uint16(16)), "jpeg2000-lossless", window=None),
-        lambda film: dicom(film[:1000, :1000], "jpeg2000-lossless"),
+        lambda film: dicom(film[:700, :700], "jpeg2000-lossless"),
         lambda film: jpeg(np.repeat(film[..., None], 3, axis=2)),
         lambda film: jpeg(film, progressive=True),
         another_size,
