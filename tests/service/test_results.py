@@ -240,6 +240,9 @@ def test_without_a_heat_map_none_is_made(tmp_path: Path) -> None:
     assert len(make_objects(path, result(heat=None))) == 1
     with pytest.raises(UsageError, match="no heat map"):
         make_capture(film(), read_source(film()), result(heat=None))
+    (verified,) = make_objects(path, result(), decision(reader="山田^太郎", finding=None))
+    assert read(verified.content).VerificationFlag == "VERIFIED"
+    assert str(read(verified.content).VerifyingObserverSequence[0].VerifyingObserverName) == "??^??"
     path.unlink()
     with pytest.raises(FilmError, match=r"can't be read any more \(No such file or directory\)"):
         make_objects(path, result())

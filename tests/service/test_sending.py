@@ -27,6 +27,7 @@ from tests.service.test_dicom import associated
 from hilum.errors import ConfigError, ServiceError
 from hilum.records.database import Database
 from hilum.records.results_out import Delivery, Outbox
+from hilum.records.reviews import Reviews
 from hilum.records.schema import AnswerRow
 from hilum.records.store import Store, now
 from hilum.records.values import HeatmapRecord, Identity, NewAnswer, NewFilm
@@ -34,7 +35,7 @@ from hilum.service.app import running
 from hilum.service.destinations import Destination, Undelivered, read_destination
 from hilum.service.dicom.handing_over import hand_over
 from hilum.service.dicom.report import make_report
-from hilum.service.dicom.result import Result, ResultObject
+from hilum.service.dicom.result import Decision, Result, ResultObject
 from hilum.service.dicom.source_film import read_source
 from hilum.service.intake import FilmFiles
 from hilum.service.results_opening import tls_context
@@ -253,8 +254,9 @@ class Peer:
         self.got += [f"{destination.name}:{one.sop_instance_uid}" for one in objects]
 
 
-def small_object(_: Path, said: Result) -> list[ResultObject]:
-    return [ResultObject(sop_class_uid="1", sop_instance_uid=said.content_sha256, content=b"")]
+def small_object(_: Path, said: Result, decision: Decision | None) -> list[ResultObject]:
+    uid = said.content_sha256 + (f" {decision.reader} {decision.organization} {decision.finding}" if decision else "")
+    return [ResultObject(sop_class_uid="1", sop_instance_uid=uid, content=b"")]
 
 
 @contextlib.contextmanager
@@ -439,6 +441,21 @@ def test_a_film_sent_to_the_service_comes_back_as_a_report(tmp_path: Path) -> No
         report = pydicom.dcmread(io.BytesIO(held[uid]), force=True)
     assert (report.SOPClassUID, report.SOPInstanceUID, str(report.PatientName)) == (REPORT, uid, "Doe^Jane")
     assert report.CurrentRequestedProcedureEvidenceSequence[0].StudyInstanceUID == sent.StudyInstanceUID
+
+
+@pytest.mark.parametrize("organization", ["", "St. Synthetic"])
+def test_a_readers_review_is_sent_where_readers_have_an_organization(tmp_path: Path, organization: str) -> None:
+    peer = Peer()
+    with sending(tmp_path, peer, organization=organization) as (database, outbox, senders):
+        outbox.register(["pacs"], reviews=bool(organization))
+        senders.start()
+        answered(database, Clock(), 1)
+        Reviews(database).put("film1", "ada", decision="override", finding="normal", comment="", over=0)
+        Reviews(database).put("film1", "ada", decision="agree", finding=None, comment="", over=1)
+        senders.wake()
+        until(lambda: outbox.counts() == {"pacs": {"sent": 3 if organization else 1}})
+    reviews = [f"pacs:{1:064d} ada St. Synthetic {finding}" for finding in ("normal", "pneumonia")]
+    assert sorted(peer.got) == sorted([f"pacs:{1:064d}", *(reviews if organization else [])])
 
 
 def test_what_was_not_analysed_is_not_sent(tmp_path: Path) -> None:

@@ -12,17 +12,35 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import Select, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from hilum.errors import UsageError
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
-from hilum.records.schema import AnswerRow, DeliveryRow, DestinationRow, FilmRow, HeatmapRow
+from hilum.records.schema import AnswerRow, DeliveryRow, DestinationRow, FilmRow, HeatmapRow, ReviewRow
 from hilum.records.values import HeatmapRecord
 
 DELIVERY_STATES = ("waiting", "sending", "sent", "dead")
 """Where a delivery may be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewSent:
+    """A reader's review as it is sent."""
+
+    id: str
+    """Of this version."""
+    reader: str
+    """The reader's login."""
+    decision: str
+    """``agree`` or ``override``."""
+    finding: str | None
+    """What the reader says instead."""
+    comment: str
+    """In the reader's words."""
+    created_at: datetime
+    """When."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +71,8 @@ class Delivery:
     """The answer as JSON values."""
     heatmaps: tuple[HeatmapRecord, ...]
     """One a finding."""
+    review: "ReviewSent | None" = None
+    """What is sent is not the answer but this review of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,24 +107,52 @@ def queue_answer(session: Session, answer_id: str, film: FilmRow, at: datetime) 
     Returns:
         the number of deliveries made.
     """
+    return _queue(session, select(DestinationRow.name), answer_id, film, at)
+
+
+def queue_review(session: Session, review: ReviewRow, at: datetime) -> int:
+    """Queue a reader's review for every destination that takes reviews, inside the transaction that records it.
+
+    Args:
+        session: that transaction's.
+        review: the new version.
+        at: the instant.
+
+    Returns:
+        the number of deliveries made; 0 where the answer itself was never to be sent.
+    """
+    film = session.get_one(FilmRow, review.film_id)
+    answer_id = session.scalar(
+        select(AnswerRow.id).where(
+            AnswerRow.film_id == film.id, AnswerRow.model_sha256 == review.model_sha256, AnswerRow.risk.is_not(None)
+        )
+    )
+    names = select(DestinationRow.name).where(DestinationRow.reviews)
+    return 0 if answer_id is None else _queue(session, names, answer_id, film, at, review.id)
+
+
+def _queue(
+    session: Session, names: Select[str], answer_id: str, film: FilmRow, at: datetime, review_id: str = ""
+) -> int:
     if film.format != "dicom":
         return 0
-    names = list(session.scalars(select(DestinationRow.name)))
-    for name in names:
-        session.add(
-            DeliveryRow(
-                id=secrets.token_hex(16),
-                answer_id=answer_id,
-                destination=name,
-                state="waiting",
-                attempts=0,
-                created_at=at,
-                due_at=at,
-                reason_code="",
-                reason="",
-            )
+    queued = [
+        DeliveryRow(
+            id=secrets.token_hex(16),
+            answer_id=answer_id,
+            destination=name,
+            review_id=review_id,
+            state="waiting",
+            attempts=0,
+            created_at=at,
+            due_at=at,
+            reason_code="",
+            reason="",
         )
-    return len(names)
+        for name in session.scalars(names)
+    ]
+    session.add_all(queued)
+    return len(queued)
 
 
 class Outbox:
@@ -118,12 +166,19 @@ class Outbox:
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database, self._clock = database, clock
 
-    def register(self, names: Sequence[str]) -> None:
-        """Say which destinations there are. Those that are gone get nothing new; what waits for them stays."""
+    def register(self, names: Sequence[str], *, reviews: bool = False) -> None:
+        """Say which destinations there are. Those that are gone get nothing new; what waits for them stays.
+
+        Args:
+            names: of the destinations.
+            reviews: whether readers' reviews are sent there as well.
+        """
         with self._database.write() as session:
             session.execute(delete(DestinationRow).where(DestinationRow.name.not_in(names)))
             known = set(session.scalars(select(DestinationRow.name)))
             session.add_all(DestinationRow(name=name, since=self._clock()) for name in names if name not in known)
+            session.flush()
+            session.execute(update(DestinationRow).values(reviews=reviews))
 
     def claim(self, destination: str, owner: str, *, lease_s: float) -> Delivery | None:
         """Lease the delivery that is due longest; None when none is due."""
@@ -296,9 +351,24 @@ def _delivery(session: Session, row: DeliveryRow) -> Delivery:
         model_sha256=answer.model_sha256,
         answered_at=answer.created_at,
         label=answer.label,
+        review=_review(session, row.review_id),
         assessment=json.loads(answer.assessment),
         heatmaps=tuple(
             HeatmapRecord(finding=one.finding, rows=one.rows, columns=one.columns, values=one.values, spread=one.spread)
             for one in heatmaps
         ),
+    )
+
+
+def _review(session: Session, review_id: str) -> ReviewSent | None:
+    row = session.get(ReviewRow, review_id) if review_id else None
+    if row is None:
+        return None
+    return ReviewSent(
+        id=row.id,
+        reader=row.reader,
+        decision=row.decision,
+        finding=row.finding,
+        comment=row.comment,
+        created_at=row.created_at,
     )

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from hilum.errors import ServiceError, UsageError
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
+from hilum.records.results_out import queue_review
 from hilum.records.schema import AnswerRow, FilmRow, ReviewRow
 from hilum.records.store import now
 
@@ -124,6 +125,8 @@ class Reviews:
             created_at=self._clock(),
         )
         session.add(row)
+        session.flush()
+        queue_review(session, row, row.created_at)
         detail = {"version": row.version, "decision": decision, "finding": finding, "model": model}
         append(session, Act(actor=reader, act="film.reviewed", subject=film_id, detail=detail), self._clock())
         return _review(row)

@@ -217,16 +217,18 @@ class DestinationRow(Base):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     since: Mapped[datetime] = mapped_column(UtcTime)
+    reviews: Mapped[bool] = mapped_column(default=False)
 
 
 class DeliveryRow(Base):
-    """One answer on its way to one destination."""
+    """One answer, or one reader's review of it, on its way to one destination."""
 
     __tablename__ = "deliveries"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     answer_id: Mapped[str] = mapped_column(ForeignKey("answers.id", ondelete="CASCADE"))
     destination: Mapped[str] = mapped_column(String(64))
+    review_id: Mapped[str] = mapped_column(String(32), default="")
     state: Mapped[str] = mapped_column(String(8))
     attempts: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
@@ -238,7 +240,7 @@ class DeliveryRow(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
 
     __table_args__ = (
-        UniqueConstraint("answer_id", "destination", name="deliveries_one_per_answer_and_destination"),
+        UniqueConstraint("answer_id", "destination", "review_id", name="deliveries_once_per_destination"),
         CheckConstraint("state IN ('waiting', 'sending', 'sent', 'dead')", name="deliveries_state_known"),
         Index("deliveries_by_due", "destination", "state", "due_at"),
     )

@@ -32,7 +32,8 @@ def open_results_out(settings: Settings, outbox: Outbox, files: FilmFiles, *, so
         ServiceError: a certificate file can't be used.
     """
     tls = tls_context(settings)
-    outbox.register([one.name for one in settings.destinations])
+    reviews = bool(settings.results_organization)
+    outbox.register([one.name for one in settings.destinations], reviews=reviews)
     if sole:
         logger().info("unsent results taken up again", results=outbox.release())
     limits = {"memory_mb": settings.decode_memory_mb, "wall_s": settings.decode_wall_s}
@@ -43,6 +44,7 @@ def open_results_out(settings: Settings, outbox: Outbox, files: FilmFiles, *, so
             settings.destinations,
             make=functools.partial(sandbox.run, make_objects),
             hand_over=functools.partial(_hand_over, settings=settings, tls=tls),
+            organization=settings.results_organization,
             cap_s=settings.results_retry_cap_s,
             give_up_s=settings.results_give_up_h * 3600,
         )

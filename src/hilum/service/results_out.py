@@ -14,7 +14,7 @@ from hilum.errors import FilmError, ServiceError
 from hilum.records.results_out import Delivery, Outbox
 from hilum.records.values import HeatmapRecord
 from hilum.service.destinations import Destination, Undelivered
-from hilum.service.dicom.result import Heat, Result, ResultObject
+from hilum.service.dicom.result import Decision, Heat, Result, ResultObject
 from hilum.service.intake import FilmFiles
 from hilum.service.logs import logger, where
 
@@ -28,7 +28,7 @@ PASSING = frozenset(("timeout", "crashed", "out-of-memory"))
 NORMAL = "normal"
 """The finding that has no heat map worth sending: the likeliest other one is sent instead."""
 
-Make = Callable[[Path, Result], Sequence[ResultObject]]
+Make = Callable[[Path, Result, Decision | None], Sequence[ResultObject]]
 Hand = Callable[[Sequence[ResultObject], Destination], None]
 
 
@@ -56,6 +56,7 @@ class ResultsOut:
         destinations: where results go.
         make: makes the objects of an answer.
         hand_over: hands them over; raises Undelivered.
+        organization: who readers work for.
         first_s: longest wait after a first failure.
         cap_s: longest wait between attempts.
         give_up_s: a delivery that still fails so long after it was queued becomes a dead letter.
@@ -69,12 +70,14 @@ class ResultsOut:
         *,
         make: Make,
         hand_over: Hand,
+        organization: str = "",
         first_s: float = 5,
         cap_s: float = 1800,
         give_up_s: float = 72 * 3600,
         poll_s: float = POLL_S,
     ) -> None:
         self._outbox, self._files, self._make, self._hand_over = outbox, files, make, hand_over
+        self._organization = organization
         self._first_s, self._cap_s, self._give_up_s, self._poll_s = first_s, cap_s, give_up_s, poll_s
         self._owner, self._chance = secrets.token_hex(8), random.Random()
         self._bell, self._rings, self._stopping = threading.Condition(), 0, threading.Event()
@@ -131,7 +134,8 @@ class ResultsOut:
     def _deliver(self, delivery: Delivery, destination: Destination) -> None:
         log = logger().bind(film=delivery.film_id, destination=destination.name, attempt=delivery.attempts)
         try:
-            self._hand_over(self._make(self._files.path(delivery.file_sha256), result_of(delivery)), destination)
+            path, decision = self._files.path(delivery.file_sha256), decision_of(delivery, self._organization)
+            self._hand_over(self._make(path, result_of(delivery), decision), destination)
         except Undelivered as error:
             self._failed(delivery, error.code, str(error), passing=not error.permanent)
         except FilmError as error:
@@ -185,6 +189,27 @@ def result_of(delivery: Delivery) -> Result:
         # In this machine's time zone, as a modality would; the objects name no offset unless the film does.
         made_at=delivery.answered_at.astimezone().isoformat(timespec="seconds"),
         heat=_heat(delivery),
+    )
+
+
+def decision_of(delivery: Delivery, organization: str) -> Decision | None:
+    """What a reader decided; None when the answer itself is sent.
+
+    Args:
+        delivery: what is sent.
+        organization: who readers work for.
+    """
+    review = delivery.review
+    if review is None:
+        return None
+    return Decision(
+        id=review.id,
+        verdict="agreed" if review.decision == "agree" else "overridden",
+        finding=review.finding or delivery.label,
+        comment=review.comment,
+        reader=review.reader,
+        organization=organization,
+        decided_at=review.created_at.astimezone().isoformat(timespec="seconds"),
     )
 
 

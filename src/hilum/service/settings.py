@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     results_to: Annotated[tuple[str, ...], NoDecode] = Field(default=(), repr=False)
     """Where results are sent: ``NAME=dicom://AETITLE@HOST:PORT`` (``dicoms`` with TLS) or ``NAME=https://HOST/PATH``
     for STOW-RS. Comma-separated; empty for nowhere."""
+    results_organization: str = Field(default="", max_length=64)
+    """Who readers work for: their reviews are then sent as VERIFIED reports. Empty: reviews are not sent."""
     results_ca: Path | None = None
     """PEM file of the authorities that certificates of destinations are checked with; None: the system's."""
     results_certificate: Path | None = None

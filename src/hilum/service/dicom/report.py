@@ -211,7 +211,7 @@ def _answer_group(source: SourceFilm, result: Result, decision: Decision | None)
     if decision:
         verdict = codes.AGREED if decision.verdict == "agreed" else codes.OVERRIDDEN
         evaluations.append(QualitativeEvaluation(_concept(codes.DECISION), _concept(verdict)))
-        finding = finding_code(decision.finding)
+        finding = None if decision.finding is None else finding_code(decision.finding)
     group = _group(source, result, "answer", finding, evaluations=evaluations)
     for comment in comments:
         group[0].ContentSequence.append(_comment(plain(comment)))

@@ -68,8 +68,8 @@ class Decision:
     """Names the decision; another decision makes another report."""
     verdict: Literal["agreed", "overridden"]
     """Whether the reader agreed with the model."""
-    finding: str
-    """What the reader says."""
+    finding: str | None
+    """What the reader says; None where the model abstained and the reader agreed."""
     comment: str = ""
     """In the reader's words."""
     reader: str

@@ -17,12 +17,14 @@ def upgrade() -> None:
         "destinations",
         sa.Column("name", sa.String(64), primary_key=True),
         sa.Column("since", INSTANT, nullable=False),
+        sa.Column("reviews", sa.Boolean, nullable=False),
     )
     op.create_table(
         "deliveries",
         sa.Column("id", sa.String(32), primary_key=True),
         sa.Column("answer_id", sa.String(32), sa.ForeignKey("answers.id", ondelete="CASCADE"), nullable=False),
         sa.Column("destination", sa.String(64), nullable=False),
+        sa.Column("review_id", sa.String(32), nullable=False),
         sa.Column("state", sa.String(8), nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
@@ -32,7 +34,7 @@ def upgrade() -> None:
         sa.Column("finished_at", INSTANT),
         sa.Column("reason_code", sa.String(32), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
-        sa.UniqueConstraint("answer_id", "destination", name="deliveries_one_per_answer_and_destination"),
+        sa.UniqueConstraint("answer_id", "destination", "review_id", name="deliveries_once_per_destination"),
         sa.CheckConstraint("state IN ('waiting', 'sending', 'sent', 'dead')", name="deliveries_state_known"),
     )
     op.create_index("deliveries_by_due", "deliveries", ["destination", "state", "due_at"])
