@@ -25,6 +25,7 @@ from fastai.vision.all import (
     PILImage,
     accuracy,
     aug_transforms,
+    model_meta,
     params,
     vision_learner,
 )
@@ -78,15 +79,16 @@ def main() -> None:
         batch_tfms=aug_transforms(do_flip=False, max_rotate=10.0, max_zoom=1.1, max_warp=0.0),
     )
     data = block.dataloaders(rows, bs=32, num_workers=0, device=torch.device("cpu"))
-    at = LAST_BLOCKS[options.backbone]
+    at, network = LAST_BLOCKS[options.backbone], getattr(models, options.backbone)
+    # fastai's table of where networks end lacks some, and its ``cut=`` is not passed on.
+    model_meta[network] = {**model_meta.get(network, {}), "cut": -1, "split": partial(halves, at=at), "weights": None}
     learner = vision_learner(
         data,
-        getattr(models, options.backbone),
+        network,
         pretrained=False,
         metrics=accuracy,
         opt_func=Adam,
         train_bn=False,
-        splitter=partial(halves, at=at),
     )
     found = []
     for rate, group in ((1e-4, -1), (1e-5, -2)):
