@@ -66,6 +66,17 @@ def test_response_norm_is_torchs_with_alpha_times_five() -> None:
     assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+def test_normalisation_that_first_answered_can_be_trained_afterwards() -> None:
+    """The band is kept: one that was made for inference would break the next backward pass in the same process."""
+    maps = torch.ones(1, 11, 2, 2)  # as many channels as nothing else here has
+    with torch.inference_mode():
+        answered = ResponseNorm()(maps)
+    traced = ResponseNorm()(maps.requires_grad_())
+    traced.sum().backward()
+    assert torch.equal(traced.detach(), answered.clone())
+    assert maps.grad is not None
+
+
 def test_halves_of_the_maps_don_t_see_each_other_in_grouped_layers() -> None:
     """What changes in the second GPU's half of conv4's input reaches the second half of its output alone."""
     conv4 = convolutions(0).conv4

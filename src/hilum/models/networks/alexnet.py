@@ -53,7 +53,8 @@ class ResponseNorm(nn.Module):
 def _band(channels: int, reach: int) -> Tensor:
     """A 1×1 convolution's weights [channels, channels, 1, 1] that add up the channels around each."""
     near = np.tri(channels, k=reach, dtype=np.float32) - np.tri(channels, k=-reach - 1, dtype=np.float32)
-    return torch.from_numpy(near[:, :, None, None])
+    with torch.inference_mode(False):  # kept for trainings too, which can't use a tensor that was made for inference
+        return torch.from_numpy(near[:, :, None, None])
 
 
 class AlexNet2012(nn.Module):
