@@ -142,6 +142,7 @@ def test_no_canary_comes_out() -> None:
         assert leaks(made.content) == []
         assert leaks(json.dumps([fate.__class__.__name__ + str(fate) for fate in made.fates]).encode()) == []
         assert made.content[:128] == bytes(128)
+        assert read(made.content).PixelData == pixels().tobytes(), "neither unused bits nor bytes behind the pixels"
         assert len(made.fates) > 4000
         tags = {tag.tag: tag.fate for tag in made.fates}
         assert (tags["(0009,1001)"], tags["(0010,0010)"], tags["(0028,1050)"]) == (

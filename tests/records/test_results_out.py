@@ -1,6 +1,6 @@
 """The queue of results: nothing is queued twice, lost or sent by two."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def outbox(database: Database, clock: Clock) -> Outbox:
     return Outbox(database, clock)
 
 
-def answered(database: Database, clock: Clock, number: int = 1, *, format: str = "dicom") -> int:
+def answered(database: Database, clock: Callable[[], datetime], number: int = 1, *, format: str = "dicom") -> int:
     """Record a film and its answer, and queue it; the number of deliveries made."""
     film = FilmRow(
         id=f"film{number}",

@@ -1,25 +1,25 @@
 """Results on their way, over REST and at the console."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.records.test_results_out import Clock, answered
+from tests.records.test_results_out import answered
 from tests.service.conftest import let_in
 from typer.testing import CliRunner
 
 from hilum.cli.verbs import app
 from hilum.records.database import Database
 from hilum.records.results_out import Outbox
+from hilum.records.store import now
 from hilum.service.app import Running
 
 
 def given_up(database: Database, number: int) -> None:
-    outbox = Outbox(database, lambda: datetime.now(UTC))
+    outbox = Outbox(database, now)
     outbox.register(["pacs"])
-    answered(database, Clock(), number)
+    answered(database, now, number)
     delivery = outbox.claim("pacs", "me", lease_s=10)
     assert delivery is not None
     outbox.failed(delivery.id, "me", code="sop-class", reason="PACS does not take it.", retry_after_s=None)

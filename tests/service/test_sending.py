@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pydicom
 import pytest
 from pynetdicom import AE, evt
 from sqlalchemy import func, select
-from tests.records.test_results_out import Clock, answered
+from tests.records.test_results_out import answered
 from tests.service.answers import film, result
 from tests.service.conftest import settings_in
 from tests.service.small import SmallDrawing, SmallModel, dataset
@@ -288,21 +288,27 @@ def test_a_result_is_sent_when_it_is_there_and_after_failures(tmp_path: Path) ->
     with sending(tmp_path, peer) as (database, outbox, senders):
         peer.trouble = [Undelivered("Away.", code="away"), RuntimeError("a fault"), Undelivered("Away.", code="away")]
         senders.start()
-        answered(database, Clock(), 1)
+        answered(database, now, 1)
         senders.wake()
         until(lambda: outbox.counts() == {"pacs": {"sent": 1}})
     assert peer.got == [f"pacs:{1:064d}"]
 
 
-def test_a_permanent_refusal_and_too_long_a_wait_make_dead_letters(tmp_path: Path) -> None:
-    peer = Peer()
+def test_a_permanent_refusal_makes_a_dead_letter_at_once_and_a_passing_one_when_time_is_over(tmp_path: Path) -> None:
+    peer, long_ago = Peer(), datetime.now(UTC) - timedelta(hours=2)
     with sending(tmp_path, peer, give_up_s=3600) as (database, outbox, senders):
-        peer.trouble = [Undelivered("Not taken.", code="sop-class", permanent=True), Undelivered("Away.", code="away")]
-        answered(database, Clock(), 1)  # queued on the first of November
-        answered(database, Clock(), 2)
+        away, refused = Undelivered("Away.", code="away"), Undelivered("No.", code="sop-class", permanent=True)
+        peer.trouble = [away, away, refused]
+        answered(database, lambda: long_ago, 1)  # due first
+        answered(database, now, 2)
         senders.start()
         until(lambda: outbox.counts() == {"pacs": {"dead": 2}})
-        assert {letter.reason_code for letter in outbox.dead()} == {"sop-class", "away"}
+        assert [
+            (one.film_id, one.reason_code, one.attempts) for one in sorted(outbox.dead(), key=lambda x: x.film_id)
+        ] == [
+            ("film1", "away", 1),
+            ("film2", "sop-class", 2),
+        ]
         assert outbox.requeue() == 2
         senders.wake()
         until(lambda: outbox.counts() == {"pacs": {"sent": 2}})
@@ -318,8 +324,8 @@ def test_a_destination_that_is_away_holds_up_no_other(tmp_path: Path) -> None:
 
     with sending(tmp_path, peer, "slow", "quick") as (database, outbox, senders):
         senders.start()
-        answered(database, Clock(), 1)
-        answered(database, Clock(), 2)
+        answered(database, now, 1)
+        answered(database, now, 2)
         senders.wake()
         until(lambda: outbox.counts().get("quick") == {"sent": 2})
         assert got == ["quick", "quick"]
@@ -330,7 +336,7 @@ def test_a_destination_that_is_away_holds_up_no_other(tmp_path: Path) -> None:
 def test_what_was_being_sent_when_the_process_died_is_sent_by_the_next(tmp_path: Path) -> None:
     peer = Peer()
     with sending(tmp_path, peer) as (database, outbox, senders):
-        answered(database, Clock(), 1)
+        answered(database, now, 1)
         assert outbox.claim("pacs", "a process that is gone", lease_s=3600) is not None
         assert outbox.release() == 1  # what a start does
         senders.start()
@@ -449,7 +455,7 @@ def test_a_readers_review_is_sent_where_readers_have_an_organization(tmp_path: P
     with sending(tmp_path, peer, organization=organization) as (database, outbox, senders):
         outbox.register(["pacs"], reviews=bool(organization))
         senders.start()
-        answered(database, Clock(), 1)
+        answered(database, now, 1)
         Reviews(database).put("film1", "ada", decision="override", finding="normal", comment="", over=0)
         Reviews(database).put("film1", "ada", decision="agree", finding=None, comment="", over=1)
         senders.wake()
