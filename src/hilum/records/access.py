@@ -22,7 +22,7 @@ from hilum.records.schema import ApiKeyRow, SessionRow, UserRow
 from hilum.records.store import now
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
-KEY_PREFIX = "hilum_"
+KEY_PREFIX, KEY_ID = "hilum_", re.compile(r"[0-9a-f]{16}")
 SESSION_HOURS = 12
 
 
@@ -211,7 +211,7 @@ class Access:
             UsageError: no such key.
         """
         with self._database.write() as session:
-            row = session.get(ApiKeyRow, key_id)
+            row = session.get(ApiKeyRow, key_id) if KEY_ID.fullmatch(key_id) else None
             if row is None:
                 raise UsageError("There is no key with this id. hilum users list-keys lists them.")
             row.revoked_at = row.revoked_at or self._clock()
@@ -302,7 +302,7 @@ def _digest(secret: str) -> str:
 
 
 def _existing(session: Session, name: str) -> UserRow:
-    row = session.get(UserRow, name)
+    row = session.get(UserRow, name) if NAME.fullmatch(name) else None
     if row is None:
         raise UsageError(f"There is no user {name!r}. hilum users list lists them.")
     return row

@@ -396,7 +396,11 @@ def _leased(session: Session, film_id: str, owner: str) -> FilmRow | None:
 def _identify(session: Session, row: FilmRow, identity: Identity) -> bool:
     """Record who the film is of; False when it had to be quarantined."""
     session.merge(
-        IdentifierRow(film_id=row.id, patient_id=identity.patient_id, accession_number=identity.accession_number)
+        IdentifierRow(
+            film_id=row.id,
+            patient_id=identity.patient_id.replace("\0", ""),  # PostgreSQL knows no zero character
+            accession_number=identity.accession_number.replace("\0", ""),
+        )
     )
     row.study_instance_uid = identity.study_instance_uid
     if identity.sop_instance_uid is None or identity.sop_instance_uid == row.sop_instance_uid:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hilum.service.logs import logger, where
@@ -20,6 +21,11 @@ HEADERS = {
 }
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 NOT_KEPT = "no-store"
+FILMS, LARGEST_BODY = "/api/v1/studies", 1024 * 1024
+"""Where films come in, which have a limit of their own, and the limit for everything else: JSON is read whole before
+anybody asks who sent it."""
+
+TOO_LARGE = "The body is larger than the 1 MiB that anything but a film may have. Send less."
 STATIC = "/static/"
 
 
@@ -39,7 +45,14 @@ class Shield:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, seen = time.monotonic(), {"status": 0}
+        started, seen = time.monotonic(), {"status": 0, "bytes": 0}
+
+        async def receive_some() -> Message:
+            message = await receive()
+            seen["bytes"] += len(message.get("body", b""))
+            if seen["bytes"] > LARGEST_BODY and scope["path"] != FILMS:
+                raise HTTPException(413, TOO_LARGE)
+            return message
 
         async def send_shielded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -48,7 +61,11 @@ class Shield:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_shielded)
+            if _announced(scope) > LARGEST_BODY and scope["path"] != FILMS:
+                sorry = problem(413, "too-large", "The body is too large", TOO_LARGE, {"Connection": "close"})
+                await sorry(scope, receive, send_shielded)
+                return
+            await self.app(scope, receive_some, send_shielded)
         except Exception as error:
             logger().error("request failed", route=_route(scope), **where(error))
             if seen["status"]:
@@ -60,6 +77,12 @@ class Shield:
             milliseconds = round(1000 * seconds, 1)
             self.counted(_route(scope), seen["status"], seconds)
             logger().debug("request", route=_route(scope), status=seen["status"], milliseconds=milliseconds)
+
+
+def _announced(scope: Scope) -> int:
+    """Bytes of the body as the peer announces them; 0 when it doesn't."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    return int(length) if length.isdigit() and len(length) < 19 else 0
 
 
 def _headers(path: str) -> list[tuple[bytes, bytes]]:

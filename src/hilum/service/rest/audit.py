@@ -39,7 +39,9 @@ def audit(
     caller: Annotated[Caller, needs("audit:read")],
     after: Annotated[int, Query(ge=0, le=2**53, description="Only rows behind this place.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most rows of a page.")] = 200,
-    subject: Annotated[str | None, Query(max_length=96, description="Only rows about this.")] = None,
+    subject: Annotated[
+        str | None, Query(max_length=96, pattern=r"^[^\x00]*$", description="Only rows about this.")
+    ] = None,
 ) -> EntryList:
     """One page of the audit. `hilum audit verify` proves the whole of it offline."""
     with room_of(request).database.write() as session:

@@ -12,7 +12,7 @@ from hilum.records.access import Caller
 from hilum.records.reviews import Review
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.studies import known_film
-from hilum.service.rest.users import PROBLEM, RESPONSES
+from hilum.service.rest.users import PROBLEM, RESPONSES, Kept
 
 TAG = re.compile(r'"v(\d{1,9})"')
 
@@ -26,8 +26,8 @@ class ReviewIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     decision: Literal["agree", "override"] = Field(description="Agree with the model's answer, or override it.")
-    finding: str | None = Field(default=None, max_length=64, description="What it is instead; only to override.")
-    comment: str = Field(default="", max_length=4000, description="In the reader's own words.")
+    finding: Kept | None = Field(default=None, max_length=64, description="What it is instead; only to override.")
+    comment: Kept = Field(default="", max_length=4000, description="In the reader's own words.")
 
 
 class ReviewOut(ReviewIn):

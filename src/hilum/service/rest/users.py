@@ -4,13 +4,16 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from hilum.records.access import ApiKey, Caller, User
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.schemas import Problem
 
 PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
+Kept = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+"""Text that every database can keep: PostgreSQL knows no zero character."""
+
 RESPONSES: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 403, 422), PROBLEM)
 
 router = APIRouter(prefix="/api/v1", tags=["users"], responses=RESPONSES)
@@ -56,7 +59,7 @@ class NewKey(BaseModel):
 
     user: str = Field(description="Whose.")
     scopes: list[str] = Field(default=[], description="What it may do; empty for all that its user may.", max_length=20)
-    label: str = Field(default="", description="What for.", max_length=64)
+    label: Kept = Field(default="", description="What for.", max_length=64)
     days: int | None = Field(default=None, description="Until when it counts; null for no end.", ge=1, le=3650)
 
 
