@@ -68,12 +68,20 @@ def halved(films: AuditedFilms) -> AuditedFilms:
 
 
 def audited(
-    films: AuditedFilms, lungs: Array | None = None, *, seed: int = 0, permutations: int = PERMUTATIONS
+    films: AuditedFilms,
+    lungs: Array | None = None,
+    *,
+    seed: int = 0,
+    permutations: int = PERMUTATIONS,
+    network: partial[Scores] | None = None,
 ) -> tuple[Audit, ...]:
-    """All audits of a cohort: films by cross-validation, and a network fitted on half and asked about the rest."""
+    """All audits of a cohort: films by cross-validation, and a network about all of them.
+
+    Without a network one is fitted on every other film and asked about the rest.
+    """
     settings = Resampling(resamples=60, seed=seed)
     rows = audit_films(films, pixel_features, lungs=lungs, settings=settings, permutations=permutations)
-    network, asked = _network(films)
+    network, asked = (network, films) if network else _network(films)
     rows += audit_network(asked, network, lungs=lungs, settings=settings)
     answered = answers(network, asked)
     rows += inside_audits(answered, within_source(answered, settings), settings)
@@ -100,14 +108,17 @@ def answers(network: partial[Scores], films: AuditedFilms) -> Predictions:
     )
 
 
-def alarms(films: AuditedFilms, lungs: Array | None = None, *, seed: int = 0) -> list[str]:
+def alarms(
+    films: AuditedFilms, lungs: Array | None = None, *, seed: int = 0, network: partial[Scores] | None = None
+) -> list[str]:
     """Whatever a report of the cohort would show as other than clear because of a test, by name.
 
     Audits; label tables of all films and of the tested ones; falls inside a source; gaps between groups; groups that
     are left to a person more often, by a policy that answers four films of five.
     """
-    found = [f"audit: {row.name}" for row in audited(films, lungs, seed=seed) if row.verdict == "alarm"]
-    network, asked = _network(films)
+    rows = audited(films, lungs, seed=seed, network=network)
+    found = [f"audit: {row.name}" for row in rows if row.verdict == "alarm"]
+    network, asked = (network, films) if network else _network(films)
     answered = answers(network, asked)
     of_all = confounding_of_labels(films.findings, np.eye(3)[films.classes], films.groups, films.patient_ids)
     of_tested = find_confounding(answered, settings=Resampling(resamples=60, seed=seed))
