@@ -120,6 +120,7 @@ def reading_room(folder: Path, orthanc: Orthanc, *destinations: str) -> Iterator
         dicom_port=orthanc.hilum_port,
         results_to=destinations,
         results_retry_cap_s=3,
+        results_organization="St. Synthetic",
     )
     with running(settings) as service:
         yield service
@@ -158,6 +159,14 @@ def test_a_film_that_orthanc_routes_in_comes_back_as_report_and_heat_map(orthanc
         assert len(orthanc.web.get("/series").json()) == 3
         found = orthanc.web.get(f"/dicom-web/studies/{source.StudyInstanceUID}/instances", params={"00080016": REPORT})
         assert [one["00080018"]["Value"] for one in found.json()] == [[report.SOPInstanceUID]]
+        # A reader overrides: the verified successor follows, and names the report as its predecessor.
+        (reviewed,) = service.room.store.films().films
+        service.room.reviews.put(reviewed.film_id, "ada", decision="override", finding="normal", comment="", over=0)
+        until(lambda: orthanc.count() == 4, "the review is sent")
+        (verified,) = (one for one in orthanc.instances() if one.get("VerificationFlag") == "VERIFIED")
+        before = verified.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+        assert before.ReferencedSOPInstanceUID == report.SOPInstanceUID
+        assert str(verified.VerifyingObserverSequence[0].VerifyingObserverName) == "ada"
 
 
 @pytest.mark.system
