@@ -79,6 +79,10 @@ def test_canaries_are_nowhere(tmp_path: Path, log: io.StringIO) -> None:
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     assert {"film received", "film worked on", "film failed", "request"} <= {line["event"] for line in lines}
     assert any(line.get("error") == "ValueError" and line["at"] for line in lines)
+    for reply in replies[:2]:
+        told = {line["event"] for line in lines if line.get("request") == reply.headers["x-request-id"]}
+        assert told == {"film received", "request"}, "the lines of one request bear its id"
+    assert len({reply.headers["x-request-id"] for reply in replies}) == len(replies)
 
 
 def test_a_foreign_exception_is_logged_without_its_message(log: io.StringIO) -> None:

@@ -14,7 +14,11 @@ from typing import Any, TextIO
 import structlog
 
 NAME = "hilum.service"
-_STAMPS: tuple[Any, ...] = (structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True))
+_STAMPS: tuple[Any, ...] = (
+    structlog.contextvars.merge_contextvars,  # the request's own id, where there is one
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
 _PROCESSORS: tuple[Any, ...] = (*_STAMPS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter)
 
 

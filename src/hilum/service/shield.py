@@ -1,9 +1,11 @@
 """What wraps every reply: security headers, a log line without identifiers, and no traceback."""
 
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -45,7 +47,8 @@ class Shield:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, seen = time.monotonic(), {"status": 0, "bytes": 0}
+        started, seen, request_id = time.monotonic(), {"status": 0, "bytes": 0}, secrets.token_hex(8)
+        structlog.contextvars.bind_contextvars(request=request_id)  # ours: a peer's could hold anything
 
         async def receive_some() -> Message:
             message = await receive()
@@ -57,7 +60,8 @@ class Shield:
         async def send_shielded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 seen["status"] = message["status"]
-                message["headers"] = [*message["headers"], *_headers(scope["path"])]
+                named = (b"x-request-id", request_id.encode())
+                message["headers"] = [*message["headers"], *_headers(scope["path"]), named]
             await send(message)
 
         try:
@@ -77,6 +81,7 @@ class Shield:
             milliseconds = round(1000 * seconds, 1)
             self.counted(_route(scope), seen["status"], seconds)
             logger().debug("request", route=_route(scope), status=seen["status"], milliseconds=milliseconds)
+            structlog.contextvars.unbind_contextvars("request")
 
 
 def _announced(scope: Scope) -> int:
