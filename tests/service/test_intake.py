@@ -10,6 +10,7 @@ import pytest
 from tests.service.small import dicom, png
 
 from hilum.errors import ServiceError
+from hilum.records.audit import check, entries
 from hilum.records.database import Database
 from hilum.records.store import Store
 from hilum.service.container import recognise
@@ -116,6 +117,47 @@ def test_a_database_that_is_away_refuses(tmp_path: Path, store: Store) -> None:
     with pytest.raises(Refused, match="not accepted; send it again") as raised:
         send(intake, png())
     assert raised.value.code == "records-away"
+
+
+def limit_pages(store: Store, pages: int) -> None:
+    """SQLite's own limit: what comes after fails as on a full disk (SQLITE_FULL)."""
+    with store._database.write() as session:
+        session.connection().exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+
+def test_full_records_refuse_keep_what_they_have_and_go_on_when_there_is_room(store: Store, tmp_path: Path) -> None:
+    intake = intake_on(store, tmp_path)
+    limit_pages(store, 1)  # SQLite makes it as many as there are
+    told: set[str] = set()
+    with pytest.raises(Refused, match="not accepted; send it again") as raised:
+        for size in range(2, 400):
+            told.add(send(intake, png(100, size)))
+    assert raised.value.code == "records-away"
+    assert store.counts() == {"received": len(told)}
+    limit_pages(store, 1 << 20)
+    told |= {send(intake, png(100, size)) for size in range(2, 30)}
+    assert store.counts() == {"received": len(told)}
+    with store._database.read() as session:
+        rows = entries(session)
+    assert check(rows).whole
+    assert {row.subject for row in rows} == told, "no act without its row, and no row without its act"
+
+
+@pytest.mark.parametrize("call", ["open", "replace"])
+def test_a_folder_that_can_be_read_only_refuses(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    intake = intake_on(store, tmp_path)
+
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, refuses)
+        with pytest.raises(Refused, match="storage failed") as raised:
+            send(intake, png())
+    assert raised.value.code == "storage-failed"
+    assert (store.counts(), files_in(intake)) == ({}, [])
 
 
 def test_what_was_not_finished_is_not_kept(store: Store, tmp_path: Path) -> None:
