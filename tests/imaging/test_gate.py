@@ -11,7 +11,7 @@ from PIL import Image
 from hilum.config import canonical_json, from_mapping, to_mapping
 from hilum.errors import ConfigError
 from hilum.imaging.dicom_writing import FilmHeader, film_bytes
-from hilum.imaging.intended_use import CHECKS, Check, Gate, GatePolicy, check_intended_use
+from hilum.imaging.intended_use import CHECKS, Check, Gate, GatePolicy, check_intended_use, read_policy
 from hilum.imaging.quality import measure_quality
 from hilum.imaging.radiograph import FilmFacts, Radiograph
 from hilum.imaging.reading import read_film
@@ -165,6 +165,25 @@ def test_wrong_policy():
     """A check that doesn't exist can't be refused; the nearest one is named."""
     with pytest.raises(ConfigError, match="refuse_unknown holds 'ages'.*Known: modality"):
         GatePolicy(refuse_unknown=("ages",))
+
+
+def test_policy_of_a_site_comes_from_a_file(tmp_path):
+    """Fields left out keep their defaults; what is wrong is named with the file."""
+    path = tmp_path / "gate.json"
+    path.write_text('{"minimum_age_years": 16, "refuse_unknown": ["view", "frontal-picture"], "second_decoder": false}')
+    expected = GatePolicy(minimum_age_years=16, refuse_unknown=("view", "frontal-picture"), second_decoder=False)
+    assert read_policy(path) == expected
+    for content, match in (
+        ("[]", "gate.json holds list"),
+        ("{", "gate.json can't be read as JSON"),
+        ('{"minimum_ages": 3}', "minimum_ages"),
+        ('{"refuse_unknown": ["ages"]}', "refuse_unknown holds 'ages'"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ConfigError, match=match):
+            read_policy(path)
+    with pytest.raises(ConfigError, match="can't be read as JSON: FileNotFoundError"):
+        read_policy(tmp_path / "none.json")
 
 
 def test_policy_and_verdict_are_plain_data(picture):

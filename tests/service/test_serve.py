@@ -120,6 +120,14 @@ def test_where_keys_are_trusted_an_unsigned_bundle_does_not_start(bundle: Path, 
         pass
 
 
+def test_a_site_brings_its_own_gate(bundle: Path, film: Path, tmp_path: Path) -> None:
+    (tmp_path / "gate.json").write_text('{"views": ["LL"]}')
+    with open_bundled(read_settings(bundle=bundle, data=tmp_path, gate_policy=tmp_path / "gate.json")) as bundled:
+        answer = bundled.answer([bundled.prepare(film)])[0]
+        assert not answer.analysed
+        assert "only LL are analysed" in answer.reason
+
+
 def test_a_film_is_prepared_apart_and_answered(bundle: Path, film: Path, tmp_path: Path) -> None:
     with open_bundled(read_settings(bundle=bundle, data=tmp_path)) as bundled:
         assert bundled.model.name == "small"

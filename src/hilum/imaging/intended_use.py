@@ -7,11 +7,14 @@ disease changes lungs and other things can look like them. The distance from the
 feature space follows later.
 """
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from hilum.config import from_mapping
 from hilum.errors import ConfigError, nearest
 from hilum.imaging.quality import Quality
 from hilum.imaging.radiograph import Radiograph
@@ -64,6 +67,21 @@ class GatePolicy:
         ]
         if problems:
             raise ConfigError(problems)
+
+
+def read_policy(path: Path) -> GatePolicy:
+    """A site's policy from a JSON file; fields that are left out keep their defaults.
+
+    Raises:
+        ConfigError: the file can't be read, is no JSON object, or a field is wrong.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"The gate policy {path.name} can't be read as JSON: {type(error).__name__}."]) from error
+    if not isinstance(values, dict):
+        raise ConfigError([f"The gate policy {path.name} holds {type(values).__name__}, not an object of fields."])
+    return from_mapping(GatePolicy, values, where=path.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from hilum.bundle.signature import read_trusted
 from hilum.config import to_mapping
+from hilum.imaging.intended_use import read_policy
 from hilum.imaging.sandbox import Sandbox
 from hilum.inference.assess import Assessor, open_bundle
 from hilum.inference.assessment import Assessment
@@ -93,13 +94,15 @@ def open_bundled(settings: Settings) -> Iterator[Bundled]:
     Raises:
         BundleError: the bundle can't be trusted, or lacks a signature that the settings require.
         UsageError: a trusted key can't be read, or no gate let the precision pass.
+        ConfigError: the site's gate policy can't be read.
     """
     trusted = read_trusted(settings.trusted_keys)
+    policy = None if settings.gate_policy is None else read_policy(settings.gate_policy)
     runtime, precision = settings.runtime, settings.precision
     with (
         Sandbox(1, memory_mb=settings.decode_memory_mb, wall_s=settings.decode_wall_s, preload=PRELOAD) as sandbox,
         open_bundle(
-            settings.bundle, settings.threads, trusted=trusted, runtime=runtime, precision=precision
+            settings.bundle, settings.threads, policy=policy, trusted=trusted, runtime=runtime, precision=precision
         ) as assessor,
     ):
         sandbox.run(warm)  # the first film finds a child awake; the others follow, and don't slow the start

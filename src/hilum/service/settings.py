@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     """What runs the model; ``auto`` is what ``hilum doctor`` recorded for this machine."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """What the model is computed in; bf16 only where ``hilum bundle gate`` let it pass for this bundle and machine."""
+    gate_policy: Path | None = None
+    """JSON file of this site's gate: fields of `GatePolicy`, those left out at their defaults; None: the bundle's."""
     decode_memory_mb: int = Field(default=1024, ge=256)
     """Memory limit of a decoding process, MiB."""
     decode_wall_s: float = Field(default=30, gt=0)
