@@ -15,10 +15,11 @@ from hilum.service.dicom.capture import caption, draw, make_capture
 from hilum.service.dicom.codes import finding_code, plain
 from hilum.service.dicom.objects import make_objects
 from hilum.service.dicom.report import make_report, make_verified_report
-from hilum.service.dicom.source_film import read_source
+from hilum.service.dicom.source_film import local_time, read_source
 from hilum.service.dicom.uids import derived_uid
 
 EXPLICIT = "1.2.840.10008.1.2.1"
+FILM_UID = "1.2.826.0.1.3680043.10.1.1"
 TEXTS = {0x00100010, 0x00100020, 0x00100030, 0x00100040, 0x00080050, 0x00080020, 0x00080030, 0x00080090, 0x00200010}
 
 
@@ -149,14 +150,14 @@ def test_an_abstention_has_no_finding_and_says_why() -> None:
 
 def test_equal_answers_make_equal_objects_and_other_models_make_others() -> None:
     content = film()
-    again, other = make_objects_of(content), read_source(content)
+    again, source = make_objects_of(content), read_source(content)
     assert make_objects_of(content) == again
-    first = make_report(other, result())
-    for change in ({"model_sha256": "c" * 64}, {"content_sha256": "c" * 64}):
-        assert make_report(other, result(**change)).sop_instance_uid != first.sop_instance_uid
     uids = [read(made).SOPInstanceUID for made in again]
     assert len(set(uids)) == 2
-    assert read(again[0]).file_meta.MediaStorageSOPInstanceUID == uids[0] == first.sop_instance_uid
+    assert read(again[0]).file_meta.MediaStorageSOPInstanceUID == uids[0] == result().uid("report", FILM_UID)
+    for change in ({"model_sha256": "c" * 64}, {"content_sha256": "c" * 64}):
+        assert result(**change).uid("report", FILM_UID) != uids[0]
+    assert source.sop_instance_uid == FILM_UID
     one_study = make_report(read_source(film(2, StudyInstanceUID=read(content).StudyInstanceUID)), result())
     assert read(one_study.content).SeriesInstanceUID == read(again[0]).SeriesInstanceUID
     assert read(again[1]).SeriesInstanceUID not in (read(again[0]).SeriesInstanceUID, read(content).SeriesInstanceUID)
@@ -176,7 +177,7 @@ def test_a_derived_uid_is_a_uuid_of_version_8() -> None:
 def test_times_are_in_the_films_offset() -> None:
     made = read(report_of(film(TimezoneOffsetFromUTC="-0500")))
     assert (made.ContentDate, made.ContentTime, made.TimezoneOffsetFromUTC) == ("20261105", "042030", "-0500")
-    assert read(report_of(film())).ContentTime == "102030"
+    assert local_time(read_source(film()), result().made_at).isoformat() == "2026-11-05T10:20:30+01:00"
 
 
 def test_a_readers_decision_makes_a_verified_successor() -> None:
@@ -197,8 +198,7 @@ def test_a_readers_decision_makes_a_verified_successor() -> None:
     assert items(answer, "Decision of the reader")[0].ConceptCodeSequence[0].CodeValue == "overridden"
     assert items(answer, "Comment")[-1].TextValue == "Overlap of the breast."
     assert str(items(made, "Person Observer Name")[0].PersonName) == "Müller^Eva"
-    other = make_verified_report(source, result(), decision(id="d2"))
-    assert other.sop_instance_uid != made.SOPInstanceUID
+    assert made.SOPInstanceUID == result().uid("verified-report", source.sop_instance_uid, "d1")
 
 
 def test_a_name_that_the_character_set_lacks_is_refused() -> None:

@@ -433,8 +433,9 @@ def test_a_process_killed_at_any_moment_leaves_every_answer_queued_and_none_twic
     assert sorted(peer.got) == [f"pacs:{number:064d}" for number in range(answers)]
 
 
+@pytest.mark.long
 def test_a_film_sent_to_the_service_comes_back_as_a_report(tmp_path: Path) -> None:
-    """The whole way, with the sandboxed child that reads the film."""
+    """The whole way, with the sandboxed child that reads the film; tests/system/test_orthanc.py goes it too."""
     with archive() as (destination, held):
         to = f"pacs=dicom://PACS@127.0.0.1:{destination.port}"
         settings = settings_in(tmp_path, results_to=to)
