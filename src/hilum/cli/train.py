@@ -168,13 +168,17 @@ def evaluate(
         command=shlex.join(["hilum", *sys.argv[1:]]),
     )
     summary = evaluation_summary(done, verdict, path)
+    finish(summary, as_json=as_json, lines=_measured(summary))
+
+
+def _measured(summary: Mapping[str, Any]) -> list[str]:
+    """What a finished evaluation says."""
     rows = [(name, m["auroc"], m["sensitivity"], m["specificity"]) for name, m in summary["findings"].items()]
-    lines = [
-        f"{summary['verdict'].upper()}: {verdict.headline}",
+    return [
+        f"{summary['verdict'].upper()}: {summary['headline']}",
         *(f"  {flag}" for flag in summary["red_flags"]),
         *table(("finding", "AUROC", "sensitivity", "specificity"), rows),
-        f"accuracy {summary['accuracy']}, ECE {summary['ece']} on {summary['films']} films ({done.scorecard.name})",
+        f"accuracy {summary['accuracy']}, ECE {summary['ece']} on {summary['films']} films ({summary['test']})",
         *([summary["opening"]] if summary["opening"] else []),
-        f"report: {path}",
+        f"report: {summary['path']}",
     ]
-    finish(summary, as_json=as_json, lines=lines)

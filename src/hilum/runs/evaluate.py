@@ -100,12 +100,7 @@ def evaluate(
         UsageError: ``external`` without another manifest.
     """
     progress = progress or Silent()
-    if external and on is None:
-        raise UsageError("--external is said of other films: name their manifest with --on MANIFEST.")
-    films = Manifest.read(on) if on else run.films.select(run.films.rows(part="test"))
-    if not len(films):
-        where = on or run.folder.manifest
-        raise DataError(f"{where} has no film to evaluate. Split with a test share above 0, or give --on MANIFEST.")
+    films = _films(run, on, external=external)
     if external:
         refuse(why_shared(run, films, pretrained_on, progress=progress), films=str(on), model=str(run.path))
     name = "external" if external else (on.stem if on else "internal")
@@ -150,6 +145,16 @@ def evaluate(
         openings=openings,
         model=run.fingerprint,
     )
+
+
+def _films(run: Run, on: Path | None, *, external: bool) -> Manifest:
+    if external and on is None:
+        raise UsageError("--external is said of other films: name their manifest with --on MANIFEST.")
+    films = Manifest.read(on) if on else run.films.select(run.films.rows(part="test"))
+    if not len(films):
+        where = on or run.folder.manifest
+        raise DataError(f"{where} has no film to evaluate. Split with a test share above 0, or give --on MANIFEST.")
+    return films
 
 
 def operating_points(run: Run) -> dict[str, OperatingPoint]:
