@@ -1,7 +1,7 @@
 """What every test may use: real data where it is to be had; in CI nothing is skipped for want of a component."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,16 @@ def _need(condition: object, what: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must provide it: {what}")
     pytest.skip(f"missing here: {what}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cheap_passwords() -> Iterator[None]:
+    """Hashes that cost a thousandth: what they cost in service is tested by itself."""
+    from hilum.records import passwords
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(passwords, "COST", (1, 8, 1))
+        yield
 
 
 @pytest.fixture

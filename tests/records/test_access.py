@@ -122,6 +122,15 @@ def test_no_secret_lies_in_the_database_or_the_audit(access: Access, database: D
     assert acts == ["user.added", "key.added", "login.succeeded", "login.failed", "login.failed"]
 
 
+def test_a_password_costs_what_the_standard_recommends() -> None:
+    import subprocess
+    import sys
+
+    code = "from hilum.records.passwords import hash_password as h; print(h('a long sentence is best'))"
+    kept = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+
+
 def test_a_key_can_not_do_more_than_its_user(access: Access) -> None:
     access.add_user("ada", ["viewer"], password=None, actor="console")
     with pytest.raises(UsageError, match="has no role with users:write"):

@@ -69,7 +69,7 @@ def race(folder: Path, films: int, sends: int, seed: int) -> None:
 
 
 def test_films_sent_at_once_through_both_doors_are_answered_once(tmp_path: Path) -> None:
-    race(tmp_path, films=5, sends=48, seed=1)
+    race(tmp_path, films=4, sends=24, seed=1)
 
 
 @pytest.mark.system
