@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import ipaddress
 import json
 import re
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,6 +18,10 @@ from typing import Any
 
 import pydicom
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import serialization as forms
+from cryptography.hazmat.primitives.asymmetric import ec
 from pynetdicom import AE, evt
 from sqlalchemy import func, select
 from tests.records.test_results_out import answered
@@ -50,8 +56,8 @@ def archive(
     *,
     status: int = 0x0000,
     classes: Sequence[str] = (REPORT, CAPTURE),
-    title: str = "PACS",
     callers: Sequence[str] = (),
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[tuple[Destination, dict[str, bytes]]]:
     """A storage SCP on a free port; what it holds, by SOP instance UID."""
     held: dict[str, bytes] = {}
@@ -65,9 +71,10 @@ def archive(
     entity.require_called_aet, entity.require_calling_aet = True, list(callers)
     for one in classes:
         entity.add_supported_context(one)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    handlers = [(evt.EVT_C_STORE, store)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
     try:
-        yield read_destination(f"pacs=dicom://PACS@127.0.0.1:{server.server_address[1]}"), held
+        yield read_destination(f"pacs=dicom{'s' if tls else ''}://PACS@127.0.0.1:{server.server_address[1]}"), held
     finally:
         server.shutdown()
 
@@ -126,6 +133,40 @@ def test_a_peer_that_takes_no_such_class_or_does_not_know_us(report: ResultObjec
     with pytest.raises(Undelivered, match="gives no association") as refused:
         hand_over([report], destination, calling="HILUM", timeout_s=5)
     assert (refused.value.code, refused.value.permanent) == ("away", False)
+
+
+def certificate(path: Path) -> Path:
+    """A certificate of its own for 127.0.0.1, with its key, as one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "archive")])
+    today = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    plain = key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption())
+    path.write_bytes(made.public_bytes(forms.Encoding.PEM) + plain)
+    return path
+
+
+def test_tls_checks_who_answers(report: ResultObject, tmp_path: Path) -> None:
+    own, other = certificate(tmp_path / "own.pem"), certificate(tmp_path / "other.pem")
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(own)
+    with archive(tls=server) as (destination, held):
+        assert destination.tls
+        trusting, doubting = (
+            tls_context(settings_in(tmp_path, results_to="x=dicoms://A@127.0.0.1:1", results_ca=ca))
+            for ca in (own, other)
+        )
+        hand_over([report], destination, calling="HILUM", tls=trusting)
+        assert list(held) == [report.sop_instance_uid]
+        with pytest.raises(Undelivered, match="gives no association"):
+            hand_over([report], destination, calling="HILUM", tls=doubting, timeout_s=5)
 
 
 @contextlib.contextmanager

@@ -78,6 +78,8 @@ def put_review(
     review = room.reviews.put(
         film_id, caller.name, decision=new.decision, finding=new.finding, comment=new.comment, over=over
     )
+    if room.senders is not None:
+        room.senders.wake()
     response.headers["ETag"] = _tag(review)
     return _out(review)
 
