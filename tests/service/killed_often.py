@@ -68,7 +68,7 @@ def live(url: str, data: Path, first: int, told: int, point: Callable[[str], Non
                 receipt = arrival.finish(origin="rest")
             os.write(told, f"{receipt.film_id}\n".encode())
     while any(store.counts().get(state) for state in ("received", "preparing")):
-        time.sleep(0.005)
+        time.sleep(0.02)
     workflow.stop(5)
     database.close()
 
