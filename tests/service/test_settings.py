@@ -34,13 +34,13 @@ def test_an_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch
         ({"bundle": BUNDLE, "prot": 1}, "Setting 'prot'"),
         (
             {"bundle": BUNDLE, "host": "0.0.0.0"},
-            "passwords and films would pass in the clear",
+            "^Host '0.0.0.0' is reachable from the network and passwords and films would pass in the clear",
         ),
         (
             {"bundle": BUNDLE, "host": "0.0.0.0", "unprotected_network": True},
             "name the senders in HILUM_ALLOWED_AE_TITLES",
         ),
-        ({"bundle": BUNDLE, "tls_key": "key.pem"}, "tls_certificate and tls_key go together"),
+        ({"bundle": BUNDLE, "tls_key": "key.pem"}, "HILUM_TLS_CERTIFICATE and HILUM_TLS_KEY go together"),
         ({"bundle": BUNDLE, "allowed_ae_titles": ("MUCH-TOO-LONG-A-TITLE",)}, "are no AE titles"),
     ],
 )
@@ -58,6 +58,12 @@ def test_all_problems_are_told_at_once() -> None:
 def test_a_network_address_is_accepted_with_open_eyes() -> None:
     settings = read_settings(bundle=BUNDLE, host="0.0.0.0", unprotected_network=True, allowed_ae_titles="CR1")
     assert not settings.on_loopback
+
+
+def test_without_dicom_nobody_needs_to_name_senders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HILUM_DICOM_PORT", "104")
+    settings = read_settings(without_dicom=True, bundle=BUNDLE, host="0.0.0.0", unprotected_network=True)
+    assert settings.dicom_port is None
 
 
 @pytest.mark.parametrize(("host", "loopback"), [("localhost", True), ("::1", True), ("10.0.0.1", False), ("x", False)])

@@ -58,9 +58,7 @@ def serve(
         "trusted_keys": tuple(trusted) if trusted else None,
     }
     gc.enable()
-    settings = read_settings(**given)
-    if no_dicom:
-        settings = settings.model_copy(update={"dicom_port": None})
+    settings = read_settings(without_dicom=no_dicom, **given)
     if check:
         _check(settings)
         return

@@ -129,7 +129,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _safe(self) -> "Settings":
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key go together: give both, or neither")
+            raise ValueError("HILUM_TLS_CERTIFICATE and HILUM_TLS_KEY go together: give both, or neither")
         if self.on_loopback:
             return self
         if not self.tls and not self.unprotected_network:
@@ -186,21 +186,28 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def read_settings(**given: Any) -> Settings:
+def read_settings(*, without_dicom: bool = False, **given: Any) -> Settings:
     """Settings from arguments (None counts as not given) and the environment.
+
+    Args:
+        without_dicom: no DICOM listener, whatever port is given.
+        given: fields of `Settings`.
 
     Raises:
         ConfigError: all that is wrong, one sentence each.
     """
+    known = {key: value for key, value in given.items() if value is not None}
     try:
-        return Settings(**{key: value for key, value in given.items() if value is not None})
+        return Settings(**known | {"dicom_port": None} if without_dicom else known)
     except ValidationError as error:
         raise ConfigError([_sentence(dict(problem)) for problem in error.errors(include_url=False)]) from None
 
 
 def _sentence(problem: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in problem["loc"]) or "settings"
+    where = ".".join(str(part) for part in problem["loc"])
     text = str(problem["msg"]).removeprefix("Value error, ")
+    if not where:
+        return f"{text[:1].upper()}{text[1:]}."
     if problem["type"] == "missing":
         return f"Setting {where!r} is missing. Give it, or set HILUM_{where.upper()}."
     return f"Setting {where!r}: {text}."
