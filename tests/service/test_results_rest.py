@@ -39,6 +39,8 @@ def test_dead_letters_are_shown_and_requeued(service: Running) -> None:
         assert "No dead letter has the id" in wrong.json()["detail"]
         assert http.post("/api/v1/results/requeue", json={"id": letter["id"]}).json() == {"requeued": 1}
         assert http.post("/api/v1/results/requeue", json={}).json() == {"requeued": 0}
+        given_up(service.room.database, 902)
+        assert http.post("/api/v1/results/requeue").json() == {"requeued": 1}, "no body, as the page says: all of them"
         assert http.get("/api/v1/results").json()["dead"] == []
 
 

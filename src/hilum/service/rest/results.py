@@ -86,10 +86,12 @@ def results(
 
 
 @router.post("/requeue", response_model=Requeued, summary="Try dead letters again")
-def requeue(request: Request, body: Requeue, caller: Annotated[Caller, needs("models:write")]) -> Requeued:
-    """Puts one dead letter, or all of them, back into the queue, due at once."""
+def requeue(
+    request: Request, caller: Annotated[Caller, needs("models:write")], body: Requeue | None = None
+) -> Requeued:
+    """Puts one dead letter, or (without a body) all of them, back into the queue, due at once."""
     room = room_of(request)
-    number = room.outbox.requeue(body.id, actor=caller.name)
+    number = room.outbox.requeue(body.id if body else None, actor=caller.name)
     if room.senders is not None:
         room.senders.wake()
     return Requeued(requeued=number)
