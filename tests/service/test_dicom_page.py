@@ -21,6 +21,15 @@ def test_the_tables_of_classes_and_syntaxes_are_those_of_the_listener() -> None:
     assert set(UID.findall(section("Transfer syntaxes"))) == set(TRANSFER_SYNTAXES)
 
 
+def test_who_sends_by_the_page_is_let_in_by_it() -> None:
+    start = section("In five minutes")
+    (allowed,) = re.findall(r"--allow (\S+)", start)
+    senders = [line.split() for line in start.splitlines() if re.match(r"(echo|store)scu ", line)]
+    assert [line[line.index("-aet") + 1] for line in senders] == [allowed, allowed]
+    (ours,) = re.findall(r"--ae-title (\S+)", start)
+    assert {line[line.index("-aec") + 1] for line in senders} == {ours}
+
+
 def test_every_code_that_is_sent_is_on_the_page() -> None:
     known = [one for one in vars(codes).values() if isinstance(one, codes.Code)] + list(codes.FINDINGS.values())
     used = {one.value for one in known} - {codes.PROCESSING_EQUIPMENT.value, codes.SOURCE_IMAGE.value}
