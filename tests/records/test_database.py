@@ -156,7 +156,9 @@ def test_only_the_writer_checkpoints(url: str, tmp_path: Path) -> None:
 
 def test_a_second_writer_is_refused_until_the_first_has_gone(url: str) -> None:
     first = Database(url)
-    with pytest.raises(ServiceError, match="in use by another hilum process"):
+    with pytest.raises(
+        ServiceError, match="in use by another hilum process.*REST: /api/v1/users, /api/v1/keys, /api/v1/results"
+    ):
         Database(url)
     first.close()
     Database(url).close()

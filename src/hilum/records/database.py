@@ -223,8 +223,8 @@ def _sole_writer(path: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ServiceError(
-                f"The records {path} are in use by another hilum process. Stop it first; users and keys of a running "
-                "service are changed by /api/v1/users."
+                f"The records {path} are in use by another hilum process. Stop it first; those of a running service "
+                "are looked at and changed over REST: /api/v1/users, /api/v1/keys, /api/v1/results."
             ) from None
         yield
     finally:
