@@ -11,6 +11,7 @@ from typing import Any
 
 from hilum.datasets.manifest import Manifest
 from hilum.evaluation.scorecard import score
+from hilum.evaluation.shipped_calibration import ShippedCalibration
 from hilum.predictions import Predictions
 
 PAGE = Path(__file__).with_name("results.md")
@@ -81,8 +82,8 @@ Locked test share ({films} films, {test_patients} patients), which must be read 
 |---|---|---|---|---|
 {findings}
 
-Accuracy {accuracy}; ECE {ece} after calibration (perfect calibration would show {ece_if_perfect:.3f} on so many films); temperature
-{temperature:.3f}. Out-of-fold AUROC on the fit part: {out_of_fold}.
+Accuracy {accuracy}; ECE {ece} after calibration (perfect calibration would show {ece_if_perfect:.3f} on so many films). {calibration}
+Out-of-fold AUROC on the fit part: {out_of_fold}.
 
 | pair | over all sources | inside one source |
 |---|---|---|
@@ -149,7 +150,7 @@ def real_section(run: Path) -> str:
         accuracy=text(card["accuracy"]),
         ece=text(calibration["ece"], 3),
         ece_if_perfect=calibration["ece_if_perfect"],
-        temperature=result["temperature"]["value"],
+        calibration=ShippedCalibration.of(result, len(card["findings"])).sentence,
         out_of_fold=out_of_fold(run),
         pairs=rows(pair_rows(card)),
         conclusion=conclusion(card),

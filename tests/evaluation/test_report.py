@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hilum.evaluation.calibrators import Scaling
 from hilum.evaluation.confounding import confounding_of_labels
 from hilum.evaluation.estimates import Estimate
 from hilum.evaluation.externality import Development
@@ -26,6 +27,7 @@ from hilum.evaluation.report import (
 from hilum.evaluation.report_doubt import doubt
 from hilum.evaluation.report_sections import calibration, main_figures
 from hilum.evaluation.scorecard import Scorecard, Settings, score
+from hilum.evaluation.shipped_calibration import ShippedCalibration
 from hilum.evaluation.thresholds import choose_operating_points
 from hilum.evaluation.tripod import checklist
 from hilum.predictions import Predictions
@@ -83,7 +85,7 @@ def whole(make: Callable[..., Predictions]) -> ReportInput:
         ),
         data=confounding_of_labels(inside.findings, inside.targets, inside.groups, inside.patient_ids),
         validation_points=points,
-        temperature=1.25,
+        calibration=ShippedCalibration(method="temperature", calibrator=Scaling(weights=(0.8,) * 3, biases=(0.0,) * 3)),
         history=rows,
         comparison=[
             Comparison(name="shipped", auroc=value, accuracy=value, seconds=12.0),

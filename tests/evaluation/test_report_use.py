@@ -16,6 +16,7 @@ from hilum.evaluation.report_doubt import doubt
 from hilum.evaluation.report_sections import main_figures
 from hilum.evaluation.report_use import cross_validation, openings, subgroups, use
 from hilum.evaluation.scorecard import Scorecard, Settings, score
+from hilum.evaluation.shipped_calibration import ShippedCalibration
 from hilum.predictions import Predictions
 from hilum.reports.page import Details, Figures, Notice, Page, Paragraph, Section, render_page
 from hilum.reports.tables import Table
@@ -123,13 +124,16 @@ def test_calibration_shows_slopes_the_choice_and_a_local_correction(
     cards: tuple[Scorecard, Scorecard], validation: Predictions
 ) -> None:
     choice = choose(validation.logits, validation.targets, validation.patient_ids)
-    blocks = calibration_parts(cards, choice)
+    shipped = ShippedCalibration.fitted(
+        validation.logits[None], validation.targets, tuple(validation.patient_ids), seed=0
+    )
+    blocks = calibration_parts(cards, choice, shipped)
     lines, compared, notice, local = blocks
     assert isinstance(lines, Table)
     assert lines.rows[2][2].text == f"{cards[0].calibration_after.lines['covid-19'].slope.value:.2f}"
     assert isinstance(compared, Details)
     said, shown = compared.blocks
-    assert said == Paragraph(shipped_sentence(choice))
+    assert said == Paragraph(shipped_sentence(choice, shipped.method))
     assert [row[4].text for row in shown.rows].count("chosen") == 1  # type: ignore[union-attr]
     assert isinstance(notice, Notice)
     assert "The local sample is too small to rely on" in notice.text
@@ -142,11 +146,11 @@ def test_calibration_shows_slopes_the_choice_and_a_local_correction(
 
 def test_what_is_shipped_stands_beside_what_was_chosen_with_its_cost(validation: Predictions) -> None:
     choice = choose(validation.logits, validation.targets, validation.patient_ids)
-    costly = replace(choice, method="vector", nll={**choice.nll, "temperature": 0.5, "vector": 0.4})
-    assert shipped_sentence(replace(choice, method="temperature")) == "Chosen and shipped: temperature."
-    assert "Chosen: vector scaling" in shipped_sentence(costly)
-    assert "it costs 0.1000 nats on other patients" in shipped_sentence(costly)
-    assert shipped_sentence(replace(choice, method="none")).startswith("Chosen: the probabilities as they are. Shipped")
+    costly = replace(choice, method="isotonic", nll={**choice.nll, "temperature": 0.5, "isotonic": 0.4})
+    assert shipped_sentence(replace(choice, method="temperature"), "temperature") == "Chosen and shipped: temperature."
+    said = shipped_sentence(costly, "temperature")
+    assert said.startswith("Chosen: isotonic regression, one against the rest. Shipped: temperature, chosen among the")
+    assert said.endswith("+0.1000 nats on other patients.")
 
 
 def test_a_choice_that_could_not_be_made_says_why(validation: Predictions) -> None:

@@ -53,7 +53,8 @@ def test_each_film_is_doubted_by_the_member_that_did_not_fit_it(asked: tuple[Run
     told = made.films.uncertainty
     for number in (0, 1):
         mine, own = np.flatnonzero(fold == number), members[number]
-        samples = torch.softmax(own.samples[mine] / run.temperature, dim=-1).double().numpy()
+        samples = run.calibration.calibrator.probs(own.samples[mine].double().flatten(0, 1).numpy())
+        samples = samples.reshape(*own.samples[mine].shape)
         spread = spread_of(np.moveaxis(samples, 1, 0))
         likeliest = made.films.probs[mine].argmax(axis=1)
         np.testing.assert_allclose(told["mc_std"][mine], spread.std[np.arange(len(mine)), likeliest], atol=1e-5)

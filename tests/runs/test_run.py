@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from hilum.cli.train import evaluate as evaluate_verb
 from hilum.datasets.manifest import Manifest
 from hilum.errors import BundleError, DataError, HilumError, RunError, UsageError
-from hilum.evaluation.calibration import softmax
 from hilum.files import write_json
 from hilum.inference.assess import open_bundle
 from hilum.inference.selftest import verify_bundle
@@ -61,7 +60,7 @@ def test_the_ensemble_averages_the_members_calibrated_probabilities(run: Run) ->
     answers = answer_films(run.explained(), tiles)
     with torch.inference_mode():
         logits = [run.classifier(i)(torch.from_numpy(tiles)[:, None]).double().numpy() for i in (0, 1)]
-    mean = np.mean([softmax(member / run.temperature) for member in logits], axis=0)
+    mean = run.calibration.probs(np.stack(logits))
     np.testing.assert_allclose(answers["probabilities"], mean, atol=1e-5)
 
 
@@ -318,7 +317,7 @@ def test_seeds_make_an_ensemble_of_folds_times_seeds(
     tiles = reference_tiles(twice.recipe.preprocessing)
     with torch.inference_mode():
         logits = [twice.classifier(i)(torch.from_numpy(tiles)[:, None]).double().numpy() for i in range(4)]
-    mean = np.mean([softmax(member / twice.temperature) for member in logits], axis=0)
+    mean = twice.calibration.probs(np.stack(logits))
     np.testing.assert_allclose(answer_films(twice.explained(), tiles)["probabilities"], mean, atol=1e-5)
     assert not np.allclose(twice.out_of_fold().logits, run.out_of_fold().logits)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hilum.bundle.schema import BundleInfo, parse_json
+from hilum.bundle.schema import BundleInfo, calibration_of, parse_json
 from hilum.config import from_mapping, to_mapping
 from hilum.errors import BundleError, ConfigError, UsageError
 
@@ -229,7 +229,7 @@ def card_of(info: BundleInfo) -> ModelCard:
         intended_use=info.intended_use,
         findings=info.findings,
         operating_points=info.thresholds,
-        calibration=f"Temperature {info.temperature:.3f}.",
+        calibration=calibration_of(info),
         provenance=dict(info.fingerprints),
     )
 

@@ -103,7 +103,9 @@ class BundleInfo:
     normal: str | None = "normal"
     """The finding that means health; None when there is none."""
     temperature: float = 1.0
-    """Temperature that calibrates; it is part of the graph, and stands here to be read."""
+    """Temperature that calibrates, 1 where another way does; it is part of the graph, and stands here to be read."""
+    calibration: str = ""
+    """How probabilities are made of logits, in a sentence; empty in bundles of before, which have a temperature."""
     dropout: float = 0.0
     """Dropout rate behind ``mc_mean`` and ``mc_std``."""
     members: int = 1
@@ -148,6 +150,11 @@ def _names(info: BundleInfo) -> list[str]:
     if not 1 <= info.schema_version <= SCHEMA_VERSION:
         problems.append(f"bundle.schema_version is {info.schema_version}, but this hilum knows 1 … {SCHEMA_VERSION}.")
     return problems
+
+
+def calibration_of(info: BundleInfo) -> str:
+    """How probabilities are made of logits, in a sentence."""
+    return info.calibration or f"Logits are divided by the temperature {info.temperature:.3f} before the softmax."
 
 
 def _ranges(info: BundleInfo) -> list[str]:

@@ -197,6 +197,7 @@ def show(
 ) -> None:
     """Print what a bundle says of itself: labels, preprocessing, thresholds, provenance, members."""
     from hilum.bundle.reading import read_bundle
+    from hilum.bundle.schema import calibration_of
     from hilum.config import to_mapping
 
     opened = read_bundle(bundle)
@@ -216,7 +217,8 @@ def show(
         f"digest: {opened.sha256}",
         f"signature: {'none' if opened.signer is None else 'by key ' + opened.signer.id}",
         f"intended use: {info.intended_use}",
-        f"findings: {', '.join(info.findings)} (members: {info.members}, temperature {info.temperature:.3f})",
+        f"findings: {', '.join(info.findings)} (members: {info.members})",
+        f"calibration: {calibration_of(info)}",
         f"positive from: {', '.join(f'{k} {v:.3f}' for k, v in info.thresholds.items()) or 'not stated'}",
         f"preprocessing: {to_mapping(info.preprocessing)}",
         "",

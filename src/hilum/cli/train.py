@@ -103,7 +103,7 @@ def _lines(summary: Mapping[str, Any], out: Path) -> list[str]:
     rows = [(name, e["auroc"]) for name, e in summary["validation"].items()]
     return [
         *table(("finding", f"AUROC {summary['validation_kind']}"), rows),
-        f"temperature: {summary['temperature']:.3f}",
+        f"calibration: {summary['calibration']}",
         *([summary["calibration_note"]] if summary["calibration_note"] else []),
         "time: {training:.1f} s in epochs, {prefix:.1f} s for frozen layers".format(**summary["seconds"]),
         f"run: {out}   next: hilum evaluate {out}",

@@ -37,7 +37,7 @@ from hilum.predictions import GROUPS, Predictions
 ALSO_CHOSE = (
     "The promise is exact where tested films are exchangeable with the validation films (drawn alike: same place, time "
     "and mix of patients) and these served nothing else. In a run they have also ended each training and fitted the "
-    "temperature, so it is not exact: look at the measured coverage."
+    "calibration, so it is not exact: look at the measured coverage."
 )
 
 FOLDS_AND_ENSEMBLE = (

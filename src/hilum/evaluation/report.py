@@ -13,6 +13,7 @@ from hilum.evaluation.calibrators import Choice
 from hilum.evaluation.confounding import Confounding, Flag
 from hilum.evaluation.estimates import Estimate, to_plain
 from hilum.evaluation.scorecard import Scorecard
+from hilum.evaluation.shipped_calibration import ShippedCalibration
 from hilum.evaluation.thresholds import OperatingPoint
 from hilum.evaluation.tripod import Item, checklist_section
 from hilum.evaluation.verdict import Verdict, drops, overall
@@ -75,8 +76,8 @@ class ReportInput:
     """What looking for ways round the disease found; None when nobody looked."""
     validation_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
     """Operating points as they were chosen, to show beside the tested ones."""
-    temperature: float | None = None
-    """What the logits are divided by."""
+    calibration: ShippedCalibration | None = None
+    """How probabilities are made of logits."""
     history: Sequence[Mapping[str, Any]] = ()
     """Rows of ``metrics.jsonl``: member, stage, epoch, loss, watch_loss, accuracy, watch_accuracy."""
     comparison: Sequence[Comparison] = ()
@@ -153,7 +154,7 @@ def render_report(given: ReportInput) -> Report:
         "external": given.external.to_json() if given.external else None,
         "data": to_plain(given.data),
         "audits": given.audits.to_json() if given.audits else None,
-        "temperature": given.temperature,
+        "calibration": given.calibration.to_json() if given.calibration else None,
         "validation_operating_points": to_plain(given.validation_points),
         "history": to_plain(list(given.history)),
         "comparison": to_plain(list(given.comparison)),
@@ -161,7 +162,6 @@ def render_report(given: ReportInput) -> Report:
         "openings_log": to_plain(list(given.openings_log)),
         "model": given.model,
         "calibration_choice": to_plain(given.calibration_choice),
-        "calibration_shipped": report_calibration.SHIPPED,
         "cross_validation": to_plain(
             {name: {"pooled": pooled, "over_folds": folds} for name, (pooled, folds) in given.cross_validation.items()}
         ),
@@ -209,8 +209,8 @@ def report_sections(given: ReportInput) -> tuple[Section, ...]:
         sections.operating_points(cards, given.validation_points),
         report_use.use(cards),
         _with(
-            sections.calibration(cards, given.temperature),
-            *report_calibration.calibration_parts(cards, given.calibration_choice),
+            sections.calibration(cards, given.calibration.sentence if given.calibration else ""),
+            *report_calibration.calibration_parts(cards, given.calibration_choice, given.calibration),
         ),
         report_doubt.doubt(cards),
         report_use.subgroups(cards),

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from hilum.evaluation.calibrators import METHODS, Choice, Method
 from hilum.evaluation.report_sections import Heads, Row, cell
 from hilum.evaluation.scorecard import CalibrationFigures, Scorecard
+from hilum.evaluation.shipped_calibration import ShippedCalibration
 from hilum.reports.page import Block, Details, Notice, Paragraph
 from hilum.reports.tables import NONE, Cell, Column, Table, number, table
-
-SHIPPED: Method = "temperature"
-"""The way that a run's probabilities and its bundle take, whichever was chosen."""
 
 METHOD_WORDS: dict[Method, str] = {
     "none": "as they are",
@@ -20,13 +18,15 @@ METHOD_WORDS: dict[Method, str] = {
 }
 
 
-def calibration_parts(cards: Sequence[Scorecard], choice: Choice | None) -> tuple[Block, ...]:
+def calibration_parts(
+    cards: Sequence[Scorecard], choice: Choice | None, shipped: ShippedCalibration | None = None
+) -> tuple[Block, ...]:
     """What belongs below the calibration table: class by class, the choice among methods, and a local correction."""
     blocks: list[Block] = []
     if any(card.calibration_after.lines for card in cards):
         blocks.append(_by_finding(cards))
     if choice is not None:
-        blocks.append(_choice(choice))
+        blocks.append(_choice(choice, shipped))
     for card in cards:
         if card.recalibrated is not None:
             blocks += _local(card)
@@ -69,7 +69,7 @@ def _by_finding(cards: Sequence[Scorecard]) -> Table:
     return table(caption, ["test", "finding", *heads], rows)
 
 
-def _choice(choice: Choice) -> Block:
+def _choice(choice: Choice, shipped: ShippedCalibration | None) -> Block:
     if not choice.folds:
         return Paragraph(f"No way of calibrating was compared. {choice.reason}")
     rows: list[Row] = [
@@ -94,25 +94,18 @@ def _choice(choice: Choice) -> Block:
         "within a standard error of the best is chosen: more freedom must earn its place."
     )
     compared = table(caption, ["way", *heads], rows)
-    return Details(
-        summary="How the calibration compares with others", blocks=(Paragraph(shipped_sentence(choice)), compared)
-    )
+    said = (Paragraph(shipped_sentence(choice, shipped.method)),) if shipped else ()
+    return Details(summary="How the calibration compares with others", blocks=(*said, compared))
 
 
-def shipped_sentence(choice: Choice) -> str:
+def shipped_sentence(choice: Choice, shipped: Method) -> str:
     """Which way the run and its bundle take, beside the chosen one, and what that costs."""
-    if choice.method == SHIPPED:
-        return f"Chosen and shipped: {METHOD_WORDS[SHIPPED]}."
-    if choice.method == "none":
-        return (
-            f"Chosen: the probabilities {METHOD_WORDS['none']}. Shipped: {METHOD_WORDS[SHIPPED]}, fitted on the same "
-            "films, which is near 1 where nothing needs correcting."
-        )
-    cost = choice.nll[SHIPPED] - choice.nll[choice.method]
+    if choice.method == shipped:
+        return f"Chosen and shipped: {METHOD_WORDS[shipped]}."
+    more = choice.nll[shipped] - choice.nll[choice.method]
     return (
-        f"Chosen: {METHOD_WORDS[choice.method]}. Shipped: {METHOD_WORDS[SHIPPED]}, the one way that the exported graph "
-        f"carries, since it is the same for every finding, member and dropout mask; it costs {cost:.4f} nats on other "
-        "patients."
+        f"Chosen: {METHOD_WORDS[choice.method]}. Shipped: {METHOD_WORDS[shipped]}, chosen among the ways that the "
+        f"exported graph carries, which a step function is not; {more:+.4f} nats on other patients."
     )
 
 

@@ -221,11 +221,11 @@ def operating_points(cards: Sequence[Scorecard], chosen: Mapping[str, OperatingP
     return Section(name="operating-points", title="Operating points", blocks=(block,))
 
 
-def calibration(cards: Sequence[Scorecard], temperature: float | None) -> Section:
+def calibration(cards: Sequence[Scorecard], done: str) -> Section:
     """Whether probabilities can be taken at their word, before and after calibration."""
     blocks: list[Block] = []
-    if temperature is not None:
-        blocks.append(Paragraph(f"Logits are divided by the temperature {temperature:.3f} before the softmax."))
+    if done:
+        blocks.append(Paragraph(done))
     if any(card.calibration_optimistic for card in cards):
         blocks.append(Notice(tone="amber", text=next(w for w in cards[0].warnings if "calibration is optimistic" in w)))
     figures = ("nll", "brier", "ece", "ece_mass")

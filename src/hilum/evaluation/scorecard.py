@@ -164,7 +164,7 @@ class Scorecard:
     calibration_after: CalibrationFigures
     """As the model answers."""
     calibration_optimistic: bool = False
-    """Whether the temperature was fitted on films that training watched (one fold)."""
+    """Whether the calibration was fitted on films that training watched (one fold)."""
     operating_points: dict[str, OperatingPoint] = field(default_factory=dict)
     """Fixed thresholds, measured on these films; empty when none were given."""
     delong: dict[str, Estimate] = field(default_factory=dict)
@@ -244,7 +244,7 @@ def score(
         features: [n, d] of all n films, to ask whether the source can be read from them (needs scikit-learn).
         localisation: rows of :func:`hilum.evaluation.localisation.localise` on these films.
         seen: what the model has seen, to check the external claim.
-        calibration_optimistic: the temperature was fitted on films that training watched.
+        calibration_optimistic: the calibration was fitted on films that training watched.
         validation: predictions on films that are neither training nor test films, such as out-of-fold ones; they choose
             triage, prediction sets and the abstention policy.
         use: what is promised and chosen on them.

@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from hilum.errors import UsageError
+from hilum.models.calibrated import Scaled
 from hilum.models.classifier import Classifier
 from hilum.models.encoders import Cut
 from hilum.models.heads import Head
@@ -115,6 +116,7 @@ class Explained(nn.Module):
     Args:
         members: one classifier, or several of one architecture.
         temperature: by which logits are divided before softmax, > 0.
+        calibrate: logits → probabilities in its place, such as :class:`hilum.models.calibrated.Sigmoids`.
         cut: several members share the layers before this cut, whose weights must be equal in all of them; None runs
             each member whole.
         samples: dropout masks for each member.
@@ -129,6 +131,7 @@ class Explained(nn.Module):
         members: Sequence[Classifier],
         *,
         temperature: float = 1.0,
+        calibrate: nn.Module | None = None,
         cut: Cut | None = None,
         samples: int = SAMPLES,
         seed: int = 0,
@@ -139,8 +142,9 @@ class Explained(nn.Module):
         position = 0 if cut is None else first.encoder.position(cut)
         if cut is not None:
             _check_shared(members, position)
-        self.temperature = float(temperature)
         self.findings = first.config.findings
+        kinds = len(self.findings)
+        self.calibrate = calibrate or Scaled((1 / temperature,) * kinds, (0.0,) * kinds)
         self.image_channels = first.config.image_channels
         self.size = first.config.size
         self.normalise = first.normalise
@@ -173,9 +177,9 @@ class Explained(nn.Module):
     def together(self, answers: Sequence[MemberAnswer]) -> Explanation:
         """The answer of some members, or of all."""
         logits = torch.stack([answer.logits for answer in answers])
-        chances = torch.softmax(logits / self.temperature, dim=-1)
+        chances = self.calibrate(logits)
         probabilities = chances.mean(0)
-        sampled = torch.softmax(torch.cat([a.samples for a in answers], dim=1) / self.temperature, dim=-1)
+        sampled = self.calibrate(torch.cat([a.samples for a in answers], dim=1))
         mc_mean = sampled.mean(1)
         evidence = torch.stack([answer.evidence for answer in answers])
         between = _spread(evidence, 0) ** 2

@@ -95,8 +95,8 @@ def _model(run: Run) -> dict[str, Answer]:
         ),
         "12c": (
             f"{run.config.backbone} from weights {weights.get('name', 'none')}, trained in stages ({stages}), "
-            f"{run.config.members} members over {run.config.folds} folds; logits are divided by the temperature "
-            f"{run.temperature:.3f}, fitted on out-of-fold predictions.",
+            f"{run.config.members} members over {run.config.folds} folds. {run.calibration.sentence} "
+            "Fitted on out-of-fold predictions.",
             "training",
         ),
         "12e": (

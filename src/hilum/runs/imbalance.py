@@ -130,7 +130,7 @@ def _measured(
                 "balanced_accuracy": to_plain(card.balanced_accuracy),
                 "accuracy": to_plain(card.accuracy),
                 "ece": to_plain(card.calibration_after.ece),
-                "temperature": run.temperature,
+                "calibration": run.calibration.to_json(),
                 "against": to_plain(against),
                 "seconds": run.result["seconds"],
             }

@@ -74,7 +74,7 @@ def _extremes(rows: list[dict[str, Any]], metric: str) -> str:
     (low, first), (high, last) = (end(known, key=lambda pair: pair[0].value) for end in (min, max))
     return (
         f"{WORDS[metric]} is lowest for {first}, {low.text(3)}, and highest for {last}, {high.text(3)}; each after its "
-        "own temperature, which was fitted on the same films."
+        "own calibration, which was fitted on the same films."
     )
 
 

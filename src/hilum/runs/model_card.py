@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hilum.bundle.card import DataSet, KeyMetric, Measured, ModelCard, Stated
-from hilum.bundle.schema import BundleInfo
+from hilum.bundle.schema import BundleInfo, calibration_of
 from hilum.datasets.manifest import Manifest
 from hilum.evaluation.confounding import WORDS
 from hilum.evaluation.estimates import Estimate
@@ -66,7 +66,7 @@ def model_card(
         fairness=_fairness(cards),
         safety=_safety(cards, abstention),
         operating_points=info.thresholds,
-        calibration=f"Temperature {info.temperature:.3f}, fitted on out-of-fold predictions.",
+        calibration=f"{calibration_of(info)} Fitted on out-of-fold predictions.",
         abstention=abstention,
         explanation="Grad-CAM of every finding in closed form, from the same pass as the probabilities.",
         warnings=tuple(

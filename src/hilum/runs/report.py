@@ -102,7 +102,7 @@ def report_input(
             run.findings, films.targets(run.findings), films.groups(), tuple(films.strings("patient_id"))
         ),
         validation_points=operating_points(run),
-        temperature=run.temperature,
+        calibration=run.calibration,
         history=history_rows(run),
         comparison=comparison,
         heatmaps=gallery(run, shown),
@@ -126,7 +126,7 @@ def looks(run: Run) -> list[dict[str, str]]:
 
 
 def calibration_choice(run: Run) -> Choice:
-    """How ways of calibrating compare on the run's out-of-fold predictions; the run itself took the temperature."""
+    """How ways of calibrating compare on the run's out-of-fold predictions, also those that no graph carries."""
     films = run.out_of_fold().labelled
     return choose(films.logits, films.targets, films.patient_ids, seed=run.config.seed)
 

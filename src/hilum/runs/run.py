@@ -1,4 +1,4 @@
-"""A finished run, opened: its members, its temperature, and the one-pass network made of them."""
+"""A finished run, opened: its members, its calibration, and the one-pass network made of them."""
 
 import json
 from dataclasses import dataclass
@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from hilum.config import from_mapping
 from hilum.datasets.manifest import Manifest
 from hilum.errors import RunError
+from hilum.evaluation.calibrators import Sigmoids
+from hilum.evaluation.shipped_calibration import ShippedCalibration
 from hilum.files import replacing
 from hilum.labels import Findings
+from hilum.models import calibrated
 from hilum.models.classifier import Classifier, ClassifierConfig, build_classifier
 from hilum.models.explained import Explained
 from hilum.predictions import Predictions
@@ -84,9 +88,9 @@ class Run:
         return Manifest.read(self.folder.manifest)
 
     @property
-    def temperature(self) -> float:
-        """What logits are divided by."""
-        return float(self.result["temperature"]["value"])
+    def calibration(self) -> ShippedCalibration:
+        """How probabilities are made of logits; fitted on out-of-fold predictions."""
+        return ShippedCalibration.of(self.result, len(self.config.findings))
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -132,7 +136,14 @@ class Run:
         """The network that answers everything in one pass: what is evaluated, exported and served."""
         members = [self.classifier(number) for number in range(self.config.members)]
         cut = shared_cut(self.recipe, members[0].encoder) if len(members) > 1 else 0
-        return Explained(members, temperature=self.temperature, cut=cut or None, seed=self.config.seed)
+        return Explained(members, calibrate=self._layer(), cut=cut or None, seed=self.config.seed)
+
+    def _layer(self) -> nn.Module:
+        """The calibration as a layer of the graph."""
+        made = self.calibration.calibrator
+        if isinstance(made, Sigmoids):
+            return calibrated.Sigmoids(made.slopes, made.intercepts)
+        return calibrated.Scaled(made.weights, made.biases)
 
     def evaluate(
         self, on: str | Path | None = None, *, external: bool = False, progress: Progress | None = None

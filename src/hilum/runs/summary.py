@@ -28,7 +28,7 @@ def training_summary(run: Run) -> dict[str, Any]:
             for name, estimate in card.auroc.items()
         },
         "accuracy": card.accuracy.text(),
-        "temperature": run.temperature,
+        "calibration": run.calibration.sentence,
         "calibration_note": note,
         "seconds": run.result["seconds"],
     }

@@ -15,8 +15,8 @@ from hilum.arrays import Array, Indices, Scores
 from hilum.config import fingerprint, to_mapping
 from hilum.datasets.manifest import Manifest
 from hilum.errors import DataError, UsageError
-from hilum.evaluation.calibration import fit_temperature
 from hilum.evaluation.estimates import to_plain
+from hilum.evaluation.shipped_calibration import ShippedCalibration
 from hilum.evaluation.thresholds import choose_operating_points
 from hilum.files import write_json, write_text
 from hilum.labels import CHEST, Findings
@@ -413,8 +413,9 @@ class Training:
     ) -> None:
         held = np.flatnonzero(~np.isnan(logits).any(axis=(0, 2)))
         logits, truth = logits[:, held], targets[held]  # of the seeds' members that did not fit the film
-        temperature = fit_temperature(np.concatenate(logits), np.tile(truth, (len(logits), 1)))
-        probs = np.mean([temperature.probs(member) for member in logits], axis=0)
+        owners = tuple(films.strings("patient_id")[row] for row in held)
+        calibration = ShippedCalibration.fitted(logits, truth, owners, seed=self.config.seed)
+        probs = calibration.probs(logits)
         out_of_fold = predictions_of(films.select(held), self.findings, logits.mean(axis=0), probs, truth)
         out_of_fold.write(self.folder.out_of_fold)
         points = choose_operating_points(out_of_fold)
@@ -429,7 +430,7 @@ class Training:
                 "config_fingerprint": fingerprint(self.config),
                 "films": self.films.fingerprint,
                 "weights": to_mapping(info),
-                "temperature": to_plain(temperature),
+                "calibration": calibration.to_json(),
                 "calibration_optimistic": self.config.folds == 1,
                 "operating_points": {name: to_plain(point) for name, point in points.items()},
                 "stages": [to_mapping(history.stages) for history in histories],

@@ -13,7 +13,7 @@ Expected: macro AUROC inside, mobilenet_v2 (weights from a file): 0.872 (0.811â€
     (0.533â€“0.721) (hilum study run chest-xray --data-dir ../shared/data).
 
 Everything is what ``hilum train`` and ``hilum evaluate`` do: split by patient, two stages on frozen features, a
-temperature from out-of-fold predictions, a test share that each model sees once. Variants are compared by their
+calibration from out-of-fold predictions, a test share that each model sees once. Variants are compared by their
 out-of-fold predictions (that is where a choice may be made) and by the test share (which says what the choice was
 worth). Where a backbone's published weights can't be had, its encoder is random and stays frozen: such a row says what
 an untrained network of that shape gives, and is no verdict on the architecture.

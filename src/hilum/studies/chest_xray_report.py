@@ -252,7 +252,7 @@ def _protocol() -> Bullets:
             "Films are split by patient; copies of a film stay together. Each variant opens the test share once.",
             "Stage 1 trains GAP → 256 → ReLU → dropout → findings on frozen features; stage 2 also the last block. "
             "Batch normalisation stays frozen. Early stopping watches the fold that a member does not fit.",
-            "Members are averaged; the temperature and the choice of the best variant rest on out-of-fold predictions. "
+            "Members are averaged; the calibration and the choice of the best variant rest on out-of-fold predictions. "
             "Many variants look at one test share, so the highest of its figures is a little too high.",
             "The horizontal flip is a variant, not a default: the heart is on the left.",
         )
