@@ -9,6 +9,7 @@ from hilum.cli.audit import app as audit
 from hilum.cli.backup import backup, restore
 from hilum.cli.bundle import app as bundle
 from hilum.cli.compare_imbalance import compare_imbalance
+from hilum.cli.cross_validate import cross_validate
 from hilum.cli.data import app as data
 from hilum.cli.demo import demo
 from hilum.cli.doctor import doctor
@@ -56,6 +57,7 @@ def options(
 app.command()(demo)
 app.command()(train)
 app.command()(evaluate)
+app.command()(cross_validate)
 app.command()(compare_imbalance)
 app.command()(lr_find)
 app.add_typer(runs)
