@@ -1,6 +1,7 @@
 """The whole way in one command: synthetic films, training, honest testing, a bundle, a live service, answers."""
 
 import contextlib
+import shlex
 import signal
 import threading
 import time
@@ -147,10 +148,21 @@ def tell(
         for line in story_lines(summary):
             said(line)
         if stay:
+            said(f"DICOM:   {summary['dicom']}")
             link = service.room.links.make(USER)
             said(f"Open the page by this link, good for one use: {service.url}/enter?token={link}")
             _wait(service, said)
+    said(again(bundle, out))
     return summary
+
+
+def again(bundle: Path, out: Path) -> str:
+    """How the stopped service is started again, and who then comes in."""
+    command = shlex.join(["hilum", "serve", str(bundle), "--data", str(_records(out))])
+    return (
+        f"The service is stopped. To see its films again: {command}\n"
+        "It shows a link, good for one use, where the first admin chooses a name and a password."
+    )
 
 
 def prepare(config: DemoConfig, out: Path, clock: Clock, progress: Progress) -> tuple[Manifest, Manifest]:
@@ -288,8 +300,12 @@ def _in_order(known: dict[str, StudyAnswer], films: Sequence[tuple[Path, str]]) 
     return found if len(found) == len(films) else sorted(known.values(), key=lambda answer: answer.received_at)
 
 
+def _records(out: Path) -> Path:
+    return out / "service"
+
+
 def _settings(config: DemoConfig, bundle: Path, out: Path) -> Settings:
-    return Settings(bundle=bundle, data=out / "service", port=config.port, dicom_port=config.dicom_port)
+    return Settings(bundle=bundle, data=_records(out), port=config.port, dicom_port=config.dicom_port)
 
 
 def _summary(
@@ -353,8 +369,6 @@ def story_lines(summary: dict[str, Any]) -> list[str]:
     lines += [
         "",
         f"verdict: {summary['verdict']}: {summary['headline']}",
-        f"page:    {summary['page']}",
-        f"DICOM:   {summary['dicom']}",
         f"report:  {summary['report']}",
         f"all of it in {summary['seconds']['all']} s. Synthetic films; assistive, not for diagnosis.",
     ]
