@@ -160,10 +160,19 @@ def test_from_the_first_link_to_a_logout(fresh: Running) -> None:
         token = {"X-CSRF-Token": csrf[1]}
         assert http.post("/api/v1/studies", content=body, headers=kind | token).status_code == 201
         assert http.post("/api/v1/users", json={"name": "bob", "roles": ["auditor"]}, headers=token).status_code == 201
+        audits = {"name": "otto", "roles": ["auditor"], "password": PASSWORD}
+        assert http.post("/api/v1/users", json=audits, headers=token).status_code == 201
         key = http.post("/api/v1/keys", json={"user": "bob", "days": 3}, headers=token).json()
         assert http.post("/logout", data={"csrf": "0" * 64}).status_code == 403
         assert http.post("/logout", data={"csrf": csrf[1]}).headers["location"] == "/login"
         assert http.get("/").status_code == 303
+    with browser(fresh) as http:
+        assert http.post("/login", data={"name": "otto", "password": PASSWORD}).status_code == 303
+        refused = http.get("/")
+        assert (refused.status_code, "films:read" in refused.text) == (403, True)
+        assert 'action="/logout"' in refused.text, "a page with a way out"
+        program = http.get("/", headers={"Accept": "application/json"})
+        assert (program.status_code, program.headers["content-type"]) == (403, "application/problem+json")
     with httpx.Client(base_url=fresh.url, headers={"Authorization": f"Bearer {key['secret']}"}) as http:
         acts = [row["act"] for row in http.get("/api/v1/audit").json()["entries"]]
         again = http.get("/api/v1/audit", params={"limit": 1}).json()

@@ -35,6 +35,19 @@ class LoginFirst(Exception):
         super().__init__("A session is needed.")
 
 
+class NotForThem(Exception):
+    """A person at a browser asked for a page that is not for them.
+
+    Attributes:
+        caller: who asked.
+        sentence: which scope the page needs.
+    """
+
+    def __init__(self, caller: Caller, sentence: str) -> None:
+        self.caller, self.sentence = caller, sentence
+        super().__init__(sentence)
+
+
 class Needs:
     """A dependency: the caller, who has the scope.
 
@@ -48,16 +61,17 @@ class Needs:
         self.scope = scope
 
     async def __call__(self, request: Request) -> Caller:
-        """Who calls; raises HTTPException 401 or 403, or :class:`LoginFirst` for a browser."""
+        """Who calls; raises HTTPException 401 or 403; for a browser :class:`LoginFirst` or :class:`NotForThem`."""
         caller = await _caller(request)
         if caller is None:
             raise _unknown(request)
         if caller.session is not None and request.method not in SAFE:
             await _check_csrf(request, caller.session)
         if self.scope is not None and self.scope not in caller.scopes:
-            raise HTTPException(
-                403, f"This needs the scope {self.scope} ({SCOPES[self.scope]}), which {caller.name} doesn't have."
-            )
+            sentence = f"This needs the scope {self.scope} ({SCOPES[self.scope]}), which {caller.name} doesn't have."
+            if caller.session is not None and _is_page(request):
+                raise NotForThem(caller, sentence)
+            raise HTTPException(403, sentence)
         return caller
 
 
@@ -134,8 +148,12 @@ async def _caller(request: Request) -> Caller | None:
     return await run_in_threadpool(access.by_session, cookie) if cookie else None
 
 
+def _is_page(request: Request) -> bool:
+    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
+
+
 def _unknown(request: Request) -> Exception:
-    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+    if _is_page(request):
         return LoginFirst("/login?next=" + quote(request.url.path, safe="/"))
     return HTTPException(
         401,

@@ -1,7 +1,7 @@
 """The pages: the worklist and a film. Rendered here, kept fresh by a small script."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
@@ -42,6 +42,11 @@ def film(request: Request, film_id: str, caller: Annotated[Caller, needs("films:
     return render(
         request, "film.html", caller=caller, film=view, following=following, place=place + 1, total=len(order)
     )
+
+
+async def not_for_them(request: Request, error: Any) -> HTMLResponse:
+    """What a person sees whose roles don't reach the page: why, and the way out."""
+    return render(request, "not_for_them.html", status=403, caller=error.caller, sentence=error.sentence)
 
 
 def _records(room: ReadingRoom, viewer: str | None = None) -> tuple[FilmRecord, ...]:
