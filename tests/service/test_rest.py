@@ -209,6 +209,8 @@ def test_openapi_describes_every_route(http: httpx.Client) -> None:
         "/api/v1/keys",
         "/api/v1/keys/{key_id}",
         "/api/v1/audit",
+        "/api/v1/results",
+        "/api/v1/results/requeue",
         "/health/live",
         "/health/ready",
     }
