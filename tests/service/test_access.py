@@ -1,6 +1,7 @@
 """Who may do what: every route and role, no default way in, cookies that other sites can't use."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,6 +137,10 @@ def test_from_the_first_link_to_a_logout(fresh: Running) -> None:
         wrong = {"name": "admin", "password": "admin", "next": "/"}
         assert http.post("/login", data=wrong).status_code == 401
         assert http.get("/enter?token=x").status_code == 410
+        assert "no default password" in http.get("/login").text
+        fresh.room.throttle._failed["late"] = [time.monotonic() - 290] * 5
+        late = http.post("/login", data={"name": "late", "password": "x"})
+        assert (late.status_code, "Wait 1 min" in late.text) == (429, True), "ten seconds are not no wait"
         link = fresh.first_admin or ""
         assert "The first admin" in http.get(link).text
         form = {"token": link.partition("token=")[2], "name": "ada", "password": "short"}

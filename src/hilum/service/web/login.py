@@ -1,5 +1,6 @@
 """Logging in and out, and the page where the first admin is made."""
 
+import math
 import re
 from typing import Annotated
 
@@ -36,7 +37,7 @@ async def log_in(request: Request) -> Response:
         return _login(request, onward, "Give a name and a password.", 422)
     wait = room.throttle.wait_s(name)
     if wait > 0:
-        reply = _login(request, onward, f"Too many failures for this name. Wait {wait / 60:.0f} min.", 429)
+        reply = _login(request, onward, f"Too many failures for this name. Wait {math.ceil(wait / 60)} min.", 429)
         reply.headers["Retry-After"] = str(int(wait) + 1)
         return reply
     token = await run_in_threadpool(room.access.log_in, name, form["password"])
