@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,10 @@ def test_users_and_keys_from_the_shell(tmp_path: Path) -> None:
     assert "pacs" in run("users", "list", data=tmp_path).stdout
     listed = said(run("users", "list", "--json", data=tmp_path))["users"]
     assert [(user["name"], user["password"]) for user in listed] == [("ada", True), ("pacs", False)]  # type: ignore[attr-defined]
-    made = said(run("users", "add-key", "pacs", "--scope", "films:send", "--json", data=tmp_path))
+    made = said(run("users", "add-key", "pacs", "--scope", "films:send", "--days", "2", "--json", data=tmp_path))
+    (kept,) = said(run("users", "list-keys", "--json", data=tmp_path))["keys"]  # type: ignore[misc]
+    assert f"until {kept['expires'][:10]}" in run("users", "list-keys", data=tmp_path).stdout
+    assert timedelta(days=1) < datetime.fromisoformat(kept["expires"]) - datetime.now(UTC) <= timedelta(days=2)
     assert str(made["key"]).startswith(f"hilum_{made['id']}_")
     assert str(made["key"]) not in (tmp_path / "hilum.db").read_bytes().decode("latin-1")
     run("users", "revoke-key", str(made["id"]), data=tmp_path)

@@ -144,12 +144,20 @@ def list_keys(data: DataOption = HERE, as_json: JsonOption = False) -> None:
     finally:
         database.close()
     rows = [
-        {"id": k.id, "user": k.user, "label": k.label, "scopes": list(k.scopes), "revoked": k.revoked_at is not None}
+        {
+            "id": k.id,
+            "user": k.user,
+            "label": k.label,
+            "scopes": list(k.scopes),
+            "expires": k.expires_at.isoformat() if k.expires_at else None,
+            "revoked": k.revoked_at is not None,
+        }
         for k in found
     ]
+    ends = [f"until {k.expires_at:%Y-%m-%d}" if k.expires_at else "without end" for k in found]
     lines = [
-        f"{k.id}  {k.user:<16} {', '.join(k.scopes)}  {k.label}{'' if k.revoked_at is None else '   revoked'}"
-        for k in found
+        f"{k.id}  {k.user:<16} {', '.join(k.scopes)}  {end}  {k.label}{'' if k.revoked_at is None else '   revoked'}"
+        for k, end in zip(found, ends, strict=True)
     ]
     finish({"keys": rows}, as_json=as_json, lines=lines or ["no keys yet: hilum users add-key USER"])
 
