@@ -30,6 +30,15 @@ def test_a_machine_that_is_ready_is_said_to_be(bundle: Path, tmp_path: Path) -> 
     assert (done.exit_code, "model: ok" in done.stdout) == (0, True), done.output
 
 
+def test_a_misspelt_setting_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HILUM_RESULTS_GIVE_UP_H", "3")
+    monkeypatch.setenv("HILUM_DEIDENTIFICATION_KEY", "k")
+    assert check_service(settings_in(tmp_path))["settings"] == "ok"
+    monkeypatch.setenv("HILUM_RESULTS_TOO", "pacs=dicom://X@127.0.0.1:1")
+    found = check_service(settings_in(tmp_path))["settings"]
+    assert found == "HILUM_RESULTS_TOO is no setting. Did you mean HILUM_RESULTS_TO?"
+
+
 def test_all_that_is_wrong_is_told_at_once(bundle: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

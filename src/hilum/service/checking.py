@@ -5,6 +5,7 @@ import shutil
 import socket
 import ssl
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from hilum.errors import HilumError, ServiceError
@@ -15,6 +16,8 @@ from hilum.records.proving import prove
 from hilum.service.settings import MIB, Settings
 
 PUBLIC_KEYS = "audit*.pub"
+OTHERS = frozenset(("HILUM_DEIDENTIFICATION_KEY",))
+"""What other verbs take from the environment."""
 
 
 def check_service(settings: Settings) -> Mapping[str, str]:
@@ -24,9 +27,10 @@ def check_service(settings: Settings) -> Mapping[str, str]:
         settings: what the service would be started with.
 
     Returns:
-        ``ok`` or one sentence, by part: folder, disk, model, records, audit, ports, tls.
+        ``ok`` or one sentence, by part: settings, folder, disk, model, records, audit, ports, tls.
     """
     looks: dict[str, Callable[[Settings], None]] = {
+        "settings": _names,
         "folder": _folder,
         "disk": _disk,
         "model": _model,
@@ -46,6 +50,15 @@ def _outcome(look: Callable[[Settings], None], settings: Settings) -> str:
     except OSError as error:
         return f"{error.strerror or type(error).__name__}. Check permissions and paths."
     return "ok"
+
+
+def _names(_: Settings) -> None:
+    """A misspelt name in the environment would be passed over without a word."""
+    known = {f"HILUM_{name.upper()}" for name in Settings.model_fields} | OTHERS
+    for name in sorted(os.environ):
+        if name.upper().startswith("HILUM_") and name.upper() not in known:
+            close = get_close_matches(name.upper(), known, n=1)
+            raise ServiceError(f"{name} is no setting. " + (f"Did you mean {close[0]}?" if close else "Take it away."))
 
 
 def _folder(settings: Settings) -> None:
