@@ -22,6 +22,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_bundle(tmp_path_factory.mktemp("bundle") / "small.hilum")
 
 
+@pytest.fixture(autouse=True)
+def no_data_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where real films for tests lie is no setting of the service."""
+    monkeypatch.delenv("HILUM_TEST_DATA", raising=False)
+
+
 def test_a_machine_that_is_ready_is_said_to_be(bundle: Path, tmp_path: Path) -> None:
     assert set(check_service(settings_in(tmp_path, bundle=bundle)).values()) == {"ok"}
     assert list(tmp_path.iterdir()) == [], "a check makes nothing"
