@@ -16,6 +16,7 @@ from hilum.evaluation.report_doubt import doubt
 from hilum.evaluation.report_sections import main_figures
 from hilum.evaluation.report_use import cross_validation, openings, subgroups, use
 from hilum.evaluation.scorecard import Scorecard, Settings, score
+from hilum.evaluation.selective import AbstentionRules
 from hilum.evaluation.shipped_calibration import ShippedCalibration
 from hilum.predictions import Predictions
 from hilum.reports.page import Details, Figures, Notice, Page, Paragraph, Section, render_page
@@ -87,6 +88,11 @@ def test_sets_and_the_policy_are_those_of_the_card(cards: tuple[Scorecard, Score
     assert shown[2].rows[0][2].text == f"{made.selective.coverage.value:.2f}"
     assert shown[2].rows[1][2].text == f"{made.selective.risk.value:.2f}"
     assert "need not be like them" in words_of(section)
+    policy = replace(made.selective.policy, most_distance=1.42, rules=AbstentionRules(usual=0.995))
+    far = replace(cards[1], in_use=replace(made, selective=replace(made.selective, policy=policy)))
+    section = doubt([far])
+    assert section is not None
+    assert "than 1.42 (all but 0.5\u00a0% of the validation films lie nearer)" in words_of(section)
 
 
 def test_groups_have_a_forest_for_each_finding_with_both_tests_side_by_side(

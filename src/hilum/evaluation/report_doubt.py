@@ -108,7 +108,7 @@ def _far(policy: AbstentionPolicy, word: str) -> str:
         return ""
     return (
         f"{word} the features lie farther from the fitted films than {policy.most_distance:.2f} (all but "
-        f"{percent(1 - policy.rules.usual)} of the validation films lie nearer)"
+        f"{100 * (1 - policy.rules.usual):.3g}\u00a0% of the validation films lie nearer)"
     )
 
 
