@@ -88,6 +88,9 @@ def test_sets_and_the_policy_are_those_of_the_card(cards: tuple[Scorecard, Score
     assert shown[2].rows[0][2].text == f"{made.selective.coverage.value:.2f}"
     assert shown[2].rows[1][2].text == f"{made.selective.risk.value:.2f}"
     assert "need not be like them" in words_of(section)
+    captions = words_of(section)
+    assert "size of the prediction set" in captions
+    assert "prediction set size" not in captions
     policy = replace(made.selective.policy, most_distance=1.42, rules=AbstentionRules(usual=0.995))
     far = replace(cards[1], in_use=replace(made, selective=replace(made.selective, policy=policy)))
     section = doubt([far])

@@ -7,11 +7,26 @@ from typing import Any
 from hilum.evaluation.confounding import WORDS
 from hilum.evaluation.report_sections import Heads, Row, cell
 from hilum.evaluation.scorecard import Scorecard
-from hilum.evaluation.selective import FALLBACK, AbstentionPolicy
+from hilum.evaluation.selective import (
+    FALLBACK,
+    MC_STD,
+    MUTUAL_INFORMATION,
+    OOD_DISTANCE,
+    SET_SIZE,
+    AbstentionPolicy,
+)
 from hilum.reports import curves as lines
 from hilum.reports import figures as draw
 from hilum.reports.page import Block, Details, Figures, Notice, Paragraph, Section
 from hilum.reports.tables import NONE, Column, count, number, percent, table
+
+KINDS = {
+    MUTUAL_INFORMATION: "mutual information",
+    MC_STD: "spread under dropout",
+    OOD_DISTANCE: "distance of the features",
+    SET_SIZE: "size of the prediction set",
+}
+"""Kinds of doubt as the glossary names them; the others are words already."""
 
 
 def doubt(cards: Sequence[Scorecard]) -> Section | None:
@@ -94,12 +109,17 @@ def _selective(card: Scorecard) -> list[Block]:
         Column(title=card.name, number=True),
     ]
     caption = (
-        f"One policy, chosen on validation films ({aim}) and fixed: a film whose {policy.doubt.replace('_', ' ')} "
+        f"One policy, chosen on validation films ({aim}) and fixed: a film whose {_words(policy.doubt)} "
         f"exceeds {policy.limit:.3g} goes to a person{_far(policy, ', and so does one where')}. A bundle applies this "
         "policy and no other."
     )
     notices: list[Block] = [Notice(tone="amber", text=text) for text in made.warnings]
     return [table(caption, ["share of films", *heads], rows), _kinds(policy), *notices]
+
+
+def _words(kind: str) -> str:
+    """A kind of doubt as the glossary names it."""
+    return KINDS.get(kind, kind)
 
 
 def _far(policy: AbstentionPolicy, word: str) -> str:
@@ -114,7 +134,7 @@ def _far(policy: AbstentionPolicy, word: str) -> str:
 
 def _kinds(policy: AbstentionPolicy) -> Details:
     rows: list[Row] = [
-        [kind.replace("_", " "), number(area, 4), "chosen" if kind == policy.doubt else ""]
+        [_words(kind), number(area, 4), "chosen" if kind == policy.doubt else ""]
         for kind, area in sorted(policy.aurc.items(), key=lambda one: one[1])
     ]
     caption = (
@@ -133,8 +153,7 @@ def _risk_coverage(cards: Sequence[Scorecard]) -> draw.Figure | None:
         if made is None or not made.curves:
             continue
         series = [
-            lines.Series(label=one.doubt.replace("_", " "), x=one.coverage, y=one.risk, name=one.doubt)
-            for one in made.curves
+            lines.Series(label=_words(one.doubt), x=one.coverage, y=one.risk, name=one.doubt) for one in made.curves
         ]
         answered = (
             (lines.Reference(value=made.coverage.value, label="policy", axis="x"),) if made.coverage.estimable else ()
@@ -152,7 +171,7 @@ def _risk_coverage(cards: Sequence[Scorecard]) -> draw.Figure | None:
     if not panels:
         return None
     areas = "; ".join(
-        f"{card.name}, {one.doubt.replace('_', ' ')} {one.aurc.text(3)}"
+        f"{card.name}, {_words(one.doubt)} {one.aurc.text(3)}"
         for card in cards
         if card.in_use and card.in_use.selective
         for one in card.in_use.selective.curves
