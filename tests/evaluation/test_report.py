@@ -256,6 +256,13 @@ def test_optimistic_calibration_stands_in_its_section(make: Callable[..., Predic
     assert "their calibration is optimistic" in notice.text
 
 
+def test_an_interval_below_its_ece_is_explained(make: Callable[..., Predictions]) -> None:
+    card = score(make(120), settings=FEW)
+    ece = card.calibration_after.ece_mass
+    assert (ece.low + ece.high) / 2 < ece.value, "the reflected bootstrap takes the excess away"
+    assert "so it may lie below the figure" in render_page(Page(title="t", sections=(calibration([card], None),)))
+
+
 def test_a_card_without_any_film_still_makes_a_page(make: Callable[..., Predictions]) -> None:
     films = make(6)
     nothing = replace(films, targets=np.full((6, 3), np.nan))

@@ -243,7 +243,8 @@ def calibration(cards: Sequence[Scorecard], done: str) -> Section:
     ]
     caption = (
         "ECE is never negative, so even perfect probabilities show some on a finite set: the last column says how "
-        "much. Only an ECE above its 95th percentile is a true miscalibration."
+        "much. Only an ECE above its 95th percentile is a true miscalibration. Its interval is cleared of that excess, "
+        "so it may lie below the figure."
     )
     blocks.append(table(caption, ["test", *heads], rows))
     blocks += [Paragraph(_calibration_sentence(card)) for card in cards if card.calibration_after.ece.estimable]
