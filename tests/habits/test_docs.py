@@ -59,7 +59,7 @@ def test_every_decision_has_a_status_and_a_number_of_its_own() -> None:
 
 
 def test_the_readme_names_only_verbs_that_exist() -> None:
-    named = set(re.findall(r"^hilum (\w+)", (ROOT / "README.md").read_text(), re.M))
+    named = set(re.findall(r"^hilum ([\w-]+)", (ROOT / "README.md").read_text(), re.M))
     page = (ROOT / "docs" / "cli.md").read_text()
     assert named
     assert all(f"## `hilum {verb}`" in page for verb in named)

@@ -5,7 +5,6 @@ import shutil
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 
 from hilum.errors import HilumError, ServiceError
@@ -13,11 +12,9 @@ from hilum.keys import read_private_key
 from hilum.records.access import Access
 from hilum.records.database import Database
 from hilum.records.proving import prove
-from hilum.service.settings import MIB, Settings
+from hilum.service.settings import MIB, Settings, misspelt
 
 PUBLIC_KEYS = "audit*.pub"
-OTHERS = frozenset(("HILUM_DEIDENTIFICATION_KEY",))
-"""What other verbs take from the environment."""
 
 
 def check_service(settings: Settings) -> Mapping[str, str]:
@@ -54,11 +51,8 @@ def _outcome(look: Callable[[Settings], None], settings: Settings) -> str:
 
 def _names(_: Settings) -> None:
     """A misspelt name in the environment would be passed over without a word."""
-    known = {f"HILUM_{name.upper()}" for name in Settings.model_fields} | OTHERS
-    for name in sorted(os.environ):
-        if name.upper().startswith("HILUM_") and name.upper() not in known:
-            close = get_close_matches(name.upper(), known, n=1)
-            raise ServiceError(f"{name} is no setting. " + (f"Did you mean {close[0]}?" if close else "Take it away."))
+    for name, meant in misspelt().items():
+        raise ServiceError(f"{name} is no setting. " + (f"Did you mean {meant}?" if meant else "Take it away."))
 
 
 def _folder(settings: Settings) -> None:

@@ -1,6 +1,8 @@
 """Settings of the service: from arguments, else from ``HILUM_…`` in the environment, else the defaults here."""
 
 import ipaddress
+import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +13,8 @@ from hilum.errors import ConfigError
 from hilum.service.destinations import Destination, read_destination
 
 MIB = 1024 * 1024
+OTHERS = frozenset(("HILUM_DEIDENTIFICATION_KEY",))
+"""What other verbs take from the environment."""
 
 
 class Settings(BaseSettings):
@@ -201,6 +205,13 @@ def read_settings(*, without_dicom: bool = False, **given: Any) -> Settings:
         return Settings(**known | {"dicom_port": None} if without_dicom else known)
     except ValidationError as error:
         raise ConfigError([_sentence(dict(problem)) for problem in error.errors(include_url=False)]) from None
+
+
+def misspelt() -> dict[str, str]:
+    """Names in the environment that look like settings and are none, each with the one that was meant, or nothing."""
+    known = {f"HILUM_{name.upper()}" for name in Settings.model_fields} | OTHERS
+    names = [name for name in sorted(os.environ) if name.upper().startswith("HILUM_") and name.upper() not in known]
+    return {name: next(iter(get_close_matches(name.upper(), known, n=1)), "") for name in names}
 
 
 def _sentence(problem: dict[str, Any]) -> str:
