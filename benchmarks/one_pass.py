@@ -76,6 +76,9 @@ print(json.dumps({"seconds": seconds, "rss_mb": now / 1024, "peak_mb": peak / 10
 """A process that opens a bundle and answers a film: seconds behind Python's own start, and its memory."""
 
 
+PARTS = ("whole_bare", "usual", "ensembles", "films", "starts")
+
+
 def in_turn(ways: Mapping[str, Callable[[], object]], repeats: int, warm: int = 2) -> dict[str, list[float]]:
     """Milliseconds of each way, taken in turn, so that a slow moment of the machine meets all of them."""
     for run in ways.values():
@@ -331,8 +334,9 @@ def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
             ("starts", lambda: starts(options, bundle, work)),
         )
         for name, part in parts:
-            found[name] = part()
-            save(found)
+            if name in options.parts:
+                found[name] = part()
+                save(found)
     return found
 
 
@@ -427,6 +431,7 @@ def _starts(found: dict[str, Any]) -> str:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="of the section; all when not given")
     parser.add_argument("--backbone", default="densenet121")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--repeats", type=int, default=40, help="runs of what takes milliseconds")
