@@ -142,7 +142,8 @@ def write(measured: dict[str, Any]) -> str:
     columns = ["films", "of them new", "import, a new film", "decode, a new film", "epoch, a film", "peak memory, MB"]
     about = (
         f"\nSynthetic phantom films at {measured['size']}², streamed from disk; one run each. Milliseconds of the "
-        "processor (on the wall, where other work may have run).\n\n"
+        f"processor (on the wall, where other work may have run). {measured.get('note', '')}".rstrip()
+        + "\n\n"
     )
     return head(measured) + about + table(columns, lines)
 
