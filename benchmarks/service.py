@@ -51,9 +51,23 @@ def served(bundle: Path, data: Path) -> Iterator[tuple[str, float]]:
         url = next(line for line in process.stdout if line.startswith("Page")).split()[3].rstrip("/")
         while http.get(f"{url}/health/ready").status_code != 200:
             time.sleep(0.01)
-        yield url, time.perf_counter() - started
-        process.send_signal(signal.SIGTERM)
-        process.stdout.read()
+        try:
+            yield url, time.perf_counter() - started
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.stdout.read()
+
+
+def let_in(data: Path) -> str:
+    """A user of the records there, and a key of its own."""
+    users = [sys.executable, "-m", "hilum", "users"]
+    there = ["--data", str(data), "--json"]
+    subprocess.run(
+        [*users, "add", "bench", "--role", "reviewer", "--no-password", *there], stdout=subprocess.DEVNULL, check=True
+    )
+    made = subprocess.run([*users, "add-key", "bench", *there], stdout=subprocess.PIPE, text=True, check=True)
+    key: str = json.loads(made.stdout.splitlines()[-1])["key"]
+    return key
 
 
 def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
@@ -69,7 +83,9 @@ def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
             with served(options.bundle, Path(folder) / f"data{i}") as (_, seconds):
                 starts.append(seconds)
         rows.append(times("`hilum serve`, start to ready", options.runs, lambda i: starts[i]))
-        with served(options.bundle, Path(folder) / "data") as (url, _), httpx.Client(base_url=url, timeout=60) as http:
+        data = Path(folder) / "data"
+        key = {"Authorization": f"Bearer {let_in(data)}"}
+        with served(options.bundle, data) as (url, _), httpx.Client(base_url=url, headers=key, timeout=60) as http:
 
             def answer(i: int) -> float:
                 content = paths[i + 1].read_bytes()
