@@ -72,10 +72,15 @@ def vary(drawn: Path, folder: Path, number: int) -> None:
     (folder / "labels.csv").write_text("".join(f"{line.rsplit(',', 1)[0]}\n" for line in lines))
 
 
+def _slim(folder: Path, work: Path) -> pa.Table:
+    """A cohort's rows without the small pictures that look for copies, 4 KB a film."""
+    films, _ = import_folder(folder, cache=work / "facts.sqlite")
+    return films.in_folder(work).table.drop_columns(["thumb"])
+
+
 def gathered(work: Path, folders: list[Path]) -> Manifest:
     """One manifest of all cohorts; what is known of a film is not read again."""
-    parts = [import_folder(folder, cache=work / "facts.sqlite")[0].in_folder(work) for folder in folders]
-    slim = [part.table.drop_columns(["thumb"]) for part in parts]
+    slim = [_slim(folder, work) for folder in folders]
     table = pa.concat_tables(slim).combine_chunks()
     return Manifest.from_columns({name: table[name] for name in table.column_names}, folder=work)
 
