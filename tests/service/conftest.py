@@ -13,7 +13,9 @@ from hilum.service.settings import Settings, read_settings
 
 def settings_in(folder: Path, **changes: object) -> Settings:
     values = {"bundle": folder / "none.hilum", "data": folder / "data", "port": 0, "dicom_port": 0, "least_free_mb": 1}
-    return read_settings(**{**values, "drain_s": 5, **changes})
+    given = {**values, "drain_s": 5, **changes}
+    # None is "not given" to read_settings, and would be port 11112 in every test at once.
+    return read_settings(without_dicom=given["dicom_port"] is None, **given)
 
 
 def let_in(service: Running, *roles: str) -> dict[str, str]:
