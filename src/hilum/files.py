@@ -60,6 +60,27 @@ def replacing_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def take_lock(path: Path) -> int:
+    """Lock a file that stands for something one process may have; the kernel gives it back however this one ends.
+
+    Returns:
+        a descriptor; closing it gives the lock back.
+
+    Raises:
+        BlockingIOError: another process has it.
+        OSError: the file can't be made or opened.
+    """
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def sync_tree(folder: Path) -> None:
     """Sync every file below a folder, and the folders."""
     for root, _, names in os.walk(folder):

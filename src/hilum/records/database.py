@@ -11,7 +11,6 @@ PostgreSQL takes many writers; there an advisory lock orders migrations.
 """
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import threading
@@ -25,6 +24,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
 from hilum.errors import ServiceError
+from hilum.files import take_lock
 from hilum.records.schema import HEAD, Base
 
 READERS = 4
@@ -213,19 +213,17 @@ def _foreign_errors() -> Iterator[None]:
 def _sole_writer(path: Path) -> Iterator[None]:
     """Keep other hilum processes from writing to the file; the kernel gives the lock back however this one ends."""
     try:
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = take_lock(path.with_name(f"{path.name}.lock"))
+    except BlockingIOError:
+        raise ServiceError(
+            f"The records {path} are in use by another hilum process. Stop it first; those of a running service "
+            "are looked at and changed over REST: /api/v1/users, /api/v1/keys, /api/v1/results."
+        ) from None
     except OSError as error:
         raise ServiceError(
             f"The database can't be opened ({error.strerror}). Check that its folder exists and is writable."
         ) from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ServiceError(
-                f"The records {path} are in use by another hilum process. Stop it first; those of a running service "
-                "are looked at and changed over REST: /api/v1/users, /api/v1/keys, /api/v1/results."
-            ) from None
         yield
     finally:
         os.close(descriptor)

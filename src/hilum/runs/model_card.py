@@ -131,7 +131,7 @@ def _described(cards: Mapping[str, Scorecard]) -> dict[str, str | None]:
         "testing_data": _each(
             cards, {name: f"{card.films:,} films of {card.patients:,} patients." for name, card in cards.items()}
         ),
-        "validation": "Temperature and operating points were fixed before, on out-of-fold predictions; intervals "
+        "validation": "Calibration and operating points were fixed before, on out-of-fold predictions; intervals "
         "resample patients, since films of one are alike.",
     }
 

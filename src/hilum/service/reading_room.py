@@ -1,7 +1,6 @@
 """The service put together: records, door, workers and listener, opened and closed as one."""
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hilum.errors import ServiceError
+from hilum.files import take_lock
 from hilum.records.access import Access
 from hilum.records.database import Database
 from hilum.records.results_out import Outbox
@@ -188,19 +188,16 @@ def _sole_use(data: Path) -> Iterator[None]:
     """Keep other processes off the data folder; the kernel gives the lock back however this process ends."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(data / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = take_lock(data / ".lock")
+    except BlockingIOError:
+        raise ServiceError(
+            f"The data folder {data} is in use by another hilum service. Stop it, or give another folder with --data."
+        ) from None
     except OSError as error:
         raise ServiceError(
             f"The data folder {data} can't be used ({error.strerror}). Give a writable folder with --data."
         ) from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ServiceError(
-                f"The data folder {data} is in use by another hilum service. Stop it, or give another folder with "
-                "--data."
-            ) from None
         yield
     finally:
         os.close(descriptor)
