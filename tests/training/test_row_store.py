@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import numpy as np
@@ -216,18 +217,19 @@ def test_writers_killed_two_hundred_times_leave_right_rows_alone(tmp_path: Path)
     assert _kill_writers(tmp_path, kills=200, total=20_000) > 200
 
 
-def _evict_until_killed(root: Path) -> None:
+def _evict_until_killed(root: Path, evicted: "Synchronized[int]") -> None:
     while True:
         for folder in store_sizes(root):
-            evict(folder)
+            if evict(folder):
+                with evicted.get_lock():
+                    evicted.value += 1
 
 
-def _use(root: Path, seed: int, rounds: int) -> None:
-    """Opens the store, fills what it lacks, reads all of it, lets it go; again and again."""
-    begun = 0
-    for _ in range(rounds):
+def _use(root: Path, seed: int, rounds: int, evicted: "Synchronized[int]", wanted: int) -> None:
+    """Opens the store, fills what it lacks, reads all of it, lets it go; until it was evicted often enough too."""
+    while rounds > 0 or evicted.value < wanted:
+        rounds -= 1
         mine = RowStore(root, {"name": "evicted"}, (WIDE,), np.dtype(np.int32))
-        begun += not len(mine)
         for i in range(5):
             with mine.writing():
                 if key(i) not in mine:
@@ -236,18 +238,19 @@ def _use(root: Path, seed: int, rounds: int) -> None:
         if not all(np.array_equal(values[i], wide(i)) for i in range(5)):
             os._exit(1)
         mine.close()
-    os._exit(0 if begun else 2)
+    os._exit(0)
 
 
 def test_evictors_never_take_a_store_from_one_who_uses_it(tmp_path: Path) -> None:
     """Two evictors beside two users: every value read is right, and the store really was evicted in between."""
-    evictors = [FORK.Process(target=_evict_until_killed, args=(tmp_path,)) for _ in range(2)]
-    users = [FORK.Process(target=_use, args=(tmp_path, seed, 15)) for seed in range(2)]
+    evicted = FORK.Value("i", 0)
+    evictors = [FORK.Process(target=_evict_until_killed, args=(tmp_path, evicted)) for _ in range(2)]
+    users = [FORK.Process(target=_use, args=(tmp_path, seed, 15, evicted, 3)) for seed in range(2)]
     for process in (*evictors, *users):
         process.start()
     for process in users:
-        process.join()
-    for process in evictors:
+        process.join(timeout=60)
+    for process in (*evictors, *users):
         process.kill()
         process.join()
     assert [user.exitcode for user in users] == [0, 0]
