@@ -31,6 +31,7 @@ def test_a_training_on_streamed_films_has_a_flat_rss(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_two_gigabytes_through_a_cached_and_a_live_stage_grow_a_process_by_no_more(tmp_path: Path) -> None:
     size, grown = trained(tmp_path, 30_720, "live", 3600)
     assert size > 2000
