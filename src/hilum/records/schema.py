@@ -22,7 +22,7 @@ from sqlalchemy.types import TypeDecorator
 
 from hilum.records.values import STATES
 
-HEAD = "0003"
+HEAD = "0004"
 """The migration that leads to these tables."""
 
 
@@ -243,4 +243,85 @@ class DeliveryRow(Base):
         UniqueConstraint("answer_id", "destination", "review_id", name="deliveries_once_per_destination"),
         CheckConstraint("state IN ('waiting', 'sending', 'sent', 'dead')", name="deliveries_state_known"),
         Index("deliveries_by_due", "destination", "state", "due_at"),
+    )
+
+
+class ObservationRow(Base):
+    """What one answer looked like from outside, for watching drift: no identifiers, no pixels."""
+
+    __tablename__ = "observations"
+
+    answer_id: Mapped[str] = mapped_column(ForeignKey("answers.id", ondelete="CASCADE"), primary_key=True)
+    observed_at: Mapped[datetime] = mapped_column(UtcTime)
+    model_sha256: Mapped[str] = mapped_column(String(64))
+    outcome: Mapped[str] = mapped_column(String(16))
+    seconds: Mapped[float] = mapped_column(Double)
+    device: Mapped[str] = mapped_column(String(64))
+    view_position: Mapped[str] = mapped_column(String(16))
+    sex: Mapped[str] = mapped_column(String(16))
+    age_band: Mapped[str] = mapped_column(String(16))
+    size_class: Mapped[str] = mapped_column(String(16))
+    pixel_statistics: Mapped[bytes] = mapped_column(LargeBinary)
+    scores: Mapped[bytes | None] = mapped_column(LargeBinary)
+    features: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+    __table_args__ = (Index("observations_by_time", "observed_at"),)
+
+
+class AlarmRow(Base):
+    """One alarm of the monitor and where its owner is with it."""
+
+    __tablename__ = "alarms"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    owner: Mapped[str] = mapped_column(String(64))
+    opened_at: Mapped[datetime] = mapped_column(UtcTime)
+    culprit: Mapped[str] = mapped_column(String(64))
+    detail: Mapped[str] = mapped_column(Text)
+    quiet_looks: Mapped[int] = mapped_column(default=0)
+    acknowledged_by: Mapped[str] = mapped_column(String(64), default="")
+    acknowledged_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    closed_by: Mapped[str] = mapped_column(String(64), default="")
+    closed_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    reason: Mapped[str] = mapped_column(Text, default="")
+
+    __table_args__ = (
+        CheckConstraint("state IN ('open', 'acknowledged', 'closed')", name="alarms_state_known"),
+        Index("alarms_by_state", "state", "opened_at"),
+    )
+
+
+class ModelRow(Base):
+    """A model that may go into production: by its bundle's digest, with the document that let it."""
+
+    __tablename__ = "models"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128))
+    version: Mapped[str] = mapped_column(String(64))
+    location: Mapped[str] = mapped_column(Text)
+    proposal_sha256: Mapped[str] = mapped_column(String(64), default="")
+    registered_at: Mapped[datetime] = mapped_column(UtcTime)
+    registered_by: Mapped[str] = mapped_column(String(96))
+
+
+class DeploymentRow(Base):
+    """A change of what is in production. The last row is what holds; nothing is ever changed or deleted."""
+
+    __tablename__ = "deployments"
+
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(UtcTime)
+    act: Mapped[str] = mapped_column(String(16))
+    production: Mapped[str] = mapped_column(ForeignKey("models.sha256"))
+    candidate: Mapped[str | None] = mapped_column(ForeignKey("models.sha256"))
+    stage: Mapped[str] = mapped_column(String(8))
+    share: Mapped[int] = mapped_column(default=0)
+    actor: Mapped[str] = mapped_column(String(96))
+    reason: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (
+        CheckConstraint("stage IN ('full', 'shadow', 'canary')", name="deployments_stage_known"),
+        CheckConstraint("share >= 0 AND share <= 10000", name="deployments_share_in_ten_thousandths"),
     )
