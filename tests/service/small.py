@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from hilum.errors import FilmError
+from hilum.imaging.viewing import ViewerFilm, read_for_viewing
 from hilum.records.values import HeatmapRecord, Identity, NewAnswer
 from hilum.service.answering import Model, Ready
 
@@ -76,7 +77,12 @@ class SmallDrawing:
     def film(self, path: Path) -> bytes:
         return as_png(read(path.read_bytes())[0])
 
-    def heatmap(self, path: Path, heatmap: HeatmapRecord, *, assessment: Mapping[str, Any], layer: bool) -> bytes:
+    def pixels(self, path: Path) -> ViewerFilm:
+        return read_for_viewing(path)
+
+    def heatmap(
+        self, path: Path, heatmap: HeatmapRecord, *, assessment: Mapping[str, Any], layer: bool, style: str = "heat"
+    ) -> bytes:
         pixels, _ = read(path.read_bytes())
         heat = np.frombuffer(heatmap.values, "<f4").reshape(heatmap.rows, heatmap.columns)
         big = np.asarray(Image.fromarray(heat).resize(pixels.shape[::-1]))

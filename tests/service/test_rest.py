@@ -199,6 +199,7 @@ def test_openapi_describes_every_route(http: httpx.Client) -> None:
         "/api/v1/studies",
         "/api/v1/studies/{film_id}",
         "/api/v1/studies/{film_id}/film.png",
+        "/api/v1/studies/{film_id}/pixels",
         "/api/v1/studies/{film_id}/heatmap/{finding}.png",
         "/api/v1/studies/{film_id}/requeue",
         "/api/v1/studies/{film_id}/reviews",

@@ -19,7 +19,7 @@ from hilum.imaging.dicom_facts import FACT_KEYWORDS, GREY, dicom_facts, text, wh
 from hilum.imaging.dicom_structure import FLOAT_PIXEL_DATA, Structure, examine
 from hilum.imaging.grey_scale import film_order
 from hilum.imaging.limits import Limits
-from hilum.imaging.pixel_order import present
+from hilum.imaging.pixel_order import PixelOrder, present
 from hilum.imaging.radiograph import FilmFacts
 from hilum.imaging.second_decoder import check_decoded
 
@@ -58,14 +58,31 @@ def read_dicom(
     Raises:
         FilmError: see `hilum.imaging.reading.read_film`.
     """
-    structure = examine(io.BytesIO(content), limits)
-    if structure.transfer_syntax not in CODECS:
-        raise FilmError(
-            f"Transfer syntax {structure.transfer_syntax!r} can't be read. {nearest('', sorted(CODECS))}",
-            code="unsupported-syntax",
-        )
+    structure = _readable(content, limits)
     dataset = _at_the_boundary(lambda: _dataset(io.BytesIO(content), structure, pixels=True))
     return _at_the_boundary(lambda: _film(dataset, structure, limits, second_decoder))
+
+
+def read_dicom_codes(content: bytes, limits: Limits) -> tuple[Array, PixelOrder, FilmFacts] | None:
+    """A grey film's codes before any look-up, how they become presentation values, and its facts.
+
+    Returns:
+        ``None`` for a film in colours, which has no such order.
+
+    Raises:
+        FilmError: see `hilum.imaging.reading.read_film`.
+    """
+    structure = _readable(content, limits)
+
+    def read() -> tuple[Array, PixelOrder, FilmFacts] | None:
+        dataset = _dataset(io.BytesIO(content), structure, pixels=True)
+        form = sample_format(dataset, structure, limits)
+        if form.photometric not in GREY:
+            return None
+        facts = dicom_facts(dataset, structure.transfer_syntax)
+        return _aligned(_codes(dataset, structure, form), form), film_order(dataset, form, []), facts
+
+    return _at_the_boundary(read)
 
 
 def encoded_frame(
@@ -89,6 +106,16 @@ def encoded_frame(
         return dataset, form, structure.transfer_syntax, _frame(dataset, structure)
 
     return _at_the_boundary(read)
+
+
+def _readable(content: bytes, limits: Limits) -> Structure:
+    structure = examine(io.BytesIO(content), limits)
+    if structure.transfer_syntax not in CODECS:
+        raise FilmError(
+            f"Transfer syntax {structure.transfer_syntax!r} can't be read. {nearest('', sorted(CODECS))}",
+            code="unsupported-syntax",
+        )
+    return structure
 
 
 def _at_the_boundary(step: Callable[[], T]) -> T:

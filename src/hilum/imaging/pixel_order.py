@@ -108,10 +108,7 @@ class PixelOrder:
             uint16 [2^bits], 0 black … 65535 white.
         """
         stored, padding = self.stored_values(), self.is_padding()
-        if isinstance(self.modality, Lut):
-            values = self.modality.apply(stored)
-        else:
-            values = stored * self.modality[0] + self.modality[1]
+        values = self._modality_values(stored)
         if isinstance(self.voi, Window):
             shown = self.voi.apply(values)
         elif self.voi is not None:
@@ -124,7 +121,21 @@ class PixelOrder:
         # Half up, so that the table doesn't depend on a platform's rounding mode.
         return np.floor(shown * WHITE + 0.5).astype(np.uint16)
 
-    def _stretched(self, values: Array, used: Array) -> Array:
+    def range_in_use(self, used: Array) -> tuple[float, float]:
+        """Modality values that become black and white where there is no VOI.
+
+        Args:
+            used: bool [2^bits], which codes the film holds.
+        """
+        stored, padding = self.stored_values(), self.is_padding()
+        return self._range(self._modality_values(stored), used & ~padding)
+
+    def _modality_values(self, stored: Array) -> Array:
+        if isinstance(self.modality, Lut):
+            return self.modality.apply(stored)
+        return stored * self.modality[0] + self.modality[1]
+
+    def _range(self, values: Array, used: Array) -> tuple[float, float]:
         low, high = float(values.min()), float(values.max())
         if self.bits > 8 and used.any():
             span = (high - low) / LARGEST_STRETCH
@@ -133,6 +144,10 @@ class PixelOrder:
             slack = max(0.0, span - (most - least)) / 2
             shift = max(0.0, low - (least - slack)) - max(0.0, most + slack - high)
             low, high = least - slack + shift, most + slack + shift
+        return low, high
+
+    def _stretched(self, values: Array, used: Array) -> Array:
+        low, high = self._range(values, used)
         if high <= low:
             return np.zeros_like(values)
         return np.clip((values - low) / (high - low), 0.0, 1.0)
@@ -148,18 +163,36 @@ def present(codes: Array, order: PixelOrder) -> Pixels:
     Returns:
         uint16 [h, w], 0 black … 65535 white.
     """
-    size = 1 << order.bits
+    needed = order.voi is None and order.bits > 8
+    used = codes_in_use(codes, order.bits) if needed else np.ones(1 << order.bits, bool)
+    return look_up(codes, order.table(used))
+
+
+def codes_in_use(codes: Array, bits: int) -> Array:
+    """Which codes a film holds: bool [2^bits]; bits beyond are ignored."""
+    size = 1 << bits
     mask = codes.dtype.type(min(size - 1, np.iinfo(codes.dtype).max))
-    # NumPy turns indices into 64-bit numbers first, so they are looked up some rows at a time.
-    step = max(1, AT_A_TIME // max(1, codes.shape[1]))
-    strips = [slice(start, start + step) for start in range(0, codes.shape[0], step)]
-    used = np.ones(size, bool)
-    if order.voi is None and order.bits > 8:
-        used = np.zeros(size, bool)
-        for strip in strips:
-            used |= np.bincount((codes[strip] & mask).ravel(), minlength=size) > 0
-    table = order.table(used)
+    used = np.zeros(size, bool)
+    for strip in _strips(codes):
+        used |= np.bincount((codes[strip] & mask).ravel(), minlength=size) > 0
+    return used
+
+
+def look_up(codes: Array, table: Array) -> Pixels:
+    """Put codes through a table: uint16 [h, w].
+
+    Args:
+        codes: uint8 or uint16 [h, w]; bits beyond the table's are ignored.
+        table: uint16 [2^bits].
+    """
+    mask = codes.dtype.type(min(len(table) - 1, np.iinfo(codes.dtype).max))
     pixels = np.empty(codes.shape, np.uint16)
-    for strip in strips:
+    for strip in _strips(codes):
         pixels[strip] = np.take(table, codes[strip] & mask)
     return pixels
+
+
+def _strips(codes: Array) -> list[slice]:
+    # NumPy turns indices into 64-bit numbers first, so they are looked up some rows at a time.
+    step = max(1, AT_A_TIME // max(1, codes.shape[1]))
+    return [slice(start, start + step) for start in range(0, codes.shape[0], step)]

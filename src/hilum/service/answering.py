@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from hilum.imaging.viewing import ViewerFilm
 from hilum.records.values import HeatmapRecord, Identity, NewAnswer
 
 
@@ -52,8 +53,13 @@ class Drawing(Protocol):
     def film(self, path: Path) -> bytes:
         """The film as a grey PNG."""
 
-    def heatmap(self, path: Path, heatmap: HeatmapRecord, *, assessment: Mapping[str, Any], layer: bool) -> bytes:
+    def pixels(self, path: Path) -> ViewerFilm:
+        """The film's 16-bit values, for a viewer that sets its own window."""
+
+    def heatmap(
+        self, path: Path, heatmap: HeatmapRecord, *, assessment: Mapping[str, Any], layer: bool, style: str = "heat"
+    ) -> bytes:
         """The heat map over the film as a PNG; with ``layer`` the heat map alone, transparent where it is zero.
 
-        The assessment that it belongs to says how the film was preprocessed.
+        The assessment that it belongs to says how the film was preprocessed; ``style`` is ``heat`` or ``contour``.
         """

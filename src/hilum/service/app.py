@@ -20,7 +20,7 @@ from hilum.service.answering import Answering, Drawing
 from hilum.service.doors import FIRST_ADMIN
 from hilum.service.logs import logger, start_logs
 from hilum.service.reading_room import ReadingRoom, open_reading_room
-from hilum.service.rest import audit, health, metrics, problems, results, reviews, studies, users
+from hilum.service.rest import audit, health, metrics, pixels, problems, results, reviews, studies, users
 from hilum.service.rest.access import NotForThem, declared
 from hilum.service.rest.schemas import NOTICE
 from hilum.service.settings import Settings
@@ -57,6 +57,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     problems.install(app)
     app.add_exception_handler(NotForThem, pages.not_for_them)
     app.include_router(studies.router)
+    app.include_router(pixels.router)
     app.include_router(reviews.router)
     app.include_router(users.router)
     app.include_router(audit.router)

@@ -11,12 +11,13 @@ from hilum.bundle.signature import read_trusted
 from hilum.config import to_mapping
 from hilum.imaging.intended_use import read_policy
 from hilum.imaging.sandbox import Sandbox
+from hilum.imaging.viewing import ViewerFilm
 from hilum.inference.assess import Assessor, open_bundle
 from hilum.inference.assessment import Assessment
 from hilum.inference.preparing import Prepared, prepare_film
 from hilum.records.values import HeatmapRecord, Identity, NewAnswer
 from hilum.service.answering import Model, Ready
-from hilum.service.drawing import draw_film, draw_heatmap, warm
+from hilum.service.drawing import draw_film, draw_heatmap, read_pixels, warm
 from hilum.service.settings import Settings
 
 CHILDREN = 2
@@ -67,12 +68,18 @@ class Bundled:
         """The film as a grey PNG; raises FilmError."""
         return self._sandbox.run(draw_film, path)
 
-    def heatmap(self, path: Path, heatmap: HeatmapRecord, *, assessment: Mapping[str, Any], layer: bool) -> bytes:
+    def pixels(self, path: Path) -> ViewerFilm:
+        """The film's 16-bit values; raises FilmError."""
+        return self._sandbox.run(read_pixels, path)
+
+    def heatmap(
+        self, path: Path, heatmap: HeatmapRecord, *, assessment: Mapping[str, Any], layer: bool, style: str = "heat"
+    ) -> bytes:
         """A heat map over its film as a PNG, or alone; raises FilmError."""
         values = np.frombuffer(heatmap.values, "<f4").reshape(heatmap.rows, heatmap.columns)
         # As the answer was made, which may have been by an earlier model.
         preprocessing, top = dict(assessment["preprocessing"]), float(assessment["heatmap_top"])
-        return self._sandbox.run(draw_heatmap, path, values, preprocessing, top, layer)
+        return self._sandbox.run(draw_heatmap, path, values, preprocessing, top, layer, style)
 
     def _record(self, assessment: Assessment) -> NewAnswer:
         return NewAnswer(

@@ -13,6 +13,7 @@ from hilum.config import from_mapping
 from hilum.imaging.overlay import CAPTION, FULL_OPACITY_FROM, colour_scale, grey_png, overlay, png, shrink
 from hilum.imaging.preprocessing import Preprocessing, heatmap_on_film
 from hilum.imaging.reading import read_film
+from hilum.imaging.viewing import ViewerFilm, read_for_viewing
 
 LONGEST_SIDE = 1024
 
@@ -30,7 +31,18 @@ def draw_film(path: Path) -> bytes:
     return grey_png(_reduced(path))
 
 
-def draw_heatmap(path: Path, values: Heatmap, preprocessing: Mapping[str, Any], top: float, layer: bool) -> bytes:
+def read_pixels(path: Path) -> ViewerFilm:
+    """A film for a viewer that sets its own window.
+
+    Raises:
+        FilmError: it can't be read.
+    """
+    return read_for_viewing(path)
+
+
+def draw_heatmap(
+    path: Path, values: Heatmap, preprocessing: Mapping[str, Any], top: float, layer: bool, style: str = "heat"
+) -> bytes:
     """A heat map over its film, or alone and transparent where it is zero, as a PNG.
 
     Args:
@@ -39,6 +51,7 @@ def draw_heatmap(path: Path, values: Heatmap, preprocessing: Mapping[str, Any], 
         preprocessing: how the film became the model's tile.
         top: activation that is shown as full heat.
         layer: the heat map alone.
+        style: ``heat`` colours areas, ``contour`` draws lines.
 
     Raises:
         FilmError: the film can't be read.
@@ -47,8 +60,8 @@ def draw_heatmap(path: Path, values: Heatmap, preprocessing: Mapping[str, Any], 
     shape = (int(film.shape[0]), int(film.shape[1]))
     heat = heatmap_on_film(values, shape, from_mapping(Preprocessing, preprocessing, where="assessment"))
     if not layer:
-        return png(overlay(film, heat, top=top, caption=CAPTION))
-    return _layer(heat, top)
+        return png(overlay(film, heat, top=top, caption=CAPTION, style=style))
+    return _layer(heat, top) if style == "heat" else _lines(heat, top)
 
 
 def _reduced(path: Path) -> Pixels:
@@ -60,6 +73,17 @@ def _layer(heat: Array, top: float) -> bytes:
     share = np.clip(np.nan_to_num(heat) / top, 0.0, 1.0)
     steps = (share * 255 + 0.5).astype(np.uint8)
     alpha = (np.clip(share / FULL_OPACITY_FROM, 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
+    return _rgba(np.dstack([colour_scale()[steps], alpha]))
+
+
+def _lines(heat: Array, top: float) -> bytes:
+    """Contours alone, transparent between them: what the overlay draws on black, with black taken away."""
+    drawn = overlay(np.zeros(heat.shape, np.uint8), heat, top=top, style="contour")
+    alpha = np.where(drawn.any(axis=2), 255, 0).astype(np.uint8)
+    return _rgba(np.dstack([drawn, alpha]))
+
+
+def _rgba(picture: Array) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.dstack([colour_scale()[steps], alpha])).save(buffer, "PNG", compress_level=3)
+    Image.fromarray(picture).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()

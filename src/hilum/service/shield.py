@@ -61,7 +61,9 @@ class Shield:
             if message["type"] == "http.response.start":
                 seen["status"] = message["status"]
                 named = (b"x-request-id", request_id.encode())
-                message["headers"] = [*message["headers"], *_headers(scope["path"]), named]
+                said = {name for name, _ in message["headers"]}  # a route may say itself how its reply is kept
+                ours = [(name, value) for name, value in _headers(scope["path"]) if name not in said]
+                message["headers"] = [*message["headers"], *ours, named]
             await send(message)
 
         try:

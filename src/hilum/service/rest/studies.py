@@ -4,7 +4,7 @@ import asyncio
 import functools
 import hashlib
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -179,14 +179,16 @@ def heatmap_picture(
     finding: str,
     caller: Annotated[Caller, needs("films:read")],
     layer: Annotated[bool, Query(description="The heat map alone, transparent where it is zero.")] = False,
+    style: Annotated[Literal["heat", "contour"], Query(description="Coloured areas, or lines.")] = "heat",
 ) -> Response:
     """Where on the film the model saw evidence for a finding: a class activation map over the film."""
     room = room_of(request)
     film = known_film(room, film_id)
     heatmap, answer = _heatmap(room, film, finding)
     path = room.intake.files.path(film.file_sha256)
-    key = (film_id, film.file_sha256, answer.model_sha256, finding, "layer" if layer else "overlay")
-    draw = functools.partial(room.drawing.heatmap, path, heatmap, assessment=answer.assessment, layer=layer)
+    key = (film_id, film.file_sha256, answer.model_sha256, finding, "layer" if layer else "overlay", style)
+    said = answer.assessment
+    draw = functools.partial(room.drawing.heatmap, path, heatmap, assessment=said, layer=layer, style=style)
     picture = room.pictures.get(key, draw)
     room.store.picture_viewed(film_id, finding, viewer=caller.name)
     return _png(picture)
