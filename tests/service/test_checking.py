@@ -74,7 +74,7 @@ def test_all_that_is_wrong_is_told_at_once(bundle: Path, tmp_path: Path) -> None
         "model": "none.hilum",
         "audit": "Changed at row 1",
         "ports": "can't be used",
-        "tls": "can't be used together",
+        "tls": "cert.pem holds no certificate",
     }.items():
         assert words in found[part], (part, found[part])
     words = ["serve", str(tmp_path / "none.hilum"), "--check", "--data", str(data), "--port", "0", "--dicom-port", "0"]

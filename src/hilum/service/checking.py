@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hilum.keys import read_private_key
 from hilum.records.access import Access
 from hilum.records.database import Database
 from hilum.records.proving import prove
+from hilum.service.certificates import look_at_authorities, look_at_pair, server_context
 from hilum.service.settings import MIB, Settings, misspelt
 
 PUBLIC_KEYS = "audit*.pub"
@@ -24,7 +24,8 @@ def check_service(settings: Settings) -> Mapping[str, str]:
         settings: what the service would be started with.
 
     Returns:
-        ``ok`` or one sentence, by part: settings, folder, disk, model, records, audit, ports, tls.
+        ``ok`` or one sentence, by part: settings, folder, disk, model, records, audit, ports, and the certificates of
+        REST, DICOM and results.
     """
     looks: dict[str, Callable[[Settings], None]] = {
         "settings": _names,
@@ -35,6 +36,8 @@ def check_service(settings: Settings) -> Mapping[str, str]:
         "audit": _audit,
         "ports": _ports,
         "tls": _tls,
+        "dicom tls": _dicom_tls,
+        "results tls": _results_tls,
     }
     return {name: _outcome(look, settings) for name, look in looks.items()}
 
@@ -122,11 +125,23 @@ def _ports(settings: Settings) -> None:
 
 
 def _tls(settings: Settings) -> None:
-    if settings.tls_certificate is None or settings.tls_key is None:
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        look_at_pair(settings.tls_certificate, settings.tls_key)
+
+
+def _dicom_tls(settings: Settings) -> None:
+    pair = settings.dicom_pair
+    if settings.dicom_port is None or settings.dicom_tls == "off" or pair is None:
         return
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_certificate, settings.tls_key)
-    except (ssl.SSLError, OSError) as error:
-        raise ServiceError(
-            f"The certificate and its key can't be used together ({type(error).__name__}). Give PEM files of one pair."
-        ) from None
+    look_at_pair(*pair)
+    if settings.dicom_ca is not None:
+        look_at_authorities(settings.dicom_ca)
+    server_context(*pair, clients=settings.dicom_tls, authorities=settings.dicom_ca)
+
+
+def _results_tls(settings: Settings) -> None:
+    """Certificates for what we connect to."""
+    if settings.results_ca is not None:
+        look_at_authorities(settings.results_ca)
+    if settings.results_certificate is not None:
+        look_at_pair(settings.results_certificate, settings.results_certificate)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from hilum.errors import ServiceError
 from hilum.imaging.sandbox import Sandbox
 from hilum.records.results_out import Outbox
+from hilum.service.certificates import client_context
 from hilum.service.destinations import Destination
 from hilum.service.dicom.objects import PRELOAD, make_objects
 from hilum.service.dicom.result import ResultObject
@@ -64,16 +65,12 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     if not any(one.tls for one in settings.destinations):
         return None
     try:
-        context = ssl.create_default_context(cafile=settings.results_ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if settings.results_certificate is not None:
-            context.load_cert_chain(settings.results_certificate)
+        return client_context(authorities=settings.results_ca, own=settings.results_certificate)
     except OSError as error:  # ssl.SSLError is one
         raise ServiceError(
             f"The certificates for sending results can't be used ({error.strerror or type(error).__name__}). Check "
             "HILUM_RESULTS_CA and HILUM_RESULTS_CERTIFICATE."
         ) from None
-    return context
 
 
 def _hand_over(

@@ -46,8 +46,17 @@ class Settings(BaseSettings):
     """PEM file of the certificate chain for REST and page; together with ``tls_key``."""
     tls_key: Path | None = None
     """PEM file of its private key."""
+    dicom_tls: Literal["off", "on", "optional", "required"] = "off"
+    """TLS for films in: off; on; on, and a certificate that a sender shows must be good; on, and a sender without one
+    is turned away."""
+    dicom_certificate: Path | None = None
+    """PEM file of the certificate chain for films in, with ``dicom_key``; None: ``tls_certificate``."""
+    dicom_key: Path | None = None
+    """PEM file of its private key; None: ``tls_key``."""
+    dicom_ca: Path | None = None
+    """PEM file of the authorities that senders' certificates are checked with."""
     unprotected_network: bool = False
-    """Accept that REST and page are not encrypted on the way: a proxy in front does it, or the network is trusted."""
+    """Accept that REST, page or films in are not encrypted on the way: a proxy does it, or the network is trusted."""
     audit_key: Path | None = None
     """Ed25519 key that signs the audit's heads; None for ``audit.key`` in ``data``, made when absent."""
     audit_heads: Path | None = None
@@ -134,6 +143,7 @@ class Settings(BaseSettings):
     def _safe(self) -> "Settings":
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("HILUM_TLS_CERTIFICATE and HILUM_TLS_KEY go together: give both, or neither")
+        self._dicom_tls_makes_sense()
         if self.on_loopback:
             return self
         if not self.tls and not self.unprotected_network:
@@ -142,12 +152,37 @@ class Settings(BaseSettings):
                 "give HILUM_TLS_CERTIFICATE and HILUM_TLS_KEY, or listen on 127.0.0.1 behind a proxy with TLS, "
                 "or accept it with HILUM_UNPROTECTED_NETWORK=1"
             )
-        if self.dicom_port is not None and not self.allowed_ae_titles:
+        if self.dicom_port is None:
+            return self
+        if not self.allowed_ae_titles and self.dicom_tls != "required":
             raise ValueError(
                 f"host {self.host!r} is reachable from the network and any AE title may send: "
-                "name the senders in HILUM_ALLOWED_AE_TITLES"
+                "name the senders in HILUM_ALLOWED_AE_TITLES, or demand certificates with HILUM_DICOM_TLS=required"
+            )
+        if self.dicom_tls == "off" and not self.unprotected_network:
+            raise ValueError(
+                f"host {self.host!r} is reachable from the network and films would come in over DICOM in the clear: "
+                "encrypt them with HILUM_DICOM_TLS=on, or accept it with HILUM_UNPROTECTED_NETWORK=1"
             )
         return self
+
+    def _dicom_tls_makes_sense(self) -> None:
+        if (self.dicom_certificate is None) != (self.dicom_key is None):
+            raise ValueError("HILUM_DICOM_CERTIFICATE and HILUM_DICOM_KEY go together: give both, or neither")
+        if self.dicom_tls == "off":
+            if self.dicom_certificate is not None or self.dicom_ca is not None:
+                raise ValueError("a DICOM certificate is given but not used: set HILUM_DICOM_TLS, or take it away")
+            return
+        if self.dicom_pair is None:
+            raise ValueError(
+                f"HILUM_DICOM_TLS={self.dicom_tls} needs a certificate: give HILUM_DICOM_CERTIFICATE and "
+                "HILUM_DICOM_KEY, or those of REST, HILUM_TLS_CERTIFICATE and HILUM_TLS_KEY"
+            )
+        if (self.dicom_ca is not None) != (self.dicom_tls != "on"):
+            raise ValueError(
+                "HILUM_DICOM_CA names who signs senders' certificates: give it with HILUM_DICOM_TLS=optional or "
+                "required, which need it, and leave it out otherwise"
+            )
 
     @property
     def destinations(self) -> tuple[Destination, ...]:
@@ -163,6 +198,15 @@ class Settings(BaseSettings):
     def tls(self) -> bool:
         """True when REST and page are encrypted on the way."""
         return self.tls_certificate is not None
+
+    @property
+    def dicom_pair(self) -> tuple[Path, Path] | None:
+        """Certificate and key for films in; None where there are none."""
+        if self.dicom_certificate is not None and self.dicom_key is not None:
+            return self.dicom_certificate, self.dicom_key
+        if self.tls_certificate is not None and self.tls_key is not None:
+            return self.tls_certificate, self.tls_key
+        return None
 
     @property
     def audit_key_path(self) -> Path:

@@ -6,6 +6,8 @@ queues messages without end. Its socket is wrapped here, where every byte passes
 
 import contextlib
 import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -116,21 +118,52 @@ class GuardedSocket(AssociationSocket):
         raise OSError(f"The peer sent {what}.")
 
 
-def guarded_handler(guard: Callable[[AssociationSocket], GuardedSocket], most_connections: int) -> type[RequestHandler]:
+def guarded_handler(
+    guard: Callable[[AssociationSocket], GuardedSocket],
+    most_connections: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+    handshake_s: float = 30,
+) -> type[RequestHandler]:
     """A request handler for pynetdicom's server whose sockets are guarded and whose connections are counted.
+
+    pynetdicom would shake hands where it accepts connections, so that one silent peer kept out all others; here it is
+    done in the connection's own thread, and has an end.
 
     Args:
         guard: wraps a socket.
         most_connections: connections at once, negotiated or not; further ones are closed unanswered.
+        tls: how peers are met; None without TLS.
+        handshake_s: the TLS handshake must be complete after so long.
     """
+    shaking_hands = threading.Semaphore(most_connections)
 
     class GuardedHandler(RequestHandler):
         def handle(self) -> None:
             if len(self.server.active_associations) >= most_connections:
-                logger().warning("connection refused", reason="too many connections")
-                self.server.shutdown_request(self.request)
+                self._turn_away("too many connections")
+                return
+            if tls is not None and not self._encrypt(tls):
                 return
             super().handle()
+
+        def _encrypt(self, context: ssl.SSLContext) -> bool:
+            if not shaking_hands.acquire(blocking=False):
+                self._turn_away("too many connections that shake hands")
+                return False
+            try:
+                self.request.settimeout(handshake_s)
+                self.request = context.wrap_socket(self.request, server_side=True)
+            except (ssl.SSLError, OSError, ValueError) as error:
+                self._turn_away(f"no TLS ({getattr(error, 'reason', None) or type(error).__name__})")
+                return False
+            finally:
+                shaking_hands.release()
+            return True
+
+        def _turn_away(self, why: str) -> None:
+            logger().warning("connection refused", reason=why)
+            self.server.shutdown_request(self.request)
 
         def _create_association(self) -> Any:
             association = super()._create_association()

@@ -4,6 +4,7 @@ Bytes go to the intake as they came; success is said when they are durable, and 
 """
 
 import re
+import ssl
 import threading
 import time
 import warnings
@@ -15,6 +16,7 @@ from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
 from hilum.errors import ServiceError
+from hilum.service.certificates import server_context
 from hilum.service.dicom.classes import (
     CANNOT_UNDERSTAND,
     OUT_OF_RESOURCES,
@@ -45,7 +47,7 @@ class Listener:
         intake: where films go.
 
     Raises:
-        ServiceError: the port is taken.
+        ServiceError: the port is taken, or a certificate can't be used.
     """
 
     def __init__(self, settings: Settings, intake: Intake) -> None:
@@ -68,7 +70,12 @@ class Listener:
                     (evt.EVT_REJECTED, _rejected),
                 ],
                 server_class=ThreadedAssociationServer,
-                request_handler=guarded_handler(guard, 2 * settings.maximum_associations),
+                request_handler=guarded_handler(
+                    guard,
+                    2 * settings.maximum_associations,
+                    tls=_tls(settings),
+                    handshake_s=settings.network_timeout_s,
+                ),
             )
         except OSError as error:
             raise ServiceError(
@@ -146,6 +153,13 @@ def _entity(settings: Settings) -> AE:
     for storage in STORAGE if settings.other_classes == "refuse" else dict.fromkeys([*STORAGE, *others]):
         entity.add_supported_context(storage, list(TRANSFER_SYNTAXES))
     return entity
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    pair = settings.dicom_pair
+    if settings.dicom_tls == "off" or pair is None:
+        return None
+    return server_context(*pair, clients=settings.dicom_tls, authorities=settings.dicom_ca)
 
 
 def _echo(_: Any) -> int:
