@@ -9,7 +9,7 @@ import pytest
 from hilum.errors import ServiceError, UsageError
 from hilum.records.database import Database
 from hilum.records.store import Store
-from hilum.records.values import HeatmapRecord, Identity, NewAnswer, NewFilm
+from hilum.records.values import Answered, HeatmapRecord, Identity, NewAnswer, NewFilm
 
 MODEL = "m" * 64
 HOUR = timedelta(hours=1)
@@ -233,3 +233,34 @@ def test_an_unknown_film_has_no_record_and_can_not_be_answered(store: Store) -> 
     assert store.film("0" * 32) is None
     with pytest.raises(ServiceError, match="not in the records"):
         store.record_answer("0" * 32, "w", Identity(), answer())
+
+
+def test_senders_take_turns_in_the_queue_and_urgent_films_go_first(store: Store, clock: Clock) -> None:
+    ids = {}
+    for name, sender, urgent in (("a", "flood", False), ("b", "flood", False), ("c", "flood", False)):
+        ids[store.receive(film(name, sender=sender, urgent=urgent)).film_id] = name
+        clock.pass_(1)
+    ids[store.receive(film("d", sender="other")).film_id] = "d"
+    ids[store.receive(film("e", sender="er", urgent=True)).film_id] = "e"
+    claims = store.claims("w", lease_s=60, max_attempts=3, most=4)
+    assert [ids[claim.film_id] for claim in claims] == ["e", "a", "d", "b"]
+    assert [(claim.sender, claim.urgent) for claim in claims[:2]] == [("er", True), ("flood", False)]
+    assert [ids[claim.film_id] for claim in store.claims("w", lease_s=60, max_attempts=3, most=4)] == ["c"]
+
+
+def test_the_same_film_again_as_urgent_becomes_urgent(store: Store) -> None:
+    store.receive(film("a"))
+    store.receive(film("a", urgent=True))
+    (claim,) = store.claims("w", lease_s=60, max_attempts=3, most=2)
+    assert claim.urgent
+
+
+def test_answers_are_recorded_together_or_not_at_all(store: Store) -> None:
+    ids = [store.receive(film(name)).film_id for name in "ab"]
+    store.claims("w", lease_s=60, max_attempts=3, most=2)
+    both = [Answered(film_id=film_id, identity=Identity(), answer=answer()) for film_id in ids]
+    with pytest.raises(ServiceError, match="is not in the records"):
+        store.record_answers("w", [both[0], Answered(film_id="0" * 32, identity=Identity(), answer=answer())])
+    assert store.counts() == {"preparing": 2}
+    assert store.record_answers("w", both) == ["answered", "answered"]
+    assert store.record_answers("w", both) == [None, None]

@@ -24,6 +24,8 @@ FINDINGS = ("normal", "pneumonia", "covid-19")
 class SmallModel:
     """Reads DICOM, PNG and JPEG; its probabilities come from the pixels' mean."""
 
+    trouble: str | None = None
+
     def __init__(self, sha256: str = "5" * 64) -> None:
         self.model = Model(sha256=sha256, name="small", version="1", findings=FINDINGS)
         self.answered: list[int] = []

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hilum.errors import ServiceError
 from hilum.service.batcher import Batcher
@@ -105,3 +107,119 @@ def test_closing_answers_what_waits_and_takes_no_more() -> None:
     with pytest.raises(ServiceError, match="closed"):
         batcher.submit(1)
     batcher.close()
+
+
+def gathered(gate: Gate, **options: object) -> Batcher[int, int]:
+    """A batcher whose model is busy with a first item, so that others gather."""
+    batcher = Batcher(gate, **options)  # type: ignore[arg-type]
+    batcher.submit(0)
+    gate.begun.wait(5)
+    return batcher
+
+
+def test_senders_take_turns_and_urgent_ones_go_first() -> None:
+    gate = Gate()
+    batcher = gathered(gate, largest=4)
+    for item in (10, 11, 12, 13):
+        batcher.submit(item, sender="flood")
+    batcher.submit(20, sender="other")
+    batcher.submit(30, sender="er", urgent=True)
+    gate.open.set()
+    batcher.close()
+    assert gate.batches == [[0], [30, 10, 20, 11], [12, 13]]
+
+
+def test_what_waited_too_long_is_not_begun() -> None:
+    gate = Gate()
+    batcher = gathered(gate)
+    late, kept = batcher.submit(1, within_s=0), batcher.submit(2, within_s=60)
+    gate.open.set()
+    with pytest.raises(ServiceError, match="waited too long for the model"):
+        late.result(5)
+    assert kept.result(5) == 4
+    assert gate.batches == [[0], [2]]
+    batcher.close()
+
+
+def test_the_nearest_deadline_goes_first_among_one_senders() -> None:
+    gate = Gate()
+    batcher = gathered(gate, largest=1)
+    for item, within_s in ((1, None), (2, 60), (3, 30)):
+        batcher.submit(item, within_s=within_s)
+    gate.open.set()
+    batcher.close()
+    assert gate.batches == [[0], [3], [2], [1]]
+
+
+def test_a_suspect_is_kept_out_of_batches() -> None:
+    gate = Gate()
+    batcher = gathered(gate)
+    for item in (1, 2):
+        batcher.submit(item)
+    batcher.submit(3, alone=True)
+    for item in (4, 5):
+        batcher.submit(item)
+    gate.open.set()
+    batcher.close()
+    assert gate.batches == [[0], [1, 2], [3], [4, 5]]
+
+
+def test_a_batch_that_deserves_it_is_tried_again_before_it_is_cut() -> None:
+    died: list[list[int]] = []
+
+    def work(items: Sequence[int]) -> list[int]:
+        died.append(list(items))
+        if len(died) == 1:
+            raise OSError("killed")
+        return list(items)
+
+    batcher = Batcher(work, again=lambda error: isinstance(error, OSError))
+    assert batcher.submit(7).result(5) == 7
+    assert died == [[7], [7]]
+    batcher.close()
+
+
+def test_a_poison_is_found_by_halves() -> None:
+    gate = Gate(refuse_seven)
+    batcher = gathered(gate)
+    futures = [batcher.submit(item) for item in range(1, 9)]
+    gate.open.set()
+    batcher.close()
+    assert [future.exception() is None for future in futures] == [item != 7 for item in range(1, 9)]
+    assert gate.batches[1:] == [[1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4], [5, 6, 7, 8], [5, 6], [7, 8], [7], [8]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.booleans()), min_size=1, max_size=40),
+    st.sets(st.integers(0, 39), max_size=5),
+    st.sets(st.integers(0, 39), max_size=5),
+    st.integers(1, 9),
+)
+def test_nothing_is_lost_and_nothing_done_twice(
+    items: list[tuple[str, bool, bool]], poison: set[int], cancelled: set[int], largest: int
+) -> None:
+    answered: list[int] = []
+
+    def work(batch: Sequence[int]) -> list[int]:
+        assert len(batch) <= largest
+        if poison & set(batch):
+            raise ValueError("poison")
+        answered.extend(batch)
+        return [3 * item for item in batch]
+
+    batcher = Batcher(work, largest=largest)
+    futures = [
+        batcher.submit(number, sender=sender, urgent=urgent, alone=alone)
+        for number, (sender, urgent, alone) in enumerate(items)
+    ]
+    gone = {number for number in cancelled if number < len(futures) and futures[number].cancel()}
+    batcher.close()
+    for number, future in enumerate(futures):
+        if number in gone:
+            assert future.cancelled()
+        elif number in poison:
+            assert isinstance(future.exception(0), ValueError)
+        else:
+            assert future.result(0) == 3 * number
+    assert sorted(answered) == sorted(set(range(len(items))) - gone - poison)

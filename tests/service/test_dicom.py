@@ -10,10 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 from pynetdicom import AE, Association
+from sqlalchemy import select
 from tests.service.conftest import let_in, settings_in
 from tests.service.small import CR, SmallDrawing, SmallModel, dataset, dicom
 
 from hilum.errors import ServiceError
+from hilum.records.schema import FilmRow
 from hilum.service.app import Running, running
 from hilum.service.dicom.classes import STORAGE, TRANSFER_SYNTAXES
 
@@ -209,3 +211,15 @@ def test_a_taken_port_is_named(tmp_path: Path, service: Running) -> None:
         running(settings, answering=SmallModel(), drawing=SmallDrawing()),
     ):
         pass
+
+
+def test_a_film_of_high_priority_is_urgent(service: Running) -> None:
+    """(0000,0700) Priority of the request: 1 is high, 0 medium, 2 low (PS3.7 table 9.3-1)."""
+    with associated(port_of(service), title="ER") as association:
+        for number, priority in ((261, 1), (262, 2)):
+            assert association.send_c_store(dataset(number, number % 256), priority=priority).Status == 0x0000
+    uids = [f"1.2.826.0.1.3680043.10.1.{number}" for number in (261, 262)]
+    with service.room.database.read() as session:
+        query = select(FilmRow).where(FilmRow.sop_instance_uid.in_(uids)).order_by(FilmRow.sop_instance_uid)
+        rows = list(session.scalars(query))
+    assert [(row.urgent, row.sender) for row in rows] == [(True, "dicom:ER"), (False, "dicom:ER")]

@@ -2,8 +2,10 @@
 
 import httpx
 import pytest
+from sqlalchemy import select
 from tests.service.small import FINDINGS, SmallModel, dicom, png
 
+from hilum.records.schema import FilmRow
 from hilum.service.app import Running
 
 DICOM = {"Content-Type": "application/dicom"}
@@ -220,3 +222,12 @@ def test_openapi_describes_every_route(http: httpx.Client) -> None:
         for operation in path.values():
             assert operation["summary"]
             assert operation["description"]
+
+
+def test_a_film_may_be_urgent(http: httpx.Client, service: Running) -> None:
+    """The same field of the records as a C-STORE's priority; who sent it is whose turn it takes."""
+    ids = [send(http, png(level), PNG, priority=what).json()["id"] for level, what in ((33, "stat"), (34, "routine"))]
+    with service.room.database.read() as session:
+        rows = {row.id: (row.urgent, row.sender) for row in session.scalars(select(FilmRow).where(FilmRow.id.in_(ids)))}
+    assert [rows[film_id] for film_id in ids] == [(True, "test-reviewer"), (False, "test-reviewer")]
+    is_problem(send(http, png(35), PNG, priority="soon"), 422, "priority")

@@ -22,8 +22,10 @@ from sqlalchemy.types import TypeDecorator
 
 from hilum.records.values import STATES
 
-HEAD = "0004"
+HEAD = "0005"
 """The migration that leads to these tables."""
+
+SENDER_LENGTH = 96
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -71,6 +73,8 @@ class FilmRow(Base):
     lease_until: Mapped[datetime | None] = mapped_column(UtcTime)
     reason_code: Mapped[str] = mapped_column(String(32), default="")
     reason: Mapped[str] = mapped_column(Text, default="")
+    sender: Mapped[str] = mapped_column(String(SENDER_LENGTH), default="", server_default="")
+    urgent: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
 
     __table_args__ = (
         CheckConstraint("state IN ({})".format(", ".join(f"'{s}'" for s in STATES)), name="films_state_known"),

@@ -4,11 +4,12 @@ import contextlib
 import hashlib
 import json
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -17,11 +18,13 @@ from hilum.errors import ServiceError, UsageError
 from hilum.records.audit import Act, append
 from hilum.records.cursors import read_cursor, write_cursor
 from hilum.records.database import Database
+from hilum.records.queue import Lease, lease
 from hilum.records.reading import film_records
 from hilum.records.results_out import queue_answer
-from hilum.records.schema import AnswerRow, FilmRow, HeatmapRow, IdempotencyRow, IdentifierRow
+from hilum.records.schema import SENDER_LENGTH, AnswerRow, FilmRow, HeatmapRow, IdempotencyRow, IdentifierRow
+from hilum.records.turns import AGEING_CAP_S, Turns
 from hilum.records.values import (
-    WAITING,
+    Answered,
     Claim,
     FilmRecord,
     HeatmapRecord,
@@ -58,10 +61,14 @@ class Store:
     Args:
         database: where they are kept.
         clock: gives the instant; tests give their own.
+        ageing_cap_s: a routine film that has waited longer is overdue, see :mod:`hilum.records.turns`.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], datetime] = now) -> None:
+    def __init__(
+        self, database: Database, clock: Callable[[], datetime] = now, *, ageing_cap_s: float = AGEING_CAP_S
+    ) -> None:
         self._database, self._clock = database, clock
+        self._turns, self._turns_lock = Turns(ageing_cap_s), threading.Lock()
 
     def receive(self, film: NewFilm, *, model_sha256: str | None = None, actor: str = SERVICE) -> Receipt:
         """Record a film whose bytes are durable; the same content again gives the same id.
@@ -93,6 +100,7 @@ class Store:
         known = session.scalar(select(FilmRow).where(FilmRow.content_sha256 == film.content_sha256))
         if known is not None:
             finished = known.state in ("answered", "not-analysed")
+            known.urgent = known.urgent or film.urgent
             if finished and model_sha256 and not _has_answer(session, known.id, model_sha256):
                 known.state, known.attempts = "received", 0
                 self._note(session, actor, "film.requeued", known.id, model=model_sha256)
@@ -108,6 +116,8 @@ class Store:
             file_sha256=film.file_sha256,
             size=film.size,
             sop_instance_uid=film.sop_instance_uid,
+            sender=film.sender[:SENDER_LENGTH],
+            urgent=film.urgent,
             state="quarantined" if clash else "received",
             attempts=0,
             reason_code="same-uid-other-content" if clash else "",
@@ -123,37 +133,24 @@ class Store:
         append(session, Act(actor=actor, act=act, subject=subject, detail=detail), self._clock())
 
     def claim(self, owner: str, *, lease_s: float, max_attempts: int) -> Claim | None:
-        """Lease the film that has waited longest; None when none waits.
+        """Lease the film whose turn it is; None when none waits. See :meth:`claims`."""
+        return next(iter(self.claims(owner, lease_s=lease_s, max_attempts=max_attempts, most=1)), None)
+
+    def claims(self, owner: str, *, lease_s: float, max_attempts: int, most: int) -> list[Claim]:
+        """Lease films that wait, urgent ones first and senders in turn, in one transaction.
 
         A film whose lease ran out (its worker died) is claimed again. One that was claimed ten times as often as it
         may fail has taken its workers down with it, and fails.
         """
-        with self._database.write() as session:
-            for _ in range(100):
-                row = session.scalar(self._claimable())
-                if row is None:
-                    return None
-                if row.attempts < max_attempts * CRASHES_PER_ATTEMPT:
-                    return self._lease(row, owner, lease_s)
-                reason = f"Work on the film was broken off {row.attempts} times; a person must look at it."
-                _close(row, "failed", "crashing", reason)
-                self._note(session, SERVICE, "film.failed", row.id, code="crashing", attempts=row.attempts)
-        return None
 
-    def _claimable(self) -> Select[FilmRow]:
-        free = or_(FilmRow.lease_until.is_(None), FilmRow.lease_until < self._clock())
-        return (
-            select(FilmRow)
-            .where(FilmRow.state.in_(WAITING), free)
-            .order_by(FilmRow.received_at, FilmRow.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)  # for databases with many writers; SQLite has one and leaves it out
-        )
+        def broken(row: FilmRow) -> None:
+            reason = f"Work on the film was broken off {row.attempts} times; a person must look at it."
+            _close(row, "failed", "crashing", reason)
+            self._note(session, SERVICE, "film.failed", row.id, code="crashing", attempts=row.attempts)
 
-    def _lease(self, row: FilmRow, owner: str, lease_s: float) -> Claim:
-        row.state, row.attempts = "preparing", row.attempts + 1
-        row.lease_owner, row.lease_until = owner, self._clock() + timedelta(seconds=lease_s)
-        return Claim(film_id=row.id, file_sha256=row.file_sha256, attempts=row.attempts)
+        how = Lease(owner=owner, seconds=lease_s, most_claims=max_attempts * CRASHES_PER_ATTEMPT)
+        with self._database.write() as session, self._turns_lock:
+            return lease(session, self._turns, self._clock(), how, most, broken)
 
     def record_answer(self, film_id: str, owner: str, identity: Identity, answer: NewAnswer) -> State | None:
         """Record an answer, its heat maps and who the film is of, in one transaction.
@@ -167,23 +164,36 @@ class Store:
             # Another process recorded the same UID or answer in between: now it is there, and decides.
             return self._record_answer(film_id, owner, identity, answer)
 
+    def record_answers(self, owner: str, answered: Sequence[Answered]) -> list[State | None]:
+        """Record several answers in one transaction, all or none; see :meth:`record_answer`."""
+        try:
+            with self._database.write() as session:
+                return [self._answer(session, one.film_id, owner, one.identity, one.answer) for one in answered]
+        except IntegrityError:
+            return [self.record_answer(one.film_id, owner, one.identity, one.answer) for one in answered]
+
     def _record_answer(self, film_id: str, owner: str, identity: Identity, answer: NewAnswer) -> State | None:
         with self._database.write() as session:
-            row = _leased(session, film_id, owner)
-            if row is None:
-                return None
-            if not _identify(session, row, identity):
-                self._note(session, SERVICE, "film.quarantined", film_id, code=row.reason_code)
-                return _state(row.state)
-            if not _has_answer(session, film_id, answer.model_sha256):
-                said = _insert(session, film_id, answer, self._clock())
-                facts = {"model": answer.model_sha256, "label": answer.label, "abstained": answer.abstained}
-                self._note(session, SERVICE, "film.answered", film_id, **facts, assessment_sha256=said)
-            if answer.analysed:
-                _close(row, "answered")
-            else:
-                _close(row, "not-analysed", "outside-intended-use", answer.reason)
+            return self._answer(session, film_id, owner, identity, answer)
+
+    def _answer(
+        self, session: Session, film_id: str, owner: str, identity: Identity, answer: NewAnswer
+    ) -> State | None:
+        row = _leased(session, film_id, owner)
+        if row is None:
+            return None
+        if not _identify(session, row, identity):
+            self._note(session, SERVICE, "film.quarantined", film_id, code=row.reason_code)
             return _state(row.state)
+        if not _has_answer(session, film_id, answer.model_sha256):
+            said = _insert(session, film_id, answer, self._clock())
+            facts = {"model": answer.model_sha256, "label": answer.label, "abstained": answer.abstained}
+            self._note(session, SERVICE, "film.answered", film_id, **facts, assessment_sha256=said)
+        if answer.analysed:
+            _close(row, "answered")
+        else:
+            _close(row, "not-analysed", "outside-intended-use", answer.reason)
+        return _state(row.state)
 
     def record_failure(
         self, film_id: str, owner: str, *, code: str, reason: str, retry_after_s: float | None = None

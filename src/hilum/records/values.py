@@ -33,6 +33,10 @@ class NewFilm:
     """As the peer announced it; None where it is known only after reading."""
     request_key: str | None = None
     """Digest of the sender and the key that it gave this request; None when it gave none."""
+    sender: str = ""
+    """Whose turn it takes in the queue: ``dicom:`` and an AE title, or the name of a user."""
+    urgent: bool = False
+    """Whether its sender asked for it to be read at once (STAT)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,12 @@ class Claim:
     """Names the file on disk."""
     attempts: int
     """How often it was claimed, this time included."""
+    sender: str = ""
+    """Whose turn it took."""
+    urgent: bool = False
+    """Whether it is to be read at once."""
+    suspect: bool = False
+    """Whether the model died over it before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +119,18 @@ class NewAnswer:
     """Why it was not analysed, in one sentence."""
     heatmaps: tuple[HeatmapRecord, ...] = ()
     """One a finding; empty when not analysed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A film's answer that is to be recorded."""
+
+    film_id: str
+    """The film."""
+    identity: Identity
+    """Who it says it is of."""
+    answer: NewAnswer
+    """The answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

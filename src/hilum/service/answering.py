@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from hilum.errors import ServiceError
 from hilum.imaging.viewing import ViewerFilm
 from hilum.records.values import HeatmapRecord, Identity, NewAnswer
+
+
+class ModelDied(ServiceError):
+    """The model's process ended, hung or ran out of memory over a batch; another one is started in its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +45,19 @@ class Answering(Protocol):
     def model(self) -> Model:
         """The model in service."""
 
+    @property
+    def trouble(self) -> str | None:
+        """Why no film can be answered just now, in one sentence; None when all is well."""
+
     def prepare(self, path: Path) -> Ready:
         """Read one film, apart from this process; raises FilmError. Called from several threads."""
 
     def answer(self, films: Sequence[Ready]) -> Sequence[NewAnswer]:
-        """Answer films, one answer each, in their order. Called from one thread."""
+        """Answer films, one answer each, in their order. Called from one thread.
+
+        Raises:
+            ModelDied: the model's process ended over them.
+        """
 
 
 class Drawing(Protocol):

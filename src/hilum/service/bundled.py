@@ -54,6 +54,11 @@ class Bundled:
         """The model in service."""
         return self._model
 
+    @property
+    def trouble(self) -> str | None:
+        """Why no film can be answered just now."""
+        return None
+
     def prepare(self, path: Path) -> Ready:
         """Read, gate and preprocess one film in a child; raises FilmError."""
         prepared = self._sandbox.run(prepare_film, path, self._assessor.info.preprocessing, self._assessor.policy)

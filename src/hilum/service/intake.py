@@ -200,6 +200,7 @@ class Arrival:
         calling_ae: str = "",
         sop_instance_uid: str | None = None,
         expected: str | None = None,
+        urgent: bool = False,
     ) -> Receipt:
         """Make the film durable and record it.
 
@@ -210,6 +211,7 @@ class Arrival:
             calling_ae: what the peer called itself.
             sop_instance_uid: what the peer announced.
             expected: kind of file that the sender declared; None for any.
+            urgent: whether the sender asked for it to be read at once.
 
         Returns:
             the receipt: now, and not before, the sender may be told.
@@ -235,6 +237,8 @@ class Arrival:
             calling_ae=calling_ae,
             sop_instance_uid=sop_instance_uid,
             request_key=request_key,
+            sender=f"dicom:{calling_ae}" if calling_ae else actor or origin,
+            urgent=urgent,
         )
         self._intake.point("commit")
         try:

@@ -1,20 +1,27 @@
 """From received to answered: lease, read apart, infer in batches, record in one transaction.
 
-The queue is the database. A worker leases a film; if the process dies, the lease runs out (or is given back at the
+The queue is the database. Films are leased in turn; if the process dies, the lease runs out (or is given back at the
 next start) and the film is taken up again. An answer is recorded in the same transaction that closes the film, and
 only by the holder of the lease, so there is exactly one for a film and a model.
+
+Hands read films and go on to the next while the model answers; what is answered meanwhile is recorded together, since
+a transaction costs more than what it holds.
 """
 
+import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from hilum.errors import FilmError, HilumError, ServiceError
 from hilum.records.store import Store
-from hilum.records.values import Claim, NewAnswer, State
-from hilum.service.answering import Answering, Ready
+from hilum.records.turns import AGEING_CAP_S
+from hilum.records.values import Answered, Claim, NewAnswer, State
+from hilum.service.answering import Answering, ModelDied, Ready
 from hilum.service.batcher import Batcher
 from hilum.service.intake import FilmFiles, pass_by
 from hilum.service.logs import logger, where
@@ -23,6 +30,20 @@ PASSING = frozenset(("timeout", "crashed", "out-of-memory"))
 """Codes of film errors that may pass: the film is tried again. All others are the film's own."""
 
 POLL_S = 1.0
+LARGEST_BATCH = 8
+AT_ONCE = 32
+"""Most answers of one transaction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Worked:
+    """A film that the model is done with."""
+
+    claim: Claim
+    started: float
+    ready: Ready | None
+    answer: NewAnswer | None
+    error: BaseException | None
 
 
 class Workflow:
@@ -33,11 +54,12 @@ class Workflow:
         files: where the films lie.
         answering: the model.
         finished: told each film's id when it has an answer or a reason.
-        hands: films in work at once.
+        hands: films read at once; besides these, one batch may be in the model and one may wait for it.
         lease_s: how long a worker may hold a film.
         max_attempts: how often a film is tried.
         backoff_s: wait before the second attempt; doubled before each further one.
         answer_s: longest wait for the model; reading a film has its limit in the sandbox.
+        ageing_cap_s: a routine film that has waited longer is overdue.
         point: told the name of each step just before it: prepare, record, announce.
         worked: told the state of each film that was in hand, and the seconds.
     """
@@ -54,6 +76,7 @@ class Workflow:
         max_attempts: int = 3,
         backoff_s: float = 1.0,
         answer_s: float = 120,
+        ageing_cap_s: float = AGEING_CAP_S,
         point: Callable[[str], None] = pass_by,
         worked: Callable[[str | None, float], None] = lambda state, seconds: None,
     ) -> None:
@@ -61,16 +84,25 @@ class Workflow:
         self._lease_s, self._max_attempts, self._backoff_s = lease_s, max_attempts, backoff_s
         self._answer_s, self._point, self._worked = answer_s, point, worked
         self._owner = secrets.token_hex(8)
-        self._in_work: set[str] = set()
-        self._pulse = threading.Thread(target=self._renew, name="hilum-pulse", daemon=True)
+        self._at_most, self._hands = hands + LARGEST_BATCH, hands
         self._bell, self._rings, self._stopping = threading.Condition(), 0, threading.Event()
-        self._batcher: Batcher[Ready, NewAnswer] = Batcher(answering.answer)
+        self._claiming, self._claimed = threading.Lock(), deque[Claim]()
+        self._in_work: dict[str, Future[NewAnswer] | None] = {}
+        self._done: queue.SimpleQueue[_Worked | None] = queue.SimpleQueue()
+        self._batcher: Batcher[Ready, NewAnswer] = Batcher(
+            answering.answer,
+            largest=LARGEST_BATCH,
+            waiting=self._at_most,
+            again=lambda error: isinstance(error, ModelDied),
+            ageing_cap_s=ageing_cap_s,
+        )
+        self._pulse = threading.Thread(target=self._renew, name="hilum-pulse", daemon=True)
+        self._clerk = threading.Thread(target=self._record_all, name="hilum-clerk", daemon=True)
         self._threads = [threading.Thread(target=self._run, name=f"hilum-hand-{i}", daemon=True) for i in range(hands)]
 
     def start(self) -> None:
         """Begin to work."""
-        self._pulse.start()
-        for thread in self._threads:
+        for thread in (self._pulse, self._clerk, *self._threads):
             thread.start()
 
     def wake(self, _: str = "") -> None:
@@ -78,6 +110,11 @@ class Workflow:
         with self._bell:
             self._rings += 1
             self._bell.notify_all()
+
+    @property
+    def in_work(self) -> int:
+        """Films in hand: being read, before the model, or being recorded."""
+        return len(self._in_work)
 
     def stop(self, within_s: float) -> bool:
         """Finish the films in work, give back the others.
@@ -91,9 +128,19 @@ class Workflow:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
-        finished = not any(thread.is_alive() for thread in self._threads)
+        with self._claiming:
+            for claim in self._claimed:
+                self._in_work.pop(claim.film_id, None)
+            self._claimed.clear()
+        for future in list(self._in_work.values()):
+            if future is not None:
+                future.cancel()  # those that wait; the batch in the model is finished
+        with self._bell:
+            self._bell.wait_for(lambda: not self._in_work, max(0.0, deadline - time.monotonic()))
+        finished = not self._in_work and not any(thread.is_alive() for thread in self._threads)
         if finished:
             self._batcher.close()
+            self._done.put(None)
         self._store.release(self._owner)
         return finished
 
@@ -101,9 +148,9 @@ class Workflow:
         while not self._stopping.is_set():
             heard = self._rings
             try:
-                claim = self._store.claim(self._owner, lease_s=self._lease_s, max_attempts=self._max_attempts)
+                claim = self._next()
                 if claim is not None:
-                    self._work(claim)
+                    self._prepare(claim)
                     continue
             except ServiceError as error:
                 logger().error("records away", reason=str(error))
@@ -111,6 +158,20 @@ class Workflow:
                 logger().error("worker stumbled", **where(error))
             with self._bell:
                 self._bell.wait_for(lambda heard=heard: self._rings != heard, POLL_S)  # type: ignore[misc]
+
+    def _next(self) -> Claim | None:
+        """A film to read: one that was leased before, else of those that are leased now."""
+        with self._claiming:
+            room = min(self._at_most - len(self._in_work), self._hands)
+            if not self._claimed and room > 0 and not self._stopping.is_set() and self._answering.trouble is None:
+                claims = self._store.claims(
+                    self._owner, lease_s=self._lease_s, max_attempts=self._max_attempts, most=room
+                )
+                self._in_work.update((claim.film_id, None) for claim in claims)
+                self._claimed.extend(claims)
+                if len(claims) > 1:
+                    self.wake()
+            return self._claimed.popleft() if self._claimed else None
 
     def _renew(self) -> None:
         """Keep the leases on what is in work, three times in each of their lives; a dead process renews none."""
@@ -123,39 +184,113 @@ class Workflow:
             except Exception as error:
                 logger().error("leases not renewed", films=len(mine), **where(error))
 
-    def _work(self, claim: Claim) -> None:
+    def _prepare(self, claim: Claim) -> None:
+        """Read a film and put it before the model."""
         started = time.monotonic()
-        self._in_work.add(claim.film_id)
-        try:
-            state = self._answer(claim)
-        finally:
-            self._in_work.discard(claim.film_id)
-        self._point("announce")
-        log = logger().bind(film=claim.film_id, state=state, attempt=claim.attempts)
-        seconds = time.monotonic() - started
-        self._worked(state, seconds)
-        log.info("film worked on", seconds=round(seconds, 3))
-        if state is not None and state != "received":
-            self._finished(claim.film_id)
 
-    def _answer(self, claim: Claim) -> State | None:
+        def done(future: "Future[NewAnswer] | None", ready: Ready | None, error: BaseException | None = None) -> None:
+            answer = None
+            if future is not None:
+                if future.cancelled():
+                    self._leave(claim)
+                    return
+                error = future.exception()
+                answer = future.result() if error is None else None
+            self._done.put(_Worked(claim=claim, started=started, ready=ready, answer=answer, error=error))
+
         try:
             self._point("prepare")
             ready = self._answering.prepare(self._files.path(claim.file_sha256))
-            future: Future[NewAnswer] = self._batcher.submit(ready)
-            answer = future.result(timeout=self._answer_s)
-        except FilmError as error:
-            return self._failed(claim, error.code, str(error), passing=error.code in PASSING)
-        except HilumError as error:
-            return self._failed(claim, "refused", str(error), passing=True)
+            future = self._batcher.submit(
+                ready, sender=claim.sender, urgent=claim.urgent, within_s=self._answer_s, alone=claim.suspect
+            )
         except Exception as error:
-            logger().error("film failed", film=claim.film_id, **where(error))
-            reason = f"An internal error ({type(error).__name__}) while the film was answered; the log says where."
-            return self._failed(claim, "internal", reason, passing=True)
-        self._point("record")
-        return self._store.record_answer(claim.film_id, self._owner, ready.identity, answer)
+            done(None, None, error)
+            return
+        if claim.film_id in self._in_work:
+            self._in_work[claim.film_id] = future
+        future.add_done_callback(lambda future: done(future, ready))
 
-    def _failed(self, claim: Claim, code: str, reason: str, *, passing: bool) -> State | None:
+    def _leave(self, claim: Claim) -> None:
+        self._in_work.pop(claim.film_id, None)
+        self.wake()
+
+    def _record_all(self) -> None:
+        while (first := self._done.get()) is not None:
+            group, last = [first], False
+            while len(group) < AT_ONCE and not last:
+                try:
+                    more = self._done.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    last = True
+                else:
+                    group.append(more)
+            self._record(group)
+            if last:
+                return
+
+    def _record(self, group: Sequence[_Worked]) -> None:
+        answered = [work for work in group if work.ready is not None and work.answer is not None]
+        others = [work for work in group if work.ready is None or work.answer is None]
+        if answered and not self._record_together(answered):
+            for work in answered:
+                self._record_together([work])
+        for work in others:
+            try:
+                self._tell(work, self._failed(work.claim, work.error or RuntimeError("no answer")))
+            except Exception as error:
+                self._not_recorded(work, error)
+
+    def _record_together(self, group: Sequence[_Worked]) -> bool:
+        """Record answers in one transaction; False when it failed and each should be tried by itself."""
+        answers = [
+            Answered(film_id=work.claim.film_id, identity=work.ready.identity, answer=work.answer)
+            for work in group
+            if work.ready is not None and work.answer is not None
+        ]
+        try:
+            for _ in group:
+                self._point("record")
+            states = self._store.record_answers(self._owner, answers)
+        except Exception as error:
+            if len(group) > 1:
+                return False
+            self._not_recorded(group[0], error)
+            return True
+        for work, state in zip(group, states, strict=True):
+            self._tell(work, state)
+        return True
+
+    def _not_recorded(self, work: _Worked, error: Exception) -> None:
+        """The lease runs out, and the film is taken up again."""
+        reason = {"reason": str(error)} if isinstance(error, ServiceError) else where(error)
+        logger().error("outcome not recorded", film=work.claim.film_id, **reason)
+        self._leave(work.claim)
+
+    def _tell(self, work: _Worked, state: State | None) -> None:
+        self._point("announce")
+        seconds = time.monotonic() - work.started
+        self._worked(state, seconds)
+        log = logger().bind(film=work.claim.film_id, state=state, attempt=work.claim.attempts)
+        log.info("film worked on", seconds=round(seconds, 3))
+        if state is not None and state != "received":
+            self._finished(work.claim.film_id)
+        self._leave(work.claim)
+
+    def _failed(self, claim: Claim, error: BaseException) -> State | None:
+        if isinstance(error, FilmError):
+            return self._record_failure(claim, error.code, str(error), passing=error.code in PASSING)
+        if isinstance(error, ModelDied):
+            return self._record_failure(claim, "model-died", str(error), passing=True)
+        if isinstance(error, HilumError):
+            return self._record_failure(claim, "refused", str(error), passing=True)
+        logger().error("film failed", film=claim.film_id, **where(error))
+        reason = f"An internal error ({type(error).__name__}) while the film was answered; the log says where."
+        return self._record_failure(claim, "internal", reason, passing=True)
+
+    def _record_failure(self, claim: Claim, code: str, reason: str, *, passing: bool) -> State | None:
         again = passing and claim.attempts < self._max_attempts
         wait = self._backoff_s * 2 ** (claim.attempts - 1) if again else None
         return self._store.record_failure(claim.film_id, self._owner, code=code, reason=reason, retry_after_s=wait)

@@ -36,6 +36,8 @@ LARGEST_PDU_BYTES = 4 * ADVERTISED_PDU_BYTES
 """Some peers exceed what is advertised; beyond this they are cut off."""
 
 COMMAND_BYTES = 1 * MIB
+HIGH_PRIORITY = 1
+"""(0000,0700) Priority of a C-STORE that is urgent; medium is 0 and low is 2 (PS3.7 table 9.3-1)."""
 UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -136,6 +138,7 @@ class Listener:
                 calling_ae=event.assoc.requestor.ae_title.strip(),
                 sop_instance_uid=sop_instance,
                 expected="dicom",
+                urgent=request.Priority == HIGH_PRIORITY,
             )
         logger().info("film received", origin="dicom", film=receipt.film_id, new=receipt.new, state=receipt.state)
         return SUCCESS

@@ -54,6 +54,7 @@ async def send(
     wait: Annotated[
         float, Query(ge=0, le=LONGEST_WAIT_S, description="Wait so many seconds for the answer before replying.")
     ] = 0,
+    priority: Annotated[Literal["routine", "stat"], Query(description="`stat` goes before routine films.")] = "routine",
 ) -> Study:
     """Send one film: the body is the file itself, a DICOM Part 10 file, a PNG or a JPEG.
 
@@ -64,7 +65,7 @@ async def send(
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared not in DECLARED:
         raise Refused(f"Content-Type must be one of {', '.join(DECLARED)}. Name the film's kind.", code="unsupported")
-    receipt = await _receive(request, room, caller, DECLARED[declared], idempotency_key)
+    receipt = await _receive(request, room, caller, DECLARED[declared], idempotency_key, priority == "stat")
     logger().info("film received", origin="rest", film=receipt.film_id, new=receipt.new, state=receipt.state)
     reads = "films:read" in caller.scopes
     film = await _answered(room, receipt.film_id, wait if reads else 0, caller if reads else None)
@@ -75,7 +76,7 @@ async def send(
 
 
 async def _receive(
-    request: Request, room: ReadingRoom, caller: Caller, expected: str | None, key: str | None
+    request: Request, room: ReadingRoom, caller: Caller, expected: str | None, key: str | None, urgent: bool
 ) -> Receipt:
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > room.intake.largest_bytes:
@@ -95,7 +96,7 @@ async def _receive(
             raise Refused("The upload broke off. Send the film again.", code="too-slow") from None
         own = None if key is None else hashlib.sha256(f"{caller.name}\0{key}".encode()).hexdigest()
         return await run_in_threadpool(
-            arrival.finish, origin="rest", actor=caller.name, request_key=own, expected=expected
+            arrival.finish, origin="rest", actor=caller.name, request_key=own, expected=expected, urgent=urgent
         )
 
 

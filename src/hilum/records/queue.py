@@ -1,0 +1,105 @@
+"""The queue of films: which are leased next, in the order of :mod:`hilum.records.turns`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import Session
+
+from hilum.records.schema import FilmRow
+from hilum.records.turns import Head, Turns
+from hilum.records.values import WAITING, Claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """How films are leased."""
+
+    owner: str
+    """Who takes them."""
+    seconds: float
+    """For how long."""
+    most_claims: int
+    """A film that was claimed so often has taken its workers down with it."""
+
+
+def lease(
+    session: Session, turns: Turns, at: datetime, how: Lease, most: int, broken: Callable[[FilmRow], None]
+) -> list[Claim]:
+    """Lease films that wait, in turn.
+
+    Args:
+        session: of a writing transaction.
+        turns: who had the last turns.
+        at: now.
+        how: for whom and for how long.
+        most: so many films.
+        broken: closes a film that was claimed too often.
+    """
+    waiting = _Waiting(session, at, most)
+    claims: list[Claim] = []
+    while len(claims) < most and (row := waiting.next(turns)) is not None:
+        if row.attempts >= how.most_claims:
+            broken(row)
+            continue
+        row.state, row.attempts = "preparing", row.attempts + 1
+        row.lease_owner, row.lease_until = how.owner, at + timedelta(seconds=how.seconds)
+        claims.append(
+            Claim(
+                film_id=row.id,
+                file_sha256=row.file_sha256,
+                attempts=row.attempts,
+                sender=row.sender,
+                urgent=row.urgent,
+                suspect=row.reason_code == "model-died",
+            )
+        )
+    return claims
+
+
+class _Waiting:
+    """The films that nobody holds, a queue for each sender and rank; rows are read as their turn comes."""
+
+    def __init__(self, session: Session, at: datetime, most: int) -> None:
+        self._session, self._at, self._most = session, at, most
+        self._free: tuple[ColumnElement[bool], ...] = (
+            FilmRow.state.in_(WAITING),
+            or_(FilmRow.lease_until.is_(None), FilmRow.lease_until < at),
+        )
+        oldest = func.min(FilmRow.received_at)
+        found = session.execute(
+            select(FilmRow.sender, FilmRow.urgent, oldest).where(*self._free).group_by(FilmRow.sender, FilmRow.urgent)
+        )
+        self._oldest: dict[tuple[str, bool], datetime] = {(sender, urgent): first for sender, urgent, first in found}
+        self._rows: dict[tuple[str, bool], list[FilmRow]] = {}
+
+    def next(self, turns: Turns) -> FilmRow | None:
+        """The row whose turn it is; None when none waits."""
+        while self._oldest:
+            keys = list(self._oldest)
+            heads = [
+                Head(sender=key[0], urgent=key[1], waited_s=(self._at - self._oldest[key]).total_seconds())
+                for key in keys
+            ]
+            key = keys[turns.choose(heads)]
+            if key not in self._rows:
+                self._rows[key] = self._read(*key)
+            row = self._rows[key].pop(0) if self._rows[key] else None
+            if self._rows[key]:
+                self._oldest[key] = self._rows[key][0].received_at
+            else:
+                del self._oldest[key]
+            if row is not None:  # None: another process took them in between
+                return row
+        return None
+
+    def _read(self, sender: str, urgent: bool) -> list[FilmRow]:
+        mine = (
+            select(FilmRow)
+            .where(*self._free, FilmRow.sender == sender, FilmRow.urgent.is_(urgent))
+            .order_by(FilmRow.received_at, FilmRow.id)
+            .limit(self._most)
+            .with_for_update(skip_locked=True)  # for databases with many writers; SQLite has one and leaves it out
+        )
+        return list(self._session.scalars(mine))
