@@ -20,7 +20,18 @@ from hilum.service.answering import Answering, Drawing
 from hilum.service.doors import FIRST_ADMIN
 from hilum.service.logs import logger, start_logs
 from hilum.service.reading_room import ReadingRoom, open_reading_room
-from hilum.service.rest import audit, health, metrics, pixels, problems, results, reviews, studies, users
+from hilum.service.rest import (
+    audit,
+    events,
+    health,
+    metrics,
+    pixels,
+    problems,
+    results,
+    reviews,
+    studies,
+    users,
+)
 from hilum.service.rest.access import NotForThem, declared
 from hilum.service.rest.schemas import NOTICE
 from hilum.service.settings import Settings
@@ -61,6 +72,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(reviews.router)
     app.include_router(users.router)
     app.include_router(audit.router)
+    app.include_router(events.router)
     app.include_router(results.router)
     app.include_router(health.router)
     app.include_router(metrics.router)

@@ -61,6 +61,7 @@ class Intake:
         model_sha256: the version in service; a film that it has not answered yet is queued again.
         largest_bytes: largest film.
         least_free_bytes: with less free disk nothing is accepted.
+        pressure: raises Refused when no further film may come in.
         received: told each film's id after it is durable, to wake the workers.
         fsync: makes a descriptor durable; tests make it fail.
         point: told the name of each step just before it: write, fsync, rename, commit, ack.
@@ -75,12 +76,14 @@ class Intake:
         largest_bytes: int,
         least_free_bytes: int,
         received: Callable[[str], None],
+        pressure: Callable[[], None] = lambda: None,
         fsync: Callable[[int], None] = os.fsync,
         point: Callable[[str], None] = pass_by,
     ) -> None:
         self.files, self.store, self.model_sha256 = files, store, model_sha256
         self.largest_bytes, self.least_free_bytes = largest_bytes, least_free_bytes
         self.received, self.fsync, self.point = received, fsync, point
+        self._pressure = pressure
         self.broken: str | None = None
         self._stopping = threading.Event()
 
@@ -92,12 +95,13 @@ class Intake:
         """Make ready for one film.
 
         Raises:
-            Refused: stopping, storage failed before, or the disk is nearly full.
+            Refused: stopping, storage failed before, too many films wait, or the disk is nearly full.
         """
         if self._stopping.is_set():
             raise Refused("The service is stopping. Send the film again in a minute.", code="stopping")
         if self.broken:
             raise Refused(self.broken, code="storage-failed")
+        self._pressure()
         try:
             free = shutil.disk_usage(self.files.films).free
             if free < self.least_free_bytes:

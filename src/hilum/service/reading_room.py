@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING
 from hilum.errors import ServiceError
 from hilum.files import take_lock
 from hilum.records.access import Access
+from hilum.records.backlog import backlog
 from hilum.records.database import Database
+from hilum.records.events import Events
 from hilum.records.results_out import Outbox
 from hilum.records.reviews import Reviews
 from hilum.records.store import Store, now
 from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, Drawing
 from hilum.service.doors import Links, Throttle
+from hilum.service.following import Streams
 from hilum.service.health import Health, look
 from hilum.service.intake import FilmFiles, Intake
 from hilum.service.logs import logger
 from hilum.service.metrics import Metrics
 from hilum.service.pictures import PictureCache
+from hilum.service.pressure import Pressure
 from hilum.service.settings import MIB, Settings
 from hilum.service.witness import Witness, open_witness
 from hilum.service.workflow import Workflow
@@ -47,6 +51,8 @@ class ReadingRoom:
     access: Access
     reviews: Reviews
     metrics: Metrics
+    events: Events
+    streams: Streams
     links: Links = field(default_factory=Links)
     throttle: Throttle = field(default_factory=Throttle)
     last_seen: dict[str, int] = field(default_factory=dict)
@@ -138,6 +144,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         largest_bytes=settings.largest_film_mb * MIB,
         least_free_bytes=settings.least_free_mb * MIB,
         received=workflow.wake,
+        pressure=Pressure(lambda: backlog(database), most=settings.most_waiting).check,
     )
     room = ReadingRoom(
         settings=settings,
@@ -152,6 +159,8 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         access=Access(database),
         reviews=Reviews(database),
         metrics=metrics,
+        events=Events(database),
+        streams=Streams(settings.event_streams),
     )
     return room
 

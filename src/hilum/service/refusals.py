@@ -8,7 +8,7 @@ class Refused(ServiceError):
 
     Attributes:
         code: machine-readable reason: ``too-large``, ``unsupported``, ``empty`` (the film's fault); ``no-space``,
-            ``storage-failed``, ``records-away``, ``stopping``, ``too-slow`` (try again later).
+            ``storage-failed``, ``records-away``, ``stopping``, ``too-slow``, ``busy``, ``too-many`` (try again later).
     """
 
     def __init__(self, message: str, *, code: str) -> None:

@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     """A REST upload must be complete after so long."""
     least_free_mb: int = Field(default=256, ge=0)
     """Below this much free disk, MiB, no film is accepted."""
+    most_waiting: int = Field(default=2000, ge=1)
+    """With so many films unanswered no further one is taken: 429 with Retry-After, C-STORE 0xA700."""
+    event_streams: int = Field(default=32, ge=1, le=150)
+    """How many may follow the events at once."""
     maximum_associations: int = Field(default=10, ge=1, le=100)
     """DICOM associations at once."""
     association_deadline_s: float = Field(default=900, gt=0)

@@ -62,7 +62,7 @@ class Needs:
 
     async def __call__(self, request: Request) -> Caller:
         """Who calls; raises HTTPException 401 or 403; for a browser :class:`LoginFirst` or :class:`NotForThem`."""
-        caller = await _caller(request)
+        caller = await caller_of(request)
         if caller is None:
             raise _unknown(request)
         if caller.session is not None and request.method not in SAFE:
@@ -139,7 +139,8 @@ def room_of(request: Request) -> ReadingRoom:
     return request.app.state.room  # type: ignore[no-any-return]
 
 
-async def _caller(request: Request) -> Caller | None:
+async def caller_of(request: Request) -> Caller | None:
+    """Whose key or session a request bears; None for nobody's."""
     access = room_of(request).access
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme:

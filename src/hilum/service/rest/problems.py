@@ -22,6 +22,8 @@ REFUSALS = {
     "storage-failed": (503, "The storage has failed"),
     "records-away": (503, "The records can't be written now"),
     "stopping": (503, "The service is stopping"),
+    "busy": (429, "Too many films wait already"),
+    "too-many": (429, "Too many connections"),
 }
 RETRY_AFTER_S = "10"
 
@@ -51,7 +53,7 @@ def install(app: FastAPI) -> None:
 
 def _refused(_: Request, error: Any) -> JSONResponse:
     status, title = REFUSALS[error.code]
-    headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
+    headers = {"Retry-After": RETRY_AFTER_S} if status in (429, 503) else {}
     if status in (408, 413):
         headers["Connection"] = "close"  # the rest of the body is not read
     return problem(status, error.code, title, str(error), headers)
