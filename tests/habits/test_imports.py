@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "src"
-READING_ROOM = ("service", "inference", "bundle", "records", "client", "evaluation", "datasets", "imaging")
+READING_ROOM = ("service", "monitoring", "client", "records")
+READING_ROOM += ("inference", "bundle", "evaluation", "datasets", "imaging")
 BLOCKED = ("torch", "torchvision", "onnx", "captum", "matplotlib", "sklearn", "safetensors")
 
 BLOCK_AND_IMPORT = """

@@ -18,6 +18,7 @@ from hilum.errors import ServiceError, UsageError
 from hilum.records.audit import Act, append
 from hilum.records.cursors import read_cursor, write_cursor
 from hilum.records.database import Database
+from hilum.records.observations import observe
 from hilum.records.queue import Lease, lease
 from hilum.records.reading import film_records
 from hilum.records.results_out import queue_answer
@@ -466,6 +467,10 @@ def _insert(session: Session, film_id: str, answer: NewAnswer, created_at: datet
                 spread=heatmap.spread,
             )
         )
+    if answer.observation is not None:
+        received = session.get_one(FilmRow, film_id).received_at
+        version = answer.model_sha256
+        observe(session, answer_id, answer.observation, model_sha256=version, received=received, answered=created_at)
     if answer.analysed:
         queue_answer(session, answer_id, session.get_one(FilmRow, film_id), created_at)
     return hashlib.sha256(assessment.encode()).hexdigest()

@@ -100,6 +100,30 @@ class HeatmapRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewObservation:
+    """What an answer looked like from outside, for watching drift. No identifiers, no pixels."""
+
+    outcome: str
+    """``answered``, ``abstained`` or ``not-analysed``."""
+    device: str
+    """Maker's name of the device, or ``not recorded``, as for the following."""
+    view_position: str
+    """AP, PA, …"""
+    sex: str
+    """F, M or O."""
+    age_band: str
+    """Ten years wide, such as ``40-49``."""
+    size_class: str
+    """Rows and columns in thousands, such as ``2x3``."""
+    statistics: bytes
+    """float32, little endian: figures of the pixels, in the order of ``records.observations.STATISTICS``."""
+    scores: bytes | None = None
+    """float32, little endian: calibrated probabilities in the model's order; None when not analysed."""
+    features: bytes | None = None
+    """float16, little endian: the model's features; None when not analysed or where the site keeps no fingerprints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewAnswer:
     """A model's answer to one film."""
 
@@ -119,6 +143,8 @@ class NewAnswer:
     """Why it was not analysed, in one sentence."""
     heatmaps: tuple[HeatmapRecord, ...] = ()
     """One a finding; empty when not analysed."""
+    observation: NewObservation | None = None
+    """What it looked like from outside; None when nothing is kept of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,200 @@
+"""Looks: a plan's budget adds up, what can't be looked at is refused by name, and one story end to end."""
+
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hilum.errors import ConfigError, DataError, UsageError
+from hilum.monitoring.alarms import Alarm, acknowledge, advance, close
+from hilum.monitoring.culprits import largest_class_change, name_culprit
+from hilum.monitoring.looks import Look, StreamLook, halves, look, one_a_study, persistent, watch
+from hilum.monitoring.plan import WatchPlan
+from hilum.monitoring.power import detectable
+from hilum.monitoring.selftest import NOTHING, self_test
+from hilum.monitoring.simulation import DAY_S, START, Site, drifted, simulate, together
+from hilum.monitoring.two_sample import Found
+from hilum.records.observations import Observations
+
+sys.path.insert(0, str(Path(__file__).parent))
+from promises import PLAN, drift, stable_quarter
+
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def usual() -> Observations:
+    return simulate(Site(), 40, np.random.default_rng(0))
+
+
+def test_the_budget_is_spent_over_the_looks_of_a_quarter() -> None:
+    plan = WatchPlan(owner="qm")
+    assert plan.looks_a_quarter * plan.look_level**2 == pytest.approx(plan.false_alarms_a_quarter)
+    assert WatchPlan(owner="qm", look_days=1).look_level < plan.look_level
+
+
+def test_a_plan_names_all_that_is_wrong_with_it() -> None:
+    with pytest.raises(ConfigError) as caught:
+        WatchPlan(owner=" ", false_alarms_a_quarter=0, look_days=0, share_floor=1.5)
+    assert [text.split(" is ")[0] for text in caught.value.problems] == [
+        "owner",
+        "false_alarms_a_quarter",
+        "look_days",
+        "share_floor",
+    ]
+
+
+def test_one_new_device_is_found_and_named_and_one_stable_quarter_is_quiet() -> None:
+    assert drift("new device", 0) == "device"
+    assert stable_quarter(0) == 0
+
+
+def test_looks_in_a_row_are_compared_with_films_that_they_do_not_share(usual: Observations) -> None:
+    even, odd = halves(usual)
+    assert not set(even.study.tolist()) & set(odd.study.tolist())
+    assert len(even) + len(odd) == len(usual)
+
+
+def test_the_same_films_give_the_same_look(usual: Observations) -> None:
+    window = simulate(Site(), 4, np.random.default_rng(1))
+    first, again = (look(usual, window, PLAN, number=3) for _ in range(2))
+    # NaN (no failures to compare) is not equal to itself, so texts are compared.
+    assert repr(first) == repr(again)
+
+
+def test_films_of_one_study_count_once(usual: Observations) -> None:
+    doubled = replace(usual, study=usual.study // 2)
+    assert len(one_a_study(doubled)) == (len(usual) + 1) // 2
+
+
+def test_empty_and_small_windows_are_refused_by_name(usual: Observations) -> None:
+    with pytest.raises(DataError, match="window of look 2 holds 10 films, but 50 are needed"):
+        look(usual, usual.select(np.arange(10)), PLAN, number=2)
+    with pytest.raises(DataError, match="No answers were kept in this span"):
+        watch(usual.select(np.arange(0)), PLAN, now=START)
+    with pytest.raises(DataError, match="reference holds about 100 films, but 400 are needed"):
+        look(usual.select(np.arange(100)), usual.select(np.arange(60)), PLAN, number=1)
+
+
+def test_a_clock_that_jumps_is_refused(usual: Observations) -> None:
+    with pytest.raises(DataError, match="days after now: a clock jumped"):
+        watch(usual, PLAN, now=START)
+    back = usual.at.copy()
+    back[7] = back[3]
+    with pytest.raises(DataError, match="Row 8 was received before the row above it"):
+        watch(replace(usual, at=back), PLAN, now=START + 400 * DAY_S)
+
+
+def test_few_films_wait_for_the_next_look() -> None:
+    films = simulate(Site(films_a_day=12), 40 + 30, np.random.default_rng(2))
+    plan = WatchPlan(owner="qm", reference_days=40, least_films=100, look_days=7)
+    watched = watch(films, plan, now=START + 70 * DAY_S)
+    assert [len(span) >= 100 for span in watched.spans] == [True, True]  # two weeks each, not four looks of one
+
+
+def a_look(*fired: str) -> Look:
+    found = Found(effect=0.3, p_value=0.001, reference=100, window=100)
+    streams = tuple(
+        StreamLook(name=name, kind="class", found=found, adjusted=0.01, floor=0.05, fires=True) for name in fired
+    )
+    return Look(number=1, since=0, until=1, films=100, reference=100, level=0.06, streams=streams)
+
+
+def an_alarm() -> Alarm:
+    return Alarm(
+        id="1", state="open", owner="qm", opened_at=NOW, streams=("device",), culprit="device", sentence="A device."
+    )
+
+
+def test_an_alarm_needs_the_same_stream_in_two_looks_in_a_row() -> None:
+    assert persistent([a_look("device")]) == ()
+    assert persistent([a_look("device"), a_look("features")]) == ()
+    assert persistent([a_look("device", "features"), a_look("features")]) == ("features",)
+    assert advance(None, [a_look("device"), a_look("device")], quiet_looks=4, at=NOW) == (None, True)
+
+
+def test_what_fires_while_an_alarm_is_open_is_added_and_calls_nobody_again() -> None:
+    alarm, anew = advance(an_alarm(), [a_look("features"), a_look("features")], quiet_looks=4, at=NOW)
+    assert alarm is not None
+    assert alarm.streams == ("device", "features")
+    assert not anew
+
+
+def test_an_alarm_closes_by_itself_after_quiet_looks_and_not_before() -> None:
+    alarm = acknowledge(an_alarm(), by="qm", at=NOW)
+    for _ in range(3):
+        moved, _ = advance(alarm, [a_look()], quiet_looks=4, at=NOW)
+        assert moved is not None
+        alarm = moved
+        assert alarm.state == "acknowledged"
+    again, _ = advance(alarm, [a_look("device")], quiet_looks=4, at=NOW)
+    assert again is not None
+    assert again.quiet_looks == 0
+    closed, _ = advance(replace(alarm, quiet_looks=3), [a_look()], quiet_looks=4, at=NOW)
+    assert closed is not None
+    assert (closed.state, closed.closed_by) == ("closed", "quiet")
+
+
+def test_steps_of_an_alarm_that_make_no_sense_are_refused() -> None:
+    done = close(an_alarm(), by="qm", at=NOW, reason="The device was replaced.")
+    with pytest.raises(UsageError, match="alarm is closed, so it can't be acknowledged"):
+        acknowledge(done, by="qm", at=NOW)
+    with pytest.raises(UsageError, match="closed already"):
+        close(done, by="qm", at=NOW, reason="again")
+    with pytest.raises(UsageError, match="closed with a reason"):
+        close(an_alarm(), by="qm", at=NOW, reason=" ")
+    with pytest.raises(UsageError, match="closed alarm doesn't change"):
+        advance(done, [a_look()], quiet_looks=4, at=NOW)
+
+
+def test_the_self_test_finds_and_names_each_injected_drift_and_nothing_in_the_control(usual: Observations) -> None:
+    found = self_test(usual, PLAN, films=200)
+    assert [one.drift for one in found if not one.passed] == []
+    assert found[0].drift == NOTHING
+
+
+def test_a_self_test_without_films_says_so(usual: Observations) -> None:
+    with pytest.raises(DataError, match="a self-test needs 200 for two looks of 50"):
+        self_test(usual.select(np.arange(120)), PLAN, films=200)
+
+
+def test_nothing_is_named_where_nothing_changed(usual: Observations) -> None:
+    other = simulate(Site(), 8, np.random.default_rng(3))
+    found = name_culprit(usual, other)
+    assert found.name == ""
+    assert "No attribute" in found.sentence
+    with pytest.raises(DataError, match="needs 5 films a side; 3 are in the window"):
+        name_culprit(usual, other.select(np.arange(3)))
+
+
+def test_the_stated_power_is_met_by_simulation() -> None:
+    """A share that moves by the stated amount is found by a look in at least the root of the stated power."""
+    from hilum.monitoring.two_sample import compare_classes
+
+    stated = detectable(PLAN, films=200, reference=1000, streams=20)
+    chance, hits = np.random.default_rng(0), 0
+    for _ in range(100):
+        a, b = chance.binomial(1000, 0.5 - stated.share / 2), chance.binomial(200, 0.5 + stated.share / 2)
+        hits += compare_classes(np.array([1000 - a, a]), np.array([200 - b, b]), chance).p_value <= stated.level
+    assert hits >= 88
+    assert detectable(PLAN, films=50, reference=200, streams=20).distance > stated.distance
+    assert "Smaller changes may pass unseen" in stated.sentence
+
+
+def test_the_class_that_grew_is_named() -> None:
+    assert largest_class_change([90, 10, 0], [60, 10, 30], ("A", "B", "C")) == "C, 0 % → 30 %"
+
+
+def test_an_unknown_drift_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'new device'"):
+        drifted(Site(), "new devise")
+
+
+def test_sites_join_in_time(usual: Observations) -> None:
+    later = simulate(Site(), 2, np.random.default_rng(1), start=START + 50 * DAY_S)
+    both = together(usual, later)
+    assert len(both) == len(usual) + len(later)
+    assert len(set(both.study.tolist())) == len(both)
