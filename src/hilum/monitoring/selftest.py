@@ -129,7 +129,7 @@ def _inverted(films: Observations, rng: np.random.Generator) -> Observations:
     mean, fit = STATISTICS.index("mean"), STATISTICS.index("frontal_fit")
     black, white = STATISTICS.index("black_share"), STATISTICS.index("white_share")
     statistics[rows, mean], statistics[rows, fit] = 1 - statistics[rows, mean], -statistics[rows, fit]
-    statistics[np.ix_(rows, [black, white])] = statistics[np.ix_(rows, [white, black])]
+    statistics[rows, black], statistics[rows, white] = statistics[rows, white], statistics[rows, black]
     return replace(films, statistics=statistics)
 
 

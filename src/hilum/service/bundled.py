@@ -18,6 +18,7 @@ from hilum.inference.preparing import Prepared, prepare_film
 from hilum.records.values import HeatmapRecord, Identity, NewAnswer
 from hilum.service.answering import Model, Ready
 from hilum.service.drawing import draw_film, draw_heatmap, read_pixels, warm
+from hilum.service.observing import observation_of
 from hilum.service.settings import Settings
 
 CHILDREN = 2
@@ -41,10 +42,11 @@ class Bundled:
     Args:
         assessor: the bundle, opened.
         sandbox: where foreign files are read.
+        fingerprints: whether the site's policy lets the model's features be kept, for watching drift.
     """
 
-    def __init__(self, assessor: Assessor, sandbox: Sandbox) -> None:
-        self._assessor, self._sandbox = assessor, sandbox
+    def __init__(self, assessor: Assessor, sandbox: Sandbox, *, fingerprints: bool = False) -> None:
+        self._assessor, self._sandbox, self._fingerprints = assessor, sandbox, fingerprints
         info = assessor.info
         self._preprocessing = to_mapping(info.preprocessing)
         self._model = Model(sha256=assessor.sha256, name=info.name, version=info.version, findings=info.findings)
@@ -66,8 +68,9 @@ class Bundled:
 
     def answer(self, films: Sequence[Ready]) -> list[NewAnswer]:
         """Answer films in one run of the graph."""
-        assessments = self._assessor.assess_prepared([film.prepared for film in films])
-        return [self._record(assessment) for assessment in assessments]
+        prepared = [film.prepared for film in films]
+        assessments = self._assessor.assess_prepared(prepared)
+        return [self._record(film, assessment) for film, assessment in zip(prepared, assessments, strict=True)]
 
     def film(self, path: Path) -> bytes:
         """The film as a grey PNG; raises FilmError."""
@@ -86,7 +89,7 @@ class Bundled:
         preprocessing, top = dict(assessment["preprocessing"]), float(assessment["heatmap_top"])
         return self._sandbox.run(draw_heatmap, path, values, preprocessing, top, layer, style)
 
-    def _record(self, assessment: Assessment) -> NewAnswer:
+    def _record(self, prepared: Prepared, assessment: Assessment) -> NewAnswer:
         return NewAnswer(
             model_sha256=self._model.sha256,
             analysed=assessment.analysed,
@@ -96,6 +99,7 @@ class Bundled:
             assessment={**assessment.to_json(), "preprocessing": self._preprocessing},
             reason="" if assessment.analysed else " ".join(assessment.reasons),
             heatmaps=_heatmaps(assessment),
+            observation=observation_of(prepared, assessment, fingerprints=self._fingerprints),
         )
 
 
@@ -120,7 +124,7 @@ def open_bundled(settings: Settings) -> Iterator[Bundled]:
         sandbox.run(warm)  # the first film finds a child awake; the others follow, and don't slow the start
         for _ in range(CHILDREN - 1):
             sandbox.add_worker()
-        yield Bundled(assessor, sandbox)
+        yield Bundled(assessor, sandbox, fingerprints=settings.keep_fingerprints)
 
 
 def _identity(prepared: Prepared) -> Identity:

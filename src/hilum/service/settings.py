@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     """How often a film is tried before it fails."""
     drain_s: float = Field(default=20, ge=0)
     """On stop, how long the current films and associations may take to finish."""
+    keep_fingerprints: bool = False
+    """Keep the model's features of each film, without names, to watch for drift: only where consent or ethics allow."""
     waiting_cap_min: float = Field(default=60, gt=0)
     """On the worklist no film waits behind fresher, riskier ones for longer than this."""
 

@@ -1,0 +1,58 @@
+"""What is kept of an answer for the monitor: classes and figures, fingerprints only where the policy lets it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.bundle.small import small_bundle
+from tests.inference.films import film
+
+from hilum.imaging.sandbox import Sandbox
+from hilum.inference.assess import Assessor, open_bundle
+from hilum.records.observations import STATISTICS
+from hilum.service.bundled import Bundled
+from hilum.service.observing import age_band, observation_of
+
+
+@pytest.fixture(scope="module")
+def assessor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Assessor]:
+    with open_bundle(small_bundle(tmp_path_factory.mktemp("bundle") / "small.hilum"), 1) as opened:
+        yield opened
+
+
+def test_an_observation_holds_classes_figures_scores_and_nothing_that_names_anybody(assessor: Assessor) -> None:
+    prepared = assessor.prepare(film(1, patient_id="CANARY7", age_years=93.0))
+    assessment = assessor.assess_prepared([prepared])[0]
+    seen = observation_of(prepared, assessment, fingerprints=False)
+    assert (seen.view_position, seen.age_band, seen.size_class) == ("PA", "90+", "0x0")
+    figures = np.frombuffer(seen.statistics, "<f4")
+    assert figures[STATISTICS.index("mean")] == pytest.approx(prepared.quality.mean, rel=1e-6)
+    assert seen.scores is not None
+    assert np.frombuffer(seen.scores, "<f4").sum() == pytest.approx(1, abs=1e-5)
+    assert seen.features is None
+    assert "CANARY7" not in repr(seen)
+
+
+def test_fingerprints_are_kept_only_where_the_policy_lets_them(assessor: Assessor, tmp_path: Path) -> None:
+    path = tmp_path / "film.dcm"
+    path.write_bytes(film(2))
+    with Sandbox(1) as sandbox:
+        for policy in (False, True):
+            bundled = Bundled(assessor, sandbox, fingerprints=policy)
+            observation = bundled.answer([bundled.prepare(path)])[0].observation
+            assert observation is not None
+            assert (observation.features is not None) == policy
+
+
+def test_a_film_outside_the_intended_use_is_observed_without_scores(assessor: Assessor) -> None:
+    prepared = assessor.prepare(film(3, view_position="LL"))
+    seen = observation_of(prepared, assessor.assess_prepared([prepared])[0], fingerprints=True)
+    assert (seen.outcome, seen.scores, seen.features) == ("not-analysed", None, None)
+
+
+@pytest.mark.parametrize(
+    ("age", "band"), [(None, "not recorded"), (-1, "not recorded"), (49.9, "40-49"), (90, "90+"), (0, "0-9")]
+)
+def test_ages_are_told_in_tens(age: float | None, band: str) -> None:
+    assert age_band(age) == band
