@@ -126,14 +126,16 @@ def running(
         ServiceError: it can't start.
         BundleError: the bundle is damaged.
     """
+    restarted = _Restarts()
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(_bound(settings))
         if answering is None or drawing is None:
             from hilum.service.bundled import open_bundled
 
-            bundled = stack.enter_context(open_bundled(settings))
+            bundled = stack.enter_context(open_bundled(settings, restarted))
             answering, drawing = answering or bundled, drawing or bundled
         room = stack.enter_context(open_reading_room(settings, answering, drawing))
+        restarted.tells = room.metrics.model_restarted
         server = _Server(create_app(room), settings)
         thread = threading.Thread(target=server.run, args=([listening],), name="hilum-web", daemon=True)
         thread.start()
@@ -180,6 +182,16 @@ def serve(settings: Settings, *, said: Callable[[str], None] = print) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _Restarts:
+    """Told of restarts of the model's process from its start on; tells the metrics once these are there."""
+
+    tells: Callable[[], None] | None = None
+
+    def __call__(self, reason: str) -> None:
+        if self.tells is not None:
+            self.tells()
 
 
 class _Server(uvicorn.Server):

@@ -1,25 +1,27 @@
-"""A bundle behind the workflow: films are read in sandboxed children, answered in this process."""
+"""A bundle behind the workflow: films are read in sandboxed children and answered in another child."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hilum.bundle.reading import Bundle, read_bundle
 from hilum.bundle.signature import read_trusted
 from hilum.config import to_mapping
 from hilum.imaging.intended_use import read_policy
 from hilum.imaging.sandbox import Sandbox
 from hilum.imaging.viewing import ViewerFilm
-from hilum.inference.assess import Assessor, open_bundle
+from hilum.inference.assess import Assessor
 from hilum.inference.assessment import Assessment
 from hilum.inference.preparing import Prepared, prepare_film
 from hilum.records.values import HeatmapRecord, Identity, NewAnswer
 from hilum.service.answering import Model, Ready
 from hilum.service.drawing import draw_film, draw_heatmap, read_pixels, warm
+from hilum.service.model_process import ModelLimits, ModelProcess
 from hilum.service.observing import observation_of
-from hilum.service.settings import Settings
+from hilum.service.settings import Settings, gpu_environment
 
 CHILDREN = 2
 """Decoding processes: one may draw for a reader while the other reads for the model."""
@@ -41,12 +43,16 @@ class Bundled:
 
     Args:
         assessor: the bundle, opened.
+        process: the runtime behind it.
         sandbox: where foreign files are read.
         fingerprints: whether the site's policy lets the model's features be kept, for watching drift.
     """
 
-    def __init__(self, assessor: Assessor, sandbox: Sandbox, *, fingerprints: bool = False) -> None:
-        self._assessor, self._sandbox, self._fingerprints = assessor, sandbox, fingerprints
+    def __init__(
+        self, assessor: Assessor, process: ModelProcess, sandbox: Sandbox, *, fingerprints: bool = False
+    ) -> None:
+        self._assessor, self._process, self._sandbox = assessor, process, sandbox
+        self._fingerprints = fingerprints
         info = assessor.info
         self._preprocessing = to_mapping(info.preprocessing)
         self._model = Model(sha256=assessor.sha256, name=info.name, version=info.version, findings=info.findings)
@@ -59,7 +65,7 @@ class Bundled:
     @property
     def trouble(self) -> str | None:
         """Why no film can be answered just now."""
-        return None
+        return self._process.trouble
 
     def prepare(self, path: Path) -> Ready:
         """Read, gate and preprocess one film in a child; raises FilmError."""
@@ -104,27 +110,64 @@ class Bundled:
 
 
 @contextlib.contextmanager
-def open_bundled(settings: Settings) -> Iterator[Bundled]:
+def open_bundled(settings: Settings, restarted: Callable[[str], None] = lambda reason: None) -> Iterator[Bundled]:
     """Verify and load the bundle while the children start.
+
+    Args:
+        settings: the bundle and its limits.
+        restarted: told the reason when the model's process was started again.
 
     Raises:
         BundleError: the bundle can't be trusted, or lacks a signature that the settings require.
         UsageError: a trusted key can't be read, or no gate let the precision pass.
         ConfigError: the site's gate policy can't be read.
+        ServiceError: the model's process doesn't come up.
     """
-    trusted = read_trusted(settings.trusted_keys)
+    with open_sandbox(settings) as sandbox:
+        bundle = read_bundle(settings.bundle, trusted=read_trusted(settings.trusted_keys))
+        with open_model(settings.bundle, bundle, settings, sandbox, restarted) as bundled:
+            wake(sandbox)
+            yield bundled
+
+
+def open_sandbox(settings: Settings) -> Sandbox:
+    """Where films are read; its first child starts when it is entered, the others with :func:`wake`."""
+    return Sandbox(1, memory_mb=settings.decode_memory_mb, wall_s=settings.decode_wall_s, preload=PRELOAD)
+
+
+def wake(sandbox: Sandbox) -> None:
+    """The first film finds a child awake; the others follow, and don't slow the start."""
+    sandbox.run(warm)
+    for _ in range(CHILDREN - 1):
+        sandbox.add_worker()
+
+
+@contextlib.contextmanager
+def open_model(
+    path: Path, bundle: Bundle, settings: Settings, sandbox: Sandbox, restarted: Callable[[str], None]
+) -> Iterator[Bundled]:
+    """Load a verified bundle into a process of its own.
+
+    Args:
+        path: where it lies; the process reads it there, and again whenever it is started anew.
+        bundle: the same, verified.
+        settings: runtime, precision, limits and gate.
+        sandbox: where films are read.
+        restarted: told the reason when the process was started again.
+    """
     policy = None if settings.gate_policy is None else read_policy(settings.gate_policy)
-    runtime, precision = settings.runtime, settings.precision
-    with (
-        Sandbox(1, memory_mb=settings.decode_memory_mb, wall_s=settings.decode_wall_s, preload=PRELOAD) as sandbox,
-        open_bundle(
-            settings.bundle, settings.threads, policy=policy, trusted=trusted, runtime=runtime, precision=precision
-        ) as assessor,
-    ):
-        sandbox.run(warm)  # the first film finds a child awake; the others follow, and don't slow the start
-        for _ in range(CHILDREN - 1):
-            sandbox.add_worker()
-        yield Bundled(assessor, sandbox, fingerprints=settings.keep_fingerprints)
+    limits = ModelLimits(threads=settings.threads, memory_mb=settings.model_memory_mb, wall_s=settings.model_wall_s)
+    process = ModelProcess(
+        path.resolve(),
+        sha256=bundle.sha256,
+        limits=limits,
+        runtime=settings.runtime,
+        precision=settings.precision,
+        environment=gpu_environment(),
+        restarted=restarted,
+    )
+    with process, Assessor(bundle.info, bundle.sha256, process, policy=policy) as assessor:
+        yield Bundled(assessor, process, sandbox, fingerprints=settings.keep_fingerprints)
 
 
 def _identity(prepared: Prepared) -> Identity:

@@ -22,6 +22,7 @@ def look(
     ping_records: Callable[[], None],
     storage_broken: str | None,
     audit_broken: str | None,
+    model_trouble: str | None,
     stopping: bool,
     films_folder: str,
     least_free_bytes: int,
@@ -33,12 +34,14 @@ def look(
         ping_records: raises ServiceError when the database is away.
         storage_broken: why nothing is accepted any more; None when all is well.
         audit_broken: why the audit's heads can't be signed; None when all is well.
+        model_trouble: why no film can be answered just now; None when all is well.
         stopping: whether the service drains.
         films_folder: where films lie.
         least_free_bytes: below this nothing is accepted.
         listener_alive: None when there is no DICOM listener.
     """
-    checks = {"model": "ok", "records": "ok", "storage": storage_broken or "ok", "audit": audit_broken or "ok"}
+    broken = {"model": model_trouble, "records": None, "storage": storage_broken, "audit": audit_broken}
+    checks = {part: why or "ok" for part, why in broken.items()}
     try:
         ping_records()
     except ServiceError as error:

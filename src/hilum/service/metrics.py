@@ -47,6 +47,9 @@ class Metrics:
         self._work_seconds = Histogram(
             "hilum_film_work_seconds", "Time from lease to record.", buckets=SECONDS, registry=self.registry
         )
+        self._model_restarts = Counter(
+            "hilum_model_restarts", "Times that the model's process was started again.", registry=self.registry
+        )
         self.registry.register(self)  # collect() is all that it needs
 
     def request(self, route: str, status: int, seconds: float) -> None:
@@ -69,6 +72,10 @@ class Metrics:
         """
         self._worked.labels(state or "lease-lost").inc()
         self._work_seconds.observe(seconds)
+
+    def model_restarted(self) -> None:
+        """Count that the model's process was started again."""
+        self._model_restarts.inc()
 
     def collect(self) -> Iterator[Metric]:
         """What is looked at only when asked."""

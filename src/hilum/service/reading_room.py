@@ -71,6 +71,7 @@ class ReadingRoom:
             stopping=self.stopping,
             films_folder=str(self.intake.files.films),
             least_free_bytes=self.intake.least_free_bytes,
+            model_trouble=self.answering.trouble,
             audit_broken=self.witness.broken if self.witness else None,
             listener_alive=None if self.settings.dicom_port is None else bool(self.listener and self.listener.alive),
         )
@@ -117,7 +118,7 @@ def open_reading_room(settings: Settings, answering: Answering, drawing: Drawing
 
 
 def _assemble(settings: Settings, database: Database, answering: Answering, drawing: Drawing) -> ReadingRoom:
-    store, announcements = Store(database), Announcements()
+    store, announcements = Store(database, ageing_cap_s=settings.ageing_cap_s), Announcements()
     files = FilmFiles(settings.data)
     outbox = Outbox(database, now)
     metrics = Metrics(store, outbox, str(files.films))
@@ -135,6 +136,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         hands=settings.hands,
         lease_s=settings.lease_s,
         max_attempts=settings.max_attempts,
+        ageing_cap_s=settings.ageing_cap_s,
         worked=metrics.worked,
     )
     intake = Intake(

@@ -113,6 +113,12 @@ class Settings(BaseSettings):
     """Memory limit of a decoding process, MiB."""
     decode_wall_s: float = Field(default=30, gt=0)
     """Time limit for decoding one film; generous, since a busy machine must not refuse good films."""
+    model_memory_mb: int = Field(default=4096, ge=256)
+    """Memory limit of the model's process, MiB beside the loaded model; none on a GPU, whose driver reserves more."""
+    model_wall_s: float = Field(default=60, gt=0)
+    """Time limit of one batch; a process that takes longer hangs, and is started again."""
+    ageing_cap_s: float = Field(default=120, gt=0)
+    """A routine film that has waited for so long takes turns with urgent ones."""
     lease_s: float = Field(default=120, gt=0)
     """A film whose worker died is taken up again after so long."""
     max_attempts: int = Field(default=3, ge=1)
@@ -255,6 +261,12 @@ def read_settings(*, without_dicom: bool = False, **given: Any) -> Settings:
         return Settings(**known | {"dicom_port": None} if without_dicom else known)
     except ValidationError as error:
         raise ConfigError([_sentence(dict(problem)) for problem in error.errors(include_url=False)]) from None
+
+
+def gpu_environment() -> dict[str, str]:
+    """What a GPU's driver and runtime look for in the environment: for the model's process, which gets nothing else."""
+    names = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "LD_LIBRARY_PATH", "NVIDIA_VISIBLE_DEVICES")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def misspelt() -> dict[str, str]:

@@ -1,0 +1,145 @@
+"""The model in a process of its own: what kills, hangs or starves it costs a restart, and not an answer."""
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.bundle.small import small_bundle
+
+from hilum.bundle.reading import read_bundle
+from hilum.errors import BundleError, UsageError
+from hilum.inference.runtimes import OnnxRuntime
+from hilum.inference.selftest import self_test
+from hilum.service import model_process
+from hilum.service.answering import ModelDied
+from hilum.service.model_process import ModelLimits, ModelProcess
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_bundle(tmp_path_factory.mktemp("bundle") / "small.hilum")
+
+
+@pytest.fixture(scope="module")
+def digest(bundle: Path) -> str:
+    return read_bundle(bundle).sha256
+
+
+@pytest.fixture(scope="module")
+def process(bundle: Path, digest: str) -> Iterator[ModelProcess]:
+    with ModelProcess(bundle, sha256=digest, limits=ModelLimits(threads=1, wall_s=30)) as started:
+        yield started
+
+
+def tiles(count: int, size: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, 1, size, size), np.uint8)
+
+
+def test_it_answers_as_the_runtime_does_bit_for_bit(bundle: Path, process: ModelProcess) -> None:
+    opened = read_bundle(bundle)
+    size = opened.info.preprocessing.size
+    here = OnnxRuntime(opened.model, 1)
+    for count in (1, 3, 8, 11):
+        there, mine = process.run(tiles(count, size)), here.run(tiles(count, size)[:8])
+        for name, values in mine.as_mapping().items():
+            assert np.array_equal(there[name][:8], values), name
+        assert len(there) == count
+    assert (process.name, process.precision, process.threads) == (here.name, "fp32", 1)
+    assert self_test(opened, process).passed
+
+
+def test_a_killed_process_is_replaced_and_the_batch_can_be_tried_again(bundle: Path, process: ModelProcess) -> None:
+    size = read_bundle(bundle).info.preprocessing.size
+    before, restarts = process.run(tiles(2, size)), process.restarts
+    with process._lock:  # so that the batch meets it, and not the watchdog
+        os.kill(process.process_id or 0, signal.SIGKILL)
+        with pytest.raises(ModelDied, match=r"The model's process ended \(SIGKILL\)"):
+            process.run(tiles(2, size))
+    assert np.array_equal(process.run(tiles(2, size)).logits, before.logits)
+    assert process.restarts == restarts + 1
+    assert process.trouble is None
+
+
+def test_the_watchdog_replaces_one_that_died_while_nobody_asked(process: ModelProcess) -> None:
+    old, restarts = process.process_id, process.restarts
+    os.kill(old or 0, signal.SIGKILL)
+    until(lambda: process.restarts > restarts)
+    assert process.process_id not in (None, old)
+
+
+def test_a_process_that_hangs_over_a_batch_is_stopped(bundle: Path, digest: str) -> None:
+    size = read_bundle(bundle).info.preprocessing.size
+    with ModelProcess(bundle, sha256=digest, limits=ModelLimits(threads=1, wall_s=1.0)) as process:
+        with process._lock:
+            os.kill(process.process_id or 0, signal.SIGSTOP)
+            with pytest.raises(ModelDied, match="took longer than 1 s to answer a batch, and was stopped"):
+                process.run(tiles(1, size))
+        assert len(process.run(tiles(1, size))) == 1
+
+
+def test_a_process_without_memory_is_replaced(bundle: Path, digest: str) -> None:
+    """Its limit leaves no room for a batch's activations; how it ends is the runtime's affair, that it ends is ours."""
+    size = read_bundle(bundle).info.preprocessing.size
+    with ModelProcess(bundle, sha256=digest, limits=ModelLimits(threads=1)) as process:
+        with process._lock:
+            resource.prlimit(process.process_id or 0, resource.RLIMIT_AS, (1 << 20, 1 << 20))
+            died = 0
+            for count in (8, 8):
+                try:
+                    process.run(tiles(count, size))
+                except (ModelDied, BundleError):
+                    died += 1
+            assert died
+        assert len(process.run(tiles(8, size))) == 8
+        assert process.trouble is None
+
+
+def test_while_none_comes_up_it_says_so_and_goes_on_when_one_does(
+    bundle: Path, digest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy.hilum"
+    copy.write_bytes(bundle.read_bytes())
+    monkeypatch.setattr(model_process, "LONGEST_PAUSE_S", 0.1)
+    size = read_bundle(bundle).info.preprocessing.size
+    with ModelProcess(copy, sha256=digest, limits=ModelLimits(threads=1)) as process:
+        copy.unlink()
+        os.kill(process.process_id or 0, signal.SIGKILL)
+        until(lambda: process.trouble is not None)
+        assert "doesn't come up" in (process.trouble or "")
+        with pytest.raises(ModelDied, match="doesn't come up"):
+            process.run(tiles(1, size))
+        small_bundle(copy, version="other")
+        time.sleep(0.3)
+        until(lambda: "was exchanged" in (process.trouble or ""))
+        copy.write_bytes(bundle.read_bytes())
+        until(lambda: process.trouble is None)
+        assert len(process.run(tiles(1, size))) == 1
+    with pytest.raises(UsageError, match="is closed"):
+        process.run(tiles(1, size))
+
+
+def test_a_bad_bundle_and_a_bad_batch_are_named(
+    bundle: Path, digest: str, process: ModelProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.hilum").write_bytes(bundle.read_bytes()[:-100])
+    with pytest.raises(BundleError):
+        ModelProcess(tmp_path / "bad.hilum", sha256=digest)
+    with pytest.raises(BundleError, match="was exchanged"):
+        ModelProcess(bundle, sha256="0" * 64)
+    with pytest.raises(UsageError, match="is not a runtime"):
+        ModelProcess(bundle, sha256=digest, runtime="abacus")
+    with pytest.raises(UsageError, match="takes tiles"):
+        process.run(np.zeros((1, 1, 5, 5), np.uint8))
+    assert process.trouble is None
+
+
+def until(happened: object, within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
+    while not happened():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
