@@ -96,6 +96,21 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, private from its first byte on, never over another, and durable.
+
+    Raises:
+        FileExistsError: something is there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    sync_directory(path.parent)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically and durably."""
     write_bytes(path, text.encode())

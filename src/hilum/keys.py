@@ -5,14 +5,13 @@ the public key (SubjectPublicKeyInfo PEM, suffix ``.pub``), which is what others
 """
 
 import hashlib
-import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hilum.errors import UsageError
-from hilum.files import sync_directory, write_bytes
+from hilum.files import write_bytes, write_secret
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -100,7 +99,7 @@ def create_key(path: Path | str, *, passphrase: str | None = None) -> PublicKey:
     lock: forms.KeySerializationEncryption = (
         forms.BestAvailableEncryption(passphrase.encode()) if passphrase else forms.NoEncryption()
     )
-    _write_secret(path, key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, lock))
+    write_secret(path, key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, lock))
     write_bytes(
         public_path,
         key.public_key().public_bytes(forms.Encoding.PEM, forms.PublicFormat.SubjectPublicKeyInfo),
@@ -169,14 +168,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"The key {path} can't be read ({error.strerror}). Check the path.") from None
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    """Private from its first byte on, never over another file, and durable."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    sync_directory(path.parent)

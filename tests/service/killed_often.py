@@ -19,7 +19,8 @@ from tests.service.small import SmallModel, as_png
 
 from hilum.records.database import Database
 from hilum.records.store import Store
-from hilum.service.intake import FilmFiles, Intake
+from hilum.service.film_files import FilmFiles
+from hilum.service.intake import Intake
 from hilum.service.workflow import Workflow
 
 POINTS = ("write", "fsync", "rename", "commit", "ack", "prepare", "record", "announce", "random")

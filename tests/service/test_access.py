@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from tests.service.conftest import let_in, settings_in
 from tests.service.small import SmallDrawing, SmallModel, png
 
+from hilum.data_keys import new_data_key
 from hilum.errors import ConfigError, ServiceError
 from hilum.records.audit import check, entries
 from hilum.records.roles import ROLES
@@ -293,7 +294,9 @@ def test_guessing_is_slowed_down() -> None:
 def test_a_network_address_needs_an_admin_first(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="would pass in the clear"):
         settings_in(tmp_path, host="0.0.0.0")
-    settings = settings_in(tmp_path, host="0.0.0.0", allowed_ae_titles="CR1", unprotected_network=True)
+    settings = settings_in(
+        tmp_path, host="0.0.0.0", allowed_ae_titles="CR1", unprotected_network=True, data_key=new_data_key().text
+    )
     with (
         pytest.raises(ServiceError, match="hilum users add NAME --role admin"),
         running(settings, answering=SmallModel(), drawing=SmallDrawing()),

@@ -13,7 +13,7 @@ from hilum.errors import DataError, UsageError
 from hilum.records.proving import prove
 from hilum.service.app import running
 from hilum.service.backup import back_up, restore
-from hilum.service.intake import film_path
+from hilum.service.film_files import film_path
 
 KIND = {"Content-Type": "image/png"}
 

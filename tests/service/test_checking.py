@@ -10,6 +10,7 @@ from tests.service.conftest import settings_in
 from typer.testing import CliRunner
 
 from hilum.cli.verbs import app
+from hilum.data_keys import new_data_key
 from hilum.records.access import Access
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
@@ -29,7 +30,12 @@ def no_data_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_machine_that_is_ready_is_said_to_be(bundle: Path, tmp_path: Path) -> None:
-    assert set(check_service(settings_in(tmp_path, bundle=bundle)).values()) == {"ok"}
+    found = check_service(settings_in(tmp_path, bundle=bundle))
+    assert {part: said for part, said in found.items() if said != "ok"} == {"keys": found["keys"]}
+    assert found["keys"].startswith("ok, but films and identifiers lie unencrypted")
+    given = settings_in(tmp_path, bundle=bundle, data_key=new_data_key().text)
+    assert set(check_service(given).values()) == {"ok"}
+    assert "damaged or is none" in check_service(settings_in(tmp_path, bundle=bundle, data_key="x"))["keys"]
     assert list(tmp_path.iterdir()) == [], "a check makes nothing"
     words = ["serve", str(bundle), "--check", "--port", "0", "--dicom-port", "0", "--data", str(tmp_path / "data")]
     done = CliRunner().invoke(app, words, env={"HILUM_LEAST_FREE_MB": "1"})
@@ -84,5 +90,6 @@ def test_all_that_is_wrong_is_told_at_once(bundle: Path, tmp_path: Path) -> None
 
 
 def test_a_network_address_without_an_admin_is_told(bundle: Path, tmp_path: Path) -> None:
-    settings = settings_in(tmp_path, bundle=bundle, host="0.0.0.0", allowed_ae_titles="CR1", unprotected_network=True)
+    open_to_all = {"host": "0.0.0.0", "allowed_ae_titles": "CR1", "unprotected_network": True}
+    settings = settings_in(tmp_path, bundle=bundle, data_key=new_data_key().text, **open_to_all)
     assert "hilum users add" in check_service(settings)["records"]

@@ -14,7 +14,8 @@ from hilum.records.audit import check, entries
 from hilum.records.database import Database
 from hilum.records.store import Store
 from hilum.service.container import recognise
-from hilum.service.intake import FilmFiles, Intake
+from hilum.service.film_files import FilmFiles
+from hilum.service.intake import Intake
 from hilum.service.refusals import Refused
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from hilum.records.audit import check, entries
 from hilum.records.database import Database
-from hilum.service.intake import FilmFiles
+from hilum.service.film_files import FilmFiles
 
 ROOT = Path(__file__).parents[2]
 

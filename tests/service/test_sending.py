@@ -43,7 +43,7 @@ from hilum.service.dicom.handing_over import hand_over
 from hilum.service.dicom.report import make_report
 from hilum.service.dicom.result import Decision, Result, ResultObject
 from hilum.service.dicom.source_film import read_source
-from hilum.service.intake import FilmFiles
+from hilum.service.film_files import FilmFiles
 from hilum.service.results_opening import tls_context
 from hilum.service.results_out import ResultsOut, backoff_s, result_of
 from hilum.service.stow import stow

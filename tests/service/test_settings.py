@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from hilum.data_keys import new_data_key
 from hilum.errors import ConfigError
 from hilum.service.settings import is_loopback, read_settings
 
-BUNDLE = Path("chest.hilum")
+BUNDLE, KEY = Path("chest.hilum"), new_data_key()
 
 
 def test_the_defaults_listen_on_this_machine_only() -> None:
@@ -40,6 +41,10 @@ def test_an_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch
             {"bundle": BUNDLE, "host": "0.0.0.0", "unprotected_network": True},
             "name the senders in HILUM_ALLOWED_AE_TITLES",
         ),
+        (
+            {"bundle": BUNDLE, "host": "0.0.0.0", "unprotected_network": True, "without_dicom": True},
+            "would lie unencrypted: make a key with hilum keys new-data-key",
+        ),
         ({"bundle": BUNDLE, "tls_key": "key.pem"}, "HILUM_TLS_CERTIFICATE and HILUM_TLS_KEY go together"),
         ({"bundle": BUNDLE, "allowed_ae_titles": ("MUCH-TOO-LONG-A-TITLE",)}, "are no AE titles"),
     ],
@@ -56,13 +61,16 @@ def test_all_problems_are_told_at_once() -> None:
 
 
 def test_a_network_address_is_accepted_with_open_eyes() -> None:
-    settings = read_settings(bundle=BUNDLE, host="0.0.0.0", unprotected_network=True, allowed_ae_titles="CR1")
+    settings = read_settings(
+        bundle=BUNDLE, host="0.0.0.0", unprotected_network=True, allowed_ae_titles="CR1", data_key=KEY.text
+    )
     assert not settings.on_loopback
 
 
 def test_without_dicom_nobody_needs_to_name_senders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HILUM_DICOM_PORT", "104")
-    settings = read_settings(without_dicom=True, bundle=BUNDLE, host="0.0.0.0", unprotected_network=True)
+    given = {"bundle": BUNDLE, "host": "0.0.0.0", "unprotected_network": True, "data_key": KEY.text}
+    settings = read_settings(without_dicom=True, **given)
     assert settings.dicom_port is None
 
 

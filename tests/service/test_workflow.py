@@ -13,7 +13,8 @@ from hilum.records.database import Database
 from hilum.records.store import Store
 from hilum.records.values import FilmRecord, NewAnswer
 from hilum.service.answering import Ready
-from hilum.service.intake import FilmFiles, Intake
+from hilum.service.film_files import FilmFiles
+from hilum.service.intake import Intake
 from hilum.service.workflow import Workflow
 
 

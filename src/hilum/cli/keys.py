@@ -1,4 +1,4 @@
-"""``hilum keys``: make the keys that bundles are signed with."""
+"""``hilum keys``: make the keys that bundles are signed with, and those that data are encrypted with."""
 
 import os
 from pathlib import Path
@@ -8,12 +8,12 @@ import typer
 
 from hilum.cli.terminal import PASSPHRASE, JsonOption, finish
 
-app = typer.Typer(name="keys", help="Make keys to sign with.", no_args_is_help=True)
+app = typer.Typer(name="keys", help="Make keys to sign and to encrypt with.", no_args_is_help=True)
 
 
 @app.callback()
 def keys() -> None:
-    """Make keys to sign with."""
+    """Make keys to sign and to encrypt with."""
 
 
 @app.command()
@@ -37,3 +37,23 @@ def create(
         f"next: hilum bundle sign BUNDLE --key {path}",
     ]
     finish(summary, as_json=as_json, lines=lines)
+
+
+@app.command("new-data-key")
+def new_data_key(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="File to write; nothing may be there yet.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key that hilum serve encrypts films and identifiers with.
+
+    Keep a copy where backups are not: without it nobody can read what was encrypted.
+    """
+    from hilum.data_keys import create_key_file
+
+    key = create_key_file(path)
+    lines = [
+        f"data key {key.id}: {path}; only its owner can read it",
+        "Keep a copy apart from the data and the backups: without it nobody can read them.",
+        f"next: export HILUM_DATA_KEY_FILE={path.resolve()}, then hilum serve",
+    ]
+    finish({"path": str(path), "key_id": key.id}, as_json=as_json, lines=lines)

@@ -71,5 +71,5 @@ def _check(settings: "Settings") -> None:
     found = check_service(settings)
     for part, outcome in found.items():
         print(f"{part}: {outcome}")
-    if any(outcome != "ok" for outcome in found.values()):
+    if any(outcome.split(",")[0] != "ok" for outcome in found.values()):
         raise typer.Exit(1)

@@ -105,7 +105,10 @@ class Store:
             if finished and model_sha256 and not _has_answer(session, known.id, model_sha256):
                 known.state, known.attempts = "received", 0
                 self._note(session, actor, "film.requeued", known.id, model=model_sha256)
-            return Receipt(film_id=known.id, new=False, state=_state(known.state))
+            if not known.file_sha256:  # its pixels were erased, and here they are again
+                known.file_sha256, known.size = film.file_sha256, film.size
+                self._note(session, actor, "film.returned", known.id, sha256=film.file_sha256)
+            return Receipt(film_id=known.id, new=False, state=_state(known.state), file_sha256=known.file_sha256)
         clash = _uid_in_use(session, film.sop_instance_uid)
         row = FilmRow(
             id=secrets.token_hex(16),
@@ -127,7 +130,7 @@ class Store:
         session.add(row)
         facts = {"origin": film.origin, "sha256": film.file_sha256, "size": film.size, "state": row.state}
         self._note(session, actor, "film.received", row.id, **facts)
-        return Receipt(film_id=row.id, new=True, state=_state(row.state))
+        return Receipt(film_id=row.id, new=True, state=_state(row.state), file_sha256=row.file_sha256)
 
     def _note(self, session: Session, actor: str, act: str, subject: str, **detail: Any) -> None:
         """Write an act down in its own transaction."""

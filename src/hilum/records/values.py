@@ -49,6 +49,8 @@ class Receipt:
     """False when the same film was there already."""
     state: State
     """Where the film is now."""
+    file_sha256: str
+    """Names the file that is kept: another than what was sent when the same film came in another container before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +194,7 @@ class FilmRecord:
     format: str
     """``dicom``, ``png`` or ``jpeg``."""
     file_sha256: str
-    """Digest of the file as kept."""
+    """Digest of the file as kept; empty when its pixels were erased."""
     size: int
     """Bytes of the file as kept."""
     state: State

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from hilum.errors import ServiceError
 from hilum.imaging.viewing import ViewerFilm
 from hilum.records.values import HeatmapRecord, Identity, NewAnswer
+from hilum.service.film_files import StoredFilm
 
 
 class ModelDied(ServiceError):
@@ -49,7 +49,7 @@ class Answering(Protocol):
     def trouble(self) -> str | None:
         """Why no film can be answered just now, in one sentence; None when all is well."""
 
-    def prepare(self, path: Path) -> Ready:
+    def prepare(self, film: StoredFilm) -> Ready:
         """Read one film, apart from this process; raises FilmError. Called from several threads."""
 
     def answer(self, films: Sequence[Ready]) -> Sequence[NewAnswer]:
@@ -63,14 +63,20 @@ class Answering(Protocol):
 class Drawing(Protocol):
     """Draws films and heat maps for people; both raise FilmError and are called from several threads."""
 
-    def film(self, path: Path) -> bytes:
+    def film(self, film: StoredFilm) -> bytes:
         """The film as a grey PNG."""
 
-    def pixels(self, path: Path) -> ViewerFilm:
+    def pixels(self, film: StoredFilm) -> ViewerFilm:
         """The film's 16-bit values, for a viewer that sets its own window."""
 
     def heatmap(
-        self, path: Path, heatmap: HeatmapRecord, *, assessment: Mapping[str, Any], layer: bool, style: str = "heat"
+        self,
+        film: StoredFilm,
+        heatmap: HeatmapRecord,
+        *,
+        assessment: Mapping[str, Any],
+        layer: bool,
+        style: str = "heat",
     ) -> bytes:
         """The heat map over the film as a PNG; with ``layer`` the heat map alone, transparent where it is zero.
 

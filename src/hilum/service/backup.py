@@ -21,7 +21,7 @@ from hilum.keys import read_public_key
 from hilum.progress import Progress, Silent
 from hilum.provenance import sha256_file
 from hilum.records.proving import prove
-from hilum.service.intake import film_path
+from hilum.service.film_files import film_path
 
 DATABASE, LIST, HEADS = "hilum.db", "backup.json", "audit-heads.jsonl"
 PUBLIC_KEYS = "audit*.pub"

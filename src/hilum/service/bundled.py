@@ -19,6 +19,7 @@ from hilum.inference.preparing import Prepared, prepare_film
 from hilum.records.values import HeatmapRecord, Identity, NewAnswer
 from hilum.service.answering import Model, Ready
 from hilum.service.drawing import draw_film, draw_heatmap, read_pixels, warm
+from hilum.service.film_files import StoredFilm
 from hilum.service.model_process import ModelLimits, ModelProcess
 from hilum.service.observing import observation_of
 from hilum.service.settings import Settings, gpu_environment
@@ -67,9 +68,10 @@ class Bundled:
         """Why no film can be answered just now."""
         return self._process.trouble
 
-    def prepare(self, path: Path) -> Ready:
+    def prepare(self, film: StoredFilm) -> Ready:
         """Read, gate and preprocess one film in a child; raises FilmError."""
-        prepared = self._sandbox.run(prepare_film, path, self._assessor.info.preprocessing, self._assessor.policy)
+        assessor = self._assessor
+        prepared = self._sandbox.run(prepare_film, film.source(), assessor.info.preprocessing, assessor.policy)
         return Ready(identity=_identity(prepared), prepared=prepared)
 
     def answer(self, films: Sequence[Ready]) -> list[NewAnswer]:
@@ -78,22 +80,28 @@ class Bundled:
         assessments = self._assessor.assess_prepared(prepared)
         return [self._record(film, assessment) for film, assessment in zip(prepared, assessments, strict=True)]
 
-    def film(self, path: Path) -> bytes:
+    def film(self, film: StoredFilm) -> bytes:
         """The film as a grey PNG; raises FilmError."""
-        return self._sandbox.run(draw_film, path)
+        return self._sandbox.run(draw_film, film.source())
 
-    def pixels(self, path: Path) -> ViewerFilm:
+    def pixels(self, film: StoredFilm) -> ViewerFilm:
         """The film's 16-bit values; raises FilmError."""
-        return self._sandbox.run(read_pixels, path)
+        return self._sandbox.run(read_pixels, film.source())
 
     def heatmap(
-        self, path: Path, heatmap: HeatmapRecord, *, assessment: Mapping[str, Any], layer: bool, style: str = "heat"
+        self,
+        film: StoredFilm,
+        heatmap: HeatmapRecord,
+        *,
+        assessment: Mapping[str, Any],
+        layer: bool,
+        style: str = "heat",
     ) -> bytes:
         """A heat map over its film as a PNG, or alone; raises FilmError."""
         values = np.frombuffer(heatmap.values, "<f4").reshape(heatmap.rows, heatmap.columns)
         # As the answer was made, which may have been by an earlier model.
         preprocessing, top = dict(assessment["preprocessing"]), float(assessment["heatmap_top"])
-        return self._sandbox.run(draw_heatmap, path, values, preprocessing, top, layer, style)
+        return self._sandbox.run(draw_heatmap, film.source(), values, preprocessing, top, layer, style)
 
     def _record(self, prepared: Prepared, assessment: Assessment) -> NewAnswer:
         return NewAnswer(

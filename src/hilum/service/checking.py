@@ -17,6 +17,14 @@ from hilum.service.settings import MIB, Settings, misspelt
 PUBLIC_KEYS = "audit*.pub"
 
 
+WELL = "ok"
+"""What is said of a part that is well; what begins with it and a comma is well enough to start."""
+
+
+class _Warned(Exception):
+    """It would start, and somebody should know what follows."""
+
+
 def check_service(settings: Settings) -> Mapping[str, str]:
     """Look at everything that a start needs, all of it, whatever fails.
 
@@ -24,14 +32,15 @@ def check_service(settings: Settings) -> Mapping[str, str]:
         settings: what the service would be started with.
 
     Returns:
-        ``ok`` or one sentence, by part: settings, folder, disk, model, records, audit, ports, and the certificates of
-        REST, DICOM and results.
+        ``ok`` or one sentence, by part: settings, folder, disk, model, keys, records, audit, ports, and the
+        certificates of REST, DICOM and results; ``ok, but …`` where it would start and something should be known.
     """
     looks: dict[str, Callable[[Settings], None]] = {
         "settings": _names,
         "folder": _folder,
         "disk": _disk,
         "model": _model,
+        "keys": _keys,
         "records": _records,
         "audit": _audit,
         "ports": _ports,
@@ -45,11 +54,13 @@ def check_service(settings: Settings) -> Mapping[str, str]:
 def _outcome(look: Callable[[Settings], None], settings: Settings) -> str:
     try:
         look(settings)
+    except _Warned as warning:
+        return f"{WELL}, but {warning}"
     except HilumError as error:
         return str(error)
     except OSError as error:
         return f"{error.strerror or type(error).__name__}. Check permissions and paths."
-    return "ok"
+    return WELL
 
 
 def _names(_: Settings) -> None:
@@ -84,6 +95,14 @@ def _model(settings: Settings) -> None:
 
     with open_bundle(settings.bundle, 1, trusted=read_trusted(settings.trusted_keys)):
         pass
+
+
+def _keys(settings: Settings) -> None:
+    if not settings.keyring:
+        raise _Warned(
+            "films and identifiers lie unencrypted, which is accepted on this machine alone. hilum keys new-data-key "
+            "makes a key for HILUM_DATA_KEY_FILE."
+        )
 
 
 def _records(settings: Settings) -> None:

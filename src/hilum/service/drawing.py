@@ -22,31 +22,36 @@ def warm() -> None:
     """Do nothing; a child that answers has imported everything."""
 
 
-def draw_film(path: Path) -> bytes:
+def draw_film(film: Path | bytes) -> bytes:
     """A film as a grey PNG, at most :data:`LONGEST_SIDE` pixels long.
 
     Raises:
         FilmError: it can't be read.
     """
-    return grey_png(_reduced(path))
+    return grey_png(_reduced(film))
 
 
-def read_pixels(path: Path) -> ViewerFilm:
+def read_pixels(film: Path | bytes) -> ViewerFilm:
     """A film for a viewer that sets its own window.
 
     Raises:
         FilmError: it can't be read.
     """
-    return read_for_viewing(path)
+    return read_for_viewing(film)
 
 
 def draw_heatmap(
-    path: Path, values: Heatmap, preprocessing: Mapping[str, Any], top: float, layer: bool, style: str = "heat"
+    source: Path | bytes,
+    values: Heatmap,
+    preprocessing: Mapping[str, Any],
+    top: float,
+    layer: bool,
+    style: str = "heat",
 ) -> bytes:
     """A heat map over its film, or alone and transparent where it is zero, as a PNG.
 
     Args:
-        path: the film.
+        source: the film: its file or its bytes.
         values: float32 [h, w] ≥ 0, in units of logit.
         preprocessing: how the film became the model's tile.
         top: activation that is shown as full heat.
@@ -56,7 +61,7 @@ def draw_heatmap(
     Raises:
         FilmError: the film can't be read.
     """
-    film = _reduced(path)
+    film = _reduced(source)
     shape = (int(film.shape[0]), int(film.shape[1]))
     heat = heatmap_on_film(values, shape, from_mapping(Preprocessing, preprocessing, where="assessment"))
     if not layer:
@@ -64,8 +69,8 @@ def draw_heatmap(
     return _layer(heat, top) if style == "heat" else _lines(heat, top)
 
 
-def _reduced(path: Path) -> Pixels:
-    return shrink(read_film(path).pixels, LONGEST_SIDE)
+def _reduced(source: Path | bytes) -> Pixels:
+    return shrink(read_film(source).pixels, LONGEST_SIDE)
 
 
 def _layer(heat: Array, top: float) -> bytes:

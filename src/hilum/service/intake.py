@@ -1,27 +1,31 @@
 """The door: a film is acknowledged only when its bytes and its record are durable.
 
-Bytes go to ``incoming/``, are synced, and are renamed to ``films/ab/cdef….<format>`` by their own digest: no path ever
-comes from a peer. The folder is synced, the record is committed, and only then is the sender answered. Killed in
-between, either nothing is known of the film, and the sender, never answered, sends it again; or all of it is.
+Bytes go to ``incoming/``, encrypted where there is a data key, are synced, and are renamed to ``films/ab/cdef….film``
+by the digest of the plain bytes: no path ever comes from a peer. The folder is synced, the record is committed, and
+only then is the sender answered. Killed in between, either nothing is known of the film, and the sender, never
+answered, sends it again; or all of it is.
 
 The 128-byte preamble of an uploaded DICOM file can make it an executable or a web page as well (CVE-2019-11687). It is
 set to zero before anything is hashed or kept, so that the digest on record is that of the bytes on disk.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
 from hilum.errors import ServiceError
 from hilum.records.store import Store
 from hilum.records.values import NewFilm, Receipt
+from hilum.sealing import CHUNK_BYTES, Sealer
 from hilum.service.container import HEAD_BYTES, PREAMBLE_BYTES, Container, recognise
+from hilum.service.film_files import FilmFiles
 from hilum.service.refusals import Refused
 
 
@@ -30,26 +34,6 @@ def pass_by(_: str) -> None:
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def film_path(films: Path, file_sha256: str) -> Path:
-    """A film's file in the folder of films: by the digest of its bytes, so no path ever comes from a peer."""
-    return films / file_sha256[:2] / f"{file_sha256[2:]}.film"
-
-
-class FilmFiles:
-    """Where films lie, by the digest of their bytes."""
-
-    def __init__(self, data: Path) -> None:
-        self.incoming, self.films = data / "incoming", data / "films"
-        for folder in (data, self.incoming, self.films):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left_over in self.incoming.iterdir():  # never acknowledged: their senders send again
-            left_over.unlink()
-
-    def path(self, file_sha256: str) -> Path:
-        """A film's file."""
-        return film_path(self.films, file_sha256)
 
 
 class Intake:
@@ -141,6 +125,8 @@ class Arrival:
         self._container: Container | None = None
         self._file_digest, self._content_digest = hashlib.sha256(), hashlib.sha256()
         self._size = 0
+        key = intake.files.keys.active
+        self._sealer = Sealer(key) if key else None
 
     def __enter__(self) -> "Arrival":
         return self
@@ -187,8 +173,16 @@ class Arrival:
     def _keep(self, chunk: bytes | bytearray | memoryview, content: bytes | memoryview) -> None:
         self._file_digest.update(chunk)
         self._content_digest.update(content)
-        rest = memoryview(chunk)
         self._intake.point("write")
+        if self._sealer is None:
+            self._write(chunk)
+            return
+        view = memoryview(chunk)
+        for at in range(0, len(view), CHUNK_BYTES):  # so that no second copy of a whole film is in memory
+            self._write(self._sealer.update(view[at : at + CHUNK_BYTES]))
+
+    def _write(self, content: bytes | bytearray | memoryview) -> None:
+        rest = memoryview(content)
         try:
             while len(rest):
                 rest = rest[self._file.write(rest) :]
@@ -231,7 +225,6 @@ class Arrival:
                 f"The body is declared as {expected} but is {self.format}. Declare what it is.", code="unsupported"
             )
         digest = self._file_digest.hexdigest()
-        self._make_durable(digest)
         film = NewFilm(
             content_sha256=self._content_digest.hexdigest(),
             file_sha256=digest,
@@ -244,20 +237,46 @@ class Arrival:
             sender=f"dicom:{calling_ae}" if calling_ae else actor or origin,
             urgent=urgent,
         )
-        self._intake.point("commit")
-        try:
-            receipt = self._intake.store.receive(film, model_sha256=self._intake.model_sha256, actor=actor or origin)
-        except ServiceError as error:
-            raise Refused(f"{error} The film was not accepted; send it again.", code="records-away") from None
+        self._make_durable(digest)
+        with self._placing():
+            self._place(digest)
+            receipt = self._record(film, actor or origin)
+            if receipt.file_sha256 != digest:  # the same film came in another container before, and that is kept
+                with contextlib.suppress(OSError):
+                    self._intake.files.remove(digest)
         self._intake.point("ack")
         self._intake.received(receipt.film_id)
         return receipt
 
+    @contextlib.contextmanager
+    def _placing(self) -> Iterator[None]:
+        """Between the rename and the commit nobody may take the file for one that no record names."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._intake.files.placing())
+            except OSError as error:
+                raise self._intake.refusal(error) from None
+            yield
+
+    def _record(self, film: NewFilm, actor: str) -> Receipt:
+        self._intake.point("commit")
+        try:
+            return self._intake.store.receive(film, model_sha256=self._intake.model_sha256, actor=actor)
+        except ServiceError as error:
+            raise Refused(f"{error} The film was not accepted; send it again.", code="records-away") from None
+
     def _make_durable(self, digest: str) -> None:
-        target = self._intake.files.path(digest)
+        if self._sealer is not None:
+            self._write(self._sealer.finish(digest))
         try:
             self._intake.point("fsync")
             self._intake.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._intake.refusal(error, while_syncing=True) from None
+
+    def _place(self, digest: str) -> None:
+        target = self._intake.files.path(digest)
+        try:
             new_bucket = not target.parent.exists()
             target.parent.mkdir(mode=0o700, exist_ok=True)
             self._intake.point("rename")

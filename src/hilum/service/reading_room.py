@@ -20,9 +20,10 @@ from hilum.records.store import Store, now
 from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, Drawing
 from hilum.service.doors import Links, Throttle
+from hilum.service.film_files import FilmFiles
 from hilum.service.following import Streams
 from hilum.service.health import Health, look
-from hilum.service.intake import FilmFiles, Intake
+from hilum.service.intake import Intake
 from hilum.service.logs import logger
 from hilum.service.metrics import Metrics
 from hilum.service.pictures import PictureCache
@@ -119,7 +120,7 @@ def open_reading_room(settings: Settings, answering: Answering, drawing: Drawing
 
 def _assemble(settings: Settings, database: Database, answering: Answering, drawing: Drawing) -> ReadingRoom:
     store, announcements = Store(database, ageing_cap_s=settings.ageing_cap_s), Announcements()
-    files = FilmFiles(settings.data)
+    files = FilmFiles(settings.data, settings.keyring)
     outbox = Outbox(database, now)
     metrics = Metrics(store, outbox, str(files.films))
 

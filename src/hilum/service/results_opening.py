@@ -12,7 +12,7 @@ from hilum.service.certificates import client_context
 from hilum.service.destinations import Destination
 from hilum.service.dicom.objects import PRELOAD, make_objects
 from hilum.service.dicom.result import ResultObject
-from hilum.service.intake import FilmFiles
+from hilum.service.film_files import FilmFiles
 from hilum.service.logs import logger
 from hilum.service.results_out import ResultsOut
 from hilum.service.settings import Settings

@@ -15,7 +15,7 @@ from hilum.records.results_out import Delivery, Outbox
 from hilum.records.values import HeatmapRecord
 from hilum.service.destinations import Destination, Undelivered
 from hilum.service.dicom.result import Decision, Heat, Result, ResultObject
-from hilum.service.intake import FilmFiles
+from hilum.service.film_files import FilmFiles
 from hilum.service.logs import logger, where
 
 POLL_S = 5.0
@@ -28,7 +28,7 @@ PASSING = frozenset(("timeout", "crashed", "out-of-memory"))
 NORMAL = "normal"
 """The finding that has no heat map worth sending: the likeliest other one is sent instead."""
 
-Make = Callable[[Path, Result, Decision | None], Sequence[ResultObject]]
+Make = Callable[[Path | bytes, Result, Decision | None], Sequence[ResultObject]]
 Hand = Callable[[Sequence[ResultObject], Destination], None]
 
 
@@ -134,8 +134,8 @@ class ResultsOut:
     def _deliver(self, delivery: Delivery, destination: Destination) -> None:
         log = logger().bind(film=delivery.film_id, destination=destination.name, attempt=delivery.attempts)
         try:
-            path, decision = self._files.path(delivery.file_sha256), decision_of(delivery, self._organization)
-            self._hand_over(self._make(path, result_of(delivery), decision), destination)
+            film, decision = self._files.film(delivery.file_sha256), decision_of(delivery, self._organization)
+            self._hand_over(self._make(film.source(), result_of(delivery), decision), destination)
         except Undelivered as error:
             self._failed(delivery, error.code, str(error), passing=not error.permanent)
         except FilmError as error:

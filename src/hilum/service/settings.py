@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from hilum.data_keys import Keyring, read_keyring
 from hilum.errors import ConfigError
 from hilum.service.destinations import Destination, read_destination
 
@@ -63,6 +64,10 @@ class Settings(BaseSettings):
     """File of the audit's signed heads, best on another disk; None for ``audit-heads.jsonl`` in ``data``."""
     key_passphrase: SecretStr | None = None
     """Passphrase of ``audit_key``; None when its file is not encrypted."""
+    data_key: SecretStr | None = Field(default=None, repr=False)
+    """Data keys that films and identifiers are encrypted with, the active one first. Separated by commas or spaces."""
+    data_key_file: Path | None = None
+    """File of data keys, one a line, the active one first; instead of ``data_key``."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host names that browsers may call us by, beside ``host`` and loopback's; guards against DNS rebinding."""
 
@@ -164,8 +169,16 @@ class Settings(BaseSettings):
                 "give HILUM_TLS_CERTIFICATE and HILUM_TLS_KEY, or listen on 127.0.0.1 behind a proxy with TLS, "
                 "or accept it with HILUM_UNPROTECTED_NETWORK=1"
             )
-        if self.dicom_port is None:
-            return self
+        if self.dicom_port is not None:
+            self._dicom_is_safe()
+        if not self.encrypted:
+            raise ValueError(
+                f"host {self.host!r} is reachable from the network and films and identifiers would lie unencrypted: "
+                "make a key with hilum keys new-data-key FILE and give it as HILUM_DATA_KEY_FILE"
+            )
+        return self
+
+    def _dicom_is_safe(self) -> None:
         if not self.allowed_ae_titles and self.dicom_tls != "required":
             raise ValueError(
                 f"host {self.host!r} is reachable from the network and any AE title may send: "
@@ -176,7 +189,6 @@ class Settings(BaseSettings):
                 f"host {self.host!r} is reachable from the network and films would come in over DICOM in the clear: "
                 "encrypt them with HILUM_DICOM_TLS=on, or accept it with HILUM_UNPROTECTED_NETWORK=1"
             )
-        return self
 
     def _dicom_tls_makes_sense(self) -> None:
         if (self.dicom_certificate is None) != (self.dicom_key is None):
@@ -210,6 +222,16 @@ class Settings(BaseSettings):
     def tls(self) -> bool:
         """True when REST and page are encrypted on the way."""
         return self.tls_certificate is not None
+
+    @property
+    def encrypted(self) -> bool:
+        """True when a data key is given."""
+        return bool(self.data_key_file or (self.data_key and self.data_key.get_secret_value().strip()))
+
+    @property
+    def keyring(self) -> Keyring:
+        """The data keys; raises UsageError when they can't be used."""
+        return read_keyring(self.data_key.get_secret_value() if self.data_key else None, self.data_key_file)
 
     @property
     def dicom_pair(self) -> tuple[Path, Path] | None:

@@ -23,7 +23,8 @@ from hilum.records.turns import AGEING_CAP_S
 from hilum.records.values import Answered, Claim, NewAnswer, State
 from hilum.service.answering import Answering, ModelDied, Ready
 from hilum.service.batcher import Batcher
-from hilum.service.intake import FilmFiles, pass_by
+from hilum.service.film_files import FilmFiles
+from hilum.service.intake import pass_by
 from hilum.service.logs import logger, where
 
 PASSING = frozenset(("timeout", "crashed", "out-of-memory"))
@@ -200,7 +201,7 @@ class Workflow:
 
         try:
             self._point("prepare")
-            ready = self._answering.prepare(self._files.path(claim.file_sha256))
+            ready = self._answering.prepare(self._files.film(claim.file_sha256))
             future = self._batcher.submit(
                 ready, sender=claim.sender, urgent=claim.urgent, within_s=self._answer_s, alone=claim.suspect
             )

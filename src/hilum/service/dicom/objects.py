@@ -20,11 +20,11 @@ PRELOAD = (
 """All that making results imports."""
 
 
-def make_objects(path: Path, result: Result, decision: Decision | None = None) -> tuple[ResultObject, ...]:
+def make_objects(film: Path | bytes, result: Result, decision: Decision | None = None) -> tuple[ResultObject, ...]:
     """The report and, where the answer has one, the heat map; after a reader's decision, the verified report alone.
 
     Args:
-        path: the film.
+        film: its file or its bytes.
         result: its answer.
         decision: what a reader decided of it. What the film's character set can't hold is written in ASCII.
 
@@ -32,7 +32,7 @@ def make_objects(path: Path, result: Result, decision: Decision | None = None) -
         FilmError: the film can't be read, or is no DICOM object that a result could refer to.
     """
     try:
-        content = path.read_bytes()
+        content = film if isinstance(film, bytes) else film.read_bytes()
     except OSError as error:
         raise FilmError(
             f"The film's file can't be read any more ({error.strerror}). Check the data folder's disk.", code="gone"

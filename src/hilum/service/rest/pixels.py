@@ -68,7 +68,7 @@ def pixels(
 
 def _make(room: ReadingRoom, film: FilmRecord) -> bytes:
     """Head, encoding and body as one value of the picture cache."""
-    seen = room.drawing.pixels(room.intake.files.path(film.file_sha256))
+    seen = room.drawing.pixels(room.intake.files.film(film.file_sha256))
     raw = seen.pixels.astype("<u2", copy=False).tobytes()
     middle = max(0, len(raw) // 2 - SAMPLE // 2)
     sample = raw[middle : middle + SAMPLE]

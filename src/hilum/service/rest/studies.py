@@ -167,8 +167,8 @@ def film_picture(request: Request, film_id: str, caller: Annotated[Caller, needs
     """The film as a grey PNG: polarity and window applied, reduced to at most 1,024 pixels. Not for reading."""
     room = room_of(request)
     film = known_film(room, film_id)
-    path = room.intake.files.path(film.file_sha256)
-    picture = room.pictures.get((film_id, film.file_sha256), lambda: room.drawing.film(path))
+    stored = room.intake.files.film(film.file_sha256)
+    picture = room.pictures.get((film_id, film.file_sha256), lambda: room.drawing.film(stored))
     room.store.picture_viewed(film_id, "film", viewer=caller.name)
     return _png(picture)
 
@@ -186,10 +186,10 @@ def heatmap_picture(
     room = room_of(request)
     film = known_film(room, film_id)
     heatmap, answer = _heatmap(room, film, finding)
-    path = room.intake.files.path(film.file_sha256)
+    stored = room.intake.files.film(film.file_sha256)
     key = (film_id, film.file_sha256, answer.model_sha256, finding, "layer" if layer else "overlay", style)
     said = answer.assessment
-    draw = functools.partial(room.drawing.heatmap, path, heatmap, assessment=said, layer=layer, style=style)
+    draw = functools.partial(room.drawing.heatmap, stored, heatmap, assessment=said, layer=layer, style=style)
     picture = room.pictures.get(key, draw)
     room.store.picture_viewed(film_id, finding, viewer=caller.name)
     return _png(picture)

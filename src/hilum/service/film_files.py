@@ -1,0 +1,185 @@
+"""Films on disk: by the digest of their bytes, encrypted where there is a data key, opened in one place.
+
+Whoever wants a film's bytes takes :class:`StoredFilm`. What is encrypted is opened here, in the service's own process;
+the sandboxed child that decodes is given plain bytes and never a key. A plain file is given as a path, unless there is
+a key: then it lies here from before, and must be what its name says.
+
+A file is put in its place and recorded under a shared lock, and removed under an exclusive one, in this process or
+another: so no file is removed between the two.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from hilum.data_keys import NO_KEY, Keyring
+from hilum.errors import DataError, FilmError
+from hilum.files import replacing, sync_directory
+from hilum.sealing import CHUNK_BYTES, HEADER_BYTES, Sealer, chunks, key_id_of
+
+NO_KEYS = Keyring()
+"""Of a service without a data key."""
+
+
+def film_path(films: Path, file_sha256: str) -> Path:
+    """A film's file in the folder of films: by the digest of its bytes, so no path ever comes from a peer."""
+    return films / file_sha256[:2] / f"{file_sha256[2:]}.film"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFilm:
+    """A film's file and what opens it."""
+
+    path: Path
+    """Where it lies."""
+    file_sha256: str
+    """Digest of its plain bytes."""
+    keys: Keyring = NO_KEYS
+    """The ring."""
+
+    def key_id(self) -> str:
+        """Id of the key that it is encrypted with; empty for a plain file.
+
+        Raises:
+            FilmError: it is not there.
+        """
+        with _opened(self.path) as stream:
+            return key_id_of(stream.read(HEADER_BYTES))
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its plain bytes, piece by piece; only when all have been taken is it known to be whole.
+
+        Raises:
+            FilmError: code ``gone``, or ``damaged`` when it was cut, changed or exchanged.
+            DataError: its key is not in the ring.
+        """
+        with _opened(self.path) as stream:
+            key_id = key_id_of(stream.read(HEADER_BYTES))
+            stream.seek(0)
+            if key_id == NO_KEY:
+                yield from self._plain(stream)
+                return
+            self.keys.key(key_id)
+            try:
+                yield from chunks(stream, self.keys, self.file_sha256)
+            except DataError as error:
+                raise FilmError(str(error), code="damaged") from None
+
+    def _plain(self, stream: BinaryIO) -> Iterator[bytes]:
+        digest = hashlib.sha256()
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+            yield chunk
+        if digest.hexdigest() != self.file_sha256:
+            raise FilmError("The film's file was changed or damaged on disk. Restore it from a backup.", code="damaged")
+
+    def read_bytes(self) -> bytes:
+        """All its plain bytes, known to be whole; raises as :meth:`chunks` does."""
+        return b"".join(self.chunks())
+
+    def source(self) -> Path | bytes:
+        """What a sandboxed child is given: a plain file's path, or plain bytes, but never a key.
+
+        Raises:
+            FilmError: as :meth:`chunks`.
+            DataError: as :meth:`chunks`.
+        """
+        if self.keys or (self.path.exists() and self.key_id()):
+            return self.read_bytes()
+        return self.path
+
+
+class FilmFiles:
+    """The folder of films.
+
+    Args:
+        data: the service's folder.
+        keys: the data keys; an empty ring keeps films plain.
+    """
+
+    def __init__(self, data: Path, keys: Keyring = NO_KEYS) -> None:
+        self.keys, self.incoming, self.films = keys, data / "incoming", data / "films"
+        self._lock = data / ".films.lock"
+        for folder in (data, self.incoming, self.films):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left_over in self.incoming.iterdir():  # never acknowledged: their senders send again
+            left_over.unlink()
+
+    def path(self, file_sha256: str) -> Path:
+        """Where a film's file lies; :meth:`film` opens it."""
+        return film_path(self.films, file_sha256)
+
+    def film(self, file_sha256: str) -> StoredFilm:
+        """A film's file.
+
+        Args:
+            file_sha256: as recorded; empty when its pixels were erased.
+
+        Raises:
+            FilmError: code ``erased``.
+        """
+        if not file_sha256:
+            raise FilmError("The film's pixels were erased, as the site's retention says.", code="erased")
+        return StoredFilm(path=self.path(file_sha256), file_sha256=file_sha256, keys=self.keys)
+
+    def placing(self) -> contextlib.AbstractContextManager[None]:
+        """Held while a file is put in its place and recorded."""
+        return _locked(self._lock, fcntl.LOCK_SH)
+
+    def removing(self) -> contextlib.AbstractContextManager[None]:
+        """Held while files that no record names any more are removed, and while films are encrypted anew."""
+        return _locked(self._lock, fcntl.LOCK_EX)
+
+    def remove(self, file_sha256: str) -> None:
+        """Remove a film's file, durably; the caller holds :meth:`removing` or has just put it there."""
+        path = self.path(file_sha256)
+        path.unlink(missing_ok=True)
+        if path.parent.exists():
+            sync_directory(path.parent)
+
+    def encrypt(self, file_sha256: str) -> bool:
+        """Bring a film's file under the active key: the old file or the new one is there, whatever happens.
+
+        Returns:
+            False when it was under that key already.
+
+        Raises:
+            FilmError: it is gone or damaged.
+            DataError: its key is not in the ring.
+        """
+        film, key = self.film(file_sha256), self.keys.active
+        if key is None or film.key_id() == key.id:
+            return False
+        sealer = Sealer(key)
+        with replacing(film.path) as temporary:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "wb") as out:
+                for chunk in film.chunks():
+                    out.write(sealer.update(chunk))
+                out.write(sealer.finish(file_sha256))
+        return True
+
+
+@contextlib.contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return io.BufferedReader(io.FileIO(path), CHUNK_BYTES)
+    except OSError as error:
+        raise FilmError(
+            f"The film's file can't be read any more ({error.strerror}). Check the data folder's disk.", code="gone"
+        ) from None
