@@ -14,6 +14,9 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from hilum.errors import ConfigError, nearest
 
+BESIDE: Mapping[str, Any] = {"beside": True}
+"""Metadata of a field that isn't part of the plain values, such as a table that is written beside them."""
+
 
 class Dataclass(Protocol):
     """Any dataclass instance."""
@@ -27,7 +30,8 @@ C = TypeVar("C")
 def to_mapping(value: Any) -> Any:
     """Plain JSON values (dict, list, str, int, float, bool, None) of a config or of anything inside one."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_mapping(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        kept = [f.name for f in dataclasses.fields(value) if not f.metadata.get("beside")]
+        return {name: to_mapping(getattr(value, name)) for name in kept}
     if isinstance(value, Mapping):
         return {str(key): to_mapping(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -13,10 +13,10 @@ from hilum.datasets.phantom.rendering import render
 from hilum.evaluation.auditing import AuditedFilms, audit_films, audit_network, pixel_features
 from hilum.evaluation.audits import Audit, concluded
 from hilum.evaluation.confounding import confounding_of_labels, find_confounding, within_source
-from hilum.evaluation.data_audits import inside_audits
 from hilum.evaluation.intervals import Resampling
 from hilum.evaluation.light_models import PERMUTATIONS, smoother
 from hilum.evaluation.selective import LEAST_PROBABLE, AbstentionPolicy, AbstentionRules, measure_policy
+from hilum.evaluation.source_audits import inside_audits
 from hilum.evaluation.subgroups import gaps
 from hilum.imaging.preprocessing import Preprocessing, preprocess
 from hilum.labels import CHEST
@@ -36,6 +36,7 @@ def cohort(patients: int, seed: int, *, shortcut: float = 0.0, side: int = 64) -
         tiles=np.stack(tiles),
         findings=CHEST,
         classes=np.array([CHEST.index(plan.label) for plan in plans]),
+        film_ids=tuple(f"film of {plan.patient_id}" for plan in plans),
         patient_ids=tuple(plan.patient_id for plan in plans),
         groups={
             "source": [plan.hospital for plan in plans],
@@ -99,7 +100,7 @@ def answers(network: partial[Scores], films: AuditedFilms) -> Predictions:
     probs = network(films.tiles)
     return Predictions(
         findings=films.findings,
-        film_ids=films.patient_ids,
+        film_ids=films.film_ids,
         patient_ids=films.patient_ids,
         logits=np.log(probs),
         probs=probs,

@@ -5,11 +5,14 @@ Synthetic phantom films throughout.
 
 import numpy as np
 import pytest
-from tests.evaluation.phantoms import alarms, audited, cohort, fitted, halved
+from tests.evaluation.phantoms import alarms, answers, audited, cohort, fitted, halved
 
 from hilum.evaluation import auditing
 from hilum.evaluation.auditing import AuditedFilms, audit_films, audit_network, pixel_features
+from hilum.evaluation.audits import Audits, concluded
+from hilum.evaluation.estimates import to_plain
 from hilum.evaluation.intervals import Resampling
+from hilum.evaluation.redo import redo_audits
 from hilum.imaging.audit_views import lung_region
 from hilum.randomness import stream
 
@@ -42,7 +45,7 @@ def test_clean_cohorts_raise_no_alarm(clean: AuditedFilms) -> None:
     assert found == []
 
 
-def test_films_of_unknown_label_are_left_out_and_everything_is_answered(clean: AuditedFilms) -> None:
+def test_films_of_unknown_label_are_left_out_and_everything_is_answered_and_redone(clean: AuditedFilms) -> None:
     pool = halved(clean)
     some, lungs = pool.select(np.arange(45)), lung_region(pool.tiles[::9])
     some.classes[:3] = -1
@@ -50,7 +53,13 @@ def test_films_of_unknown_label_are_left_out_and_everything_is_answered(clean: A
     rows = audit_films(some, pixel_features, lungs=lungs, settings=settings, permutations=19)
     assert rows[0].value.n == 42
     assert {row.name for row in rows} >= {"metadata-only model", "border-only model", "left-out source"}
-    network = audit_network(some, fitted(pool.select(np.arange(45, POOL))), lungs=lungs, settings=settings)
+    answer = fitted(pool.select(np.arange(45, POOL)))
+    network = audit_network(some, answer, lungs=lungs, settings=settings)
+    written = Audits(rows=concluded([*rows, *network]), settings=settings)
+    said = answers(answer, some)
+    again = redo_audits(Audits.from_json(written.to_json()), written.backings, said, said)
+    assert [to_plain(row) for row in again] == [to_plain(row) for row in written.rows]
+    assert {row.name for row in again if row.value.estimable} >= {"left-out source", "readable from features"}
     assert {row.value.n for row in network if row.name == "stability"} == {42}
     broken = audit_network(some, lambda tiles: np.full((len(tiles), 3), np.nan), lungs=lungs, settings=settings)
     assert broken == []  # films without an answer are the verdict's business

@@ -96,6 +96,6 @@ def test_alarms_become_flags_red_first_and_survive_json() -> None:
     assert again.to_json() == found.to_json()
     assert again.alarms[0].sentence == "It wavers."
     with pytest.raises(
-        DataError, match=r"These audits have schema 9, but this version reads 1. Evaluate the run again."
+        DataError, match=r"These audits have schema 9, but this version reads 2. Evaluate the run again."
     ):
         Audits.from_json({**found.to_json(), "schema": 9})

@@ -11,14 +11,12 @@ from hilum.evaluation.data_audits import (
     Asked,
     coded,
     duplicates_audit,
-    group_audits,
-    inside_audits,
     label_noise,
-    left_out_audits,
     metadata_audit,
     part_audits,
 )
 from hilum.evaluation.intervals import Resampling
+from hilum.evaluation.source_audits import group_audits, inside_audits, left_out_audits
 from hilum.labels import CHEST
 from hilum.predictions import Predictions
 from hilum.randomness import stream

@@ -5,6 +5,7 @@ The JSON is what an evaluation writes and what a report's JSON holds as ``intern
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn import metrics as oracle
 
+from hilum.evaluation.backing import read_backings, write_backings
 from hilum.evaluation.estimates import from_plain
 from hilum.evaluation.intervals import Resampling
+from hilum.evaluation.localisation import localise
+from hilum.evaluation.redo import redo_scorecard
 from hilum.evaluation.scorecard import Scorecard, Settings, score
 from hilum.evaluation.thresholds import choose_operating_points
 from hilum.predictions import Predictions
+from hilum.randomness import stream
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +119,36 @@ def test_the_whole_card_comes_out_again_bit_by_bit(written: Path, said: dict[str
     assert again.to_json() == said
     assert card.settings.resampling.method == "bca"
     assert card.auroc["covid-19"].method == "BCa bootstrap by patient"
+
+
+def test_the_source_in_the_features_and_heat_maps_come_out_again_from_their_scores(
+    make: Callable[..., Predictions], tmp_path: Path
+) -> None:
+    """Features and heat maps are gone; what they gave stands in scorecard.parquet."""
+    rng, films = stream(3, "redo"), make(90, seed=3, per_patient=1)
+    source = np.arange(90) % 2
+    films = replace(films, groups={**films.groups, "source": tuple("ab"[i] for i in source)})
+    heat = list(rng.random((30, 8, 8)))
+    masks = [np.arange(64).reshape(8, 8) % 7 == i % 7 for i in range(30)]
+    settings = Resampling(seed=2, resamples=50)
+    card = score(
+        films,
+        settings=Settings(resampling=settings),
+        features=rng.normal(size=(90, 5)) + source[:, None],
+        localisation=localise(
+            heat, masks, ["covid-19", "pneumonia", "pneumonia"] * 10, films.patient_ids[:30], settings,
+            film_ids=films.film_ids[:30],
+        ),
+    )  # fmt: skip
+    write_backings(tmp_path / "scorecard.parquet", card.backings)
+    read = Scorecard.from_json(json.loads(json.dumps(card.to_json())))
+    predictable, maps = redo_scorecard(read, read_backings(tmp_path / "scorecard.parquet"))
+    assert predictable == card.confounding.predictable != ()
+    assert maps == card.localisation
+    table = pq.read_table(tmp_path / "scorecard.parquet").to_pylist()
+    part = [r for r in table if (r["name"], r["about"], r["column"]) == ("source predictable", "", "log-odds: b")]
+    by_hand = oracle.roc_auc_score([r["truth"] == "b" for r in part], [r["value"] for r in part])
+    assert predictable[0].auroc.value == pytest.approx(by_hand)
+    assert by_hand > 0.8
+    hits = [r["value"] for r in table if (r["name"], r["about"], r["column"]) == ("heat maps", "all", "hit")]
+    assert maps[0].hit_rate.value == pytest.approx(np.mean(hits))

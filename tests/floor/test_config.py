@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from hilum.config import canonical_json, fingerprint, from_mapping, to_mapping
+from hilum.config import BESIDE, canonical_json, fingerprint, from_mapping, to_mapping
 from hilum.errors import ConfigError
 
 
@@ -96,3 +96,14 @@ def _local(kind: type, values: dict[str, object]) -> object:
 def test_what_is_no_json_value_is_refused() -> None:
     with pytest.raises(TypeError, match="not set"):
         canonical_json({1, 2})
+
+
+def test_a_field_that_lies_beside_is_no_part_of_the_plain_values() -> None:
+    @dataclass(frozen=True)
+    class Measured:
+        value: float
+        table: object = field(default=None, metadata=BESIDE, compare=False)
+
+    made = Measured(value=0.5, table=object())
+    assert to_mapping(made) == {"value": 0.5}
+    assert from_mapping(Measured, to_mapping(made)) == made

@@ -2,21 +2,44 @@
 
 import json
 import shutil
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
 
 from hilum.evaluation.audits import Audits
+from hilum.evaluation.backing import read_backings
+from hilum.evaluation.estimates import to_plain
+from hilum.evaluation.redo import redo_audits
+from hilum.predictions import Predictions
 from hilum.runs.audits import _frozen, audit_run
-from hilum.runs.evaluate import evaluate
+from hilum.runs.evaluate import Evaluation, evaluate
 from hilum.runs.run import Run
 
 
-def test_a_run_is_audited_and_the_audits_are_written(run: Run, tmp_path: Path) -> None:
-    copy = Run.open(shutil.copytree(run.path, tmp_path / "runs" / "copy"))
-    done = evaluate(copy, cache=run.path.parent / ".cache", resamples=100)
-    audits = audit_run(copy, done, cache=run.path.parent / ".cache", resamples=40, permutations=19)
+@dataclass(frozen=True)
+class Audited:
+    """A run, evaluated and audited."""
+
+    run: Run
+    done: Evaluation
+    audits: Audits
+
+
+@pytest.fixture(scope="module")
+def audited(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Audited:
+    folder = tmp_path_factory.mktemp("audited")
+    copy = Run.open(shutil.copytree(run.path, folder / "runs" / "copy"))
+    cache = run.path.parent / ".cache"
+    done = evaluate(copy, cache=cache, resamples=100)
+    return Audited(copy, done, audit_run(copy, done, cache=cache, resamples=40, permutations=19))
+
+
+def test_a_run_is_audited_and_the_audits_are_written(audited: Audited) -> None:
+    done, audits = audited.done, audited.audits
     names = {row.name for row in audits.rows}
     assert names >= {
         "metadata-only model", "border-only model", "corner-marker model", "lung-blacked-out model",
@@ -42,3 +65,75 @@ def test_frozen_layers_know_nothing_of_the_labels_and_pixels_stand_in_where_none
     describe, words = _frozen(scratch)
     assert words.startswith("grey values in the cells of a grid")
     assert describe(tiles).shape == (2, 3 * 144)
+
+
+def test_every_number_of_the_audits_is_redone_from_what_was_written(audited: Audited) -> None:
+    """Bit by bit: values, intervals, p-values and verdicts, from the files alone."""
+    folder = audited.done.folder
+    written = Audits.from_json(json.loads((folder / "audits.json").read_text()))
+    backings = read_backings(folder / "audits.parquet")
+    again = redo_audits(
+        written,
+        backings,
+        Predictions.read(folder / "predictions.parquet"),
+        Predictions.read(audited.run.folder.out_of_fold),
+    )
+    assert [to_plain(row) for row in again] == [to_plain(row) for row in written.rows]
+    asked = {row.name for row in written.rows if row.value.estimable} - {"inside one source", "label noise"}
+    assert {name for name, _ in backings} >= asked
+    assert len(asked) >= 12
+
+
+def test_audited_values_follow_from_the_table_by_another_library(audited: Audited) -> None:
+    """No code of this package: the table's rows, scikit-learn and counting."""
+    rows = json.loads((audited.done.folder / "audits.json").read_text())["rows"]
+    table = pq.read_table(audited.done.folder / "audits.parquet").to_pylist()
+    seen = set()
+    for row in rows:
+        part = [one for one in table if (one["name"], one["about"]) == (row["name"], row["about"])]
+        value = row["value"]["value"]
+        if value is None or not part or row["name"] in ("duplicates across the split", "left-out source"):
+            continue
+        seen.add(row["name"])
+        truth, columns = wide(part)
+        before, after = (by_finding(columns, start) for start in ("as it is: ", "changed: "))
+        if scores := by_finding(columns, "score: "):
+            found = mean_auroc(truth, scores)
+        elif row["name"].endswith(" covered"):
+            found = mean_auroc(truth, before) - mean_auroc(truth, after)
+        elif row["name"] == "stability":
+            said, then = (np.column_stack(list(side.values())).argmax(axis=1) for side in (before, after))
+            found = (said != then).mean()
+        elif row["name"] == "corners swapped":
+            found = np.mean(columns["with corners of another finding"] - columns["with corners of the same finding"])
+        else:
+            found = columns["value"].mean()
+        assert value == pytest.approx(found), row["name"]
+        shuffled = np.array([one["value"] for one in part if one["column"] == "mean AUROC with shuffled labels"])
+        if len(shuffled) and row["p_value"] is not None:
+            reached = (shuffled >= value - 1e-12).sum()
+            assert row["p_value"] == pytest.approx(
+                20 / len(shuffled) if reached >= 20 else (1 + reached) / (1 + len(shuffled))
+            )
+    assert len(seen) >= 12
+
+
+def wide(part: list[dict[str, Any]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What the films have, and columns of the same films side by side; values of no film are left out."""
+    columns: dict[str, list[float]] = {}
+    truth: dict[str, list[str]] = {}
+    for one in part:
+        if one["film_id"] and not one["column"].startswith("level: "):
+            columns.setdefault(one["column"], []).append(one["value"])
+            truth.setdefault(one["column"], []).append(one["truth"])
+    return np.array(next(iter(truth.values()))), {name: np.array(values) for name, values in columns.items()}
+
+
+def by_finding(columns: dict[str, np.ndarray], start: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(start): values for name, values in columns.items() if name.startswith(start)}
+
+
+def mean_auroc(truth: np.ndarray, scores: dict[str, np.ndarray]) -> float:
+    """Over the findings that five patients have; one film a patient here."""
+    found = [roc_auc_score(truth == name, values) for name, values in scores.items() if (truth == name).sum() >= 5]
+    return float(np.mean(found))

@@ -5,14 +5,16 @@ pixels serve where there is none.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hilum.arrays import Array, Indices, Mask, Scores, Tiles
 from hilum.evaluation import data_audits as data
 from hilum.evaluation import network_audits as network
+from hilum.evaluation import source_audits as groups
 from hilum.evaluation.audits import Audit
+from hilum.evaluation.backing import Backing
 from hilum.evaluation.intervals import Resampling
 from hilum.evaluation.light_models import MOST_CASES, PERMUTATIONS
 from hilum.imaging import audit_views as views
@@ -41,6 +43,7 @@ class AuditedFilms:
         tiles: uint8 [n, h, w].
         findings: what the labels are.
         classes: [n] classes; negative where the label is unknown.
+        film_ids: n ids.
         patient_ids: n ids.
         groups: for each group n texts, ``source`` among them where it is known.
         metadata: more columns that say something of a film without showing it: texts, or numbers.
@@ -49,6 +52,7 @@ class AuditedFilms:
     tiles: Tiles
     findings: Findings
     classes: Indices
+    film_ids: tuple[str, ...]
     patient_ids: tuple[str, ...]
     groups: Mapping[str, Sequence[str]]
     metadata: Mapping[str, Sequence[str] | Array]
@@ -59,10 +63,38 @@ class AuditedFilms:
             tiles=self.tiles[rows],
             findings=self.findings,
             classes=self.classes[rows],
+            film_ids=tuple(self.film_ids[i] for i in rows.tolist()),
             patient_ids=tuple(self.patient_ids[i] for i in rows.tolist()),
             groups={name: [values[i] for i in rows.tolist()] for name, values in self.groups.items()},
             metadata={name: _taken(values, rows) for name, values in self.metadata.items()},
         )
+
+    def backing(self, columns: Mapping[str, Array]) -> Backing:
+        """Columns [n] as the scores behind a number."""
+        return Backing.of(
+            columns,
+            self.patient_ids,
+            film_ids=self.film_ids,
+            truth=[self.findings.name(c) for c in self.classes.tolist()],
+            classes=self.classes,
+        )
+
+    def before_and_after(self, before: Scores, after: Scores) -> Backing:
+        """Probabilities [n, k] of the films as they are and as they were changed."""
+        return self.backing(
+            {
+                f"{start}{name}": scores[:, c]
+                for start, scores in ((BEFORE, before), (AFTER, after))
+                for c, name in enumerate(self.findings.names)
+            }
+        )
+
+
+BEFORE, AFTER = "as it is: ", "changed: "
+"""Beginnings of the columns of a network's probabilities."""
+
+SAME, OTHER = "with corners of the same finding", "with corners of another finding"
+"""Columns: the probability of that other finding."""
 
 
 def _taken(values: Sequence[str] | Array, rows: Indices) -> Sequence[str] | Array:
@@ -111,6 +143,7 @@ def audit_films(
         findings=films.findings,
         classes=films.classes,
         patient_ids=films.patient_ids,
+        film_ids=films.film_ids,
         settings=settings,
         permutations=permutations,
     )
@@ -126,8 +159,8 @@ def audit_films(
         bar.advance(note="light models")
         rows = [data.metadata_audit(asked, {**films.groups, **films.metadata})]
         rows += data.part_audits(asked, seen, whole)
-        rows += data.group_audits(asked, whole, films.groups)
-        rows += data.left_out_audits(asked, whole, films.groups.get("source", [""] * len(films.tiles)))
+        rows += groups.group_audits(asked, whole, films.groups)
+        rows += groups.left_out_audits(asked, whole, films.groups.get("source", [""] * len(films.tiles)))
         bar.advance()
     return rows
 
@@ -194,24 +227,18 @@ def audit_network(
         }
         rows = []
         for name, (made, touched) in covered.items():
-            rows.append(
-                network.fall_audit(
-                    before,
-                    answer(made),
-                    films.classes,
-                    ids,
-                    films.findings,
-                    covered=name,
-                    settings=settings,
-                    touched=touched,
-                )
+            after = answer(made)
+            row = network.fall_audit(
+                before, after, films.classes, ids, films.findings, covered=name, settings=settings, touched=touched
             )
+            rows.append(replace(row, backing=films.before_and_after(before, after)))
             bar.advance(note="corners swapped")
         rows.append(_swapped(films, answer, settings))
         bar.advance(note="stability")
         for change, made_by in _changes().items():
             after = answer(made_by(tiles))
-            rows.append(network.stability_audit(before, after, ids, change=change, settings=settings))
+            row = network.stability_audit(before, after, ids, change=change, settings=settings)
+            rows.append(replace(row, backing=films.before_and_after(before, after)))
             bar.advance(note=change)
     return rows
 
@@ -223,8 +250,9 @@ def _swapped(films: AuditedFilms, answer: Answer, settings: Resampling) -> Audit
     answers = [np.zeros((0, k)), np.zeros((0, k))]
     if len(rows):
         answers = [answer(views.corners_worn(films.tiles[rows], films.tiles[donors])) for donors in (same, other)]
-    ids = [films.patient_ids[i] for i in rows.tolist()]
-    return network.swap_audit(answers[0], answers[1], films.classes[rows], wears, ids, settings=settings)
+    asked, each = films.select(rows), np.arange(len(rows))
+    row = network.swap_audit(answers[0], answers[1], asked.classes, wears, asked.patient_ids, settings=settings)
+    return replace(row, backing=asked.backing({SAME: answers[0][each, wears], OTHER: answers[1][each, wears]}))
 
 
 def _changes() -> dict[str, Callable[[Tiles], Tiles]]:

@@ -9,18 +9,21 @@ films a trifle is significant too.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from hilum.config import BESIDE
 from hilum.errors import DataError
+from hilum.evaluation.backing import Backing, Key
 from hilum.evaluation.confounding import Flag, Severity
 from hilum.evaluation.estimates import NAN, Estimate, from_plain, to_plain
 from hilum.evaluation.false_alarms import AUDITS
+from hilum.evaluation.intervals import Resampling
 
 FAMILY = AUDITS
 """Chance that any of the audits raises a false alarm, by Holm."""
 
-SCHEMA = 1
+SCHEMA = 2
 
 AuditVerdict = Literal["alarm", "clear", "note", "not estimable"]
 """Alarm: a way round the disease was found. Clear: looked for and not found. Note: measured, and it can't alarm."""
@@ -60,6 +63,8 @@ class Audit:
     """Which films were asked, such as ``fit part, out of fold``."""
     paper: str = ""
     """Where the audit comes from."""
+    backing: Backing | None = field(default=None, metadata=BESIDE, compare=False, repr=False)
+    """The scores behind it, written beside the JSON; None where ``predictions.parquet`` holds them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +95,20 @@ class Audits:
     """What the light models read, in words."""
     family: float = FAMILY
     """Chance that any row raises a false alarm."""
+    settings: Resampling = field(default_factory=Resampling)
+    """Of the intervals."""
+    permutations: int = 0
+    """Most shuffles of each test against chance."""
 
     @property
     def alarms(self) -> tuple[Audit, ...]:
         """The rows that raise one."""
         return tuple(row for row in self.rows if row.verdict == "alarm")
+
+    @property
+    def backings(self) -> dict[Key, Backing]:
+        """The scores behind the rows, by name and what they are about."""
+        return {(row.name, row.about): row.backing for row in self.rows if row.backing is not None}
 
     @property
     def flags(self) -> tuple[Flag, ...]:
@@ -147,9 +161,15 @@ def concluded(rows: Sequence[Audit], family: float = FAMILY) -> tuple[Audit, ...
     A row alarms when its adjusted p-value is at most ``family`` and its effect at or above its floor. A row without a
     value is not estimable; one without a p-value is a note. Until then a row's sentence is that of an alarm.
     """
+    return tuple(replace(row, sentence=_sentence(row), if_clear="") for row in judged(rows, family))
+
+
+def judged(rows: Sequence[Audit], family: float = FAMILY) -> tuple[Audit, ...]:
+    """Rows with adjusted p-values and verdicts, their sentences as they are."""
     adjusted = holm([row.p_value for row in rows])
-    made = [replace(row, adjusted=p, verdict=_verdict(row, p, family)) for row, p in zip(rows, adjusted, strict=True)]
-    return tuple(replace(row, sentence=_sentence(row), if_clear="") for row in made)
+    return tuple(
+        replace(row, adjusted=p, verdict=_verdict(row, p, family)) for row, p in zip(rows, adjusted, strict=True)
+    )
 
 
 def _sentence(row: Audit) -> str:

@@ -11,14 +11,11 @@ import numpy as np
 
 from hilum.arrays import Array, Indices
 from hilum.evaluation.audits import Audit, Candidate
-from hilum.evaluation.confounding import ALL_SOURCES, NOTABLE, WORDS, CrossTable, Severity, SourcePair, cross_table
+from hilum.evaluation.backing import SHUFFLED, Backing
+from hilum.evaluation.confounding import WORDS
 from hilum.evaluation.estimates import Estimate, not_estimable
 from hilum.evaluation.intervals import (
-    FEWEST_PATIENTS,
-    Cohort,
     Resampling,
-    bootstrap,
-    percentile_interval,
     wilson_interval,
 )
 from hilum.evaluation.light_models import (
@@ -26,17 +23,12 @@ from hilum.evaluation.light_models import (
     Cases,
     Reading,
     read_labels,
-    smoother,
 )
-from hilum.evaluation.ranks import Ranking
 from hilum.labels import Findings
-from hilum.predictions import NOT_RECORDED, Predictions
+from hilum.predictions import Predictions
 
 READABLE = 0.6
 """Mean AUROC from which a reading of the label is an alarm, when it is also beyond chance."""
-
-FALL = 0.1
-"""Fall of AUROC, in a source that the model wasn't fitted on, that is borne."""
 
 PARTS = {
     "border-only model": "the outer tenth of the film, lungs blacked out",
@@ -75,6 +67,8 @@ class Asked:
     """n ids."""
     settings: Resampling
     """Of the intervals."""
+    film_ids: Sequence[str] = ()
+    """n ids, or none; the scores behind a number are told by them."""
     permutations: int = PERMUTATIONS
     """Shuffles of each test."""
 
@@ -86,6 +80,30 @@ class Asked:
     def read(self, features: Array, cases: Cases) -> Reading:
         """Read the label."""
         return read_labels(features, cases, settings=self.settings, permutations=self.permutations)
+
+    def backing(self, reading: Reading, cases: Cases, names: Sequence[str]) -> Backing | None:
+        """The scores behind a reading, with what its shuffles gave; None where there are none.
+
+        Args:
+            reading: from :meth:`read`.
+            cases: what was read.
+            names: of the classes.
+        """
+        if not len(reading.scores):
+            return None
+        columns = {f"score: {names[c]}": reading.scores[:, i] for i, c in enumerate(cases.askable)}
+        return self.of_cases(columns, cases, names) + Backing.single(SHUFFLED, reading.shuffled)
+
+    def of_cases(self, columns: Mapping[str, Array], cases: Cases, names: Sequence[str]) -> Backing:
+        """Columns [m] of the cases as scores behind a number; ``names`` are of the classes."""
+        rows = cases.rows.tolist()
+        return Backing.of(
+            columns,
+            [self.patient_ids[i] for i in rows],
+            film_ids=[self.film_ids[i] for i in rows] if self.film_ids else (),
+            truth=[names[c] for c in cases.classes.tolist()],
+            classes=cases.classes,
+        )
 
     def best(self, reading: Reading) -> str:
         """The finding that is read best."""
@@ -103,15 +121,23 @@ def metadata_audit(asked: Asked, columns: Mapping[str, Sequence[str] | Array]) -
     parts = {key: coded(values) for key, values in columns.items()}
     parts = {key: part for key, part in parts.items() if part.shape[1]}
     every = np.concatenate(list(parts.values()), axis=1) if parts else np.zeros((len(asked.classes), 0))
-    reading = asked.read(every, cases)
+    reading, backing = asked.read(every, cases), None
     alone = {
-        key: read_labels(part, cases, settings=Resampling(resamples=20), permutations=0).auroc.value
-        for key, part in parts.items()
+        key: read_labels(part, cases, settings=Resampling(resamples=20), permutations=0) for key, part in parts.items()
     }
-    telling = max(alone, key=lambda key: alone[key], default="")
-    said = f", above all from the {WORDS.get(telling, telling)} ({alone[telling]:.2f})" if telling else ""
+    telling = max(alone, key=lambda key: alone[key].auroc.value, default="")
+    said = f", above all from the {WORDS.get(telling, telling)} ({alone[telling].auroc.value:.2f})" if telling else ""
+    if len(reading.scores):
+        names = asked.findings.names
+        columns = {
+            f"{key} alone: {names[c]}": one.scores[:, i]
+            for key, one in alone.items()
+            for i, c in enumerate(cases.askable)
+        }
+        backing = asked.of_cases(columns, cases, names)
+        backing = backing + found if (found := asked.backing(reading, cases, names)) else None
     sentence = (
-        f"{_cap(asked.best(reading))} and the other labels can be read from the films' metadata alone, without a "
+        f"{capital(asked.best(reading))} and the other labels can be read from the films' metadata alone, without a "
         f"pixel{said}: mean AUROC {reading.auroc.text()}, where chance is 0.5."
     )
     return Audit(
@@ -125,6 +151,7 @@ def metadata_audit(asked: Asked, columns: Mapping[str, Sequence[str] | Array]) -
         sentence=sentence,
         films=FIT,
         paper=PAPERS[name],
+        backing=backing,
     )
 
 
@@ -159,7 +186,7 @@ def part_audits(asked: Asked, views: Mapping[str, Array], whole: Array) -> list[
             continue
         reading = asked.read(views[name], cases)
         sentence = (
-            f"{_cap(asked.best(reading))} can be read from {part} (mean AUROC over findings {reading.auroc.text()}, "
+            f"{capital(asked.best(reading))} can be read from {part} (mean AUROC over findings {reading.auroc.text()}, "
             f"chance 0.5): {_meaning(name)}."
         )
         rows.append(
@@ -174,6 +201,7 @@ def part_audits(asked: Asked, views: Mapping[str, Array], whole: Array) -> list[
                 sentence=sentence,
                 films=FIT,
                 paper=PAPERS[name],
+                backing=asked.backing(reading, cases, asked.findings.names),
             )
         )
     for name, features in (("whole-film model", whole), ("centre-only model", views.get("centre-only model"))):
@@ -191,6 +219,7 @@ def part_audits(asked: Asked, views: Mapping[str, Array], whole: Array) -> list[
                 sentence=f"From {part} the label is read with mean AUROC {reading.auroc.text()}.",
                 films=FIT,
                 paper=PAPERS[name],
+                backing=asked.backing(reading, cases, asked.findings.names),
             )
         )
     return rows
@@ -202,216 +231,23 @@ def _meaning(name: str) -> str:
     return "the label goes with something outside the lungs"
 
 
-def _cap(text: str) -> str:
+def capital(text: str) -> str:
+    """A text that begins a sentence."""
     return text[:1].upper() + text[1:]
 
 
-def group_audits(asked: Asked, features: Array, groups: Mapping[str, Sequence[str]]) -> list[Audit]:
-    """Read source, view, sex, age band and device from features; an alarm where the label goes with it too.
-
-    Reading the sex from a chest film is no fault. It is a way round the disease where the label goes with it, so the
-    p-value is that of the association of label and group: both must hold.
-    """
-    rows = []
-    known = np.flatnonzero(np.asarray(asked.classes) >= 0)
-    for group, levels in groups.items():
-        texts = np.asarray([level or NOT_RECORDED for level in levels])
-        names, which = np.unique(texts, return_inverse=True)
-        which = np.where(texts == NOT_RECORDED, -1, which)
-        cases = Cases.of(which, asked.patient_ids, seed=asked.settings.seed)
-        what = WORDS.get(group, group)
-        reading = read_labels(features, cases, what=what, settings=asked.settings, permutations=0)
-        table = cross_table(
-            group,
-            texts[known].tolist(),
-            np.asarray(asked.classes)[known],
-            asked.findings.names,
-            [asked.patient_ids[i] for i in known.tolist()],
-        )
-        rows.append(_group_row(group, what, reading.auroc, table, [str(name) for name in names]))
-    return rows
+COPIES = "copies across the split"
+"""Column behind the duplicates: how many, or a one for each tested film that is one."""
 
 
-def _group_row(group: str, what: str, auroc: Estimate, table: CrossTable, names: Sequence[str]) -> Audit:
-    strength = table.cramers_v
-    associated = not math.isnan(strength) and strength >= NOTABLE
-    readable = auroc.bounded and auroc.low > 0.5
-    p_value = math.nan
-    if auroc.estimable:
-        p_value = table.p_value if associated and readable and not math.isnan(table.p_value) else 1.0
-    severity: Severity = "red" if group == "source" and auroc.value >= 0.9 else "amber"
-    goes = f"the label goes with it (Cramér's V {strength:.2f})" if associated else "the label doesn't go with it"
-    can = "can" if readable else "can't"
-    clear = (
-        f"No way round the disease: the {what} {can} be read from the network's frozen features beyond chance (AUROC "
-        f"{auroc.text()}), {'but' if readable or associated else 'and'} {goes}."
-    )
-    return Audit(
-        name="readable from features",
-        about=what,
-        measure="mean AUROC",
-        value=auroc,
-        chance=0.5,
-        floor=0.75,
-        p_value=p_value,
-        severity=severity,
-        sentence=f"The {what} can be read from the network's frozen features (AUROC {auroc.text()}), and {goes}.",
-        if_clear="" if readable and associated else clear,
-        films=FIT,
-        paper=PAPERS["readable from features"],
-    )
-
-
-def inside_audits(films: Predictions, pairs: Sequence[SourcePair], settings: Resampling) -> list[Audit]:
-    """Each pair of findings inside each source, against the same pair over all sources.
-
-    The p-value is of the fall, by the bootstrap's spread of the difference over the same patients.
-
-    Args:
-        films: the predictions that the pairs were measured on.
-        pairs: from :func:`~hilum.evaluation.confounding.within_source`.
-        settings: of the intervals.
-    """
-    everywhere = {(pair.first, pair.second): pair for pair in pairs if pair.source == ALL_SOURCES}
-    rows = []
-    for pair in pairs:
-        if pair.source == ALL_SOURCES:
-            continue
-        overall = everywhere[pair.first, pair.second].auroc
-        fall, spread = _fall_inside(films.labelled, pair, settings)
-        p_value = _above(fall, 0.0, spread) if pair.auroc.estimable and overall.estimable else math.nan
-        rows.append(
-            Audit(
-                name="inside one source",
-                about=f"{pair.first} against {pair.second} inside '{pair.source}'",
-                measure="AUROC",
-                value=pair.auroc,
-                chance=overall.value,
-                effect=fall,
-                floor=FALL,
-                p_value=p_value,
-                sentence=(
-                    f"{_cap(pair.first)} against {pair.second} reaches AUROC {overall.text()} over all sources, but "
-                    f"{pair.auroc.text()} inside source '{pair.source}', where the source can't help."
-                ),
-                films="the test's films",
-                paper=PAPERS["inside one source"],
-            )
-        )
-    return rows
-
-
-def _fall_inside(films: Predictions, pair: SourcePair, settings: Resampling) -> tuple[float, float]:
-    """AUROC over all sources minus AUROC inside one, and the standard error of the difference."""
-    first, second = films.findings.index(pair.first), films.findings.index(pair.second)
-    classes = films.targets.argmax(axis=1)
-    both = np.isin(classes, (first, second))
-    inside = both & (np.asarray([source or NOT_RECORDED for source in films.groups["source"]]) == pair.source)
-    scores = films.logits[:, first] - films.logits[:, second]
-    if np.isnan(scores[both]).any() or len(np.unique(classes[inside])) < 2:
-        return math.nan, math.nan
-    rankings = [
-        (rows, Ranking.of(scores[rows], classes[rows] == first)) for rows in map(np.flatnonzero, (both, inside))
-    ]
-
-    def statistic(weights: Array) -> Array:
-        over, within = (ranking.auroc(weights[:, rows]) for rows, ranking in rankings)
-        difference: Array = over - within
-        return difference
-
-    samples = bootstrap(statistic, Cohort.of(films.patient_ids, classes), settings, name="inside")[:, 0]
-    return float(statistic(np.ones((1, len(films))))[0]), float(np.nanstd(samples))
-
-
-def _above(value: float, limit: float, spread: float) -> float:
-    """Chance of so high a value were the truth the limit, by the normal curve; NaN without a spread."""
-    if math.isnan(value) or math.isnan(spread):
-        return math.nan
-    if spread <= 0:
-        return 0.0 if value > limit else 1.0
-    return 0.5 * math.erfc((value - limit) / spread / math.sqrt(2))
-
-
-def left_out_audits(asked: Asked, features: Array, sources: Sequence[str]) -> list[Audit]:
-    """Fit a light model on all sources but one and ask it for that one, against a model that has seen the source.
-
-    The alarm is a fall of more than :data:`FALL`.
-    """
-    where = np.asarray([source or NOT_RECORDED for source in sources])
-    cases = asked.cases
-    rows = []
-    levels = [str(name) for name in np.unique(where[cases.rows]) if name != NOT_RECORDED]
-    for source in levels if len(levels) > 1 else ():
-        outside, inside, spread, value = _left_out(asked, features, cases, where[cases.rows] == source)
-        fall = inside - outside
-        rows.append(
-            Audit(
-                name="left-out source",
-                about=f"'{source}'",
-                measure="mean AUROC",
-                value=value,
-                chance=inside,
-                effect=fall,
-                floor=FALL,
-                p_value=_above(fall, FALL, spread),
-                severity="amber",
-                sentence=(
-                    f"A light model that never saw source '{source}' reaches mean AUROC {value.text()} there; one that "
-                    f"did reaches {inside:.2f}: what is learned elsewhere doesn't hold there."
-                ),
-                films="fit part, source by source",
-                paper=PAPERS["left-out source"],
-            )
-        )
-    return rows
-
-
-def _left_out(asked: Asked, features: Array, cases: Cases, here: Array) -> tuple[float, float, float, Estimate]:
-    """Mean AUROC in a source without and with it among the fitted films, the spread of the fall, the estimate."""
-    values, classes = np.asarray(features, dtype=np.float64)[cases.rows], cases.classes
-    common = [
-        c for c in cases.askable if min((classes[here] == c).sum(), (classes[~here] == c).sum()) >= FEWEST_PATIENTS
-    ]
-    kept = np.isin(classes, common)
-    fit, test = np.flatnonzero(kept & ~here), np.flatnonzero(kept & here)
-    if len(common) < 2:
-        reason = f"Fewer than two findings have {FEWEST_PATIENTS} patients both there and elsewhere."
-        return math.nan, math.nan, math.nan, not_estimable(reason, n=len(test))
-    targets = np.column_stack([classes == c for c in common]).astype(np.float64)
-    without = smoother(values, fit, test) @ targets[fit]
-    with_it = np.zeros_like(without)
-    everyone = np.flatnonzero(kept)
-    for fold in np.unique(cases.fold):
-        own = np.flatnonzero(cases.fold[test] == fold)
-        others = everyone[cases.fold[everyone] != fold]
-        if len(own):
-            with_it[own] = smoother(values, others, test[own]) @ (targets[others] - targets[others].mean(axis=0))
-    sides = [targets[test][:, i] > 0 for i in range(len(common))]
-    rankings = [
-        [Ranking.of(scores[:, i], side) for i, side in enumerate(sides)] for scores in (without, with_it)
-    ]  # one list a model
-
-    def statistic(weights: Array) -> Array:
-        means = [np.mean([ranking.auroc(weights) for ranking in model], axis=0) for model in rankings]
-        return np.column_stack(means)
-
-    cohort = Cohort.of([str(i) for i in cases.patient[test]], classes[test])
-    samples = bootstrap(statistic, cohort, asked.settings, name="left out")
-    outside, inside = (float(v) for v in statistic(np.ones((1, len(test))))[0])
-    low, high = percentile_interval(samples[:, 0], asked.settings.level)
-    value = Estimate(
-        value=outside, low=low, high=high, n=len(test), patients=cohort.patients, method="bootstrap by patient"
-    )
-    return outside, inside, float(np.nanstd(samples[:, 1] - samples[:, 0])), value
-
-
-def duplicates_audit(pairs_across: int, films: int, compared: int) -> Audit:
+def duplicates_audit(pairs_across: int, films: int, compared: int, film_ids: Sequence[str] = ()) -> Audit:
     """Copies of one film on both sides of the split: any is an alarm.
 
     Args:
         pairs_across: pairs of copies, one in the fit part and one in the test share.
         films: films of the test share.
         compared: films of both parts that could be compared by their look.
+        film_ids: of the copies among the tested films, where it is known which they are.
     """
     share = min(1.0, pairs_across / films) if films else math.nan
     low, high = wilson_interval(share, films)
@@ -432,6 +268,9 @@ def duplicates_audit(pairs_across: int, films: int, compared: int) -> Audit:
         ),
         films="fit part against test share",
         paper=PAPERS["duplicates across the split"],
+        backing=Backing.of({COPIES: np.ones(len(film_ids))}, [""] * len(film_ids), film_ids=film_ids)
+        if film_ids
+        else Backing.single(COPIES, np.array([float(pairs_across)])),
     )
 
 

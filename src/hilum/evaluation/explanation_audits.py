@@ -14,6 +14,7 @@ from hilum.arrays import Array, Heatmap, Indices, Mask, Tile, Tiles
 from hilum.errors import DataError
 from hilum.evaluation.auditing import Answer
 from hilum.evaluation.audits import Audit
+from hilum.evaluation.backing import Backing
 from hilum.evaluation.estimates import Estimate, not_estimable
 from hilum.evaluation.intervals import Cohort, Resampling, bootstrap, percentile_interval
 from hilum.evaluation.localisation import energy_share
@@ -26,6 +27,11 @@ NOISE = 4.0
 """Standard deviation of the noise, in grey values of 255, that a reader would hardly see."""
 
 FILMS = "evaluated films"
+
+DELETION = "deletion and insertion"
+
+VALUE, LUNGS = "value", "lungs' share of the film"
+"""Columns behind these rows: what is averaged, and what an even heat map would have."""
 
 
 def on_tile(heatmap: Heatmap, side: tuple[int, int]) -> Heatmap:
@@ -53,7 +59,8 @@ def lung_audit(
     ):
         raise DataError(f"{len(heatmaps)} heat maps and {len(lungs)} lung fields don't match. Give one pair a film.")
     shares = np.array([energy_share(heat, mask) for heat, mask in zip(heatmaps, lungs, strict=True)])
-    chance = float(np.mean([mask.mean() for mask in lungs])) if len(lungs) else float("nan")
+    sizes = np.array([mask.mean() for mask in lungs])
+    chance = float(sizes.mean()) if len(lungs) else float("nan")
     value = mean_of(shares, patient_ids, settings)
     return Audit(
         name="heat in the lungs",
@@ -64,6 +71,7 @@ def lung_audit(
         sentence=f"{value.text()} of the heat lies in the lung fields, which are {chance:.2f} of the film.",
         films=FILMS,
         paper="DeGrave et al. 2021, doi:10.1038/s42256-021-00338-7",
+        backing=Backing.of({VALUE: shares, LUNGS: sizes}, patient_ids),
     )
 
 
@@ -133,7 +141,7 @@ def faithfulness_audit(
     )
     value = mean_of(values, patient_ids, settings)
     return Audit(
-        name="deletion and insertion",
+        name=DELETION,
         about="hot pixels first, against pixels by lot",
         measure="difference of areas",
         value=value,
@@ -141,6 +149,7 @@ def faithfulness_audit(
         sentence=f"Hot pixels carry the answer by {value.text()} more than pixels by lot (0: no more than those).",
         films=FILMS,
         paper="Petsiuk et al. 2018, arXiv:1806.07421",
+        backing=Backing.of({VALUE: values}, patient_ids),
     )
 
 
@@ -174,7 +183,8 @@ def similarity_audit(
     """
     values = np.array([rank_correlation(one, other) for one, other in zip(heatmaps, others, strict=True)])
     by_weights = kind == "weights"
-    value = mean_of(np.abs(values) if by_weights else values, patient_ids, settings)
+    values = np.abs(values) if by_weights else values
+    value = mean_of(values, patient_ids, settings)
     text = value.text()
     sentence = (
         f"Maps of a network with shuffled weights resemble the real ones with rank correlation {text}; near 1 they "
@@ -193,6 +203,7 @@ def similarity_audit(
         paper="Adebayo et al. 2018, arXiv:1810.03292"
         if by_weights
         else "Alvarez-Melis and Jaakkola 2018, arXiv:1806.08049",
+        backing=Backing.of({VALUE: values}, patient_ids),
     )
 
 

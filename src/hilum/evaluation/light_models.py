@@ -95,6 +95,8 @@ class Reading:
     """AUROC of each class that could be asked."""
     scores: Array
     """[m, k] out-of-fold scores of the cases; [0, k] when not estimable."""
+    shuffled: Array
+    """Mean AUROC of each shuffle, as many as were drawn."""
 
 
 def standardised(features: Float[np.ndarray, "n d"], fitted: Indices) -> Array:
@@ -111,10 +113,14 @@ def smoother(features: Array, fitted: Indices, asked: Indices) -> Array:
     values = standardised(features, fitted)
     if not values.shape[1]:
         return np.zeros((len(asked), len(fitted)))
-    own, others = values[fitted], values[asked]
-    kernel = own @ own.T / values.shape[1]
-    kernel[np.diag_indices_from(kernel)] += PENALTY
-    return np.asarray(np.linalg.solve(kernel, own @ others.T / values.shape[1]).T)
+    own, others = values[fitted] / math.sqrt(values.shape[1]), values[asked] / math.sqrt(values.shape[1])
+    # (OᵀO + p)⁻¹Oᵀ = Oᵀ(OOᵀ + p)⁻¹: whichever side is the smaller one is solved.
+    wide = own.shape[1] > own.shape[0]
+    inner = own @ own.T if wide else own.T @ own
+    inner[np.diag_indices_from(inner)] += PENALTY
+    if wide:
+        return np.asarray(np.linalg.solve(inner, own @ others.T).T)
+    return np.asarray(others @ np.linalg.solve(inner, own.T))
 
 
 def read_labels(
@@ -143,21 +149,21 @@ def read_labels(
     if len(asked) < 2:
         reason = f"Fewer than two levels of {what} have {FEWEST_PATIENTS} patients."
         nothing = not_estimable(reason, n=len(cases), patients=len(np.unique(cases.patient)))
-        return Reading(auroc=nothing, p_value=math.nan, by_class={}, scores=np.empty((0, len(asked))))
-    columns = [cases.classes == c for c in asked]
-    targets = np.column_stack(columns).astype(np.float64)
+        none = np.empty((0, len(asked)))
+        return Reading(auroc=nothing, p_value=math.nan, by_class={}, scores=none, shuffled=np.empty(0))
+    targets = np.column_stack([cases.classes == c for c in asked]).astype(np.float64)
     matrices = _matrices(features, cases)
     scores = _out_of_fold(matrices, targets)
-    by_class = {c: float(a) for c, a in zip(asked, _aurocs(scores, targets), strict=True)}
+    by_class = {c: float(a) for c, a in zip(asked, aurocs(scores, targets), strict=True)}
     value = float(np.mean(list(by_class.values())))
-    p_value = math.nan
-    if permutations:
-        p_value = _permuted(matrices, targets, value, permutations, settings.seed)
+    shuffled = _shuffled(matrices, targets, value, permutations, settings.seed)
+    owners = [f"{i:09d}" for i in cases.patient.tolist()]  # in the order of the patients' ids
     return Reading(
-        auroc=_interval(scores, columns, cases, value, settings, what),
-        p_value=p_value,
+        auroc=reading_estimate(scores, targets, owners, cases.classes, settings=settings, what=what),
+        p_value=p_of(value, shuffled),
         by_class=by_class,
         scores=scores,
+        shuffled=shuffled,
     )
 
 
@@ -188,7 +194,7 @@ def _out_of_fold(matrices: Sequence[tuple[Indices, Indices, Array]], targets: Ar
     return scores
 
 
-def _aurocs(scores: Array, targets: Array) -> Array:
+def aurocs(scores: Array, targets: Array) -> Array:
     """AUROC of each column, ties counting a half."""
     from scipy.stats import rankdata
 
@@ -200,32 +206,62 @@ def _aurocs(scores: Array, targets: Array) -> Array:
     return found
 
 
-def _permuted(
+def _shuffled(
     matrices: Sequence[tuple[Indices, Indices, Array]], targets: Array, value: float, permutations: int, seed: int
-) -> float:
-    """Chance of as high a mean AUROC among shuffles (Phipson and Smyth 2010, the true order counts as one).
-
-    Shuffling ends early once :data:`ENOUGH` reach the value: that many among so many is a valid p-value by itself
-    (Besag and Clifford 1991, Biometrika 78:301), and no alarm is near.
-    """
+) -> Array:
+    """Mean AUROC of each shuffle of the labels; no more are drawn once :data:`ENOUGH` reach the value."""
     rng = stream(seed, "light models", "shuffles")
-    k, reached, drawn = targets.shape[1], 0, 0
-    while drawn < permutations:
+    k, parts, reached, drawn = targets.shape[1], [np.empty(0)], 0, 0
+    while drawn < permutations and reached < ENOUGH:
         count = min(BLOCK, permutations - drawn)
         shuffled = np.concatenate([targets[rng.permutation(len(targets))] for _ in range(count)], axis=1)
-        means = _aurocs(_out_of_fold(matrices, shuffled), shuffled).reshape(count, k).mean(axis=1)
-        higher = reached + np.cumsum(means >= value - 1e-12)
-        if higher[-1] >= ENOUGH:
-            return ENOUGH / (drawn + 1 + int(np.searchsorted(higher, ENOUGH)))
+        means = aurocs(_out_of_fold(matrices, shuffled), shuffled).reshape(count, k).mean(axis=1)
+        higher = reached + np.cumsum(_reaches(means, value))
+        parts.append(means[: 1 + int(np.searchsorted(higher, ENOUGH))])
         reached, drawn = int(higher[-1]), drawn + count
-    return (1 + reached) / (1 + permutations)
+    return np.concatenate(parts)
 
 
-def _interval(
-    scores: Array, columns: Sequence[Array], cases: Cases, value: float, settings: Resampling, what: str
+def _reaches(means: Array, value: float) -> Array:
+    reached: Array = means >= value - 1e-12
+    return reached
+
+
+def p_of(value: float, shuffled: Array) -> float:
+    """Chance of as high a mean AUROC among shuffles (Phipson and Smyth 2010, the true order counts as one).
+
+    Where :data:`ENOUGH` of them reached the value, that many among so many is a valid p-value by itself (Besag and
+    Clifford 1991, Biometrika 78:301), and no alarm is near.
+
+    Args:
+        value: mean AUROC with the true labels.
+        shuffled: [b] with shuffled ones, ended by the :data:`ENOUGH`-th that reaches the value.
+
+    Returns:
+        the p-value; NaN without a shuffle.
+    """
+    if not len(shuffled):
+        return math.nan
+    reached = int(_reaches(shuffled, value).sum())
+    return ENOUGH / len(shuffled) if reached >= ENOUGH else (1 + reached) / (1 + len(shuffled))
+
+
+def reading_estimate(
+    scores: Array, targets: Array, patient_ids: Sequence[str], classes: Indices, *, settings: Resampling, what: str
 ) -> Estimate:
+    """Mean AUROC of out-of-fold scores, with its interval by patient.
+
+    Args:
+        scores: [m, k] of the cases.
+        targets: [m, k] one where a case is of that class.
+        patient_ids: m ids.
+        classes: [m], also those that no column asks for; patients are resampled within them.
+        settings: of the interval.
+        what: is read, for a reason.
+    """
+    columns = [column > 0 for column in targets.T]
     rankings = [Ranking.of(scores[:, i], column) for i, column in enumerate(columns)]
-    cohort = Cohort.of([str(i) for i in cases.patient], np.unique(cases.classes, return_inverse=True)[1])
+    cohort = Cohort.of(patient_ids, np.unique(classes, return_inverse=True)[1])
 
     def statistic(weights: Array) -> Array:
         mean: Array = np.mean([ranking.auroc(weights) for ranking in rankings], axis=0)
@@ -234,4 +270,5 @@ def _interval(
     samples = bootstrap(statistic, cohort, settings, name="light models")[:, 0]
     fewest = min(cohort.count(column) for column in columns)
     sides = (fewest, max(FEWEST_PATIENTS, cohort.patients - fewest))
-    return ranked(value, samples, n=len(cases), sides=sides, level=settings.level, finding=f"the rarest of {what}")
+    value = float(np.mean(aurocs(scores, targets)))
+    return ranked(value, samples, n=len(scores), sides=sides, level=settings.level, finding=f"the rarest of {what}")

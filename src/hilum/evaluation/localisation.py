@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from hilum.arrays import Array, Heatmap, Mask
+from hilum.config import BESIDE
 from hilum.errors import DataError
+from hilum.evaluation.backing import Backing
 from hilum.evaluation.estimates import Estimate, not_estimable
 from hilum.evaluation.intervals import Cohort, Resampling, bootstrap, percentile_interval, proportion
 
@@ -26,6 +28,8 @@ class Localisation:
     """What a point thrown at random, and an even heat map, would reach: the mean share of the film that is mask."""
     empty: int
     """Films whose heat map is zero everywhere; they count as misses."""
+    backing: Backing | None = field(default=None, metadata=BESIDE, compare=False, repr=False)
+    """What each film gave, written beside the JSON."""
 
     @property
     def better_than_chance(self) -> bool:
@@ -54,6 +58,8 @@ def localise(
     findings: Sequence[str],
     patient_ids: Sequence[str],
     settings: Resampling | None = None,
+    *,
+    film_ids: Sequence[str] = (),
 ) -> tuple[Localisation, ...]:
     """Measure heat maps against lesion masks.
 
@@ -63,6 +69,7 @@ def localise(
         findings: n names of the true finding.
         patient_ids: n ids; intervals resample by them.
         settings: of the intervals.
+        film_ids: n ids, or none; what each film gave is told by them.
 
     Returns:
         one row for all films and one for each finding, in order of first appearance; empty without a film.
@@ -75,18 +82,28 @@ def localise(
     if not len(heatmaps):
         return ()
     pairs = list(zip(heatmaps, masks, strict=True))
-    values = np.array([[pointing_hit(h, m), energy_share(h, m), float(m.mean())] for h, m in pairs])
-    empty = np.array([float(h.max()) <= 0 for h in heatmaps])
+    values = np.array(
+        [[pointing_hit(h, m), energy_share(h, m), float(m.mean()), float(h.max() <= 0)] for h, m in pairs]
+    )
     names = np.asarray(findings)
     groups = [("all", np.ones(len(names), dtype=bool))]
     groups += [(name, names == name) for name in dict.fromkeys(findings)]
     if len(groups) == 2:
         groups = groups[1:]
-    ids = np.asarray(patient_ids)
-    return tuple(_row(name, values[rows], empty[rows], ids[rows].tolist(), settings) for name, rows in groups)
+    backing = Backing.of(
+        {column: values[:, i] for i, column in enumerate(COLUMNS)}, patient_ids, film_ids=film_ids, truth=findings
+    )
+    return tuple(localised(name, backing if name == "all" else backing.of_truth(name), settings) for name, _ in groups)
 
 
-def _row(name: str, values: Array, empty: Array, patient_ids: Sequence[str], settings: Resampling) -> Localisation:
+COLUMNS = ("hit", "share of the heat inside", "share of the film that is lesion", "map without heat")
+"""What each film gives: the first two are averaged, the third is chance, the last is counted."""
+
+
+def localised(name: str, backing: Backing, settings: Resampling) -> Localisation:
+    """A row from what each of its films gave, the columns :data:`COLUMNS`."""
+    scored = backing.scored("")
+    values, patient_ids = scored.values, scored.patient_ids
     cohort = Cohort.of(patient_ids, np.zeros(len(values), dtype=np.int64))
     n, patients = len(values), cohort.patients
 
@@ -97,7 +114,7 @@ def _row(name: str, values: Array, empty: Array, patient_ids: Sequence[str], set
     samples = bootstrap(statistic, cohort, settings, name="localisation")
     hit, share = float(values[:, 0].mean()), float(values[:, 1].mean())
     energy = not_estimable("Every heat map is zero everywhere.", n=n, patients=patients)
-    if not empty.all():
+    if not values[:, 3].all():
         low, high = percentile_interval(samples[:, 1], settings.level) if patients > 1 else (math.nan, math.nan)
         reason = "" if patients > 1 else "One patient has no spread."
         energy = Estimate(
@@ -108,7 +125,8 @@ def _row(name: str, values: Array, empty: Array, patient_ids: Sequence[str], set
         hit_rate=proportion(hit, samples[:, 0], n=n, patients=patients, level=settings.level),
         energy=energy,
         chance=float(values[:, 2].mean()),
-        empty=int(empty.sum()),
+        empty=int(values[:, 3].sum()),
+        backing=backing,
     )
 
 

@@ -3,13 +3,15 @@
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
 
 from hilum.arrays import Array, Indices
+from hilum.config import BESIDE
 from hilum.errors import DataError, MissingExtra
+from hilum.evaluation.backing import Backing
 from hilum.evaluation.estimates import Estimate, not_estimable
 from hilum.evaluation.intervals import FEWEST_PATIENTS, Cohort, Resampling, bootstrap, ranked
 from hilum.evaluation.ranks import Ranking
@@ -33,6 +35,8 @@ class Predictability:
     """AUROC out of fold; mean over levels, one-vs-rest, when there are more than two."""
     within: str = ""
     """The one finding whose films were asked, so that the disease can't help; empty for all films."""
+    backing: Backing | None = field(default=None, metadata=BESIDE, compare=False, repr=False)
+    """The scores behind it, written beside the JSON."""
 
 
 def predict_group(
@@ -42,6 +46,7 @@ def predict_group(
     *,
     group: str = "source",
     within: str = "",
+    film_ids: Sequence[str] = (),
     settings: Resampling | None = None,
 ) -> Predictability:
     """Read a group from features: logistic regression, folds by patient.
@@ -52,6 +57,7 @@ def predict_group(
         patient_ids: n ids.
         group: the group's name.
         within: the finding whose films these are, when they are all of one.
+        film_ids: n ids, or none; the scores behind the value are told by them.
         settings: of the interval.
 
     Returns:
@@ -80,8 +86,24 @@ def predict_group(
         return Predictability(group=group, levels=kept, auroc=not_estimable(reason, n=len(levels)), within=within)
     which = np.unique(which[rows], return_inverse=True)[1]
     scores = out_of_fold(values[rows], which, patient[rows], seed=settings.seed)
-    cohort = Cohort.of([str(i) for i in patient[rows]], which)
-    return Predictability(group=group, levels=kept, auroc=_auroc(scores, which, cohort, settings, group), within=within)
+    owners = [patient_ids[i] for i in rows.tolist()]
+    return Predictability(
+        group=group,
+        levels=kept,
+        auroc=group_auroc(scores, which, owners, settings, group),
+        within=within,
+        backing=Backing.of(
+            {f"{SCORE}{level}": scores[:, i] for i, level in enumerate(kept)},
+            owners,
+            film_ids=[film_ids[i] for i in rows.tolist()] if film_ids else (),
+            truth=[kept[c] for c in which.tolist()],
+            classes=which,
+        ),
+    )
+
+
+SCORE = "log-odds: "
+"""Beginning of the columns behind it, one a level."""
 
 
 def _enough(which: Indices, patient: Indices, seed: int) -> Indices:
@@ -121,7 +143,11 @@ def out_of_fold(features: Array, which: Indices, patient: Indices, *, seed: int 
     return finite
 
 
-def _auroc(scores: Array, which: Indices, cohort: Cohort, settings: Resampling, group: str) -> Estimate:
+def group_auroc(
+    scores: Array, which: Indices, patient_ids: Sequence[str], settings: Resampling, group: str
+) -> Estimate:
+    """AUROC of out-of-fold scores [n, levels], the mean over levels when there are more than two, with its interval."""
+    cohort = Cohort.of(patient_ids, which)
     columns = range(scores.shape[1]) if scores.shape[1] > 2 else [1]
     rankings = [Ranking.of(scores[:, c], which == c) for c in columns]
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from hilum.arrays import Array, Indices
 from hilum.errors import DataError
 from hilum.evaluation import calibration as cal
+from hilum.evaluation.backing import Backing, Key
 from hilum.evaluation.calibration_parts import BrierParts, CoxLine, Recalibration, brier_parts, cox_line, recalibrate
 from hilum.evaluation.confounding import Confounding, find_confounding
 from hilum.evaluation.delong import delong
@@ -187,6 +188,15 @@ class Scorecard:
     """Small samples, optimistic calibration and the like."""
     verdict: Verdict
     """What may be claimed, what not, and why."""
+
+    @property
+    def backings(self) -> dict[Key, Backing]:
+        """The scores behind what the predictions don't hold, by name and what it is about."""
+        rows: dict[Key, Backing | None] = {
+            (f"{one.group} predictable", one.within): one.backing for one in self.confounding.predictable
+        }
+        rows |= {("heat maps", one.name): one.backing for one in self.localisation}
+        return {key: backing for key, backing in rows.items() if backing is not None}
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, NaN as null; :meth:`from_json` gives the same scorecard back."""
@@ -440,7 +450,12 @@ def _predictable(films: Predictions, features: Array | None, settings: Settings)
         (name, np.flatnonzero(classes == column)) for column, name in enumerate(films.findings.names)
     ]:
         asked = predict_group(
-            features[rows], sources[rows].tolist(), ids[rows].tolist(), within=within, settings=settings.resampling
+            features[rows],
+            sources[rows].tolist(),
+            ids[rows].tolist(),
+            within=within,
+            film_ids=[films.film_ids[i] for i in rows.tolist()],
+            settings=settings.resampling,
         )
         if asked.auroc.estimable:
             found.append(asked)

@@ -5,6 +5,7 @@ reads from it out of fold is in the films.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -12,19 +13,21 @@ from typing import cast
 import numpy as np
 import torch
 
-from hilum.arrays import Array, Scores, Tiles
+from hilum.arrays import Array, Indices, Scores, Tiles
 from hilum.datasets.manifest import Manifest
 from hilum.datasets.shared_films import shared_films
 from hilum.datasets.split_report import NOTE, report_of
 from hilum.evaluation import explanation_audits as explain
 from hilum.evaluation.auditing import AuditedFilms, audit_films, audit_network, pixel_features, some_patients
 from hilum.evaluation.audits import Audit, Audits, concluded
+from hilum.evaluation.backing import write_backings
 from hilum.evaluation.confounding import within_source
-from hilum.evaluation.data_audits import duplicates_audit, inside_audits, label_noise
+from hilum.evaluation.data_audits import duplicates_audit, label_noise
 from hilum.evaluation.explanation_audits import on_tile
 from hilum.evaluation.intervals import Method, Resampling
 from hilum.evaluation.light_models import PERMUTATIONS
 from hilum.evaluation.metrics import classes_of
+from hilum.evaluation.source_audits import inside_audits
 from hilum.explanation.sanity import shuffled
 from hilum.files import write_json
 from hilum.imaging.audit_views import lung_region
@@ -65,7 +68,10 @@ def audit_run(
     permutations: int = PERMUTATIONS,
     progress: Progress | None = None,
 ) -> Audits:
-    """Audit a run: its fit part by light models, its network on the evaluated films; write ``audits.json``.
+    """Audit a run: its fit part by light models, its network on the evaluated films.
+
+    Writes ``audits.json`` into the evaluation's folder, and ``audits.parquet``: the scores behind every row that
+    ``predictions.parquet`` and the run's out-of-fold predictions don't hold.
 
     Args:
         run: a finished run.
@@ -93,7 +99,14 @@ def audit_run(
     rows += _explanations(run, shown, settings, progress)
     rows.append(_duplicates(run, fit, shown, progress))
     noise, candidates = label_noise(run.out_of_fold())
-    audits = Audits(rows=concluded([*rows, noise]), candidates=candidates, features=features)
+    audits = Audits(
+        rows=concluded([*rows, noise]),
+        candidates=candidates,
+        features=features,
+        settings=settings,
+        permutations=permutations,
+    )
+    write_backings(shown.folder / "audits.parquet", audits.backings)
     write_json(shown.folder / "audits.json", audits.to_json())
     return audits
 
@@ -108,6 +121,7 @@ def _audited(run: Run, manifest: Manifest, tiles: Tiles) -> AuditedFilms:
         tiles=tiles,
         findings=run.findings,
         classes=classes_of(manifest.targets(run.findings), run.findings),
+        film_ids=tuple(manifest.strings("film_id")),
         patient_ids=tuple(manifest.strings("patient_id")),
         groups=groups,
         metadata=metadata,
@@ -181,7 +195,17 @@ def _explanations(run: Run, shown: Evaluation, settings: Resampling, progress: P
         noise = maps(network, explain.noisy(tiles, seed=run.config.seed))
         made.append(explain.similarity_audit(heat, noise, ids, settings, kind="noise"))
         bar.advance()
-    return made
+    return [_named(row, shown, rows[: MOST_DELETED if row.name == explain.DELETION else None]) for row in made]
+
+
+def _named(row: Audit, shown: Evaluation, rows: Indices) -> Audit:
+    """A row about heat maps whose scores say of which films they are."""
+    if row.backing is None:
+        return row
+    films = shown.predictions
+    truth = np.where(np.isnan(films.targets[rows]).any(axis=1), -1, films.targets[rows].argmax(axis=1))
+    names = ["" if c < 0 else films.findings.name(c) for c in truth.tolist()]
+    return replace(row, backing=row.backing.of_films([films.film_ids[i] for i in rows.tolist()], names, truth))
 
 
 def _duplicates(run: Run, fit: Manifest, shown: Evaluation, progress: Progress) -> Audit:
@@ -193,4 +217,5 @@ def _duplicates(run: Run, fit: Manifest, shown: Evaluation, progress: Progress) 
     if len(fit) + len(tested) > MOST_COMPARED:
         return duplicates_audit(0, len(tested), 0)
     found = shared_films(fit, tested, progress=progress)
-    return duplicates_audit(len(np.union1d(found.files, found.copies)), len(tested), found.compared + len(found.files))
+    ids = [tested.strings("film_id")[i] for i in np.union1d(found.files, found.copies).astype(int).tolist()]
+    return duplicates_audit(len(ids), len(tested), found.compared + len(found.files), ids)

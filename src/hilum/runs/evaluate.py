@@ -11,6 +11,7 @@ from PIL import Image
 from hilum.arrays import Array, Mask
 from hilum.datasets.manifest import Manifest
 from hilum.errors import DataError, UsageError
+from hilum.evaluation.backing import write_backings
 from hilum.evaluation.estimates import from_plain
 from hilum.evaluation.externality import refuse
 from hilum.evaluation.intervals import Method, Resampling
@@ -81,7 +82,8 @@ def evaluate(
     doubt: bool = True,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Answer the films, measure, and write ``predictions.parquet`` and ``scorecard.json``.
+    """Answer the films, measure, and write ``predictions.parquet``, ``scorecard.json`` and, behind what the
+    predictions don't hold (features asked for the source, heat maps), ``scorecard.parquet``.
 
     Args:
         run: a finished run.
@@ -119,14 +121,15 @@ def evaluate(
         targets,
         doubts_of(answers, validation.usual if validation else None),
     )
+    settings = Settings(resampling=Resampling(seed=run.config.seed, resamples=resamples, method=interval))
     scorecard = score(
         predictions,
         name=f"{name} test",
         role="external" if external else "internal",
-        settings=Settings(resampling=Resampling(seed=run.config.seed, resamples=resamples, method=interval)),
+        settings=settings,
         operating_points=operating_points(run),
         features=answers["features"].astype(np.float64),
-        localisation=measure_localisation(run, films, targets, answers),
+        localisation=measure_localisation(run, films, targets, answers, settings.resampling),
         seen=development(run, pretrained_on),
         calibration_optimistic=bool(run.result["calibration_optimistic"]),
         validation=validation.films if validation else run.out_of_fold(),
@@ -135,6 +138,7 @@ def evaluate(
     folder = run.folder.evaluation(name)
     predictions.write(folder / "predictions.parquet")
     write_json(folder / "scorecard.json", scorecard.to_json())
+    write_backings(folder / "scorecard.parquet", scorecard.backings)
     return Evaluation(
         scorecard=scorecard,
         predictions=predictions,
@@ -167,7 +171,9 @@ def operating_points(run: Run) -> dict[str, OperatingPoint]:
     }
 
 
-def measure_localisation(run: Run, films: Manifest, targets: Array, answers: Answers) -> tuple[Localisation, ...]:
+def measure_localisation(
+    run: Run, films: Manifest, targets: Array, answers: Answers, settings: Resampling
+) -> tuple[Localisation, ...]:
     """Heat maps of the true finding against the lesion masks, on the films that have one."""
     masks = films.mask_paths()
     rows = [row for row, mask in enumerate(masks) if mask is not None and not np.isnan(targets[row]).any()]
@@ -176,13 +182,15 @@ def measure_localisation(run: Run, films: Manifest, targets: Array, answers: Ans
     column = targets[rows].argmax(axis=1)
     shown = [read_mask(mask) for row in rows if (mask := masks[row]) is not None]
     heat = [on_mask_grid(answers["cam"][row, k], run.recipe.preprocessing) for row, k in zip(rows, column, strict=True)]
-    patients = films.strings("patient_id")
+    patients, ids = films.strings("patient_id"), films.strings("film_id")
     kept = [i for i, mask in enumerate(shown) if mask.any()]
     return localise(
         [heat[i] for i in kept],
         [shown[i] for i in kept],
         [run.findings.name(int(column[i])) for i in kept],
         [patients[rows[i]] for i in kept],
+        settings,
+        film_ids=[ids[rows[i]] for i in kept],
     )
 
 
