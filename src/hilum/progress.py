@@ -42,6 +42,10 @@ class Silent:
         return
 
 
+FEWEST_DONE = 0.1
+"""Share of a step's work before which its pace says nothing of the rest: beginnings also load and warm up."""
+
+
 class _LineBar:
     def __init__(self, description: str, total: float | None, out: TextIO, every_s: float) -> None:
         self.description, self.total, self.out, self.every_s = description, total, out, every_s
@@ -61,8 +65,8 @@ class _LineBar:
         print(" · ".join(part for part in parts if part), file=self.out, flush=True)
 
     def _left(self, spent: float) -> str:
-        """How long the rest takes at the pace so far; nothing when that can't be told."""
-        if not self.total or not 0 < self.done < self.total:
+        """How long the rest takes at the pace so far; nothing when that can't be told, as of the first few steps."""
+        if not self.total or not FEWEST_DONE * self.total <= self.done < self.total:
             return ""
         return f"about {spent * (self.total - self.done) / self.done:.0f} s left"
 

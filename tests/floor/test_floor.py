@@ -152,6 +152,15 @@ def test_lines_progress_says_what_when_and_how_many() -> None:
     assert list(track("ab", Silent(), "x")) == ["a", "b"]
 
 
+def test_the_first_few_steps_say_nothing_of_the_rest() -> None:
+    """They also load and warm up."""
+    out = io.StringIO()
+    list(track(range(40), Lines(out, every_s=0), "Reading", 40))
+    told = out.getvalue().splitlines()
+    assert not any("left" in line for line in told[:3])
+    assert "left" in told[3]
+
+
 def test_progress_says_when_a_step_stopped() -> None:
     out = io.StringIO()
     with pytest.raises(ValueError, match="x"), Lines(out).bar("Reading", 2):

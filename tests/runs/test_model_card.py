@@ -61,6 +61,9 @@ def test_numbers_are_the_scorecards_and_say_on_which_films(run: Run, scorecard: 
     assert not any("source" in one.on for one in card.fairness.results)
     (ece,) = card.safety.results
     assert ece.value == scorecard.calibration_after.ece.value
+    assert "0 would be perfect. other films: on 90 films even perfect probabilities would show 0." in str(
+        card.safety.interpretation
+    )
     assert card.usefulness.interpretation == f"other films: {scorecard.verdict.headline}"
     assert card.usefulness.testing_data == "other films: 90 films of 90 patients."
     assert card.data[1].sources == {"a": 60, "b": 30}

@@ -134,12 +134,13 @@ def near_pairs(
     """
     views = coarse_view(thumbs)
     found: list[tuple[Array, ...]] = []
-    with (progress or Silent()).bar("Comparing films", len(thumbs)) as bar:
+    across_sets = "" if border is None else " in both sets"
+    with (progress or Silent()).bar(f"Comparing films{across_sets}", len(thumbs)) as bar:
         first, second, negative = _candidates(views, config, bar)
     if border is not None:
         across = (np.minimum(first, second) < border) & (np.maximum(first, second) >= border)
         first, second, negative = first[across], second[across], negative[across]
-    with (progress or Silent()).bar("Registering candidates", len(first)) as bar:
+    with (progress or Silent()).bar(f"Looking closer at likely copies{across_sets}", len(first)) as bar:
         for start in range(0, len(first), PAIRS):
             block = slice(start, start + PAIRS)
             a, b, sign = first[block], second[block], negative[block]

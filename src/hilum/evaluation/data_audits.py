@@ -129,12 +129,12 @@ def metadata_audit(asked: Asked, columns: Mapping[str, Sequence[str] | Array]) -
     said = f", above all from the {WORDS.get(telling, telling)} ({alone[telling].auroc.value:.2f})" if telling else ""
     if len(reading.scores):
         names = asked.findings.names
-        columns = {
+        apart = {
             f"{key} alone: {names[c]}": one.scores[:, i]
             for key, one in alone.items()
             for i, c in enumerate(cases.askable)
         }
-        backing = asked.of_cases(columns, cases, names)
+        backing = asked.of_cases(apart, cases, names)
         backing = backing + found if (found := asked.backing(reading, cases, names)) else None
     sentence = (
         f"{capital(asked.best(reading))} and the other labels can be read from the films' metadata alone, without a "

@@ -1,5 +1,6 @@
 """A run's model card, from its artefacts alone: config, result, manifest and what was evaluated until now."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -183,8 +184,28 @@ def _safety(cards: Mapping[str, Scorecard], abstention: str) -> KeyMetric:
             _measured("expected calibration error", "all", card.name, card.calibration_after.ece)
             for card in cards.values()
         ),
-        interpretation=abstention if cards else None,
+        interpretation=f"{ECE_MEANS} {_each(cards, {n: _ece(card) for n, card in cards.items()})} {abstention}"
+        if cards
+        else None,
         **_described(cards),
+    )
+
+
+ECE_MEANS = (
+    "Expected calibration error: how far, averaged over films, the stated probability of the answer lies from how "
+    "often such answers are right; 0 would be perfect."
+)
+
+
+def _ece(card: Scorecard) -> str:
+    """What the calibration error would be by chance alone."""
+    made = card.calibration_after
+    if not made.ece.estimable or math.isnan(made.ece_if_perfect):
+        return "it can't be estimated."
+    found = "more than that" if made.ece.value > made.ece_if_perfect_high else "not more than that"
+    return (
+        f"on {made.ece.n:,} films even perfect probabilities would show {made.ece_if_perfect:.3f} (95 % of the time at "
+        f"most {made.ece_if_perfect_high:.3f}); {found} was found."
     )
 
 
