@@ -80,7 +80,7 @@ class SmallDrawing:
         return as_png(read(path.read_bytes())[0])
 
     def pixels(self, path: Path) -> ViewerFilm:
-        return read_for_viewing(path)
+        return read_for_viewing(path.read_bytes())
 
     def heatmap(
         self, path: Path, heatmap: HeatmapRecord, *, assessment: Mapping[str, Any], layer: bool, style: str = "heat"

@@ -56,7 +56,8 @@ def test_a_film_page_shows_answer_spread_gate_and_provenance(pages: httpx.Client
     for words in ("<h2>pneumonia</h2>", "60 %", "± 3 %", "positive", "A chest.", "bundle sha256", "5" * 64):
         assert words in text
     assert "not for diagnosis" in text
-    assert f'src="/api/v1/studies/{film_id}/film.png"' in text
+    assert f'data-study="{film_id}"' in text
+    assert "treat it as not validated" in text  # the small model has no card
     assert f'data-layer="/api/v1/studies/{film_id}/heatmap/pneumonia.png"' in text
 
 

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 
 import hilum
+from hilum.bundle.card import CARD_JSON_MEMBER
 from hilum.bundle.reading import Bundle, read_bundle
 from hilum.bundle.schema import BundleInfo
 from hilum.config import fingerprint
@@ -37,6 +38,7 @@ class Assessor:
         sha256: the bundle's digest: the model's version in every record.
         runtime: what runs the graph.
         policy: which films are analysed.
+        card: the bundle's model card as JSON, for whoever shows it; empty when it has none.
     """
 
     def __init__(
@@ -46,9 +48,10 @@ class Assessor:
         runtime: Runtime,
         *,
         policy: GatePolicy | None = None,
+        card: bytes = b"",
         clock: Callable[[], str] = now_utc,
     ) -> None:
-        self.info, self.sha256, self.policy = info, sha256, policy or info.gate
+        self.info, self.sha256, self.policy, self.card = info, sha256, policy or info.gate, card
         self._runtime: Runtime | None = runtime
         self._clock = clock
         self._preprocessing = fingerprint(info.preprocessing)
@@ -225,7 +228,7 @@ def assessor(
 ) -> Assessor:
     """The same from a bundle that has been read already."""
     opened = open_in(bundle, threads, runtime=runtime, precision=precision)
-    return Assessor(bundle.info, bundle.sha256, opened, policy=policy)
+    return Assessor(bundle.info, bundle.sha256, opened, policy=policy, card=bundle.contents.get(CARD_JSON_MEMBER, b""))
 
 
 def _positive(info: BundleInfo, probs: dict[str, float]) -> tuple[str, ...]:

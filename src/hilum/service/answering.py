@@ -1,7 +1,7 @@
 """What the workflow needs of a model, and no more; :mod:`hilum.service.bundled` is the real one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hilum.errors import ServiceError
@@ -26,6 +26,12 @@ class Model:
     """Its version, for people."""
     findings: tuple[str, ...]
     """What it tells apart."""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Operating points: a finding is positive from this probability on."""
+    validated: tuple[str, ...] = ()
+    """What it was tested on, a sentence each."""
+    not_validated: tuple[str, ...] = ()
+    """What it is not for or was not tested on, and what its tests warn of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hilum.bundle.card import CARD_JSON_MEMBER, ModelCard, read_card
 from hilum.bundle.reading import Bundle, read_bundle
 from hilum.bundle.signature import read_trusted
 from hilum.config import to_mapping
@@ -56,7 +57,16 @@ class Bundled:
         self._fingerprints = fingerprints
         info = assessor.info
         self._preprocessing = to_mapping(info.preprocessing)
-        self._model = Model(sha256=assessor.sha256, name=info.name, version=info.version, findings=info.findings)
+        card = read_card(assessor.card, CARD_JSON_MEMBER) if assessor.card else None
+        self._model = Model(
+            sha256=assessor.sha256,
+            name=info.name,
+            version=info.version,
+            findings=info.findings,
+            thresholds=info.thresholds,
+            validated=_tested_on(card),
+            not_validated=() if card is None else (*card.not_intended_for, *card.warnings, *card.limits),
+        )
 
     @property
     def model(self) -> Model:
@@ -117,6 +127,18 @@ class Bundled:
         )
 
 
+def _tested_on(card: ModelCard | None) -> tuple[str, ...]:
+    """The sets that the card has results for: its first set is what the model was fitted on."""
+    if card is None:
+        return ()
+    return tuple(
+        f"{one.name}: {one.films:,} films of {one.patients:,} patients"
+        + (f" from {', '.join(one.sources)}" if one.sources else "")
+        for one in card.data[1:]
+        if one.films and one.patients
+    )
+
+
 @contextlib.contextmanager
 def open_bundled(settings: Settings, restarted: Callable[[str], None] = lambda reason: None) -> Iterator[Bundled]:
     """Verify and load the bundle while the children start.
@@ -174,7 +196,8 @@ def open_model(
         environment=gpu_environment(),
         restarted=restarted,
     )
-    with process, Assessor(bundle.info, bundle.sha256, process, policy=policy) as assessor:
+    card = bundle.contents.get(CARD_JSON_MEMBER, b"")
+    with process, Assessor(bundle.info, bundle.sha256, process, policy=policy, card=card) as assessor:
         yield Bundled(assessor, process, sandbox, fingerprints=settings.keep_fingerprints)
 
 

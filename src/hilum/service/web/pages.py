@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from hilum.records.access import Caller
+from hilum.records.priors import prior_of
 from hilum.records.values import FilmRecord
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.rest.access import needs, room_of
@@ -38,10 +39,14 @@ def film(request: Request, film_id: str, caller: Annotated[Caller, needs("films:
     order = [other.film_id for other in _records(room)]
     place = order.index(film_id) if film_id in order else -1
     following = order[place + 1] if place + 1 < len(order) else None
-    view = _views(room, [record])[0]
-    return render(
-        request, "film.html", caller=caller, film=view, following=following, place=place + 1, total=len(order)
-    )
+    shown: dict[str, Any] = {
+        "film": _views(room, [record])[0],
+        "following": following,
+        "place": place + 1,
+        "total": len(order),
+        "prior": prior_of(room.database, film_id),
+    }
+    return render(request, "film.html", caller=caller, **shown)
 
 
 async def not_for_them(request: Request, error: Any) -> HTMLResponse:
@@ -72,4 +77,7 @@ def _shown(records: tuple[FilmRecord, ...]) -> int:
 def _views(room: ReadingRoom, records: tuple[FilmRecord, ...] | list[FilmRecord]) -> list[FilmView]:
     numbers = room.store.accession_numbers([record.film_id for record in records])
     now = datetime.now(UTC)
-    return [film_view(record, now=now, accession=numbers.get(record.film_id, "")) for record in records]
+    points = room.answering.model.thresholds
+    return [
+        film_view(record, now=now, accession=numbers.get(record.film_id, ""), thresholds=points) for record in records
+    ]

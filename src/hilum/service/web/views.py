@@ -31,6 +31,10 @@ class Bar:
     """End of the whisker."""
     positive: bool
     """True when it reaches its operating point."""
+    threshold: str
+    """Its operating point in per cent; empty when there is none."""
+    mark: float
+    """Where the operating point lies on the bar; -1 when there is none."""
     heatmap: str
     """Address of its heat map's layer; empty when there is none."""
 
@@ -85,11 +89,13 @@ class FilmView:
     """Name and value."""
 
 
-def film_view(film: FilmRecord, *, now: datetime, accession: str = "") -> FilmView:
-    """A film as a page shows it."""
+def film_view(
+    film: FilmRecord, *, now: datetime, accession: str = "", thresholds: Mapping[str, float] | None = None
+) -> FilmView:
+    """A film as a page shows it; ``thresholds`` are the operating points of the model in service."""
     answer = film.answer
     said = answer.assessment if answer else {}
-    bars = _bars(film, said)
+    bars = _bars(film, said, thresholds or {})
     label = answer.label if answer else None
     top = next((bar for bar in bars if bar.finding == label), None)
     abnormal = next((bar.finding for bar in bars if bar.finding != "normal"), "")
@@ -120,7 +126,7 @@ def film_view(film: FilmRecord, *, now: datetime, accession: str = "") -> FilmVi
     )
 
 
-def _bars(film: FilmRecord, said: Mapping[str, Any]) -> tuple[Bar, ...]:
+def _bars(film: FilmRecord, said: Mapping[str, Any], thresholds: Mapping[str, float]) -> tuple[Bar, ...]:
     probabilities = said.get("probs") or {}
     spreads = said.get("uncertainty", {}).get("mc_std") or {}
     positive = said.get("positive", ())
@@ -139,6 +145,8 @@ def _bars(film: FilmRecord, said: Mapping[str, Any]) -> tuple[Bar, ...]:
                 low=round(BAR_WIDTH * max(0.0, p - reach), 1),
                 high=round(BAR_WIDTH * min(1.0, p + reach), 1),
                 positive=finding in positive,
+                threshold=percent(thresholds[finding]) if finding in thresholds else "",
+                mark=round(BAR_WIDTH * thresholds[finding], 1) if finding in thresholds else -1.0,
                 heatmap=f"/api/v1/studies/{film.film_id}/heatmap/{finding}.png" if finding in heatmaps else "",
             )
         )

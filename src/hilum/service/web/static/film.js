@@ -1,90 +1,257 @@
-// The film page: heat map on and off, its opacity, inversion, the finding shown, and the keys for them.
-const film = document.getElementById("film");
-const picture = document.getElementById("picture");
-const layer = document.getElementById("layer");
-const overlay = document.getElementById("overlay");
-const invert = document.getElementById("invert");
-const opacity = document.getElementById("opacity");
-const opacityValue = document.getElementById("opacity-value");
-const STEP = 10;
+// The film page: puts the viewer, its tools and the keys together.
+import { ask } from "./http.js";
+import { Keys } from "./keys.js";
+import { percentileWindow, fetchFilm } from "./view/pixels.js";
+import { lengthWords } from "./view/overlay.js";
+import { Pointer } from "./view/pointer.js";
+import { Viewer } from "./view/viewer.js";
 
-const chosen = () => document.querySelector('input[name="finding"]:checked');
+const page = document.getElementById("film");
+const at = (id) => document.getElementById(id);
+const renderer = new URLSearchParams(location.search).get("renderer") ?? "auto";
+const STEP = 10, PAN = 40, NUDGE = 24;
 
-function press(button, on) {
-  button.setAttribute("aria-pressed", String(on));
+export const viewer = new Viewer(at("stage"), { renderer, changed: linked });
+let beside = null;
+let style = "heat";
+let heatFor = "";
+
+// What the reader has on the screen, for the record of a review.
+export function shown() {
+  const { window, inverted, view } = viewer.state;
+  return {
+    heat_map: viewer.heat ? chosen()?.value ?? "" : "",
+    style,
+    window: [Math.round(window.low), Math.round(window.high)],
+    inverted,
+    zoom: Number(view.zoom.toFixed(2)),
+    prior: at("prior-stage").classList.contains("hidden") ? "" : page.dataset.prior,
+    renderer: viewer.renderer?.kind ?? "",
+  };
 }
 
-function pressed(button) {
-  return button.getAttribute("aria-pressed") === "true";
+const press = (button, on) => button?.setAttribute("aria-pressed", String(on));
+const pressed = (button) => button?.getAttribute("aria-pressed") === "true";
+export const chosen = () => document.querySelector('input[name="finding"]:checked');
+export const say = (text) => (at("readout").textContent = text);
+
+function sorry(text) {
+  at("no-picture").textContent = text;
+  at("no-picture").classList.remove("hidden");
 }
 
-function show(on) {
+// The prior film follows: the same view, and the same window where both films have the whole range of values.
+function linked() {
+  if (!beside?.film || at("prior-stage").classList.contains("hidden")) return;
+  const { view, inverted } = viewer.state;
+  Object.assign(beside.state, { view: { ...view }, inverted });
+  beside.redraw();
+}
+
+export async function showHeat(on) {
   const source = chosen()?.dataset.layer;
   const visible = Boolean(on && source);
-  if (visible) {
-    const address = `${source}?layer=true`;
-    if (layer.getAttribute("src") !== address) layer.src = address;
-    layer.alt = `Heat map of ${chosen().value} over the film; assistive, not for diagnosis`;
+  press(at("overlay"), visible);
+  at("overlay").disabled = !document.querySelector('input[name="finding"]:not([disabled])');
+  if (!visible) {
+    viewer.heat = null;
+    viewer.redraw();
+    return;
   }
-  layer.classList.toggle("hidden", !visible);
-  press(overlay, visible);
+  const address = `${source}?layer=true&style=${style}`;
+  if (viewer.heat && heatFor === address) return;
+  heatFor = address;
+  try {
+    const reply = await ask(address);
+    const picture = await createImageBitmap(await reply.blob());
+    if (heatFor !== address || !pressed(at("overlay"))) return;
+    viewer.heat = picture;
+    at("stage").setAttribute("aria-label", `Chest radiograph with the heat map of ${chosen().value}; assistive, not for diagnosis`);
+  } catch (error) {
+    press(at("overlay"), false);
+    say(error.message);
+  }
+  viewer.redraw();
 }
 
 function fade(value) {
-  opacity.value = String(Math.min(100, Math.max(0, value)));
-  layer.style.opacity = String(opacity.value / 100);
-  opacityValue.textContent = `${opacity.value} %`;
+  at("opacity").value = String(Math.min(100, Math.max(0, value)));
+  at("opacity-value").textContent = `${at("opacity").value} %`;
+  viewer.set({ opacity: strength() });
 }
 
-function turn() {
-  press(invert, picture.classList.toggle("inverted"));
+// Lines need more strength than areas to be seen.
+const strength = () => Math.min(1, (Number(at("opacity").value) / 100) * (style === "contour" ? 2 : 1));
+
+function restyle() {
+  style = style === "heat" ? "contour" : "heat";
+  press(at("style"), style === "contour");
+  viewer.set({ opacity: strength() });
+  if (pressed(at("overlay"))) showHeat(true);
 }
 
-const KEYS = {
-  o: () => show(!pressed(overlay)),
-  "[": () => fade(Number(opacity.value) - STEP),
-  "]": () => fade(Number(opacity.value) + STEP),
-  i: turn,
-  n: () => document.getElementById("next")?.click(),
+const PRESETS = {
+  own: () => ({ low: viewer.film.low, high: viewer.film.high }),
+  percentile: () => percentileWindow(viewer.film),
+  whole: () => ({ low: 0, high: 65535 }),
+  bright: () => {
+    const { low, high } = percentileWindow(viewer.film);
+    return { low: low + (high - low) * 0.1, high: low + (high - low) * 0.6 };
+  },
 };
 
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches?.('input[type="text"], textarea')) return;
-  const act = KEYS[event.key];
-  if (act) {
-    event.preventDefault();
-    act();
+function preset(name) {
+  at("preset").value = name;
+  viewer.set({ window: PRESETS[name]() });
+}
+
+function nextPreset() {
+  const names = Object.keys(PRESETS);
+  preset(names[(names.indexOf(at("preset").value) + 1) % names.length]);
+  say(`Window: ${at("preset").selectedOptions[0].textContent}`);
+}
+
+async function prior() {
+  const button = at("prior"), stage = at("prior-stage");
+  if (!page.dataset.prior) return say("No prior film of this patient is recorded here.");
+  const on = stage.classList.toggle("hidden") === false;
+  press(button, on);
+  if (on && !beside) {
+    try {
+      const film = await fetchFilm(page.dataset.prior);
+      beside = new Viewer(stage, { renderer });
+      beside.show(film);
+    } catch (error) {
+      say(error.message);
+    }
   }
+  linked();
+}
+
+export const pointer = new Pointer(viewer, {
+  drawn: (shape) => {
+    say(shape.kind === "measure" ? lengthWords(viewer.film, shape) : "Region drawn. It goes with the review.");
+    document.dispatchEvent(new CustomEvent("drawn", { detail: shape }));
+  },
 });
 
+export function useTool(tool) {
+  pointer.tool = tool;
+  pointer.shape = null;
+  for (const button of document.querySelectorAll(".tool")) press(button, button.dataset.tool === tool);
+  at("stage").dataset.tool = tool;
+}
+
+// With the keyboard a drawing begins in the middle of the film; arrows move it.
+function drawing(kind) {
+  if (!viewer.film) return;
+  if (pointer.tool === kind) return useTool("window");
+  useTool(kind);
+  if (viewer.shapes.some((shape) => shape.kind === kind)) return;
+  const { columns, rows } = viewer.film;
+  const shape = { kind, from: [columns * 0.4, rows * 0.4], to: [columns * 0.6, rows * (kind === "measure" ? 0.4 : 0.6)] };
+  viewer.shapes = [...viewer.shapes, shape];
+  pointer.drawn(shape);
+  viewer.redraw();
+}
+
+function nudge(event) {
+  const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (!by || event.ctrlKey || event.metaKey || !viewer.film || event.target.matches?.("input, select, textarea, .panel")) return false;
+  const shape = viewer.shapes.find((one) => one.kind === pointer.tool);
+  if (shape) {
+    const step = Math.max(viewer.film.columns, viewer.film.rows) / NUDGE / 4;
+    const move = ([x, y]) => [
+      Math.min(viewer.film.columns, Math.max(0, x + by[0] * step)),
+      Math.min(viewer.film.rows, Math.max(0, y + by[1] * step)),
+    ];
+    if (!event.shiftKey) shape.from = move(shape.from);
+    shape.to = move(shape.to);
+    pointer.drawn(shape);
+    viewer.redraw();
+  } else if (event.shiftKey) viewer.window(by[0] * 20, by[1] * 20);
+  else viewer.pan(by[0] * PAN, by[1] * PAN);
+  return true;
+}
+
+function reset() {
+  viewer.reset();
+  press(at("invert"), false);
+  at("preset").value = "own";
+  fade(45);
+  useTool("window");
+  say("");
+}
+
+function invert() {
+  viewer.invert();
+  press(at("invert"), viewer.state.inverted);
+}
+
+export const actions = {
+  invert, style: restyle, reset, prior,
+  overlay: () => showHeat(!pressed(at("overlay"))),
+  fade: () => fade(Number(at("opacity").value) - STEP),
+  strengthen: () => fade(Number(at("opacity").value) + STEP),
+  "zoom-in": () => viewer.zoom(1.25), "zoom-out": () => viewer.zoom(0.8),
+  fit: () => viewer.fit(), actual: () => viewer.actual(),
+  rotate: () => viewer.rotate(), flip: () => viewer.flip(), preset: nextPreset,
+  measure: () => drawing("measure"), region: () => drawing("region"),
+  next: () => at("next")?.click(), worklist: () => at("worklist").click(),
+  help: () => keys.openDialog(),
+};
+
+export function pick(number) {
+  const radio = document.querySelectorAll('input[name="finding"]')[number - 1];
+  if (!radio || radio.disabled) return;
+  radio.checked = true;
+  showHeat(true);
+}
+
+export const keys = new Keys(actions, { digits: (number) => pick(number), others: nudge });
+
+export function watchFindings() {
+  for (const input of document.querySelectorAll('input[name="finding"]')) {
+    input.addEventListener("change", () => showHeat(true));
+  }
+}
+
 async function awaitAnswer() {
-  const study = film.dataset.study;
   for (;;) {
     try {
-      const reply = await fetch(`/api/v1/studies/${study}?wait=20`, { cache: "no-store" });
-      const { state } = await reply.json();
-      if (reply.ok && state !== "received" && state !== "preparing") return location.reload();
-    } catch {
+      const { state } = await (await ask(`/api/v1/studies/${page.dataset.study}?wait=20`)).json();
+      if (state !== "received" && state !== "preparing") return location.reload();
+    } catch (error) {
+      say(error.message);
       await new Promise((done) => setTimeout(done, 2000));
     }
   }
 }
 
-overlay.addEventListener("click", KEYS.o);
-invert.addEventListener("click", turn);
-opacity.addEventListener("input", () => fade(Number(opacity.value)));
-for (const input of document.querySelectorAll('input[name="finding"]')) {
-  input.addEventListener("change", () => show(true));
+async function start() {
+  keys.label();
+  for (const id of ["overlay", "style", "invert", "zoom-in", "zoom-out", "fit", "rotate", "flip", "prior", "reset", "help"]) {
+    at(id)?.addEventListener("click", () => actions[id]());
+  }
+  for (const button of document.querySelectorAll(".tool")) button.addEventListener("click", () => useTool(button.dataset.tool));
+  at("preset").addEventListener("change", () => preset(at("preset").value));
+  at("opacity").addEventListener("input", () => fade(Number(at("opacity").value)));
+  watchFindings();
+  useTool("window");
+  try {
+    viewer.show(await fetchFilm(page.dataset.study));
+    performance.mark("hilum-first-picture");
+    page.dataset.ready = "yes";
+  } catch (error) {
+    page.dataset.ready = "no";
+    sorry(`This film can’t be drawn. ${error.message}`);
+  }
+  showHeat(true);
+  if (page.dataset.waiting === "yes") awaitAnswer();
+  const following = at("next")?.dataset.study;
+  // Ahead of its turn, so that the next film is there at once.
+  if (following) setTimeout(() => fetchFilm(following, { ahead: true }).catch(() => {}), 1000);
 }
 
-function noPicture() {
-  picture.parentElement.classList.add("hidden");
-  document.getElementById("no-picture").classList.remove("hidden");
-}
-picture.addEventListener("error", noPicture);
-if (picture.complete && picture.naturalWidth === 0) noPicture();
-
-overlay.disabled = !document.querySelector('input[name="finding"]:not([disabled])');
-fade(Number(opacity.value));
-show(true);
-if (film.dataset.waiting === "yes") awaitAnswer();
+globalThis.hilum = { viewer, pointer, keys, actions };
+start();

@@ -1,0 +1,102 @@
+// Draws a film with WebGL 2: 16-bit values as an integer texture, the window in the shader.
+import { invert } from "./geometry.js";
+
+const VERTEX = `#version 300 es
+void main() {
+  vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 - 1.0;
+  gl_Position = vec4(corner, 0.0, 1.0);
+}`;
+const FRAGMENT = `#version 300 es
+precision highp float; precision highp int; precision highp usampler2D;
+uniform usampler2D film;
+uniform mat3 back;       // canvas pixels to pixels of this level
+uniform vec2 ends;       // low, high
+uniform float height;
+uniform bool inverted, smoothly;
+out vec4 colour;
+float value(ivec2 at, ivec2 size) { return float(texelFetch(film, clamp(at, ivec2(0), size - 1), 0).r); }
+void main() {
+  ivec2 size = textureSize(film, 0);
+  vec2 at = (back * vec3(gl_FragCoord.x, height - gl_FragCoord.y, 1.0)).xy;
+  if (any(lessThan(at, vec2(0))) || any(greaterThanEqual(at, vec2(size)))) { colour = vec4(0, 0, 0, 1); return; }
+  float found;
+  if (smoothly) {
+    vec2 shifted = at - 0.5, first = floor(shifted), part = shifted - first;
+    ivec2 i = ivec2(first);
+    found = mix(mix(value(i, size), value(i + ivec2(1, 0), size), part.x),
+                mix(value(i + ivec2(0, 1), size), value(i + ivec2(1, 1), size), part.x), part.y);
+  } else found = value(ivec2(at), size);
+  float grey = clamp((found - ends.x) / (ends.y - ends.x), 0.0, 1.0);
+  colour = vec4(vec3(inverted ? 1.0 - grey : grey), 1.0);
+}`;
+
+function shader(gl, kind, text) {
+  const made = gl.createShader(kind);
+  gl.shaderSource(made, text);
+  gl.compileShader(made);
+  return made;
+}
+
+// True when WebGL 2 is there and no processor imitates it (that is slower than drawing plainly).
+export function worthwhile() {
+  const gl = document.createElement("canvas").getContext("webgl2");
+  if (!gl) return false;
+  const told = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = String(gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  return !/swiftshader|llvmpipe|software|basic render/i.test(name);
+}
+
+export class WebglRenderer {
+  constructor(canvas, levels) {
+    this.kind = "webgl2";
+    this.canvas = canvas;
+    this.levels = levels;
+    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, preserveDrawingBuffer: true });
+    if (!gl) throw new Error("WebGL 2 is not there.");
+    this.gl = gl;
+    this.textures = new Map();
+    this.program = gl.createProgram();
+    gl.attachShader(this.program, shader(gl, gl.VERTEX_SHADER, VERTEX));
+    gl.attachShader(this.program, shader(gl, gl.FRAGMENT_SHADER, FRAGMENT));
+    gl.linkProgram(this.program);
+    if (!gl.getProgramParameter(this.program, gl.LINK_STATUS)) throw new Error("The shader can't be used.");
+    const first = levels.list[0];
+    if (Math.max(first.rows, first.columns) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) throw new Error("Too large.");
+    gl.useProgram(this.program);
+    this.at = Object.fromEntries(
+      ["film", "back", "ends", "height", "inverted", "smoothly"].map((name) => [name, gl.getUniformLocation(this.program, name)]),
+    );
+  }
+
+  texture(level) {
+    const { gl } = this;
+    if (!this.textures.has(level)) {
+      const made = gl.createTexture();
+      gl.bindTexture(gl.TEXTURE_2D, made);
+      gl.pixelStorei(gl.UNPACK_ALIGNMENT, 2);
+      gl.texStorage2D(gl.TEXTURE_2D, 1, gl.R16UI, level.columns, level.rows);
+      gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, level.columns, level.rows, gl.RED_INTEGER, gl.UNSIGNED_SHORT, level.values);
+      for (const side of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, side, gl.NEAREST);
+      this.textures.set(level, made);
+    }
+    return this.textures.get(level);
+  }
+
+  draw(matrix, window, inverted) {
+    const { gl, at, canvas } = this;
+    const scale = Math.hypot(matrix[0], matrix[1]);
+    const level = this.levels.for(scale);
+    const [a, b, c, d, e, f] = invert(matrix);
+    const rx = level.columns / this.levels.list[0].columns, ry = level.rows / this.levels.list[0].rows;
+    gl.viewport(0, 0, canvas.width, canvas.height);
+    gl.bindTexture(gl.TEXTURE_2D, this.texture(level));
+    gl.uniform1i(at.film, 0);
+    gl.uniformMatrix3fv(at.back, false, [a * rx, b * ry, 0, c * rx, d * ry, 0, e * rx, f * ry, 1]);
+    gl.uniform2f(at.ends, window.low, window.high);
+    gl.uniform1f(at.height, canvas.height);
+    gl.uniform1i(at.inverted, inverted ? 1 : 0);
+    gl.uniform1i(at.smoothly, Number.isInteger(scale) ? 0 : 1);
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+  }
+}
