@@ -17,6 +17,7 @@ from hilum.cli.explain import explain
 from hilum.cli.keys import app as keys
 from hilum.cli.lr_find import lr_find
 from hilum.cli.models import app as models
+from hilum.cli.pacs import app as pacs
 from hilum.cli.predict import predict
 from hilum.cli.pretrain import pretrain
 from hilum.cli.results import app as results
@@ -66,6 +67,7 @@ app.command()(serve)
 app.add_typer(users)
 app.add_typer(audit)
 app.add_typer(results)
+app.add_typer(pacs)
 app.command()(backup)
 app.command()(restore)
 app.add_typer(study)

@@ -134,7 +134,7 @@ def queue_review(session: Session, review: ReviewRow, at: datetime) -> int:
 def _queue(
     session: Session, names: Select[str], answer_id: str, film: FilmRow, at: datetime, review_id: str = ""
 ) -> int:
-    if film.format != "dicom":
+    if film.format != "dicom" or film.origin == "pacs":  # a fetched prior's study was reported on long ago
         return 0
     queued = [
         DeliveryRow(

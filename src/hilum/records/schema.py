@@ -22,7 +22,7 @@ from sqlalchemy.types import TypeDecorator
 
 from hilum.records.values import STATES
 
-HEAD = "0005"
+HEAD = "0006"
 """The migration that leads to these tables."""
 
 SENDER_LENGTH = 96
@@ -328,4 +328,43 @@ class DeploymentRow(Base):
     __table_args__ = (
         CheckConstraint("stage IN ('full', 'shadow', 'canary')", name="deployments_stage_known"),
         CheckConstraint("share >= 0 AND share <= 10000", name="deployments_share_in_ten_thousandths"),
+    )
+
+
+class LookUpRow(Base):
+    """One film whose earlier films are to be looked for in a PACS."""
+
+    __tablename__ = "look_ups"
+
+    film_id: Mapped[str] = mapped_column(ForeignKey("films.id", ondelete="CASCADE"), primary_key=True)
+    state: Mapped[str] = mapped_column(String(8))
+    attempts: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    due_at: Mapped[datetime] = mapped_column(UtcTime)
+    lease_owner: Mapped[str | None] = mapped_column(String(32))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    reason_code: Mapped[str] = mapped_column(String(32), default="")
+    reason: Mapped[str] = mapped_column(Text, default="")
+
+    __table_args__ = (
+        CheckConstraint("state IN ('waiting', 'looking', 'done', 'dead')", name="look_ups_state_known"),
+        Index("look_ups_by_due", "state", "due_at"),
+    )
+
+
+class PriorRow(Base):
+    """A film that is an earlier one of another film's patient: wanted, there, or refused because it is not."""
+
+    __tablename__ = "priors"
+
+    film_id: Mapped[str] = mapped_column(ForeignKey("films.id", ondelete="CASCADE"), primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    state: Mapped[str] = mapped_column(String(8))
+    rank: Mapped[int]
+    prior_id: Mapped[str | None] = mapped_column(ForeignKey("films.id", ondelete="CASCADE"))
+
+    __table_args__ = (
+        CheckConstraint("state IN ('wanted', 'there', 'refused')", name="priors_state_known"),
+        Index("priors_by_sop_instance", "sop_instance_uid", "state"),
     )

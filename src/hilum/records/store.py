@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,11 +18,13 @@ from hilum.errors import ServiceError, UsageError
 from hilum.records.audit import Act, append
 from hilum.records.cursors import read_cursor, write_cursor
 from hilum.records.database import Database
+from hilum.records.look_ups import NO_PRIORS, PACS, PriorsPolicy, queue_look_up, set_aside, take_up
 from hilum.records.observations import observe
 from hilum.records.queue import Lease, lease
 from hilum.records.reading import film_records
+from hilum.records.request_keys import remember
 from hilum.records.results_out import queue_answer
-from hilum.records.schema import SENDER_LENGTH, AnswerRow, FilmRow, HeatmapRow, IdempotencyRow, IdentifierRow
+from hilum.records.schema import SENDER_LENGTH, AnswerRow, FilmRow, HeatmapRow, IdentifierRow
 from hilum.records.turns import AGEING_CAP_S, Turns
 from hilum.records.values import (
     Answered,
@@ -38,9 +40,6 @@ from hilum.records.values import (
 )
 
 CRASHES_PER_ATTEMPT = 10
-KEYS_KEPT = timedelta(days=7)
-"""How long a request's key is remembered."""
-
 SERVICE = "service"
 """The actor of what no user did."""
 
@@ -63,12 +62,18 @@ class Store:
         database: where they are kept.
         clock: gives the instant; tests give their own.
         ageing_cap_s: a routine film that has waited longer is overdue, see :mod:`hilum.records.turns`.
+        priors: what is done about earlier films.
     """
 
     def __init__(
-        self, database: Database, clock: Callable[[], datetime] = now, *, ageing_cap_s: float = AGEING_CAP_S
+        self,
+        database: Database,
+        clock: Callable[[], datetime] = now,
+        *,
+        ageing_cap_s: float = AGEING_CAP_S,
+        priors: PriorsPolicy = NO_PRIORS,
     ) -> None:
-        self._database, self._clock = database, clock
+        self._database, self._clock, self._priors = database, clock, priors
         self._turns, self._turns_lock = Turns(ageing_cap_s), threading.Lock()
 
     def receive(self, film: NewFilm, *, model_sha256: str | None = None, actor: str = SERVICE) -> Receipt:
@@ -94,13 +99,15 @@ class Store:
     def _receive(self, session: Session, film: NewFilm, model_sha256: str | None, actor: str) -> Receipt:
         receipt = self._receive_film(session, film, model_sha256, actor)
         if film.request_key is not None:
-            _remember(session, film, film.request_key, receipt.film_id, self._clock())
+            remember(session, film, film.request_key, receipt.film_id, self._clock())
         return receipt
 
     def _receive_film(self, session: Session, film: NewFilm, model_sha256: str | None, actor: str) -> Receipt:
         known = session.scalar(select(FilmRow).where(FilmRow.content_sha256 == film.content_sha256))
         if known is not None:
-            finished = known.state in ("answered", "not-analysed")
+            if film.origin != PACS and known.origin == PACS and take_up(known, film.origin):
+                self._note(session, actor, "film.requeued", known.id, code="prior")
+            finished = film.origin != PACS and known.state in ("answered", "not-analysed")
             known.urgent = known.urgent or film.urgent
             if finished and model_sha256 and not _has_answer(session, known.id, model_sha256):
                 known.state, known.attempts = "received", 0
@@ -127,6 +134,8 @@ class Store:
             reason_code="same-uid-other-content" if clash else "",
             reason=SAME_UID if clash else "",
         )
+        if film.origin == PACS and not clash and not self._priors.analysed:
+            set_aside(row)
         session.add(row)
         facts = {"origin": film.origin, "sha256": film.file_sha256, "size": film.size, "state": row.state}
         self._note(session, actor, "film.received", row.id, **facts)
@@ -195,6 +204,8 @@ class Store:
             self._note(session, SERVICE, "film.answered", film_id, **facts, assessment_sha256=said)
         if answer.analysed:
             _close(row, "answered")
+            if self._priors.wanted:
+                queue_look_up(session, row, self._clock())
         else:
             _close(row, "not-analysed", "outside-intended-use", answer.reason)
         return _state(row.state)
@@ -322,7 +333,7 @@ class Store:
         """Films by risk, highest first, but none waits behind fresher ones for longer than the cap.
 
         A film whose risk is unknown (still waiting, not analysed, failed) stands in the middle: it is read as it
-        would be without a model.
+        would be without a model. Fetched priors are not on it: they were read when they were new.
         """
         risk = (
             select(AnswerRow.risk)
@@ -334,7 +345,9 @@ class Store:
         overdue: ColumnElement[int] = case((FilmRow.received_at < self._clock() - waiting_cap, 0), else_=1)
         order = (overdue, func.coalesce(risk, UNKNOWN_RISK).desc(), FilmRow.received_at, FilmRow.id)
         with self._look(viewer) as session:
-            films = tuple(film_records(session, select(FilmRow).order_by(*order).limit(limit)))
+            films = tuple(
+                film_records(session, select(FilmRow).where(FilmRow.origin != PACS).order_by(*order).limit(limit))
+            )
             if viewer is not None:
                 self._note(session, viewer, "worklist.viewed", "", films=[film.film_id for film in films])
             return films
@@ -386,18 +399,6 @@ class Store:
     def ping(self) -> None:
         """Raises ServiceError when the database is away."""
         self._database.ping()
-
-
-def _remember(session: Session, film: NewFilm, key: str, film_id: str, at: datetime) -> None:
-    """Keep a request's key for a while: the same key with another film is a sender's mistake."""
-    session.flush()
-    session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < at - KEYS_KEPT))
-    known = session.get(IdempotencyRow, key)
-    if known is None:
-        row = IdempotencyRow(key_sha256=key, request_sha256=film.content_sha256, film_id=film_id, created_at=at)
-        session.add(row)
-    elif known.request_sha256 != film.content_sha256:
-        raise UsageError("This Idempotency-Key was used for another film. Give each film a key of its own.")
 
 
 def _leased(session: Session, film_id: str, owner: str) -> FilmRow | None:

@@ -14,6 +14,7 @@ from hilum.records.access import Access
 from hilum.records.backlog import backlog
 from hilum.records.database import Database
 from hilum.records.events import Events
+from hilum.records.look_ups import LookUps, PriorsPolicy
 from hilum.records.results_out import Outbox
 from hilum.records.reviews import Reviews
 from hilum.records.store import Store, now
@@ -34,6 +35,7 @@ from hilum.service.workflow import Workflow
 
 if TYPE_CHECKING:
     from hilum.service.dicom.listener import Listener
+    from hilum.service.looking_back import LookingBack
     from hilum.service.results_out import ResultsOut
 
 
@@ -61,6 +63,8 @@ class ReadingRoom:
     pictures: PictureCache = field(default_factory=PictureCache)
     outbox: Outbox
     senders: "ResultsOut | None" = None
+    look_ups: LookUps
+    looking_back: "LookingBack | None" = None
     listener: "Listener | None" = None
     stopping: bool = False
 
@@ -108,26 +112,32 @@ def open_reading_room(settings: Settings, answering: Answering, drawing: Drawing
             # This is the only process on these records, so whoever held a lease is dead.
             logger().info("unfinished films taken up again", films=room.store.release())
         _send_results(room, database, stack)
+        _look_back(room, database, stack)
         room.workflow.start()
         stack.callback(_drain, room)
         if settings.dicom_port is not None:
             from hilum.service.dicom.listener import Listener
 
-            room.listener = Listener(settings, room.intake)
+            room.listener = Listener(settings, room.intake, expected=room.look_ups.expected)
             stack.callback(room.listener.stop, settings.drain_s)
         yield room
 
 
 def _assemble(settings: Settings, database: Database, answering: Answering, drawing: Drawing) -> ReadingRoom:
-    store, announcements = Store(database, ageing_cap_s=settings.ageing_cap_s), Announcements()
-    files = FilmFiles(settings.data, settings.keyring)
+    wanted = settings.pacs is not None and settings.priors_count > 0
+    priors = PriorsPolicy(wanted=wanted, analysed=settings.priors_analyse)
+    store = Store(database, ageing_cap_s=settings.ageing_cap_s, priors=priors)
+    announcements, files = Announcements(), FilmFiles(settings.data, settings.keyring)
     outbox = Outbox(database, now)
-    metrics = Metrics(store, outbox, str(files.films))
+    look_ups = LookUps(database, now)
+    metrics = Metrics(store, outbox, look_ups, str(files.films))
 
     def finished(film_id: str) -> None:
         announcements.announce(film_id)
         if room.senders is not None:
             room.senders.wake()
+        if room.looking_back is not None:
+            room.looking_back.wake()
 
     workflow = Workflow(
         store,
@@ -153,6 +163,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         settings=settings,
         store=store,
         outbox=outbox,
+        look_ups=look_ups,
         answering=answering,
         drawing=drawing,
         intake=intake,
@@ -186,6 +197,17 @@ def _send_results(room: ReadingRoom, database: Database, stack: contextlib.ExitS
 
     sole = database.is_sqlite
     room.senders = stack.enter_context(open_results_out(room.settings, room.outbox, room.intake.files, sole=sole))
+
+
+def _look_back(room: ReadingRoom, database: Database, stack: contextlib.ExitStack) -> None:
+    """Start to look for priors where there is a PACS."""
+    node = room.settings.pacs_node
+    if node is None or room.settings.priors_count == 0:
+        return
+    from hilum.service.looking_back_opening import open_looking_back
+
+    opened = open_looking_back(room.settings, room.look_ups, room.intake, node, sole=database.is_sqlite)
+    room.looking_back = stack.enter_context(opened)
 
 
 def _drain(room: ReadingRoom) -> None:

@@ -104,6 +104,22 @@ class Settings(BaseSettings):
     results_give_up_h: float = Field(default=72, gt=0)
     """A result that could not be sent for so long becomes a dead letter."""
 
+    pacs: str | None = Field(default=None, repr=False)
+    """PACS that earlier films are fetched from: ``NAME=dicom://AETITLE@HOST:PORT`` (``dicoms`` with TLS); None: nothing
+    is fetched."""
+    pacs_retrieve: Literal["auto", "get", "move"] = "auto"
+    """How: C-GET where the PACS offers it, else C-MOVE to our listener; or one of the two alone."""
+    pacs_timeout_s: float = Field(default=60, gt=0)
+    """Longest wait for its connection or answer."""
+    pacs_give_up_h: float = Field(default=24, gt=0)
+    """A look-up that fails for so long is given up."""
+    priors_count: int = Field(default=2, ge=0, le=20)
+    """Most earlier studies that are fetched for a film; 0 for none."""
+    priors_years: float = Field(default=5, gt=0, le=120)
+    """How far back they may lie."""
+    priors_analyse: bool = False
+    """Have fetched films answered as well; they stay off the worklist, and no results of them are sent."""
+
     hands: int = Field(default=3, ge=1, le=32)
     """Films in work at once."""
     threads: int | None = Field(default=None, ge=1)
@@ -156,10 +172,19 @@ class Settings(BaseSettings):
             raise ValueError(f"destinations need names of their own, but these are {names}")
         return value
 
+    @field_validator("pacs")
+    @classmethod
+    def _pacs(cls, value: str | None) -> str | None:
+        if value is not None and read_destination(value).kind != "dicom":
+            raise ValueError("a PACS is asked over DICOM: write NAME=dicom://AETITLE@HOST:PORT")
+        return value
+
     @model_validator(mode="after")
     def _safe(self) -> "Settings":
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("HILUM_TLS_CERTIFICATE and HILUM_TLS_KEY go together: give both, or neither")
+        if self.pacs_retrieve == "move" and self.pacs is not None and self.dicom_port is None:
+            raise ValueError("HILUM_PACS_RETRIEVE=move needs the DICOM listener, which C-MOVE sends to")
         self._dicom_tls_makes_sense()
         if self.on_loopback:
             return self
@@ -212,6 +237,11 @@ class Settings(BaseSettings):
     def destinations(self) -> tuple[Destination, ...]:
         """Where results are sent."""
         return tuple(read_destination(text) for text in self.results_to)
+
+    @property
+    def pacs_node(self) -> Destination | None:
+        """The PACS that earlier films are fetched from."""
+        return read_destination(self.pacs) if self.pacs is not None else None
 
     @property
     def on_loopback(self) -> bool:

@@ -17,6 +17,10 @@ from pynetdicom.transport import AssociationSocket, RequestHandler
 from hilum.service.logs import logger
 
 PDU_HEADER_BYTES = 6
+ADVERTISED_PDU_BYTES = 256 * 1024
+LARGEST_PDU_BYTES = 4 * ADVERTISED_PDU_BYTES
+"""Some peers exceed what is advertised; beyond this they are cut off."""
+
 RECEIVE_BYTES = 64 * 1024
 QUEUED_MESSAGES = 2
 
@@ -116,6 +120,13 @@ class GuardedSocket(AssociationSocket):
     def _refuse(self, what: str) -> None:
         logger().warning("association cut off", reason=what)
         raise OSError(f"The peer sent {what}.")
+
+
+def message_complete(event: Any) -> None:
+    """A message has been received whole: the next one has its own limit."""
+    guarded = event.assoc.dul.socket
+    if isinstance(guarded, GuardedSocket):
+        guarded.message_bytes = 0
 
 
 def guarded_handler(

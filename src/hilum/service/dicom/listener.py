@@ -3,42 +3,31 @@
 Bytes go to the intake as they came; success is said when they are durable, and nothing is decoded here.
 """
 
-import re
 import ssl
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
-from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
 from hilum.errors import ServiceError
 from hilum.service.certificates import server_context
-from hilum.service.dicom.classes import (
-    CANNOT_UNDERSTAND,
-    OUT_OF_RESOURCES,
-    STORAGE,
-    SUCCESS,
-    TRANSFER_SYNTAXES,
-    VERIFICATION,
+from hilum.service.dicom.classes import STORAGE, SUCCESS, TRANSFER_SYNTAXES, VERIFICATION
+from hilum.service.dicom.limits import (
+    ADVERTISED_PDU_BYTES,
+    LARGEST_PDU_BYTES,
+    GuardedSocket,
+    guarded_handler,
+    message_complete,
 )
-from hilum.service.dicom.limits import GuardedSocket, guarded_handler
+from hilum.service.dicom.receiving import UID, announced, answer_store, keep
 from hilum.service.intake import Intake
-from hilum.service.logs import logger, where
-from hilum.service.refusals import Refused
+from hilum.service.logs import logger
 from hilum.service.settings import MIB, Settings
 
-ADVERTISED_PDU_BYTES = 256 * 1024
-LARGEST_PDU_BYTES = 4 * ADVERTISED_PDU_BYTES
-"""Some peers exceed what is advertised; beyond this they are cut off."""
-
 COMMAND_BYTES = 1 * MIB
-HIGH_PRIORITY = 1
-"""(0000,0700) Priority of a C-STORE that is urgent; medium is 0 and low is 2 (PS3.7 table 9.3-1)."""
-UID = re.compile(r"[0-9.]{1,64}")
 
 
 class Listener:
@@ -47,13 +36,16 @@ class Listener:
     Args:
         settings: address, titles and limits.
         intake: where films go.
+        expected: is the film with this SOP instance UID wanted as a prior?
 
     Raises:
         ServiceError: the port is taken, or a certificate can't be used.
     """
 
-    def __init__(self, settings: Settings, intake: Intake) -> None:
-        self._settings, self._intake = settings, intake
+    def __init__(
+        self, settings: Settings, intake: Intake, *, expected: Callable[[str], bool] = lambda uid: False
+    ) -> None:
+        self._settings, self._intake, self._expected = settings, intake, expected
         entity = _entity(settings)
         guard: Callable[[AssociationSocket], GuardedSocket] = lambda plain: GuardedSocket(  # noqa: E731
             plain,
@@ -68,7 +60,7 @@ class Listener:
                 evt_handlers=[
                     (evt.EVT_C_STORE, self._store),
                     (evt.EVT_C_ECHO, _echo),
-                    (evt.EVT_DIMSE_RECV, _message_complete),
+                    (evt.EVT_DIMSE_RECV, message_complete),
                     (evt.EVT_REJECTED, _rejected),
                 ],
                 server_class=ThreadedAssociationServer,
@@ -110,38 +102,34 @@ class Listener:
 
     def _store(self, event: Any) -> int:
         """Answer a C-STORE."""
-        try:
-            return self._receive(event)
-        except Refused as error:
-            logger().warning("film refused", origin="dicom", code=error.code)
-            return CANNOT_UNDERSTAND if error.films_fault else OUT_OF_RESOURCES
-        except Exception as error:
-            logger().error("film refused", origin="dicom", **where(error))
-            return OUT_OF_RESOURCES
+        return answer_store(event, self._receive)
 
     def _receive(self, event: Any) -> int:
-        request = event.request
-        sop_class, sop_instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+        sop_class, sop_instance = announced(event)
         if sop_class not in STORAGE:
             logger().info("film skipped", origin="dicom", sop_class=sop_class if UID.fullmatch(sop_class) else "?")
             return SUCCESS
-        if not UID.fullmatch(sop_instance):
-            raise Refused("The SOP instance UID is not one. Send a conformant object.", code="unsupported")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they would quote what the peer sent
-            meta = encode_file_meta(event.file_meta)
-        with self._intake.begin() as arrival:
-            arrival.write(bytes(128) + b"DICM" + meta)
-            arrival.write(request.DataSet.getbuffer())
-            receipt = arrival.finish(
-                origin="dicom",
-                calling_ae=event.assoc.requestor.ae_title.strip(),
-                sop_instance_uid=sop_instance,
-                expected="dicom",
-                urgent=request.Priority == HIGH_PRIORITY,
-            )
-        logger().info("film received", origin="dicom", film=receipt.film_id, new=receipt.new, state=receipt.state)
+        calling = event.assoc.requestor.ae_title.strip()
+        fetched = asked_for(event.request, calling, self._settings) and self._expected(sop_instance)
+        keep(event, self._intake, sop_instance_uid=sop_instance, calling_ae=calling, fetched=fetched)
         return SUCCESS
+
+
+def asked_for(request: Any, calling: str, settings: Settings) -> bool:
+    """Does a film come because of our own C-MOVE?
+
+    The C-STORE then names us as the move's originator (PS3.7, 9.1.1.1); some archives name nobody there, or themselves.
+
+    Args:
+        request: the C-STORE.
+        calling: who sends.
+        settings: who we are, and who is asked.
+    """
+    pacs = settings.pacs_node
+    if pacs is None:
+        return False
+    originator = str(request.MoveOriginatorApplicationEntityTitle or "").strip()
+    return originator == settings.ae_title or (calling == pacs.ae_title and originator in ("", pacs.ae_title))
 
 
 def _entity(settings: Settings) -> AE:
@@ -167,12 +155,6 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
 
 def _echo(_: Any) -> int:
     return SUCCESS
-
-
-def _message_complete(event: Any) -> None:
-    guarded = event.assoc.dul.socket
-    if isinstance(guarded, GuardedSocket):
-        guarded.message_bytes = 0
 
 
 def _rejected(_: Any) -> None:

@@ -1,0 +1,167 @@
+"""``hilum pacs``: try a PACS out, see what it has of a patient, fetch missing films, look after look-ups of priors."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hilum.cli.records import DataOption
+from hilum.cli.terminal import JsonOption, finish, table
+
+if TYPE_CHECKING:
+    from hilum.service.dicom.pacs import Pacs
+
+app = typer.Typer(name="pacs", help="The PACS that earlier and missing films come from.", no_args_is_help=True)
+HERE = Path("hilum-data")
+
+PacsOption = Annotated[
+    str, typer.Option("--pacs", envvar="HILUM_PACS", help="NAME=dicom://AETITLE@HOST:PORT, or dicoms://… with TLS.")
+]
+TitleOption = Annotated[str, typer.Option(envvar="HILUM_AE_TITLE", help="Our AE title.")]
+AuthoritiesOption = Annotated[
+    Path | None, typer.Option(envvar="HILUM_RESULTS_CA", help="PEM file of who may have signed its certificate.")
+]
+CertificateOption = Annotated[
+    Path | None, typer.Option(envvar="HILUM_RESULTS_CERTIFICATE", help="PEM file of our certificate and its key.")
+]
+
+
+@app.callback()
+def pacs() -> None:
+    """The PACS that earlier and missing films come from.
+
+    It is the one of HILUM_PACS unless --pacs names another. What find prints is for whoever asks: it goes into no log.
+    """
+
+
+@app.command()
+def echo(
+    at: PacsOption,
+    ae_title: TitleOption = "HILUM",
+    ca: AuthoritiesOption = None,
+    certificate: CertificateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask by C-ECHO whether it is there, and say which services it offers to our AE title."""
+    from hilum.service.dicom.pacs import what_it_takes
+
+    takes = what_it_takes(_reached(at, ae_title, ca, certificate))
+    words = {True: "yes", False: "no"}
+    lines = [f"{name}: {words[takes[key]]}" for key, name in NAMES.items()]
+    finish(takes, as_json=as_json, lines=lines)
+    if not takes["echo"]:
+        raise typer.Exit(1)
+
+
+NAMES = {"echo": "C-ECHO answered", "find": "C-FIND offered", "get": "C-GET offered", "move": "C-MOVE offered"}
+
+
+@app.command()
+def find(
+    at: PacsOption,
+    patient_id: Annotated[str, typer.Option(help="Patient ID, as it stands in films. No wildcards.")],
+    issuer: Annotated[str, typer.Option(help="Issuer of the id, where several are in use.")] = "",
+    ae_title: TitleOption = "HILUM",
+    ca: AuthoritiesOption = None,
+    certificate: CertificateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what it has of exactly this patient: study date, modalities, study UID."""
+    from hilum.service.dicom.pacs import asking
+    from hilum.service.dicom.patients import Patient, text_of
+    from hilum.service.dicom.priors import find_studies
+
+    with asking(_reached(at, ae_title, ca, certificate)) as ask:
+        found = find_studies(ask, Patient(patient_id=patient_id.strip(" "), issuer=issuer), ("ISO_IR 192",))
+    keys = ("StudyDate", "ModalitiesInStudy", "StudyInstanceUID")
+    rows = sorted(([text_of(one, key) for key in keys] for one in found), reverse=True)
+    studies = [dict(zip(("date", "modalities", "study"), row, strict=True)) for row in rows]
+    lines = table(["date", "modalities", "study"], rows) if rows else ["It has nothing of this patient."]
+    finish({"studies": studies}, as_json=as_json, lines=lines)
+
+
+@app.command("fetch")
+def fetch_studies(
+    at: PacsOption,
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Study instance UIDs, as find prints them.")],
+    ae_title: TitleOption = "HILUM",
+    ca: AuthoritiesOption = None,
+    certificate: CertificateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Have missing studies sent (C-MOVE) to the running service, which answers their films as it does any.
+
+    The PACS must know our AE title with the host and DICOM port of the service.
+    """
+    from hilum.errors import UsageError
+    from hilum.service.dicom.pacs import move_study
+    from hilum.service.dicom.priors import UID
+
+    for one in studies:
+        if not UID.fullmatch(one):
+            raise UsageError(f"{one!r} is no study instance UID. hilum pacs find prints them.")
+    reached = _reached(at, ae_title, ca, certificate)
+    for one in studies:
+        move_study(reached, one)
+    finish({"moved": studies}, as_json=as_json, lines=[f"{len(studies)} studies were sent to {ae_title}."])
+
+
+@app.command("list")
+def list_look_ups(data: DataOption = HERE, as_json: JsonOption = False) -> None:
+    """Count look-ups of priors by state, and list those that were given up, with the reason.
+
+    Records in SQLite are looked at while no service runs on them.
+    """
+    from hilum.cli.records import open_records
+    from hilum.records.look_ups import LOOK_UP_STATES, LookUps
+    from hilum.records.store import now
+
+    database = open_records(data)
+    try:
+        look_ups = LookUps(database, now)
+        counts, lost = look_ups.counts(), look_ups.lost()
+    finally:
+        database.close()
+    rows = [[counts.get(state, 0) for state in LOOK_UP_STATES]]
+    lines = table(list(LOOK_UP_STATES), rows) if counts else ["no look-ups yet: set HILUM_PACS"]
+    lines += [f"film {one.film_id}  {one.attempts} attempts: {one.reason}" for one in lost]
+    letters = [{"film": one.film_id, "code": one.reason_code, "attempts": one.attempts} for one in lost]
+    finish({"look_ups": counts, "given_up": letters}, as_json=as_json, lines=lines)
+
+
+@app.command()
+def requeue(
+    film: Annotated[str | None, typer.Argument(metavar="[FILM]", help="A film; all given up when absent.")] = None,
+    data: DataOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Look again for the priors of films whose look-up was given up."""
+    from hilum.cli.records import open_records
+    from hilum.records.look_ups import LookUps
+    from hilum.records.store import now
+
+    database = open_records(data)
+    try:
+        number = LookUps(database, now).requeue(film, actor="console")
+    finally:
+        database.close()
+    finish({"requeued": number}, as_json=as_json, lines=[f"{number} look-ups are in the queue again."])
+
+
+def _reached(at: str, ae_title: str, ca: Path | None, certificate: Path | None) -> "Pacs":
+    from hilum.errors import UsageError
+    from hilum.service.certificates import client_context
+    from hilum.service.destinations import read_destination
+    from hilum.service.dicom.pacs import Pacs
+
+    try:
+        node = read_destination(at)
+    except ValueError as error:
+        raise UsageError(f"--pacs: {error}.") from None
+    if node.kind != "dicom":
+        raise UsageError("--pacs: a PACS is asked over DICOM. Write NAME=dicom://AETITLE@HOST:PORT.")
+    try:
+        tls = client_context(authorities=ca, own=certificate) if node.tls else None
+    except OSError as error:
+        raise UsageError(f"The certificates can't be used ({error.strerror or type(error).__name__}).") from None
+    return Pacs(node=node, calling=ae_title, tls=tls, timeout_s=30)

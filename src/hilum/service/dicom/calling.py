@@ -1,0 +1,129 @@
+"""Associations that we ask for, as guarded as those that others ask us for."""
+
+import contextlib
+import ssl
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AssociationSocket
+
+from hilum.service.destinations import Destination
+from hilum.service.dicom.limits import ADVERTISED_PDU_BYTES, LARGEST_PDU_BYTES, GuardedSocket, message_complete
+from hilum.service.dicom.unfetched import Unfetched
+
+
+class _GuardedEntity(AE):
+    """An application entity whose own connections are guarded."""
+
+    def __init__(self, ae_title: str, guard: Callable[[AssociationSocket], GuardedSocket]) -> None:
+        super().__init__(ae_title=ae_title)
+        self._guard = guard
+
+    def _create_socket(self, *args: Any) -> AssociationSocket:
+        return self._guard(super()._create_socket(*args))
+
+
+def quiet() -> None:
+    """Keep pynetdicom from writing what is asked and answered into its log: there are patients in it."""
+    _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
+
+
+@contextlib.contextmanager
+def associated(
+    node: Destination,
+    contexts: Sequence[PresentationContext],
+    *,
+    calling: str,
+    tls: ssl.SSLContext | None,
+    timeout_s: float,
+    deadline_s: float,
+    largest_message: int,
+    roles: Sequence[Any] = (),
+    keep: Callable[[Any], int] | None = None,
+) -> Iterator[Association]:
+    """An association with a PACS; released on leaving.
+
+    Args:
+        node: the PACS.
+        contexts: what we ask for.
+        calling: our AE title.
+        tls: how its certificate is checked; needed when the node wants TLS.
+        timeout_s: longest wait for a connection, an answer, or one PDU.
+        deadline_s: the association ends after so long, whatever it does.
+        largest_message: bytes of the largest message received.
+        roles: role selections, for C-GET.
+        keep: gives the status of a C-STORE on this association.
+
+    Raises:
+        Unfetched: there is none, or it was broken off.
+    """
+    quiet()
+
+    def guard(plain: AssociationSocket) -> GuardedSocket:
+        return GuardedSocket(
+            plain,
+            largest_pdu=LARGEST_PDU_BYTES,
+            largest_message=largest_message,
+            pdu_s=timeout_s,
+            association_s=deadline_s,
+        )
+
+    entity = _GuardedEntity(calling, guard)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = timeout_s
+    handlers: list[Any] = [(evt.EVT_DIMSE_RECV, message_complete)]
+    if keep is not None:
+        handlers.append((evt.EVT_C_STORE, keep))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they would quote what the peer sent
+        association = entity.associate(
+            node.host,
+            node.port,
+            contexts=list(contexts),
+            ae_title=node.ae_title,
+            max_pdu=ADVERTISED_PDU_BYTES,
+            ext_neg=list(roles) or None,
+            evt_handlers=handlers,
+            tls_args=(tls, node.host) if node.tls and tls else None,
+        )
+        try:
+            if not association.is_established:
+                raise _none(association, node, calling)
+            yield association
+        except (RuntimeError, ValueError, OSError) as error:
+            raise Unfetched(
+                f"{node.ae_title} broke the association off ({type(error).__name__}). See its log.", code="broken-off"
+            ) from None
+        finally:
+            _close(association, timeout_s)
+
+
+def _none(association: Association, node: Destination, calling: str) -> Unfetched:
+    where = f"{node.ae_title}@{node.host}:{node.port}"
+    if association.is_rejected:
+        return Unfetched(
+            f"{where} rejects associations of {calling}. Make {calling} known there, and check its AE title.",
+            code="rejected",
+        )
+    if association.rejected_contexts and not association.accepted_contexts:
+        return Unfetched(
+            f"{where} neither answers queries nor sends films. Allow query and retrieve there for {calling}.",
+            code="sop-class",
+            permanent=True,
+        )
+    return Unfetched(f"{where} gives no association. Check that it runs and can be reached.", code="away")
+
+
+def _close(association: Association, within_s: float) -> None:
+    if association.is_established:
+        association.release()
+    ends = time.monotonic() + min(within_s, 5)
+    while association.is_alive() and time.monotonic() < ends:
+        time.sleep(0.005)
+    left = association.dul.socket
+    if left is not None and left.socket is not None:
+        left.socket.close()

@@ -1,0 +1,62 @@
+"""``hilum pacs`` against a real PACS in this process."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.service.archive import archive, study
+from typer.testing import CliRunner
+
+from hilum.cli.verbs import app
+from hilum.errors import UsageError
+from hilum.service.dicom.patients import Ambiguous
+from hilum.service.dicom.unfetched import Unfetched
+
+HELD = (study(1, "20250101"), study(2, "20260101"), study(3, "20240101", PatientID="P10"))
+
+
+def run(*words: str, fails: type[Exception] | None = None, saying: str = "") -> str:
+    done = CliRunner().invoke(app, ["pacs", *words])
+    if fails is not None:
+        assert isinstance(done.exception, fails), done.output
+        assert saying in str(done.exception)
+    else:
+        assert done.exit_code == 0, (done.output, done.exception)
+    return done.stdout
+
+
+def test_what_a_pacs_offers_and_has_is_told() -> None:
+    with archive(HELD, get=False) as pacs:
+        said = run("echo", "--pacs", pacs.setting)
+        assert [line.split(": ")[1] for line in said.splitlines()] == ["yes", "yes", "no", "yes"]
+        found = json.loads(run("find", "--pacs", pacs.setting, "--patient-id", "P1", "--json"))
+        assert [one["date"] for one in found["studies"]] == ["20260101", "20250101"]
+        assert "nothing of this patient" in run("find", "--pacs", pacs.setting, "--patient-id", "P2")
+        run("find", "--pacs", pacs.setting, "--patient-id", "P*", fails=Ambiguous, saying="wildcard")
+        run("fetch", "1.2.3.1", "--pacs", pacs.setting, fails=Unfetched, saying="does not know HILUM")
+    run("echo", "--pacs", pacs.setting, fails=Unfetched, saying="gives no association")
+
+
+def test_missing_studies_are_sent_to_us() -> None:
+    with archive(HELD) as pacs, archive([]) as us:
+        pacs.destinations["HILUM"] = ("127.0.0.1", us.port)
+        assert "1 studies were sent to HILUM" in run("fetch", "1.2.3.1", "--pacs", pacs.setting)
+        assert us.kept == [HELD[0].SOPInstanceUID]
+
+
+@pytest.mark.parametrize(
+    ("words", "saying"),
+    [
+        (("echo", "--pacs", "x"), "--pacs: a destination has no name"),
+        (("echo", "--pacs", "x=https://h/p"), "--pacs: a PACS is asked over DICOM"),
+        (("echo", "--pacs", "x=dicoms://A@h:1", "--ca", "none.pem"), "The certificates can't be used (No such file"),
+        (("fetch", "1.2*", "--pacs", "x=dicom://A@h:1"), "is no study instance UID"),
+    ],
+)
+def test_what_is_wrong_is_told(words: tuple[str, ...], saying: str) -> None:
+    run(*words, fails=UsageError, saying=saying)
+
+
+def test_look_ups_are_listed_and_put_back(tmp_path: Path) -> None:
+    assert "no look-ups yet: set HILUM_PACS" in run("list", "--data", str(tmp_path))
+    assert "0 look-ups are in the queue again" in run("requeue", "--data", str(tmp_path))
