@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 # The stamp changes when the lock or the package's own description does.
 STAMP := $(VENV)/.installed
+LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11
 ARGS ?=
 MEASURE ?=
 DATA ?=
@@ -24,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("hilum needs Python 3.11 or newer; set PYTHON=…" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test -x $(UV) || $(BIN)/python -m pip install --quiet uv
-	$(UV) pip install --quiet --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 	$(UV) pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -38,8 +39,8 @@ test-long: install ## Long counts
 	$(BIN)/python -m pytest -m "long" $(ARGS)
 
 check: install ## Style, types and the direction of imports
-	$(BIN)/ruff check src tests examples benchmarks docs
-	$(BIN)/ruff format --check src tests examples benchmarks docs
+	$(BIN)/ruff check src tests examples benchmarks docs deploy
+	$(BIN)/ruff format --check src tests examples benchmarks docs deploy
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -51,12 +52,16 @@ docs: install ## Pages that are made from the code
 	$(BIN)/python docs/make_topics.py
 
 format: install
-	$(BIN)/ruff check --fix src tests examples benchmarks docs
-	$(BIN)/ruff format src tests examples benchmarks docs
+	$(BIN)/ruff check --fix src tests examples benchmarks docs deploy
+	$(BIN)/ruff format src tests examples benchmarks docs deploy
 
 lock: install ## Resolve anew; the lock names no host
-	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	    --python-version 3.11 --extra train --extra openvino --extra postgres --extra tensorboard --group dev --upgrade pyproject.toml -o requirements.lock
+	$(LOCK) --extra train --extra openvino --extra postgres --extra tensorboard --group dev --upgrade pyproject.toml -o requirements.lock
+	$(LOCK) --extra openvino --extra postgres -c requirements.lock pyproject.toml -o deploy/requirements.lock
+	echo 'onnxruntime ; sys_platform == "never"' >$(VENV)/without-cpu.txt
+	echo 'onnxruntime-gpu[cuda,cudnn]' | $(LOCK) --extra postgres -c requirements.lock --override $(VENV)/without-cpu.txt \
+	    pyproject.toml - -o deploy/requirements-gpu.lock
+	printf 'editables\nhatchling\nuv\n' | $(LOCK) -c requirements.lock - -o deploy/build.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache
