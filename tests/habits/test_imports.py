@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "src"
-READING_ROOM = ("service", "monitoring", "client", "records")
+READING_ROOM = ("service", "monitoring", "change", "client", "records")
 READING_ROOM += ("inference", "bundle", "evaluation", "datasets", "imaging")
 BLOCKED = ("torch", "torchvision", "onnx", "captum", "matplotlib", "sklearn", "safetensors")
 

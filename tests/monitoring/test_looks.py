@@ -1,12 +1,11 @@
 """Looks: a plan's budget adds up, what can't be looked at is refused by name, and one story end to end."""
 
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.monitoring.promises import PLAN, drift, stable_quarter
 
 from hilum.errors import ConfigError, DataError, UsageError
 from hilum.monitoring.alarms import Alarm, acknowledge, advance, close
@@ -18,9 +17,6 @@ from hilum.monitoring.selftest import NOTHING, self_test
 from hilum.monitoring.simulation import DAY_S, START, Site, drifted, simulate, together
 from hilum.monitoring.two_sample import Found
 from hilum.records.observations import Observations
-
-sys.path.insert(0, str(Path(__file__).parent))
-from promises import PLAN, drift, stable_quarter
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 

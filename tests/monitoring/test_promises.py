@@ -3,16 +3,11 @@
 Quick counts (20) are ``system``, full ones (200) are ``long``: they take CPU minutes, no other software.
 """
 
-import sys
-from pathlib import Path
-
 import pytest
 from scipy import stats
+from tests.monitoring.promises import PLAN, drift, rightly_named, stable_quarter
 
 from hilum.monitoring.simulation import DRIFTS
-
-sys.path.insert(0, str(Path(__file__).parent))
-from promises import PLAN, drift, rightly_named, stable_quarter
 
 COUNTS = [
     pytest.param(20, marks=pytest.mark.system, id="quick"),

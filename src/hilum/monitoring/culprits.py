@@ -20,8 +20,12 @@ from hilum.records.observations import STATISTICS, Classes, Observations
 ORDER = ("device", "view position", "population", "image size", "polarity", "exposure", "prevalence", "features")
 """Attributes, causes before what they cause."""
 
-POLARITY = ("frontal_fit",)
-"""Figures of the pixels that an inverted film turns round: two dark lungs become two light ones."""
+FIT = STATISTICS.index("frontal_fit")
+"""Turned round by an inverted film: two dark lungs become two light ones. Illness only lowers it a little, so that what
+counts is how many films fit worse than nearly all of the reference."""
+
+RARE_FIT = 0.02
+"""Share of the reference that fits so badly."""
 
 ENOUGH = 0.6
 """Share of the largest distance from chance that the first attribute must have to be named."""
@@ -101,14 +105,15 @@ def attributes(reference: Observations, window: Observations) -> dict[str, Array
         return Classes(codes=np.concatenate([a.codes, b.codes]), levels=a.levels)
 
     pixels = _ranked(np.concatenate([reference.statistics, window.statistics]))
-    turned = [STATISTICS.index(name) for name in POLARITY]
-    others = [i for i in range(len(STATISTICS)) if i not in turned]
+    fit = np.concatenate([reference.statistics[:, FIT], window.statistics[:, FIT]])
+    turned = fit < np.nanquantile(reference.statistics[:, FIT], RARE_FIT)
+    others = [i for i in range(len(STATISTICS)) if i != FIT]
     blocks = {
         "device": _one_hot(both("device")),
         "view position": _one_hot(both("view_position")),
         "population": np.column_stack([_one_hot(both("sex")), _one_hot(both("age_band"))]),
         "image size": _one_hot(both("size_class")),
-        "polarity": pixels[:, turned],
+        "polarity": turned[:, None].astype(np.float64),
         "exposure": pixels[:, others],
         "prevalence": _ranked(np.concatenate([reference.scores, window.scores])),
     }
