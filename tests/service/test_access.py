@@ -24,6 +24,23 @@ ID = "0" * 32
 
 EVERYBODY = {"viewer", "reviewer", "model-manager", "admin", "auditor"}
 READERS = {"viewer", "reviewer", "model-manager", "admin"}
+SERIES = "/studies/{study}/series/{series}"
+DICOMWEB = (
+    "/studies",
+    "/series",
+    "/instances",
+    "/studies/{study}",
+    "/studies/{study}/series",
+    "/studies/{study}/instances",
+    "/studies/{study}/metadata",
+    SERIES,
+    f"{SERIES}/instances",
+    f"{SERIES}/metadata",
+    f"{SERIES}/instances/{{sop}}",
+    f"{SERIES}/instances/{{sop}}/metadata",
+    f"{SERIES}/instances/{{sop}}/frames/{{numbers}}",
+    f"{SERIES}/instances/{{sop}}/bulkdata/{{tag}}",
+)
 ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("POST", "/api/v1/studies"): {"reviewer", "model-manager", "admin"},
     ("GET", "/api/v1/studies"): READERS,
@@ -48,6 +65,9 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("DELETE", "/api/v1/keys/{key_id}"): {"admin"},
     ("GET", "/api/v1/audit"): {"auditor"},
     ("GET", "/api/v1/events"): READERS,
+    ("POST", "/dicom-web/studies"): {"reviewer", "model-manager", "admin"},
+    ("POST", "/dicom-web/studies/{study}"): {"reviewer", "model-manager", "admin"},
+    **{("GET", f"/dicom-web{path}"): {"reviewer", "admin"} for path in DICOMWEB},
     ("POST", "/logout"): EVERYBODY,
     ("GET", "/health/live"): None,
     ("GET", "/health/ready"): None,

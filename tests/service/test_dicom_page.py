@@ -5,7 +5,8 @@ from pathlib import Path
 
 from hilum.imaging.deidentification import METHODS
 from hilum.service.dicom import capture, codes, report
-from hilum.service.dicom.classes import STORAGE, TRANSFER_SYNTAXES, VERIFICATION
+from hilum.service.dicom.classes import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, STORAGE, TRANSFER_SYNTAXES, VERIFICATION
+from hilum.service.dicomweb import attributes, matching, searching, storing
 from hilum.service.settings import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "dicom.md").read_text()
@@ -47,3 +48,15 @@ def test_objects_and_settings_are_those_of_the_code() -> None:
     assert {name for name in Settings.model_fields if name.startswith("results_")} <= named
     assert Settings.model_fields["results_give_up_h"].default == 72
     assert Settings.model_fields["results_retry_cap_s"].default == 1800
+
+
+def test_the_dicomweb_section_names_what_is_searched_for_and_told() -> None:
+    section_text = section("DICOMweb")
+    study = {**attributes.STUDY, **matching.COMPUTED}
+    for level, own in (("study", study), ("series", attributes.SERIES), ("instance", attributes.INSTANCE)):
+        (row,) = re.findall(rf"^\| {level} \| (.*) \|$", section_text, flags=re.M)
+        assert set(row.split(", ")) == set(own), level
+    named = {int(code, 16) for code in re.findall(r"^\| (0x[0-9A-F]{4}) \|", section_text, flags=re.M)}
+    assert named == {storing.DUPLICATE, storing.NOT_SUPPORTED, storing.WRONG_STUDY, OUT_OF_RESOURCES, CANNOT_UNDERSTAND}
+    for number in (storing.MOST_PARTS, searching.MOST_RESULTS, searching.MOST_STUDIES):
+        assert f"{number:,}" in section_text

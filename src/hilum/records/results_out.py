@@ -324,6 +324,19 @@ class Outbox:
         append(session, Act(actor=actor, act=act, subject=film_id, detail=detail), self._clock())
 
 
+def answer_as_sent(session: Session, answer_id: str, review_id: str = "") -> Delivery:
+    """An answer, or a reader's review of it, as it would be sent, for whoever fetches it instead.
+
+    Args:
+        session: of a reading transaction.
+        answer_id: an answer to a film that was analysed.
+        review_id: of the review; empty for the answer itself.
+    """
+    answer = session.get_one(AnswerRow, answer_id)
+    asked = {"answer_id": answer_id, "review_id": review_id, "created_at": answer.created_at}
+    return _delivery(session, DeliveryRow(id="", destination="", attempts=0, **asked))
+
+
 def _leased(session: Session, delivery_id: str, owner: str) -> DeliveryRow | None:
     row = session.get(DeliveryRow, delivery_id)
     return row if row is not None and row.state == "sending" and row.lease_owner == owner else None

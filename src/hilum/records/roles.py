@@ -7,6 +7,7 @@ from hilum.errors import UsageError, nearest
 SCOPES: Mapping[str, str] = {
     "films:read": "see films, answers, heat maps and the worklist",
     "films:send": "send films",
+    "dicom:read": "find and fetch DICOM objects, which name the patient",
     "reviews:write": "agree with answers or override them",
     "models:write": "put failed films back into the queue",
     "users:write": "make and disable users and keys",
@@ -17,9 +18,9 @@ SCOPES: Mapping[str, str] = {
 
 ROLES: Mapping[str, frozenset[str]] = {
     "viewer": frozenset(("films:read",)),
-    "reviewer": frozenset(("films:read", "films:send", "reviews:write")),
+    "reviewer": frozenset(("films:read", "films:send", "dicom:read", "reviews:write")),
     "model-manager": frozenset(("films:read", "films:send", "models:write", "metrics:read")),
-    "admin": frozenset(("films:read", "films:send", "models:write", "users:write", "metrics:read")),
+    "admin": frozenset(("films:read", "films:send", "dicom:read", "models:write", "users:write", "metrics:read")),
     "auditor": frozenset(("audit:read",)),
 }
 """Each role's scopes. No role holds all: who makes users doesn't read the audit of it, and the auditor sees no film."""

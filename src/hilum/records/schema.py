@@ -22,7 +22,7 @@ from sqlalchemy.types import TypeDecorator
 
 from hilum.records.values import STATES
 
-HEAD = "0006"
+HEAD = "0007"
 """The migration that leads to these tables."""
 
 SENDER_LENGTH = 96
@@ -368,3 +368,47 @@ class PriorRow(Base):
         CheckConstraint("state IN ('wanted', 'there', 'refused')", name="priors_state_known"),
         Index("priors_by_sop_instance", "sop_instance_uid", "state"),
     )
+
+
+class DicomObjectRow(Base):
+    """One object that DICOMweb finds and fetches: a film, or a result of one, which is made anew when it is fetched."""
+
+    __tablename__ = "dicom_objects"
+
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(String(64))
+    series_instance_uid: Mapped[str] = mapped_column(String(64))
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(16))
+    film_id: Mapped[str] = mapped_column(ForeignKey("films.id", ondelete="CASCADE"))
+    answer_id: Mapped[str] = mapped_column(String(32), default="")
+    review_id: Mapped[str] = mapped_column(String(32), default="")
+    modality: Mapped[str] = mapped_column(String(16), default="")
+    study_date: Mapped[str] = mapped_column(String(8), default="")
+    header: Mapped[str] = mapped_column(Text, default="")
+
+    __table_args__ = (
+        Index("dicom_objects_by_study", "study_instance_uid", "series_instance_uid"),
+        Index("dicom_objects_by_date", "study_date", "study_instance_uid"),
+        Index("dicom_objects_by_film", "film_id"),
+    )
+
+
+class FollowerRow(Base):
+    """How far somebody inside the service has followed the events."""
+
+    __tablename__ = "followers"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    place: Mapped[int] = mapped_column(BigInteger)
+
+
+class CreationRow(Base):
+    """A request with an Idempotency-Key that made something other than a film, so that it is not made twice."""
+
+    __tablename__ = "creations"
+
+    key_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(96))
+    created_at: Mapped[datetime] = mapped_column(UtcTime)

@@ -22,6 +22,7 @@ from hilum.service.logs import logger, start_logs
 from hilum.service.reading_room import ReadingRoom, open_reading_room
 from hilum.service.rest import (
     audit,
+    dicomweb,
     events,
     health,
     metrics,
@@ -73,6 +74,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(users.router)
     app.include_router(audit.router)
     app.include_router(events.router)
+    app.include_router(dicomweb.router)
     app.include_router(results.router)
     app.include_router(health.router)
     app.include_router(metrics.router)

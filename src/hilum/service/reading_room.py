@@ -20,6 +20,7 @@ from hilum.records.reviews import Reviews
 from hilum.records.store import Store, now
 from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, Drawing
+from hilum.service.dicomweb.room import DicomWeb, make_dicomweb, open_dicomweb
 from hilum.service.doors import Links, Throttle
 from hilum.service.film_files import FilmFiles
 from hilum.service.following import Streams
@@ -56,6 +57,7 @@ class ReadingRoom:
     metrics: Metrics
     events: Events
     streams: Streams
+    dicomweb: DicomWeb
     links: Links = field(default_factory=Links)
     throttle: Throttle = field(default_factory=Throttle)
     last_seen: dict[str, int] = field(default_factory=dict)
@@ -113,6 +115,7 @@ def open_reading_room(settings: Settings, answering: Answering, drawing: Drawing
             logger().info("unfinished films taken up again", films=room.store.release())
         _send_results(room, database, stack)
         _look_back(room, database, stack)
+        stack.enter_context(open_dicomweb(room.dicomweb))
         room.workflow.start()
         stack.callback(_drain, room)
         if settings.dicom_port is not None:
@@ -134,6 +137,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
 
     def finished(film_id: str) -> None:
         announcements.announce(film_id)
+        room.dicomweb.indexer.wake()
         if room.senders is not None:
             room.senders.wake()
         if room.looking_back is not None:
@@ -175,6 +179,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         metrics=metrics,
         events=Events(database),
         streams=Streams(settings.event_streams),
+        dicomweb=make_dicomweb(settings, database, files),
     )
     return room
 

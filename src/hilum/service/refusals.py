@@ -7,8 +7,9 @@ class Refused(ServiceError):
     """A film is not accepted, and nothing of it was kept.
 
     Attributes:
-        code: machine-readable reason: ``too-large``, ``unsupported``, ``empty`` (the film's fault); ``no-space``,
-            ``storage-failed``, ``records-away``, ``stopping``, ``too-slow``, ``busy``, ``too-many`` (try again later).
+        code: machine-readable reason: ``too-large``, ``unsupported``, ``empty``, ``cut-off`` (the film's fault);
+            ``no-space``, ``storage-failed``, ``records-away``, ``stopping``, ``too-slow``, ``busy``, ``too-many`` (try
+            again later).
     """
 
     def __init__(self, message: str, *, code: str) -> None:
@@ -18,4 +19,4 @@ class Refused(ServiceError):
     @property
     def films_fault(self) -> bool:
         """True when sending the same again is of no use."""
-        return self.code in ("too-large", "unsupported", "empty")
+        return self.code in ("too-large", "unsupported", "empty", "cut-off")

@@ -23,7 +23,7 @@ HEADERS = {
 }
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 NOT_KEPT = "no-store"
-FILMS, LARGEST_BODY = "/api/v1/studies", 1024 * 1024
+FILMS, LARGEST_BODY = ("/api/v1/studies", "/dicom-web/studies"), 1024 * 1024
 """Where films come in, which have a limit of their own, and the limit for everything else: JSON is read whole before
 anybody asks who sent it."""
 
@@ -50,10 +50,12 @@ class Shield:
         started, seen, request_id = time.monotonic(), {"status": 0, "bytes": 0}, secrets.token_hex(8)
         structlog.contextvars.bind_contextvars(request=request_id)  # ours: a peer's could hold anything
 
+        films = scope["path"] in FILMS or scope["path"].startswith(f"{FILMS[1]}/")
+
         async def receive_some() -> Message:
             message = await receive()
             seen["bytes"] += len(message.get("body", b""))
-            if seen["bytes"] > LARGEST_BODY and scope["path"] != FILMS:
+            if seen["bytes"] > LARGEST_BODY and not films:
                 raise HTTPException(413, TOO_LARGE)
             return message
 
@@ -67,7 +69,7 @@ class Shield:
             await send(message)
 
         try:
-            if _announced(scope) > LARGEST_BODY and scope["path"] != FILMS:
+            if _announced(scope) > LARGEST_BODY and not films:
                 sorry = problem(413, "too-large", "The body is too large", TOO_LARGE, {"Connection": "close"})
                 await sorry(scope, receive, send_shielded)
                 return

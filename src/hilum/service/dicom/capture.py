@@ -17,6 +17,7 @@ from hilum.service.dicom.source_film import SourceFilm, local_time
 from hilum.service.dicom.uids import derived_uid
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+SERIES_DESCRIPTION = "AI heat map - not for diagnosis"
 SERIES_NUMBER = 9002
 LONGEST_SIDE = 1024
 
@@ -65,7 +66,7 @@ def _dataset(picture: Array, source: SourceFilm, result: Result, heat: Heat) -> 
     made.StudyInstanceUID = source.study_instance_uid
     made.SeriesInstanceUID = derived_uid("heatmap-series", source.study_instance_uid, result.model_sha256)
     made.SeriesNumber, made.InstanceNumber = SERIES_NUMBER, source.instance_number
-    made.SeriesDescription = "AI heat map - not for diagnosis"
+    made.SeriesDescription = SERIES_DESCRIPTION
     made.Modality, made.ConversionType = "OT", "WSD"
     made.Manufacturer, made.ManufacturerModelName = MANUFACTURER, plain(result.model_name)[:64]
     made.SoftwareVersions = software_versions(result)

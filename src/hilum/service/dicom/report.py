@@ -17,6 +17,7 @@ from hilum.service.dicom.source_film import SourceFilm, can_hold, local_time
 from hilum.service.dicom.uids import derived_uid
 
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
+SERIES_DESCRIPTION = "AI report - not for diagnosis"
 SERIES_NUMBER = 9001
 """The same for every report, so that hanging protocols can name it."""
 
@@ -83,7 +84,7 @@ def _document(source: SourceFilm, result: Result, decision: Decision | None) -> 
         instance_number=source.instance_number,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=plain(result.model_name)[:64],
-        series_description="AI report - not for diagnosis",
+        series_description=SERIES_DESCRIPTION,
         is_complete=True,
         is_final=decision is not None,
         is_verified=decision is not None,

@@ -17,6 +17,7 @@ REFUSALS = {
     "too-large": (413, "The film is too large"),
     "unsupported": (415, "The body is of a kind that is not accepted"),
     "empty": (422, "The film is empty"),
+    "cut-off": (400, "The body is cut off"),
     "too-slow": (408, "The upload took too long"),
     "no-space": (503, "No film can be kept now"),
     "storage-failed": (503, "The storage has failed"),

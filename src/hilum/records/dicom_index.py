@@ -1,0 +1,262 @@
+"""What DICOMweb finds: one row for each film that names itself, and for each result of one.
+
+Results are not kept: their UIDs are derived, so a row says which object can be made, and fetching it makes the same
+bytes as sending it did. Headers hold identifiers of patients; they lie here, apart from results.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy.exc import IntegrityError
+
+from hilum.records.audit import Act, append
+from hilum.records.database import Database
+from hilum.records.results_out import Delivery, answer_as_sent
+from hilum.records.schema import AnswerRow, DicomObjectRow, FilmRow, FollowerRow, ReviewRow
+from hilum.records.store import now
+
+FILM = "film"
+"""The kind of object that is a film; the others are kinds of results."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DicomObject:
+    """One object that is found and fetched."""
+
+    sop_instance_uid: str
+    """SOP Instance UID."""
+    study_instance_uid: str
+    """Study Instance UID."""
+    series_instance_uid: str
+    """Series Instance UID."""
+    sop_class_uid: str
+    """SOP Class UID."""
+    kind: str
+    """``film``, ``report``, ``heatmap`` or ``verified-report``."""
+    film_id: str
+    """The film, or the one that it is a result of."""
+    answer_id: str = ""
+    """The answer that it tells; empty for a film."""
+    review_id: str = ""
+    """The review that it tells; empty for what is no review."""
+    modality: str = ""
+    """Modality."""
+    study_date: str = ""
+    """Study Date, ``YYYYMMDD``; empty where there is none."""
+    header: Mapping[str, Any] = field(default_factory=dict)
+    """What is kept of the film's header, in the DICOM JSON model; the same for its results."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the records know of a film that may be found."""
+
+    usable: bool
+    """False when it is no DICOM film, was set aside, or is erased."""
+    file_sha256: str
+    """Names its file."""
+    film: DicomObject | None
+    """Its own row; None before its header was read."""
+    answers: tuple[Delivery, ...]
+    """Its answers, as they would be sent."""
+    answer_ids: tuple[str, ...]
+    """Their ids, in the same order."""
+    reviews: tuple[tuple[str, str], ...]
+    """Ids of its reviews, each with the id of the answer that was judged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Narrowing:
+    """What of a search the database can do by itself."""
+
+    study_uids: tuple[str, ...] = ()
+    """One of these; empty for any."""
+    series_uids: tuple[str, ...] = ()
+    """One of these; empty for any."""
+    sop_uids: tuple[str, ...] = ()
+    """One of these; empty for any."""
+    dates: tuple[str, str] | None = None
+    """First and last Study Date, ``YYYYMMDD``, either may be empty; None for any."""
+
+
+class DicomIndex:
+    """The rows.
+
+    Args:
+        database: where they are kept.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def place(self, follower: str) -> int:
+        """How far a follower has followed the events."""
+        with self._database.read() as session:
+            return session.scalar(select(FollowerRow.place).where(FollowerRow.name == follower)) or 0
+
+    def known(self, film_id: str) -> Known:
+        """What there is of a film."""
+        with self._database.read() as session:
+            film = session.get(FilmRow, film_id)
+            usable = film is not None and film.format == "dicom" and film.state != "quarantined"
+            if film is None or not usable or not film.file_sha256:
+                return Known(usable=False, file_sha256="", film=None, answers=(), answer_ids=(), reviews=())
+            analysed = select(AnswerRow).where(AnswerRow.film_id == film_id, AnswerRow.risk.is_not(None))
+            answers = {row.model_sha256: row.id for row in session.scalars(analysed)}
+            reviews = session.scalars(select(ReviewRow).where(ReviewRow.film_id == film_id))
+            own = session.scalar(
+                select(DicomObjectRow).where(DicomObjectRow.film_id == film_id, DicomObjectRow.kind == FILM)
+            )
+            return Known(
+                usable=True,
+                file_sha256=film.file_sha256,
+                film=_object(own, _header(own)) if own else None,
+                answers=tuple(answer_as_sent(session, one) for one in answers.values()),
+                answer_ids=tuple(answers.values()),
+                reviews=tuple((row.id, answers[row.model_sha256]) for row in reviews if row.model_sha256 in answers),
+            )
+
+    def put(
+        self, objects: Iterable[DicomObject], *, gone: Sequence[str] = (), follower: str = "", place: int = 0
+    ) -> None:
+        """Add what is not there yet, and take away what no longer is, in one transaction.
+
+        Args:
+            objects: what is to be found.
+            gone: films of which nothing is to be found any more.
+            follower: who followed the events to find this out; empty for nobody.
+            place: how far.
+        """
+        objects = tuple(objects)
+        try:
+            self._put(objects, gone, follower, place)
+        except IntegrityError:  # another process added one of them in between: now it is there
+            self._put(objects, gone, follower, place)
+
+    def _put(self, objects: Sequence[DicomObject], gone: Sequence[str], follower: str, place: int) -> None:
+        with self._database.write() as session:
+            if gone:
+                session.execute(delete(DicomObjectRow).where(DicomObjectRow.film_id.in_(gone)))
+            for one in objects:
+                there = session.get(DicomObjectRow, one.sop_instance_uid) is not None
+                if not there and session.get(FilmRow, one.film_id) is not None:
+                    session.add(_row(one))
+                    session.flush()
+            if follower:
+                row = session.get(FollowerRow, follower)
+                if row is None:
+                    session.add(FollowerRow(name=follower, place=place))
+                else:
+                    row.place = max(row.place, place)
+
+    def study_uids(self, narrowing: Narrowing, *, offset: int, limit: int) -> list[str]:
+        """Studies by date, the newest first, so many behind so many."""
+        query = (
+            select(DicomObjectRow.study_instance_uid)
+            .where(*_where(narrowing))
+            .group_by(DicomObjectRow.study_instance_uid)
+            .order_by(func.max(DicomObjectRow.study_date).desc(), DicomObjectRow.study_instance_uid)
+            .offset(offset)
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            return list(session.scalars(query))
+
+    def objects(self, study_uids: Sequence[str]) -> dict[str, list[DicomObject]]:
+        """Everything of some studies, films before results, by study in the order given."""
+        query = (
+            select(DicomObjectRow)
+            .where(DicomObjectRow.study_instance_uid.in_(study_uids))
+            .order_by(DicomObjectRow.kind != FILM, DicomObjectRow.series_instance_uid, DicomObjectRow.sop_instance_uid)
+        )
+        found: dict[str, list[DicomObject]] = {uid: [] for uid in study_uids}
+        with self._database.read() as session:
+            rows = list(session.scalars(query))
+        headers = {row.film_id: _header(row) for row in rows if row.kind == FILM}
+        for row in rows:
+            found[row.study_instance_uid].append(_object(row, headers.get(row.film_id, {})))
+        return found
+
+    def answer(self, one: DicomObject) -> tuple[str, Delivery]:
+        """What a result is made from: its film's file, and the answer or review."""
+        with self._database.read() as session:
+            film = session.get_one(FilmRow, one.film_id)
+            return film.file_sha256, answer_as_sent(session, one.answer_id, one.review_id)
+
+    def file_of(self, film_id: str) -> str:
+        """Names a film's file; empty when it is gone."""
+        with self._database.read() as session:
+            return session.scalar(select(FilmRow.file_sha256).where(FilmRow.id == film_id)) or ""
+
+    def looked(self, viewer: str, act: str, objects: Sequence[DicomObject], **detail: Any) -> None:
+        """Write down that somebody is shown objects, before they are.
+
+        Args:
+            viewer: who.
+            act: ``dicom.found`` or ``dicom.fetched``.
+            objects: which.
+            detail: more of it; no identifiers.
+        """
+        films = sorted({one.film_id for one in objects})
+        subject = films[0] if len(films) == 1 else ""
+        shown: dict[str, Any] = {"films": films, "kinds": sorted({one.kind for one in objects}), **detail}
+        with self._database.write() as session:
+            append(session, Act(actor=viewer, act=act, subject=subject, detail=shown), now())
+
+
+def _row(one: DicomObject) -> DicomObjectRow:
+    header = json.dumps(one.header, separators=(",", ":")) if one.kind == FILM else ""
+    return DicomObjectRow(
+        sop_instance_uid=one.sop_instance_uid,
+        study_instance_uid=one.study_instance_uid,
+        series_instance_uid=one.series_instance_uid,
+        sop_class_uid=one.sop_class_uid,
+        kind=one.kind,
+        film_id=one.film_id,
+        answer_id=one.answer_id,
+        review_id=one.review_id,
+        modality=one.modality[:16],
+        study_date=one.study_date[:8],
+        header=header,
+    )
+
+
+def _header(row: DicomObjectRow) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads(row.header) if row.header else {}
+    return header
+
+
+def _object(row: DicomObjectRow, header: Mapping[str, Any]) -> DicomObject:
+    return DicomObject(
+        sop_instance_uid=row.sop_instance_uid,
+        study_instance_uid=row.study_instance_uid,
+        series_instance_uid=row.series_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        kind=row.kind,
+        film_id=row.film_id,
+        answer_id=row.answer_id,
+        review_id=row.review_id,
+        modality=row.modality,
+        study_date=row.study_date,
+        header=header,
+    )
+
+
+def _where(narrowing: Narrowing) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    for column, uids in (
+        (DicomObjectRow.study_instance_uid, narrowing.study_uids),
+        (DicomObjectRow.series_instance_uid, narrowing.series_uids),
+        (DicomObjectRow.sop_instance_uid, narrowing.sop_uids),
+    ):
+        if uids:
+            found.append(column.in_(uids))
+    if narrowing.dates is not None:
+        first, last = narrowing.dates
+        date = DicomObjectRow.study_date
+        found += [date >= first] if first else []
+        found += [date <= last] if last else []
+    return found

@@ -1,0 +1,176 @@
+"""Keeps what DICOMweb finds up to date: follows the events, reads headers, derives the results' UIDs."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hilum.errors import DataError, FilmError, ServiceError
+from hilum.records.dicom_index import FILM, DicomIndex, DicomObject, Known
+from hilum.records.events import Events
+from hilum.records.results_out import Delivery
+from hilum.service.dicom.capture import SECONDARY_CAPTURE
+from hilum.service.dicom.report import COMPREHENSIVE_3D_SR
+from hilum.service.dicom.uids import derived_uid
+from hilum.service.dicomweb.attributes import read_attributes, value_of
+from hilum.service.film_files import FilmFiles
+from hilum.service.logs import logger, where
+from hilum.service.results_out import result_of
+
+FOLLOWER = "dicomweb"
+POLL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What is to be found of one film."""
+
+    objects: tuple[DicomObject, ...]
+    """The film and its results; empty where there is nothing."""
+    code: str
+    """Why there is nothing, for the log; empty otherwise."""
+
+
+class Indexer:
+    """One thread.
+
+    Args:
+        index: where it is kept.
+        events: what it follows.
+        files: where films lie.
+        verified: whether readers' reviews are to be had as verified reports.
+    """
+
+    def __init__(self, index: DicomIndex, events: Events, files: FilmFiles, *, verified: bool) -> None:
+        self._index, self._events, self._files, self._verified = index, events, files, verified
+        self._bell, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hilum-dicomweb", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow; films from before this version are read first."""
+        self._thread.start()
+
+    def wake(self, _: str = "") -> None:
+        """Say that something happened."""
+        self._bell.set()
+
+    def stop(self, within_s: float = 5) -> None:
+        """End; the rest is read at the next start."""
+        self._stopping.set()
+        self._bell.set()
+        if self._thread.ident is not None:
+            self._thread.join(within_s)
+
+    def now(self, film_id: str) -> Known:
+        """Bring one film up to date, for somebody who waits for it.
+
+        Raises:
+            ServiceError: the records are away.
+        """
+        found = self._find(film_id)
+        self._index.put(found.objects, gone=() if found.objects else (film_id,))
+        return self._index.known(film_id)
+
+    def step(self) -> bool:
+        """Follow one stretch of events.
+
+        Returns:
+            True when there may be more already.
+        """
+        stretch = self._events.behind(self._index.place(FOLLOWER))
+        films = dict.fromkeys(event.film_id for event in stretch.events)
+        objects: list[DicomObject] = []
+        gone: list[str] = []
+        for film_id in films:
+            if self._stopping.is_set():
+                return False
+            found = self._find(film_id)
+            objects += found.objects
+            if not found.objects:
+                gone.append(film_id)
+        if films or stretch.more:
+            self._index.put(objects, gone=gone, follower=FOLLOWER, place=stretch.place)
+        return stretch.more
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._bell.clear()
+            try:
+                while self.step() and not self._stopping.is_set():
+                    pass
+            except ServiceError as error:
+                logger().error("records away", reason=str(error))
+            except Exception as error:
+                logger().error("DICOMweb index stumbled", **where(error))
+            self._bell.wait(POLL_S)
+
+    def _find(self, film_id: str) -> Found:
+        known = self._index.known(film_id)
+        if not known.usable:
+            return Found(objects=(), code="not-usable")
+        try:
+            film = known.film or film_of(film_id, self._files.film(known.file_sha256).read_bytes())
+        except (FilmError, DataError) as error:
+            code = error.code if isinstance(error, FilmError) else "unreadable"
+            logger().info("film not listed by DICOMweb", film=film_id, code=code)
+            return Found(objects=(), code=code)
+        return Found(objects=(film, *results_of(film, known, verified=self._verified)), code="")
+
+
+def film_of(film_id: str, content: bytes) -> DicomObject:
+    """A film's own row.
+
+    Raises:
+        FilmError: its header can't be read or lacks a UID.
+    """
+    header = read_attributes(content)
+    return DicomObject(
+        sop_instance_uid=value_of(header, "SOPInstanceUID"),
+        study_instance_uid=value_of(header, "StudyInstanceUID"),
+        series_instance_uid=value_of(header, "SeriesInstanceUID"),
+        sop_class_uid=value_of(header, "SOPClassUID"),
+        kind=FILM,
+        film_id=film_id,
+        modality=value_of(header, "Modality"),
+        study_date=value_of(header, "StudyDate"),
+        header=header,
+    )
+
+
+def results_of(film: DicomObject, known: Known, *, verified: bool) -> Sequence[DicomObject]:
+    """Rows of what can be made from a film's answers and reviews: the UIDs are those that are sent."""
+    found: list[DicomObject] = []
+    for answer_id, answer in zip(known.answer_ids, known.answers, strict=True):
+        found += _of_answer(film, answer_id, answer)
+        if verified:
+            found += [_verified(film, answer_id, answer, review) for review, of in known.reviews if of == answer_id]
+    return found
+
+
+def _of_answer(film: DicomObject, answer_id: str, answer: Delivery) -> list[DicomObject]:
+    result = result_of(answer)
+    report = replace(
+        film,
+        kind="report",
+        answer_id=answer_id,
+        sop_class_uid=COMPREHENSIVE_3D_SR,
+        sop_instance_uid=result.uid("report", film.sop_instance_uid),
+        series_instance_uid=derived_uid("report-series", film.study_instance_uid, result.model_sha256),
+        modality="SR",
+    )
+    if result.heat is None:
+        return [report]
+    heatmap = replace(
+        report,
+        kind="heatmap",
+        sop_class_uid=SECONDARY_CAPTURE,
+        sop_instance_uid=result.uid("heatmap", film.sop_instance_uid),
+        series_instance_uid=derived_uid("heatmap-series", film.study_instance_uid, result.model_sha256),
+        modality="OT",
+    )
+    return [report, heatmap]
+
+
+def _verified(film: DicomObject, answer_id: str, answer: Delivery, review_id: str) -> DicomObject:
+    report = _of_answer(film, answer_id, answer)[0]
+    uid = result_of(answer).uid("verified-report", film.sop_instance_uid, review_id)
+    return replace(report, kind="verified-report", review_id=review_id, sop_instance_uid=uid)
