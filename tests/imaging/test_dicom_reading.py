@@ -19,7 +19,9 @@ from pydicom.uid import UID
 from tests.imaging.jpeg_by_hand import extended_jpeg, lossless_jpeg
 
 from hilum.errors import FilmError
+from hilum.imaging import dicom_reading
 from hilum.imaging.codecs import CODECS, SampleFormat, native_samples
+from hilum.imaging.dicom_structure import examine
 from hilum.imaging.dicom_writing import FilmHeader, film_bytes, film_dataset
 from hilum.imaging.encoders import ENCODERS
 from hilum.imaging.limits import Limits
@@ -42,6 +44,30 @@ def stored_film(bits, signed):
     return values.astype(
         {(8, False): np.uint8, (8, True): np.int8}.get((bits, signed), np.int16 if signed else np.uint16)
     )
+
+
+@pytest.mark.parametrize(
+    ("syntax", "in_place"),
+    [
+        ("implicit-le", True),
+        ("explicit-le", True),
+        ("explicit-be", False),
+        ("deflated", False),
+        ("rle", False),
+    ],
+)
+def test_only_samples_that_numpy_can_read_are_left_where_they_lie(syntax, in_place):
+    """Native little-endian pixels are not copied out of the file; swapped, deflated and packed ones have to be."""
+    stored = stored_film(12, False)
+    content = film_bytes(stored, FilmHeader(bits_stored=12), transfer_syntax=syntax)[0]
+    found = examine(io.BytesIO(content), Limits())
+    view = dicom_reading._in_place(content, found)
+    assert (view is not None) == in_place
+    if view is not None:
+        np.testing.assert_array_equal(np.frombuffer(view, "<u2")[: stored.size], stored.ravel())
+    after = content + b"\xfc\xff\xfc\xffOB\0\0\x04\0\0\0\0\0\0\0"  # padding of the data set, PS3.10 section 7.2
+    if syntax != "deflated":
+        np.testing.assert_array_equal(read_film(after).pixels, read_film(content).pixels)
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS)

@@ -105,7 +105,7 @@ def decode_frame(frame: bytes, syntax: str, form: SampleFormat) -> Array:
     return samples.view(np.dtype(f"u{samples.dtype.itemsize}"))
 
 
-def native_samples(content: bytes, form: SampleFormat, *, big_endian: bool, words: bool) -> Array:
+def native_samples(content: bytes | memoryview, form: SampleFormat, *, big_endian: bool, words: bool) -> Array:
     """Samples of uncompressed pixel data (PS3.5 section 8.1 and Annex A.1–A.3).
 
     Args:

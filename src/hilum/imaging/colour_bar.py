@@ -1,5 +1,7 @@
 """The scale beside a heat map: which colour, or which line, means how much."""
 
+import functools
+
 import numpy as np
 
 from hilum.arrays import Array
@@ -24,13 +26,19 @@ def with_colour_bar(picture: Array, *, top: float, unit: str, style: str = "heat
     Raises:
         UsageError: no such picture, or the top is not above 0.
     """
-    from PIL import Image, ImageDraw, ImageFont
-
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise UsageError(f"A picture must be uint8 [h, w, 3], but is {picture.dtype} {list(picture.shape)}.")
     if not top > 0:
         raise UsageError(f"top is {top}, but a colour bar needs a heat above 0.")
-    height = int(picture.shape[0])
+    barred: Array = np.concatenate([picture, _panel(int(picture.shape[0]), top, unit, style)], axis=1)
+    return barred
+
+
+@functools.lru_cache(maxsize=32)
+def _panel(height: int, top: float, unit: str, style: str) -> Array:
+    """The scale alone, uint8 [height, bar, 3]: pictures of one height and top share it."""
+    from PIL import Image, ImageDraw, ImageFont
+
     points = max(9, min(48, height // 36))
     font, line = ImageFont.load_default(points), int(points * 1.3)
     values = {1.0: f"{top:.3g}", 0.5: f"{top / 2:.3g}", 0.0: "0"}
@@ -52,5 +60,6 @@ def with_colour_bar(picture: Array, *, top: float, unit: str, style: str = "heat
     for share, text in values.items():
         draw.text((2 * gap + thick, last - share * (last - first)), text, font=font, fill=INK, anchor="lm")
     draw.text((gap, height - line // 2), unit, font=font, fill=INK, anchor="lm")
-    barred: Array = np.concatenate([picture, np.asarray(panel)], axis=1)
-    return barred
+    drawn: Array = np.asarray(panel)
+    drawn.setflags(write=False)
+    return drawn

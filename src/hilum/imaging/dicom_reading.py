@@ -16,7 +16,7 @@ from hilum.errors import FilmError, nearest
 from hilum.imaging.codecs import CODECS, SampleFormat, decode_frame, native_samples
 from hilum.imaging.colour import Grey, palette_to_rgb, rgb_to_grey, ycbcr_to_rgb
 from hilum.imaging.dicom_facts import FACT_KEYWORDS, GREY, dicom_facts, text, whole
-from hilum.imaging.dicom_structure import FLOAT_PIXEL_DATA, Structure, examine
+from hilum.imaging.dicom_structure import FLOAT_PIXEL_DATA, PIXEL_DATA, Structure, examine
 from hilum.imaging.grey_scale import film_order
 from hilum.imaging.limits import Limits
 from hilum.imaging.pixel_order import PixelOrder, present
@@ -26,6 +26,8 @@ from hilum.imaging.second_decoder import check_decoded
 T = TypeVar("T")
 
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+"""Transfer syntaxes whose samples lie in the file as NumPy reads them."""
 DICOMDIR = "1.2.840.10008.1.3.10"
 
 
@@ -41,7 +43,7 @@ def read_dicom_facts(stream: BinaryIO, limits: Limits) -> FilmFacts:
         FilmError: see `hilum.imaging.reading.read_film`.
     """
     structure = examine(stream, limits)
-    dataset = _at_the_boundary(lambda: _dataset(stream, structure, pixels=False))
+    dataset = _at_the_boundary(lambda: _dataset(stream, pixels=False, keywords=FACT_KEYWORDS))
     return _at_the_boundary(lambda: dicom_facts(dataset, structure.transfer_syntax))
 
 
@@ -59,8 +61,9 @@ def read_dicom(
         FilmError: see `hilum.imaging.reading.read_film`.
     """
     structure = _readable(content, limits)
-    dataset = _at_the_boundary(lambda: _dataset(io.BytesIO(content), structure, pixels=True))
-    return _at_the_boundary(lambda: _film(dataset, structure, limits, second_decoder))
+    in_place = _in_place(content, structure)
+    dataset = _at_the_boundary(lambda: _dataset(io.BytesIO(content), pixels=in_place is None))
+    return _at_the_boundary(lambda: _film(dataset, structure, limits, second_decoder, in_place))
 
 
 def read_dicom_codes(content: bytes, limits: Limits) -> tuple[Array, PixelOrder, FilmFacts] | None:
@@ -75,12 +78,13 @@ def read_dicom_codes(content: bytes, limits: Limits) -> tuple[Array, PixelOrder,
     structure = _readable(content, limits)
 
     def read() -> tuple[Array, PixelOrder, FilmFacts] | None:
-        dataset = _dataset(io.BytesIO(content), structure, pixels=True)
+        in_place = _in_place(content, structure)
+        dataset = _dataset(io.BytesIO(content), pixels=in_place is None)
         form = sample_format(dataset, structure, limits)
         if form.photometric not in GREY:
             return None
         facts = dicom_facts(dataset, structure.transfer_syntax)
-        return _aligned(_codes(dataset, structure, form), form), film_order(dataset, form, []), facts
+        return _aligned(_codes(dataset, structure, form, in_place), form), film_order(dataset, form, []), facts
 
     return _at_the_boundary(read)
 
@@ -101,7 +105,7 @@ def encoded_frame(
         return None
 
     def read() -> tuple[Any, SampleFormat, str, bytes]:
-        dataset = _dataset(io.BytesIO(content), structure, pixels=True)
+        dataset = _dataset(io.BytesIO(content), pixels=True)
         form = sample_format(dataset, structure, limits)
         return dataset, form, structure.transfer_syntax, _frame(dataset, structure)
 
@@ -133,22 +137,27 @@ def _at_the_boundary(step: Callable[[], T]) -> T:
             ) from error
 
 
-def _dataset(stream: BinaryIO, structure: Structure, *, pixels: bool) -> Any:
+def _dataset(stream: BinaryIO, *, pixels: bool, keywords: tuple[str, ...] = ()) -> Any:
     from pydicom import dcmread
 
     stream.seek(0)
-    if pixels:
-        return dcmread(stream)
     # A deflated data set can't be read in part, so pydicom inflates it whole; `examine` has bounded it.
-    return dcmread(stream, stop_before_pixels=True, specific_tags=list(FACT_KEYWORDS))
+    return dcmread(stream, stop_before_pixels=not pixels, specific_tags=list(keywords) or None)
+
+
+def _in_place(content: bytes, structure: Structure) -> memoryview | None:
+    """Native pixels where they lie in the file, not copied; ``None`` where they have to be unpacked or swapped."""
+    if structure.pixels_at is None or structure.transfer_syntax not in LITTLE_ENDIAN or structure.pixels != PIXEL_DATA:
+        return None
+    return memoryview(content)[structure.pixels_at : structure.pixels_at + structure.pixel_bytes]
 
 
 def _film(
-    dataset: Any, structure: Structure, limits: Limits, second_decoder: bool
+    dataset: Any, structure: Structure, limits: Limits, second_decoder: bool, in_place: memoryview | None
 ) -> tuple[Pixels, FilmFacts, tuple[str, ...]]:
     form = sample_format(dataset, structure, limits)
     facts = dicom_facts(dataset, structure.transfer_syntax)
-    codes = _codes(dataset, structure, form)
+    codes = _codes(dataset, structure, form, in_place)
     flags: list[str] = ["several-frames"] if "NumberOfFrames" in dataset else []
     checked = not (second_decoder and structure.fragments) or check_decoded(
         codes, _frame(dataset, structure), structure.transfer_syntax, form
@@ -233,7 +242,9 @@ def _check_bits(allocated: int, stored: int, samples: int, photometric: str) -> 
         raise FilmError(f"Samples per Pixel is {samples}, but {photometric} has {expected}.", code="unreadable")
 
 
-def _codes(dataset: Any, structure: Structure, form: SampleFormat) -> Array:
+def _codes(dataset: Any, structure: Structure, form: SampleFormat, in_place: memoryview | None) -> Array:
+    if in_place is not None:
+        return native_samples(in_place, form, big_endian=False, words=False)
     element = dataset["PixelData"]
     syntax = structure.transfer_syntax
     if CODECS[syntax].decode is None:

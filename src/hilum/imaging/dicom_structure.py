@@ -34,6 +34,7 @@ class Structure:
         pixels: tag of the element that holds the pixels, or ``None``.
         pixel_bytes: its length, the item headers of fragments included.
         fragments: fragments of encapsulated pixels, the offset table excluded; 0 for native pixels.
+        pixels_at: where in the file the bytes of native pixels begin; ``None`` for others, and in a deflated file.
     """
 
     transfer_syntax: str
@@ -42,6 +43,7 @@ class Structure:
     pixels: int | None
     pixel_bytes: int
     fragments: int
+    pixels_at: int | None = None
 
 
 def examine(stream: BinaryIO, limits: Limits) -> Structure:
@@ -72,6 +74,7 @@ def examine(stream: BinaryIO, limits: Limits) -> Structure:
         pixels=walk.pixels,
         pixel_bytes=walk.pixel_bytes,
         fragments=walk.fragments,
+        pixels_at=walk.pixels_at if walk is meta else None,
     )
 
 
@@ -112,6 +115,7 @@ class _Walk:
         self.at, self.order = 0, "<"
         self.elements = self.depth = self.pixel_bytes = self.fragments = 0
         self.pixels: int | None = None
+        self.pixels_at: int | None = None
 
     def file_meta(self) -> str:
         """Walk over group 0002 (always explicit, little endian) and return the transfer syntax."""
@@ -190,7 +194,7 @@ class _Walk:
         start = self.at
         if length != UNDEFINED:
             self._skip(length)
-            self.pixel_bytes = length
+            self.pixels_at, self.pixel_bytes = start, length
             return
         while True:
             tag, _, length = self._header(implicit=True)

@@ -10,7 +10,7 @@ values already and are taken as they are.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from hilum.arrays import Array, Pixels
 
 WHITE = 65535
 LARGEST_STRETCH = 32.0
-AT_A_TIME = 1 << 19
+AT_A_TIME = 1 << 18
 """Pixels looked up at a time."""
 
 
@@ -102,7 +102,8 @@ class PixelOrder:
         """Presentation value of each code.
 
         Args:
-            used: bool [2^bits], which codes the film holds; looked at only when there is no VOI.
+            used: bool [2^bits], which codes the film holds; looked at only when there is no VOI, and then for the
+                smallest and the largest value alone.
 
         Returns:
             uint16 [2^bits], 0 black … 65535 white.
@@ -163,15 +164,27 @@ def present(codes: Array, order: PixelOrder) -> Pixels:
     Returns:
         uint16 [h, w], 0 black … 65535 white.
     """
-    needed = order.voi is None and order.bits > 8
-    used = codes_in_use(codes, order.bits) if needed else np.ones(1 << order.bits, bool)
-    return look_up(codes, order.table(used))
+    return look_up(codes, order.table(_used(codes, order)))
+
+
+def _used(codes: Array, order: PixelOrder) -> Array:
+    """Which codes a film holds, bool [2^bits], as far as `PixelOrder.table` asks: all, where it doesn't."""
+    if order.voi is not None or order.bits <= 8:
+        return np.ones(1 << order.bits, bool)
+    if order.padding is not None or order.signed or isinstance(order.modality, Lut):
+        return codes_in_use(codes, order.bits)
+    # Values rise (or fall) with the codes, so that the ends tell the range; they are found in a tenth of the time.
+    used, mask = np.zeros(1 << order.bits, bool), _mask(codes, order.bits)
+    for strip in _strips(codes):
+        part = codes[strip] & mask
+        used[[part.min(), part.max()]] = True
+    return used
 
 
 def codes_in_use(codes: Array, bits: int) -> Array:
     """Which codes a film holds: bool [2^bits]; bits beyond are ignored."""
     size = 1 << bits
-    mask = codes.dtype.type(min(size - 1, np.iinfo(codes.dtype).max))
+    mask = _mask(codes, bits)
     used = np.zeros(size, bool)
     for strip in _strips(codes):
         used |= np.bincount((codes[strip] & mask).ravel(), minlength=size) > 0
@@ -185,11 +198,16 @@ def look_up(codes: Array, table: Array) -> Pixels:
         codes: uint8 or uint16 [h, w]; bits beyond the table's are ignored.
         table: uint16 [2^bits].
     """
-    mask = codes.dtype.type(min(len(table) - 1, np.iinfo(codes.dtype).max))
+    mask = _mask(codes, len(table).bit_length() - 1)
     pixels = np.empty(codes.shape, np.uint16)
     for strip in _strips(codes):
-        pixels[strip] = np.take(table, codes[strip] & mask)
+        # "clip" clips nothing, since the mask leaves no other codes; "raise" would look up into a copy first.
+        np.take(table, codes[strip] & mask, out=pixels[strip], mode="clip")
     return pixels
+
+
+def _mask(codes: Array, bits: int) -> Any:
+    return codes.dtype.type(min((1 << bits) - 1, np.iinfo(codes.dtype).max))
 
 
 def _strips(codes: Array) -> list[slice]:

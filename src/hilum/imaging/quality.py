@@ -62,7 +62,7 @@ def measure_quality(pixels: Pixels) -> Quality:
     grid = area_average(pixels, min(height, GRID), min(width, GRID))
     averaged = grid / 65535.0
     rounded = (grid + 0.5).astype(np.uint16)
-    sampled = pixels[:: -(-height // SAMPLE), :: -(-width // SAMPLE)]
+    sampled = np.ascontiguousarray(pixels[:: -(-height // SAMPLE), :: -(-width // SAMPLE)])
     low, high = (float(one) for one in np.percentile(averaged, (1.0, 99.0)))
     return Quality(
         height=height,

@@ -1,9 +1,11 @@
 """From a file to a tile: what runs in a sandboxed child. Imports no runtime, so that a child starts fast and small."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hilum.arrays import Tile
+from hilum.imaging.beside import beside
 from hilum.imaging.intended_use import Gate, GatePolicy, check_intended_use
 from hilum.imaging.limits import Limits
 from hilum.imaging.preprocessing import Preprocessing, preprocess
@@ -11,6 +13,9 @@ from hilum.imaging.quality import Quality, measure_quality
 from hilum.imaging.radiograph import FilmFacts, Radiograph
 from hilum.imaging.reading import file_content, read_film
 from hilum.imaging.tile_reading import film_tile
+
+LARGE = 1 << 22
+"""Pixels from which a film is measured and averaged at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,16 +49,16 @@ def prepare_film(
     limits = limits or Limits()
     content = file_content(source, limits)
     film = read_film(content, limits=limits, second_decoder=policy.second_decoder)
-    return _prepared(film, film_tile(content, preprocessing, film, limits), policy)
+    return _prepared(film, lambda: film_tile(content, preprocessing, film, limits), policy)
 
 
 def prepare_radiograph(film: Radiograph, preprocessing: Preprocessing, policy: GatePolicy) -> Prepared:
     """The same for a film that has been read already: its tile is made of all its pixels."""
-    return _prepared(film, preprocess(film.pixels, preprocessing), policy)
+    return _prepared(film, lambda: preprocess(film.pixels, preprocessing), policy)
 
 
-def _prepared(film: Radiograph, tile: Tile, policy: GatePolicy) -> Prepared:
-    quality = measure_quality(film.pixels)
+def _prepared(film: Radiograph, make_tile: Callable[[], Tile], policy: GatePolicy) -> Prepared:
+    quality, tile = beside(lambda: measure_quality(film.pixels), make_tile, worth_it=film.pixels.size >= LARGE)
     return Prepared(
         tile=tile,
         gate=check_intended_use(film, quality, policy),
