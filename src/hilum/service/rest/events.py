@@ -38,6 +38,7 @@ class EventStream(StreamingResponse):
 @router.get(
     "",
     response_class=EventStream,
+    status_code=200,
     summary="Follow what happens to films",
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, 429: PROBLEM, 503: PROBLEM},
 )
