@@ -57,7 +57,7 @@ def test_a_killed_process_is_replaced_and_the_batch_can_be_tried_again(bundle: P
     size = read_bundle(bundle).info.preprocessing.size
     before, restarts = process.run(tiles(2, size)), process.restarts
     with process._lock:  # so that the batch meets it, and not the watchdog
-        os.kill(process.process_id or 0, signal.SIGKILL)
+        send(process, signal.SIGKILL)
         with pytest.raises(ModelDied, match=r"The model's process ended \(SIGKILL\)"):
             process.run(tiles(2, size))
     assert np.array_equal(process.run(tiles(2, size)).logits, before.logits)
@@ -67,7 +67,7 @@ def test_a_killed_process_is_replaced_and_the_batch_can_be_tried_again(bundle: P
 
 def test_the_watchdog_replaces_one_that_died_while_nobody_asked(process: ModelProcess) -> None:
     old, restarts = process.process_id, process.restarts
-    os.kill(old or 0, signal.SIGKILL)
+    send(process, signal.SIGKILL)
     until(lambda: process.restarts > restarts)
     assert process.process_id not in (None, old)
 
@@ -76,7 +76,7 @@ def test_a_process_that_hangs_over_a_batch_is_stopped(bundle: Path, digest: str)
     size = read_bundle(bundle).info.preprocessing.size
     with ModelProcess(bundle, sha256=digest, limits=ModelLimits(threads=1, wall_s=1.0)) as process:
         with process._lock:
-            os.kill(process.process_id or 0, signal.SIGSTOP)
+            send(process, signal.SIGSTOP)
             with pytest.raises(ModelDied, match="took longer than 1 s to answer a batch, and was stopped"):
                 process.run(tiles(1, size))
         assert len(process.run(tiles(1, size))) == 1
@@ -87,7 +87,8 @@ def test_a_process_without_memory_is_replaced(bundle: Path, digest: str) -> None
     size = read_bundle(bundle).info.preprocessing.size
     with ModelProcess(bundle, sha256=digest, limits=ModelLimits(threads=1)) as process:
         with process._lock:
-            resource.prlimit(process.process_id or 0, resource.RLIMIT_AS, (1 << 20, 1 << 20))
+            assert process.process_id is not None
+            resource.prlimit(process.process_id, resource.RLIMIT_AS, (1 << 20, 1 << 20))
             died = 0
             for count in (8, 8):
                 try:
@@ -108,7 +109,7 @@ def test_while_none_comes_up_it_says_so_and_goes_on_when_one_does(
     size = read_bundle(bundle).info.preprocessing.size
     with ModelProcess(copy, sha256=digest, limits=ModelLimits(threads=1)) as process:
         copy.unlink()
-        os.kill(process.process_id or 0, signal.SIGKILL)
+        send(process, signal.SIGKILL)
         until(lambda: process.trouble is not None)
         assert "doesn't come up" in (process.trouble or "")
         with pytest.raises(ModelDied, match="doesn't come up"):
@@ -143,3 +144,8 @@ def until(happened: object, within_s: float = 60) -> None:
     while not happened():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def send(process: ModelProcess, number: int) -> None:
+    assert process.process_id is not None  # 0 would be our own group
+    os.kill(process.process_id, number)

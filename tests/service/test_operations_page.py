@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from hilum.imaging.intended_use import CHECKS, GatePolicy
+from hilum.service.rest.models import Activate
 from hilum.service.rest.users import NewKey, NewUser
 from hilum.service.settings import Settings
 
@@ -32,7 +33,8 @@ def test_the_defaults_on_the_page_are_those_of_the_code() -> None:
 
 
 def test_the_examples_are_what_the_doors_and_the_gate_take() -> None:
-    user, key = [json.loads(body) for body in re.findall(r"-d '(.*?)'", PAGE)]
+    user, key, change = [json.loads(body) for body in re.findall(r"-d '(.*?)'", PAGE)]
+    assert Activate(**change | {"sha256": "0" * 64}).reason
     assert NewUser(**user).name == NewKey(**key).user
     (policy,) = re.findall(r"`(\{.*?\})`", PAGE)
     asked = GatePolicy(**json.loads(policy))

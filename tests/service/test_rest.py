@@ -215,6 +215,8 @@ def test_openapi_describes_every_route(http: httpx.Client) -> None:
         "/api/v1/results",
         "/api/v1/results/requeue",
         "/api/v1/events",
+        "/api/v1/models",
+        "/api/v1/models/active",
         "/health/live",
         "/health/ready",
     }

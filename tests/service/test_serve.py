@@ -1,6 +1,7 @@
 """``hilum serve`` on a real bundle, as a process: films in by both doors, answers out, a clean stop."""
 
 import contextlib
+import hashlib
 import re
 import shutil
 import signal
@@ -20,6 +21,7 @@ from hilum.keys import create_key
 from hilum.records.access import Access
 from hilum.records.database import Database
 from hilum.service.bundled import open_bundled
+from hilum.service.film_files import StoredFilm
 from hilum.service.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -120,10 +122,14 @@ def test_where_keys_are_trusted_an_unsigned_bundle_does_not_start(bundle: Path, 
         pass
 
 
+def kept(path: Path) -> StoredFilm:
+    return StoredFilm(path=path, file_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
 def test_a_site_brings_its_own_gate(bundle: Path, film: Path, tmp_path: Path) -> None:
     (tmp_path / "gate.json").write_text('{"views": ["LL"]}')
     with open_bundled(read_settings(bundle=bundle, data=tmp_path, gate_policy=tmp_path / "gate.json")) as bundled:
-        answer = bundled.answer([bundled.prepare(film)])[0]
+        answer = bundled.answer([bundled.prepare(kept(film))])[0]
         assert not answer.analysed
         assert "only LL are analysed" in answer.reason
 
@@ -131,7 +137,7 @@ def test_a_site_brings_its_own_gate(bundle: Path, film: Path, tmp_path: Path) ->
 def test_a_film_is_prepared_apart_and_answered(bundle: Path, film: Path, tmp_path: Path) -> None:
     with open_bundled(read_settings(bundle=bundle, data=tmp_path)) as bundled:
         assert bundled.model.name == "small"
-        ready = bundled.prepare(film)
+        ready = bundled.prepare(kept(film))
         assert ready.identity.patient_id == "SYN1"
         assert ready.identity.sop_instance_uid
         answers = bundled.answer([ready, ready])
@@ -142,4 +148,4 @@ def test_a_film_is_prepared_apart_and_answered(bundle: Path, film: Path, tmp_pat
         (tmp_path / "bad").write_bytes(b"\xff\xd8\xff")
         for read in (bundled.prepare, bundled.film):
             with pytest.raises(FilmError):
-                read(tmp_path / "bad")
+                read(kept(tmp_path / "bad"))

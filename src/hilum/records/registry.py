@@ -28,7 +28,7 @@ Stage = Literal["full", "shadow", "canary"]
 """``full``: production alone answers; ``shadow``: the candidate answers too, and nobody is shown it; ``canary``: the
 candidate answers a share of the studies, and is shown."""
 
-Step = Literal["begin", "shadow", "canary", "promote", "withdraw", "rollback"]
+Step = Literal["begin", "activate", "shadow", "canary", "promote", "withdraw", "rollback"]
 
 WHOLE = 10_000
 """A share of 1, in ten-thousandths."""
@@ -158,6 +158,18 @@ class Registry:
             raise UsageError(f"Model {last.production[:12]} is in production already. Propose a change instead.")
         return self._append("begin", sha256, None, "full", 0, actor, reason, after=None)
 
+    def activate(self, sha256: str, *, actor: str, reason: str) -> Deployment:
+        """Put another model into production at once, without a trial.
+
+        Raises:
+            UsageError: it is there already, or a candidate is on trial.
+        """
+        last = self._holding()
+        _not_production(last, sha256)
+        if last.candidate is not None:
+            raise UsageError(f"Model {last.candidate[:12]} is on trial. Promote it or take it back first.")
+        return self._append("activate", sha256, None, "full", 0, actor, reason, after=last)
+
     def shadow(self, sha256: str, *, actor: str, reason: str) -> Deployment:
         """Let a candidate answer unseen beside production."""
         last = self._holding()
@@ -276,7 +288,7 @@ def _before(rows: Sequence[Deployment]) -> str | None:
     """
     stack: list[str] = []
     for row in rows:
-        if row.act in ("begin", "promote"):
+        if row.act in ("begin", "activate", "promote"):
             stack.append(row.production)
         elif row.act == "rollback":
             stack.pop()

@@ -42,6 +42,8 @@ class Ready:
     """Who it says it is of."""
     prepared: Any
     """What the model takes; opaque to the workflow."""
+    read_for: Any = None
+    """How it was read: films read in the same way suit either of two models."""
 
 
 class Answering(Protocol):

@@ -15,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import hilum
-from hilum.errors import ServiceError
+from hilum.errors import HilumError, ServiceError
 from hilum.service.answering import Answering, Drawing
 from hilum.service.doors import FIRST_ADMIN
 from hilum.service.logs import logger, start_logs
@@ -26,6 +26,7 @@ from hilum.service.rest import (
     events,
     health,
     metrics,
+    models,
     pixels,
     problems,
     results,
@@ -76,6 +77,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(events.router)
     app.include_router(dicomweb.router)
     app.include_router(results.router)
+    app.include_router(models.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(login.router)
@@ -121,23 +123,16 @@ def running(
 
     Args:
         settings: what it needs to know.
-        answering: the model; None opens ``settings.bundle``.
+        answering: the model; None for what the records have in production, at first ``settings.bundle``.
         drawing: what draws; None draws with :mod:`hilum.imaging`.
 
     Raises:
         ServiceError: it can't start.
         BundleError: the bundle is damaged.
     """
-    restarted = _Restarts()
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(_bound(settings))
-        if answering is None or drawing is None:
-            from hilum.service.bundled import open_bundled
-
-            bundled = stack.enter_context(open_bundled(settings, restarted))
-            answering, drawing = answering or bundled, drawing or bundled
         room = stack.enter_context(open_reading_room(settings, answering, drawing))
-        restarted.tells = room.metrics.model_restarted
         server = _Server(create_app(room), settings)
         thread = threading.Thread(target=server.run, args=([listening],), name="hilum-web", daemon=True)
         thread.start()
@@ -160,13 +155,16 @@ def running(
 def serve(settings: Settings, *, said: Callable[[str], None] = print) -> None:
     """Run the service until SIGTERM or SIGINT, then drain; returns normally after a clean stop.
 
+    SIGHUP makes it look at its bundle again: another one at the same path goes into production.
+
     Args:
         settings: what it needs to know.
         said: told the addresses, one sentence each.
     """
-    stop = threading.Event()
+    stop, again = threading.Event(), threading.Event()
     start_logs()
     before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: again.set())
     try:
         with running(settings) as service:
             model = service.room.answering.model
@@ -177,6 +175,9 @@ def serve(settings: Settings, *, said: Callable[[str], None] = print) -> None:
                 said(f"No admin yet. Whoever opens this address first makes one: {service.first_admin}")
             said(f"Ready. {NOTICE} Ctrl-C stops it.")
             while not stop.wait(0.2):
+                if again.is_set():
+                    again.clear()
+                    said(_look_again(service.room))
                 if not service.room.intake.broken:
                     continue
                 raise ServiceError(service.room.intake.broken)
@@ -186,14 +187,17 @@ def serve(settings: Settings, *, said: Callable[[str], None] = print) -> None:
             signal.signal(number, handler)
 
 
-class _Restarts:
-    """Told of restarts of the model's process from its start on; tells the metrics once these are there."""
-
-    tells: Callable[[], None] | None = None
-
-    def __call__(self, reason: str) -> None:
-        if self.tells is not None:
-            self.tells()
+def _look_again(room: ReadingRoom) -> str:
+    """Put the bundle at its path into production if it is another one; what came of it, in a sentence."""
+    if room.switch is None:
+        return "This service has no bundle to look at again."
+    try:
+        changed = room.switch.look_again(room.settings.bundle)
+    except HilumError as error:
+        logger().error("bundle not taken", reason=str(error))
+        return f"The bundle was not taken: {error}"
+    model = room.switch.model
+    return f"Model {model.name} {model.version} ({model.sha256[:12]}) {'is in production now' if changed else 'stays'}."
 
 
 class _Server(uvicorn.Server):

@@ -17,6 +17,7 @@ from hilum.imaging.viewing import ViewerFilm
 from hilum.inference.assess import Assessor
 from hilum.inference.assessment import Assessment
 from hilum.inference.preparing import Prepared, prepare_film
+from hilum.inference.selftest import SelfTest, self_test
 from hilum.records.values import HeatmapRecord, Identity, NewAnswer
 from hilum.service.answering import Model, Ready
 from hilum.service.drawing import draw_film, draw_heatmap, read_pixels, warm
@@ -82,13 +83,22 @@ class Bundled:
         """Read, gate and preprocess one film in a child; raises FilmError."""
         assessor = self._assessor
         prepared = self._sandbox.run(prepare_film, film.source(), assessor.info.preprocessing, assessor.policy)
-        return Ready(identity=_identity(prepared), prepared=prepared)
+        read_for = assessor.info.preprocessing, assessor.policy
+        return Ready(identity=_identity(prepared), prepared=prepared, read_for=read_for)
 
     def answer(self, films: Sequence[Ready]) -> list[NewAnswer]:
         """Answer films in one run of the graph."""
         prepared = [film.prepared for film in films]
         assessments = self._assessor.assess_prepared(prepared)
         return [self._record(film, assessment) for film, assessment in zip(prepared, assessments, strict=True)]
+
+    def reads_as(self, ready: Ready) -> bool:
+        """Whether a film that was read for another model is read in the same way for this one."""
+        return bool(ready.read_for == (self._assessor.info.preprocessing, self._assessor.policy))
+
+    def self_test(self, bundle: Bundle) -> SelfTest:
+        """Reproduce the bundle's reference answers in the model's process."""
+        return self_test(bundle, self._process)
 
     def film(self, film: StoredFilm) -> bytes:
         """The film as a grey PNG; raises FilmError."""

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +15,12 @@ from hilum.records.backlog import backlog
 from hilum.records.database import Database
 from hilum.records.events import Events
 from hilum.records.look_ups import LookUps, PriorsPolicy
+from hilum.records.registry import Registry
 from hilum.records.results_out import Outbox
 from hilum.records.reviews import Reviews
 from hilum.records.store import Store, now
 from hilum.service.announcements import Announcements
-from hilum.service.answering import Answering, Drawing
+from hilum.service.answering import Answering, Drawing, Model
 from hilum.service.dicomweb.room import DicomWeb, make_dicomweb, open_dicomweb
 from hilum.service.doors import Links, Throttle
 from hilum.service.film_files import FilmFiles
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from hilum.service.dicom.listener import Listener
     from hilum.service.looking_back import LookingBack
     from hilum.service.results_out import ResultsOut
+    from hilum.service.switching import Switch
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,6 +66,7 @@ class ReadingRoom:
     witness: Witness | None = None
     pictures: PictureCache = field(default_factory=PictureCache)
     outbox: Outbox
+    switch: "Switch | None" = None
     senders: "ResultsOut | None" = None
     look_ups: LookUps
     looking_back: "LookingBack | None" = None
@@ -78,10 +81,14 @@ class ReadingRoom:
             stopping=self.stopping,
             films_folder=str(self.intake.files.films),
             least_free_bytes=self.intake.least_free_bytes,
-            model_trouble=self.answering.trouble,
+            model_trouble=self.answering.trouble or (self.switch.behind if self.switch else None),
             audit_broken=self.witness.broken if self.witness else None,
             listener_alive=None if self.settings.dicom_port is None else bool(self.listener and self.listener.alive),
         )
+
+    def model_changed(self, model: Model) -> None:
+        """Another model is in production: a film that it has not answered is answered anew when it is sent again."""
+        self.intake.model_sha256 = model.sha256
 
     def stop_accepting(self) -> None:
         """First step of a drain: nothing more comes in."""
@@ -90,22 +97,41 @@ class ReadingRoom:
 
 
 @contextlib.contextmanager
-def open_reading_room(settings: Settings, answering: Answering, drawing: Drawing) -> Iterator[ReadingRoom]:
+def open_reading_room(
+    settings: Settings, answering: Answering | None = None, drawing: Drawing | None = None
+) -> Iterator[ReadingRoom]:
     """Open the records, start the workers and the DICOM listener; on leaving, drain and close.
 
     Args:
         settings: what it needs to know.
-        answering: the model.
-        drawing: what draws films and heat maps.
+        answering: the model; None for what the records have in production, at first ``settings.bundle``.
+        drawing: what draws films and heat maps; None draws with :mod:`hilum.imaging`.
 
     Raises:
         ServiceError: the data folder is in use or not writable, the database can't be used, or a port is taken.
+        BundleError: the model can't be trusted or loaded.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_sole_use(settings.data))
+        switch: Switch | None = None
+        restarted = _Restarts()
+        if answering is None or drawing is None:
+            from hilum.service.bundled import open_sandbox, wake
+            from hilum.service.switching import make_switch
+
+            sandbox = stack.enter_context(open_sandbox(settings))  # its child starts while the records open
         database = Database(settings.url)
         stack.callback(database.close)
+        if answering is None or drawing is None:
+            switch = make_switch(settings, sandbox, Registry(database), restarted)
+            stack.callback(switch.close)
+            switch.begin(settings.bundle)
+            wake(sandbox)
+            answering, drawing = answering or switch, drawing or switch
         room = _assemble(settings, database, answering, drawing)
+        restarted.tells = room.metrics.model_restarted
+        if switch is not None:
+            room.switch, switch.changed = switch, room.model_changed
         _refuse_without_admin(settings, room.access)
         room.witness = open_witness(settings, database)
         stack.callback(room.witness.stop)
@@ -182,6 +208,16 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         dicomweb=make_dicomweb(settings, database, files),
     )
     return room
+
+
+class _Restarts:
+    """Told of restarts of the model's process from its start on; tells the metrics once these are there."""
+
+    tells: Callable[[], None] | None = None
+
+    def __call__(self, reason: str) -> None:
+        if self.tells is not None:
+            self.tells()
 
 
 def _refuse_without_admin(settings: Settings, access: Access) -> None:
