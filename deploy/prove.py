@@ -26,6 +26,8 @@ from typing import Any
 
 import yaml
 
+from hilum.data_keys import new_data_key
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BASE, IMAGE = "localhost/hilum-base", "localhost/hilum-proof"
@@ -107,7 +109,9 @@ class Container:
         require(service["read_only"] and service["cap_drop"] == ["ALL"], "compose.yaml takes no rights away")
         require(config["User"] == service["user"], "the image's user isn't that of compose.yaml")
         self.entry, self.starts = config["Entrypoint"], config["Cmd"]
-        filled = {k: re.sub(r"\$\{POSTGRES_PASSWORD[^}]*\}", PASSWORD, v) for k, v in service["environment"].items()}
+        secrets = {"POSTGRES_PASSWORD": PASSWORD, "HILUM_DATA_KEY": new_data_key().text}
+        in_env = re.compile(r"\$\{(\w+)[^}]*\}")
+        filled = {k: in_env.sub(lambda found: secrets[found[1]], v) for k, v in service["environment"].items()}
         environment = dict(line.split("=", 1) for line in config["Env"]) | filled
         self.box = ["bwrap", "--ro-bind", image, "/", "--proc", "/proc", "--dev", "/dev", "--die-with-parent"]
         self.box += [part for folder in service["tmpfs"] for part in ("--tmpfs", folder)]

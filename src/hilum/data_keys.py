@@ -21,7 +21,7 @@ from hilum.errors import DataError, UsageError
 from hilum.files import sync_directory, write_secret
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
 PREFIX = "hdk1_"
 """What every written key begins with."""
@@ -35,6 +35,11 @@ INDEX_DIGITS = 32
 
 NO_KEY = ""
 """What stands for the key of what is not encrypted."""
+
+SEALED = "hds1."
+"""First characters of a text that is kept encrypted; the key's id follows."""
+
+CHANGED = "An encrypted value in the records was changed, or moved from another row. Restore them from a backup."
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -56,17 +61,17 @@ class DataKey:
         """The key as it is written into a file or the environment."""
         return PREFIX + base64.urlsafe_b64encode(self.raw + _check(self.raw)).decode()
 
-    def derived(self, purpose: str, salt: bytes = b"") -> bytes:
-        """32 bytes for one purpose (HKDF-SHA256)."""
-        return _derived(self.raw, purpose, salt)
+    def derived(self, purpose: str, salt: bytes = b"", length: int = KEY_BYTES) -> bytes:
+        """Bytes for one purpose (HKDF-SHA256)."""
+        return _derived(self.raw, purpose, salt, length)
 
 
 @functools.lru_cache(maxsize=64)
-def _derived(raw: bytes, purpose: str, salt: bytes) -> bytes:
+def _derived(raw: bytes, purpose: str, salt: bytes, length: int) -> bytes:
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt or None, info=b"hilum\0" + purpose.encode()).derive(raw)
+    return HKDF(algorithm=SHA256(), length=length, salt=salt or None, info=b"hilum\0" + purpose.encode()).derive(raw)
 
 
 def _check(raw: bytes) -> bytes:
@@ -139,6 +144,41 @@ class Keyring:
         secret = self.active.derived("index/1") if self.active else b""
         return hmac.new(secret, f"{kind}\0{value.strip()}".encode(), hashlib.sha256).hexdigest()[:INDEX_DIGITS]
 
+    def seal_text(self, text: str, kind: str, *, exact: bool) -> str:
+        """A text as it is kept: encrypted under the active key, or as it is where the ring is empty.
+
+        Args:
+            text: the text.
+            kind: what it is; a text of one kind can't be opened as another.
+            exact: equal texts become equal (AES-SIV, RFC 5297), so that they are found; else no two are alike.
+        """
+        if self.active is None:
+            return f"{SEALED}.{text}" if text.startswith(SEALED) else text
+        content, bound_to = text.encode(), kind.encode()
+        sealed = _siv(self.active).encrypt(content, [bound_to]) if exact else self.seal(content, bound_to)
+        return f"{SEALED}{self.active.id}.{base64.b64encode(sealed).decode()}"
+
+    def open_text(self, stored: str, kind: str, *, exact: bool) -> str:
+        """The text that :meth:`seal_text` keeps.
+
+        Raises:
+            DataError: the key is not in the ring, or the text was changed or is of another kind.
+        """
+        from cryptography.exceptions import InvalidTag
+
+        if not stored.startswith(SEALED):
+            return stored
+        key_id, _, rest = stored.removeprefix(SEALED).partition(".")
+        if not key_id:
+            return rest
+        key = self.key(key_id)
+        try:
+            sealed = base64.b64decode(rest, validate=True)
+            plain = _siv(key).decrypt(sealed, [kind.encode()]) if exact else self.open(sealed, kind.encode(), key_id)
+            return plain.decode()
+        except (InvalidTag, ValueError):
+            raise DataError(CHANGED) from None
+
     def seal(self, plain: bytes, bound_to: bytes) -> bytes:
         """Encrypt a small value (AES-256-GCM, a random nonce before it); as it is where the ring is empty.
 
@@ -164,15 +204,19 @@ class Keyring:
         try:
             return _gcm(self.key(key_id)).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound_to)
         except (InvalidTag, ValueError):
-            raise DataError(
-                "An encrypted value in the records was changed, or moved from another row. Restore them from a backup."
-            ) from None
+            raise DataError(CHANGED) from None
 
 
 def _gcm(key: DataKey) -> "AESGCM":
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     return AESGCM(key.derived("record/1"))
+
+
+def _siv(key: DataKey) -> "AESSIV":
+    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+    return AESSIV(key.derived("exact/1", length=2 * KEY_BYTES))
 
 
 def read_data_key(text: str) -> DataKey:

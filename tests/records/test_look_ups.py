@@ -10,8 +10,9 @@ from tests.records.test_results_out import Clock
 
 from hilum.errors import UsageError
 from hilum.records.database import Database
+from hilum.records.identifiers import films_of_patient
 from hilum.records.look_ups import LookUps, PriorsPolicy, Wanted
-from hilum.records.schema import AuditRow, FilmRow, IdentifierRow
+from hilum.records.schema import AuditRow, FilmRow
 from hilum.records.store import Store
 from hilum.records.values import Identity, NewAnswer, NewFilm
 
@@ -126,7 +127,7 @@ def test_what_is_wanted_is_expected_until_it_is_linked(store: Store, look_ups: L
     assert (look_ups.priors_of(film_id), look_ups.expected("1.2.7")) == ((prior.film_id,), False)
     with database.read() as session:
         assert session.get_one(FilmRow, prior.film_id).study_instance_uid == "1.9"
-        assert session.get_one(IdentifierRow, prior.film_id).patient_id == "P", "so that an erasure finds it"
+        assert films_of_patient(session, "P") == [prior.film_id], "so that an erasure finds it"
 
 
 def test_the_latest_prior_comes_first(store: Store, look_ups: LookUps) -> None:

@@ -12,6 +12,7 @@ from pynetdicom import AE
 from tests.service.conftest import let_in, settings_in
 from tests.service.small import CR, SmallDrawing, SmallModel, dataset, dicom
 
+from hilum.data_keys import new_data_key
 from hilum.service.app import running
 from hilum.service.logs import logger, start_logs, where
 
@@ -90,6 +91,27 @@ def test_canaries_are_nowhere(tmp_path: Path, log: io.StringIO) -> None:
         told = {line["event"] for line in lines if line.get("request") == reply.headers["x-request-id"]}
         assert told == {"film received", "request"}, "the lines of one request bear its id"
     assert len({reply.headers["x-request-id"] for reply in replies}) == len(replies)
+
+
+def test_with_a_data_key_canaries_lie_nowhere_readable(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, data_key=new_data_key().text, max_attempts=1)
+    uid = "1.2.826.0.1.3680043.10.1.777"
+    with (
+        running(settings, answering=Leaky(), drawing=SmallDrawing()) as service,  # type: ignore[arg-type]
+        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+    ):
+        kind = {"Content-Type": "application/dicom"}
+        bodies = (dicom(777, AccessionNumber=CANARY, **FIELDS), dicom(778, **FIELDS)[:-100], dicom(777, 99, **FIELDS))
+        sent = [http.post("/api/v1/studies?wait=10", content=body, headers=kind).json() for body in bodies]
+        assert [one["state"] for one in sent] == ["answered", "failed", "quarantined"]
+        review = {"decision": "agree", "comment": f"{CANARY} is well"}
+        mine = f"/api/v1/studies/{sent[0]['id']}/reviews/mine"
+        assert http.put(mine, json=review, headers={"If-None-Match": "*"}).status_code in (200, 201)
+        assert CANARY in http.get("/").text, "whoever may read sees the accession number"
+        lying = b"".join(path.read_bytes() for path in settings.data.rglob("*") if path.is_file())
+    lying += b"".join(path.read_bytes() for path in settings.data.rglob("*") if path.is_file())
+    assert CANARY.encode() not in lying
+    assert uid.encode() not in lying
 
 
 def test_a_foreign_exception_is_logged_without_its_message(log: io.StringIO) -> None:

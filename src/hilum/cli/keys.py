@@ -40,16 +40,21 @@ def create(
 
 
 @app.command("new-data-key")
-def new_data_key(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="File to write; nothing may be there yet.")],
+def make_data_key(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="File to write, nothing may be there yet; - prints the key alone.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Make a key that hilum serve encrypts films and identifiers with.
 
     Keep a copy where backups are not: without it nobody can read what was encrypted.
     """
-    from hilum.data_keys import create_key_file
+    from hilum.data_keys import create_key_file, new_data_key
 
+    if path == Path("-"):
+        print(new_data_key().text)
+        return
     key = create_key_file(path)
     lines = [
         f"data key {key.id}: {path}; only its owner can read it",

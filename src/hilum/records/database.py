@@ -23,9 +23,11 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
+from hilum.data_keys import Keyring
 from hilum.errors import ServiceError
 from hilum.files import take_lock
 from hilum.records.schema import HEAD, Base
+from hilum.records.sealed_columns import hang_keys
 
 READERS = 4
 WAL_RESET_FAULT = ((3, 7, 0), (3, 51, 3))
@@ -66,12 +68,13 @@ class Database:
 
     Args:
         url: an SQLAlchemy URL, such as ``sqlite:///hilum.db`` or ``postgresql+psycopg://host/hilum``.
+        keys: data keys; what is written is encrypted with the active one, where it identifies.
 
     Raises:
         ServiceError: the URL is of no known kind, the database can't be opened or is in use, or its schema is newer.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keys: Keyring | None = None) -> None:
         self._held = contextlib.ExitStack()
         try:
             parsed = make_url(url)
@@ -83,6 +86,8 @@ class Database:
                 f"Database URL can't be used ({type(error).__name__}). Give sqlite:///FILE, or postgresql+psycopg://… "
                 "after pip install 'hilum[postgres]'."
             ) from None
+        for engine in (self._writer, self._reader):
+            hang_keys(engine.dialect, keys or Keyring())
         # One writing thread for SQLite; PostgreSQL's own locks suffice.
         self._lock: contextlib.AbstractContextManager[Any] = (
             threading.Lock() if self.is_sqlite else contextlib.nullcontext()
@@ -124,6 +129,27 @@ class Database:
         """Read one row, to know that the database is there."""
         with self.read() as session:
             session.execute(text("SELECT 1")).scalar_one()
+
+    def tidy(self, *, whole: bool = False) -> None:
+        """Leave nothing in SQLite's log of what was erased or encrypted just now.
+
+        Args:
+            whole: nor in pages that were freed earlier: the file is written anew. PostgreSQL, which keeps dead rows
+                until it is vacuumed, is asked to do it either way.
+        """
+        with _foreign_errors(), self._lock, contextlib.closing(self._writer.raw_connection()) as plain:
+            if self.is_sqlite:
+                for statement in (*(("VACUUM",) if whole else ()), "PRAGMA wal_checkpoint(TRUNCATE)"):
+                    plain.cursor().execute(statement).fetchall()
+                return
+            driver: Any = plain.driver_connection
+            driver.autocommit = True
+            try:
+                plain.cursor().execute("SET statement_timeout = 0")
+                plain.cursor().execute("VACUUM")
+                plain.cursor().execute("RESET statement_timeout")
+            finally:
+                driver.autocommit = False
 
     def close(self) -> None:
         """Close the readers, then the writer, which is so the one that checkpoints."""
@@ -246,7 +272,8 @@ def _sqlite_engine(url: str, *, readers: int) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver's guess
-        pragmas = ["busy_timeout=5000", "foreign_keys=ON", "mmap_size=0"]
+        # What is deleted is overwritten with zeros: an erased name shall not lie in a free page.
+        pragmas = ["busy_timeout=5000", "foreign_keys=ON", "mmap_size=0", "secure_delete=ON"]
         pragmas += ["query_only=ON", "wal_autocheckpoint=0"] if readers else ["journal_mode=WAL", "synchronous=FULL"]
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")

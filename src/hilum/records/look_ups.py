@@ -16,7 +16,9 @@ from sqlalchemy.orm import Session
 from hilum.errors import UsageError
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
-from hilum.records.schema import FilmRow, IdentifierRow, LookUpRow, PriorRow
+from hilum.records.identifiers import keep_identity
+from hilum.records.schema import FilmRow, LookUpRow, PriorRow
+from hilum.records.values import Identity
 
 PACS = "pacs"
 """Origin of films that were fetched as priors."""
@@ -198,8 +200,13 @@ class LookUps:
             row.state, row.prior_id = "there", prior.id
             if prior.origin == PACS:
                 prior.study_instance_uid = study_instance_uid[:64]
-                whose, number = patient_id.replace("\0", ""), accession_number.replace("\0", "")
-                session.merge(IdentifierRow(film_id=prior.id, patient_id=whose, accession_number=number))
+                who = Identity(
+                    sop_instance_uid=prior.sop_instance_uid,
+                    study_instance_uid=prior.study_instance_uid,
+                    patient_id=patient_id,
+                    accession_number=accession_number,
+                )
+                keep_identity(session, prior.id, who)
             self._note(session, "prior.linked", film_id, prior=prior.id)
 
     def refuse(self, film_id: str, prior_id: str, *, code: str, reason: str) -> None:

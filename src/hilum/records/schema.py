@@ -20,9 +20,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from hilum.records.sealed_columns import ExactText, SealedText
 from hilum.records.values import STATES
 
-HEAD = "0007"
+HEAD = "0008"
 """The migration that leads to these tables."""
 
 SENDER_LENGTH = 96
@@ -65,8 +66,8 @@ class FilmRow(Base):
     content_sha256: Mapped[str] = mapped_column(String(64), unique=True)
     file_sha256: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(BigInteger)
-    sop_instance_uid: Mapped[str | None] = mapped_column(String(64))
-    study_instance_uid: Mapped[str | None] = mapped_column(String(64))
+    sop_instance_uid: Mapped[str | None] = mapped_column(ExactText("sop-instance"))
+    study_instance_uid: Mapped[str | None] = mapped_column(ExactText("study-instance"))
     state: Mapped[str] = mapped_column(String(16))
     attempts: Mapped[int] = mapped_column(default=0)
     lease_owner: Mapped[str | None] = mapped_column(String(32))
@@ -92,13 +93,41 @@ class FilmRow(Base):
 
 
 class IdentifierRow(Base):
-    """Who a film is of. Nothing that serves results reads more of it than the accession number."""
+    """Who a film is of, encrypted; :mod:`hilum.records.identifiers` reads and writes it.
+
+    Nothing that serves results reads more of it than the accession number.
+    """
 
     __tablename__ = "identifiers"
 
     film_id: Mapped[str] = mapped_column(ForeignKey("films.id", ondelete="CASCADE"), primary_key=True)
-    patient_id: Mapped[str] = mapped_column(Text, default="")
-    accession_number: Mapped[str] = mapped_column(Text, default="")
+    key_id: Mapped[str] = mapped_column(String(16))
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    patient_index: Mapped[str] = mapped_column(String(64))
+    accession_index: Mapped[str] = mapped_column(String(64))
+
+    __table_args__ = (
+        Index("identifiers_by_patient", "patient_index"),
+        Index("identifiers_by_accession", "accession_index"),
+    )
+
+
+class DataKeyRow(Base):
+    """A data key that something in the records or a film is, or may still be, encrypted with: only its id."""
+
+    __tablename__ = "data_keys"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    since: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class ErasedFileRow(Base):
+    """A film's file that no record names any more and that is still to be removed."""
+
+    __tablename__ = "erased_files"
+
+    file_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcTime)
 
 
 class AnswerRow(Base):
@@ -197,7 +226,7 @@ class ReviewRow(Base):
     version: Mapped[int]
     decision: Mapped[str] = mapped_column(String(16))
     finding: Mapped[str | None] = mapped_column(String(64))
-    comment: Mapped[str] = mapped_column(Text, default="")
+    comment: Mapped[str] = mapped_column(SealedText("comment"), default="")
     created_at: Mapped[datetime] = mapped_column(UtcTime)
 
     __table_args__ = (UniqueConstraint("film_id", "reader", "version", name="reviews_one_per_version"),)
@@ -359,7 +388,7 @@ class PriorRow(Base):
     __tablename__ = "priors"
 
     film_id: Mapped[str] = mapped_column(ForeignKey("films.id", ondelete="CASCADE"), primary_key=True)
-    sop_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(ExactText("sop-instance"), primary_key=True)
     state: Mapped[str] = mapped_column(String(8))
     rank: Mapped[int]
     prior_id: Mapped[str | None] = mapped_column(ForeignKey("films.id", ondelete="CASCADE"))
@@ -375,9 +404,9 @@ class DicomObjectRow(Base):
 
     __tablename__ = "dicom_objects"
 
-    sop_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
-    study_instance_uid: Mapped[str] = mapped_column(String(64))
-    series_instance_uid: Mapped[str] = mapped_column(String(64))
+    sop_instance_uid: Mapped[str] = mapped_column(ExactText("sop-instance"), primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(ExactText("study-instance"))
+    series_instance_uid: Mapped[str] = mapped_column(ExactText("series-instance"))
     sop_class_uid: Mapped[str] = mapped_column(String(64))
     kind: Mapped[str] = mapped_column(String(16))
     film_id: Mapped[str] = mapped_column(ForeignKey("films.id", ondelete="CASCADE"))
@@ -385,7 +414,7 @@ class DicomObjectRow(Base):
     review_id: Mapped[str] = mapped_column(String(32), default="")
     modality: Mapped[str] = mapped_column(String(16), default="")
     study_date: Mapped[str] = mapped_column(String(8), default="")
-    header: Mapped[str] = mapped_column(Text, default="")
+    header: Mapped[str] = mapped_column(SealedText("dicom-header"), default="")
 
     __table_args__ = (
         Index("dicom_objects_by_study", "study_instance_uid", "series_instance_uid"),

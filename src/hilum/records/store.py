@@ -18,13 +18,14 @@ from hilum.errors import ServiceError, UsageError
 from hilum.records.audit import Act, append
 from hilum.records.cursors import read_cursor, write_cursor
 from hilum.records.database import Database
+from hilum.records.identifiers import identities, keep_identity
 from hilum.records.look_ups import NO_PRIORS, PACS, PriorsPolicy, queue_look_up, set_aside, take_up
 from hilum.records.observations import observe
 from hilum.records.queue import Lease, lease
 from hilum.records.reading import film_records
 from hilum.records.request_keys import remember
 from hilum.records.results_out import queue_answer
-from hilum.records.schema import SENDER_LENGTH, AnswerRow, FilmRow, HeatmapRow, IdentifierRow
+from hilum.records.schema import SENDER_LENGTH, AnswerRow, FilmRow, HeatmapRow
 from hilum.records.turns import AGEING_CAP_S, Turns
 from hilum.records.values import (
     Answered,
@@ -385,10 +386,8 @@ class Store:
     def accession_numbers(self, film_ids: Sequence[str]) -> dict[str, str]:
         """Accession numbers by film id, for the reader's page alone."""
         with self._database.read() as session:
-            rows = session.execute(
-                select(IdentifierRow.film_id, IdentifierRow.accession_number).where(IdentifierRow.film_id.in_(film_ids))
-            )
-            return {film_id: number for film_id, number in rows if number}
+            found = identities(session, film_ids)
+            return {film_id: who.accession_number for film_id, who in found.items() if who.accession_number}
 
     def counts(self) -> dict[str, int]:
         """Number of films in each state."""
@@ -410,13 +409,7 @@ def _leased(session: Session, film_id: str, owner: str) -> FilmRow | None:
 
 def _identify(session: Session, row: FilmRow, identity: Identity) -> bool:
     """Record who the film is of; False when it had to be quarantined."""
-    session.merge(
-        IdentifierRow(
-            film_id=row.id,
-            patient_id=identity.patient_id.replace("\0", ""),  # PostgreSQL knows no zero character
-            accession_number=identity.accession_number.replace("\0", ""),
-        )
-    )
+    keep_identity(session, row.id, identity)
     row.study_instance_uid = identity.study_instance_uid
     if identity.sop_instance_uid is None or identity.sop_instance_uid == row.sop_instance_uid:
         return True

@@ -10,6 +10,7 @@ from hilum.errors import HilumError, ServiceError
 from hilum.keys import read_private_key
 from hilum.records.access import Access
 from hilum.records.database import Database
+from hilum.records.key_change import require_keys
 from hilum.records.proving import prove
 from hilum.service.certificates import look_at_authorities, look_at_pair, server_context
 from hilum.service.settings import MIB, Settings, misspelt
@@ -110,8 +111,9 @@ def _records(settings: Settings) -> None:
         if not settings.on_loopback:
             raise ServiceError("There are no records yet, so there is no admin. Make one with hilum users add.")
         return
-    database = Database(settings.url)
+    database = Database(settings.url, settings.keyring)
     try:
+        require_keys(database)
         if not Access(database).has_admin() and not settings.on_loopback:
             raise ServiceError("There is no admin. Make one with hilum users add NAME --role admin.")
     finally:

@@ -14,6 +14,7 @@ from hilum.records.access import Access
 from hilum.records.backlog import backlog
 from hilum.records.database import Database
 from hilum.records.events import Events
+from hilum.records.key_change import bring_under_key
 from hilum.records.look_ups import LookUps, PriorsPolicy
 from hilum.records.registry import Registry
 from hilum.records.results_out import Outbox
@@ -120,8 +121,11 @@ def open_reading_room(
             from hilum.service.switching import make_switch
 
             sandbox = stack.enter_context(open_sandbox(settings))  # its child starts while the records open
-        database = Database(settings.url)
+        database = Database(settings.url, settings.keyring)
         stack.callback(database.close)
+        sealed = bring_under_key(database, now)
+        if sealed:
+            logger().info("records encrypted", rows=sealed)
         if answering is None or drawing is None:
             switch = make_switch(settings, sandbox, Registry(database), restarted)
             stack.callback(switch.close)
