@@ -10,6 +10,8 @@ ARGS ?=
 MEASURE ?=
 DATA ?=
 export OMP_NUM_THREADS ?= 2
+# Tests start many processes: each finds our modules compiled, whatever the caller's shell says.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo atlas test test-system test-long check format bench docs lock clean install
 
