@@ -67,14 +67,16 @@ def test_a_film_without_an_answer_says_why(pages: httpx.Client) -> None:
     assert "can&#39;t be read" in text
 
 
-def test_next_leads_through_the_whole_worklist(pages: httpx.Client) -> None:
-    order = re.findall(r'href="/films/([0-9a-f]{32})"', pages.get("/").text)
+def test_next_leads_through_the_whole_worklist_and_round(pages: httpx.Client) -> None:
+    for level in (61, 151, 241):
+        send(pages, png(level, 18))
+    order = re.findall(r'href="/films/([0-9a-f]{32})"', pages.get("/", params={"status": "answered"}).text)
+    order += re.findall(r'href="/films/([0-9a-f]{32})"', pages.get("/", params={"status": "not-analysed"}).text)
     at, walked = order[0], [order[0]]
-    following = re.compile(r'id="next" class="button" href="/films/([0-9a-f]{32})"')
-    while found := following.search(pages.get(f"/films/{at}").text):
-        at = found[1]
+    while (at := pages.get("/films/next", params={"after": at}).headers["location"].rpartition("/")[2]) != order[0]:
         walked.append(at)
     assert walked == order
+    assert pages.get("/films/next").headers["location"] == f"/films/{order[0]}"
 
 
 def test_what_a_film_says_of_itself_is_escaped_and_names_are_not_shown(pages: httpx.Client) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from bundle.small import small_bundle  # noqa: E402
+from hilum.records.reviews import Reviews  # noqa: E402
 from hilum.service.app import Running, running  # noqa: E402
 from hilum.service.settings import read_settings  # noqa: E402
 from inference.films import film  # noqa: E402
@@ -41,7 +43,7 @@ def free_ports(number: int) -> list[int]:
 class Orthanc:
     """An Orthanc of its own: free ports, an empty store."""
 
-    def __init__(self, folder: Path, *, tls: bool = False, **more: Any) -> None:
+    def __init__(self, folder: Path) -> None:
         program = shutil.which("Orthanc") or shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
         if program is None or not PLUGIN.exists():
             if os.environ.get("CI") == "true":
@@ -61,11 +63,8 @@ class Orthanc:
             "DicomAet": "ORTHANC",
             "DicomCheckCalledAet": True,
             "DicomAlwaysAllowStore": True,
-            "DicomModalities": {
-                "hilum": {"AET": "HILUM", "Host": "127.0.0.1", "Port": self.hilum_port, "UseDicomTls": tls}
-            },
+            "DicomModalities": {"hilum": ["HILUM", "127.0.0.1", self.hilum_port]},
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-            **more,
         }
         folder.mkdir(exist_ok=True)
         (folder / "orthanc.json").write_text(json.dumps(settings))
@@ -164,7 +163,9 @@ def test_a_film_that_orthanc_routes_in_comes_back_as_report_and_heat_map(orthanc
         assert [one["00080018"]["Value"] for one in found.json()] == [[report.SOPInstanceUID]]
         # A reader overrides: the verified successor follows, and names the report as its predecessor.
         (reviewed,) = service.room.store.films().films
-        service.room.reviews.put(reviewed.film_id, "ada", decision="override", finding="normal", comment="", over=0)
+        Reviews(service.room.database, undo=timedelta(0)).put(
+            reviewed.film_id, "ada", decision="override", finding="normal", comment="", over=0
+        )
         until(lambda: orthanc.count() == 4, "the review is sent")
         (verified,) = (one for one in orthanc.instances() if one.get("VerificationFlag") == "VERIFIED")
         before = verified.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]

@@ -215,11 +215,17 @@ def _rows(session: Session, since: datetime | None, until: datetime | None) -> I
 def _overrides(session: Session) -> dict[str, int]:
     """1 by answer where its newest review overrode it, else 0."""
     query = (
-        select(AnswerRow.id, ReviewRow.decision)
+        select(AnswerRow.id, AnswerRow.label, ReviewRow.decision, ReviewRow.finding)
         .join(ReviewRow, (ReviewRow.film_id == AnswerRow.film_id) & (ReviewRow.model_sha256 == AnswerRow.model_sha256))
         .order_by(ReviewRow.created_at, ReviewRow.version)
     )
-    return {answer: int(decision == "override") for answer, decision in session.execute(query)}
+    found: dict[str, int] = {}
+    for answer, label, decision, finding in session.execute(query):
+        if decision == "withdraw":
+            found.pop(answer, None)
+        elif decision != "opinion":
+            found[answer] = int(decision == "override" or (decision == "adjudicate" and finding != label))
+    return found
 
 
 class _Reader:

@@ -110,13 +110,14 @@ def queue_answer(session: Session, answer_id: str, film: FilmRow, at: datetime) 
     return _queue(session, select(DestinationRow.name), answer_id, film, at)
 
 
-def queue_review(session: Session, review: ReviewRow, at: datetime) -> int:
+def queue_review(session: Session, review: ReviewRow, at: datetime, *, hold: timedelta = timedelta()) -> int:
     """Queue a reader's review for every destination that takes reviews, inside the transaction that records it.
 
     Args:
         session: that transaction's.
         review: the new version.
         at: the instant.
+        hold: how long it can be undone; it is sent after that.
 
     Returns:
         the number of deliveries made; 0 where the answer itself was never to be sent.
@@ -128,7 +129,13 @@ def queue_review(session: Session, review: ReviewRow, at: datetime) -> int:
         )
     )
     names = select(DestinationRow.name).where(DestinationRow.reviews)
-    return 0 if answer_id is None else _queue(session, names, answer_id, film, at, review.id)
+    return 0 if answer_id is None else _queue(session, names, answer_id, film, at + hold, review.id)
+
+
+def withdraw_review(session: Session, review_id: str) -> int:
+    """Take a review that was not sent yet out of the queue; gives how many deliveries that were."""
+    unsent = delete(DeliveryRow).where(DeliveryRow.review_id == review_id, DeliveryRow.state == "waiting")
+    return int(getattr(session.execute(unsent), "rowcount", 0))
 
 
 def _queue(

@@ -228,8 +228,23 @@ class ReviewRow(Base):
     finding: Mapped[str | None] = mapped_column(String(64))
     comment: Mapped[str] = mapped_column(SealedText("comment"), default="")
     created_at: Mapped[datetime] = mapped_column(UtcTime)
+    reason_code: Mapped[str] = mapped_column(String(32), default="", server_default="")
+    regions: Mapped[str] = mapped_column(Text, default="", server_default="")
+    shown: Mapped[str] = mapped_column(Text, default="", server_default="")
+    seconds: Mapped[float | None] = mapped_column(Double)
 
     __table_args__ = (UniqueConstraint("film_id", "reader", "version", name="reviews_one_per_version"),)
+
+
+class ReadingRow(Base):
+    """How far the reading of a film is, and who holds it; computed from its reviews in the transaction of each."""
+
+    __tablename__ = "readings"
+
+    film_id: Mapped[str] = mapped_column(ForeignKey("films.id", ondelete="CASCADE"), primary_key=True)
+    status: Mapped[str] = mapped_column(String(16), default="unread")
+    claimed_by: Mapped[str | None] = mapped_column(String(64))
+    claimed_until: Mapped[datetime | None] = mapped_column(UtcTime)
 
 
 class IdempotencyRow(Base):

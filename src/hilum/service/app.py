@@ -22,6 +22,7 @@ from hilum.service.logs import logger, start_logs
 from hilum.service.reading_room import ReadingRoom, open_reading_room
 from hilum.service.rest import (
     audit,
+    claims,
     dicomweb,
     events,
     health,
@@ -71,6 +72,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.add_exception_handler(NotForThem, pages.not_for_them)
     app.include_router(studies.router)
     app.include_router(pixels.router)
+    app.include_router(claims.router)
     app.include_router(reviews.router)
     app.include_router(users.router)
     app.include_router(audit.router)

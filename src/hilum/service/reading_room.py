@@ -5,6 +5,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from hilum.records.registry import Registry
 from hilum.records.results_out import Outbox
 from hilum.records.reviews import Reviews
 from hilum.records.store import Store, now
+from hilum.records.worklist import Worklist
 from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, Drawing, Model
 from hilum.service.dicomweb.room import DicomWeb, make_dicomweb, open_dicomweb
@@ -57,6 +59,7 @@ class ReadingRoom:
     database: Database
     access: Access
     reviews: Reviews
+    worklist: Worklist
     metrics: Metrics
     events: Events
     streams: Streams
@@ -205,7 +208,8 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         announcements=announcements,
         database=database,
         access=Access(database),
-        reviews=Reviews(database),
+        reviews=Reviews(database, readings=settings.readings, undo=timedelta(seconds=settings.undo_s)),
+        worklist=_worklist(settings, database),
         metrics=metrics,
         events=Events(database),
         streams=Streams(settings.event_streams),
@@ -222,6 +226,11 @@ class _Restarts:
     def __call__(self, reason: str) -> None:
         if self.tells is not None:
             self.tells()
+
+
+def _worklist(settings: Settings, database: Database) -> Worklist:
+    cap, held_for = timedelta(minutes=settings.waiting_cap_min), timedelta(minutes=settings.claim_min)
+    return Worklist(database, waiting_cap=cap, held_for=held_for)
 
 
 def _refuse_without_admin(settings: Settings, access: Access) -> None:

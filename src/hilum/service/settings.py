@@ -150,6 +150,14 @@ class Settings(BaseSettings):
     """Keep the model's features of each film, without names, to watch for drift: only where consent or ethics allow."""
     waiting_cap_min: float = Field(default=60, gt=0)
     """On the worklist no film waits behind fresher, riskier ones for longer than this."""
+    read_first: bool = False
+    """Readers record their own opinion of a film before its answer is shown to them, on the page and over REST."""
+    readings: int = Field(default=1, ge=1, le=2)
+    """How many readers a film needs; two who differ are settled by a third."""
+    claim_min: float = Field(default=5, gt=0)
+    """How long a reader holds a film that is open on the page, minutes; the page renews it."""
+    undo_s: float = Field(default=60, ge=0)
+    """How long a review can be undone; it is sent on only after that."""
 
     @field_validator("allowed_ae_titles", "allowed_hosts", "trusted_keys", "results_to", mode="before")
     @classmethod

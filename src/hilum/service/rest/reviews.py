@@ -1,15 +1,17 @@
 """``/api/v1/studies/{id}/reviews``: what readers decided, with ETag and If-Match against lost changes."""
 
+import json
 import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.exceptions import HTTPException
 
 from hilum.records.access import Caller
-from hilum.records.reviews import Review
+from hilum.records.reviews import FINAL, REASONS, Noted, Review
+from hilum.service.reading_room import ReadingRoom
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.studies import known_film
 from hilum.service.rest.users import PROBLEM, RESPONSES, Kept
@@ -20,14 +22,37 @@ router = APIRouter(prefix="/api/v1/studies/{film_id}/reviews", tags=["reviews"],
 CHANGES: dict[int | str, dict[str, Any]] = dict.fromkeys((404, 412, 428), PROBLEM)
 
 
+Decided = Literal["opinion", "agree", "override", "withdraw", "adjudicate"]
+Corner = Annotated[float, Field(ge=0, le=100_000)]
+
+
 class ReviewIn(BaseModel):
     """A reader's opinion."""
 
     model_config = ConfigDict(extra="forbid")
 
-    decision: Literal["agree", "override"] = Field(description="Agree with the model's answer, or override it.")
-    finding: Kept | None = Field(default=None, max_length=64, description="What it is instead; only to override.")
+    decision: Decided = Field(
+        description="`agree` with the model's answer or `override` it; `opinion` before it is seen; `withdraw` the "
+        "version before, within a minute; `adjudicate` where two readers differ."
+    )
+    finding: Kept | None = Field(
+        default=None, max_length=64, description="What it is; needed for an opinion, an override and a settlement."
+    )
     comment: Kept = Field(default="", max_length=4000, description="In the reader's own words.")
+    reason_code: Kept = Field(default="", max_length=32, description=f"Why: {', '.join(REASONS)}.")
+    regions: list[tuple[Corner, Corner, Corner, Corner]] = Field(
+        default=[], max_length=20, description="Rectangles on the film, in its pixels: left, top, right, bottom."
+    )
+    seconds: float | None = Field(default=None, ge=0, le=86400, description="How long the film was looked at.")
+    shown: dict[Kept, Any] = Field(default={}, max_length=20, description="What was on the screen.")
+
+    @field_validator("shown")
+    @classmethod
+    def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
+        text = json.dumps(value)
+        if len(text) > 2000 or "\\u0000" in text:
+            raise ValueError("what was shown takes at most 2,000 characters and no zero character")
+        return value
 
 
 class ReviewOut(ReviewIn):
@@ -41,10 +66,13 @@ class ReviewOut(ReviewIn):
 
 @router.get("", response_model=list[ReviewOut], summary="Read a film's reviews", responses={404: PROBLEM})
 def reviews(request: Request, film_id: str, caller: Annotated[Caller, needs("films:read")]) -> list[ReviewOut]:
-    """The newest opinion of each reader."""
+    """The newest opinion of each reader. A reader who has not decided yet sees nobody else's, until readers differ."""
     room = room_of(request)
     known_film(room, film_id)
-    return [_out(review) for review in room.reviews.of(film_id, viewer=caller.name)]
+    found = room.reviews.of(film_id, viewer=caller.name)
+    if "reviews:write" in caller.scopes and not sees_others(room, film_id, caller.name):
+        found = tuple(review for review in found if review.reader == caller.name)
+    return [_out(review) for review in found]
 
 
 @router.get("/mine", response_model=ReviewOut, summary="Read one's own review", responses={404: PROBLEM})
@@ -76,12 +104,28 @@ def put_review(
     known_film(room, film_id)
     over = _over(if_match, if_none_match)
     review = room.reviews.put(
-        film_id, caller.name, decision=new.decision, finding=new.finding, comment=new.comment, over=over
+        film_id,
+        caller.name,
+        decision=new.decision,
+        finding=new.finding,
+        comment=new.comment,
+        over=over,
+        noted=Noted(
+            reason_code=new.reason_code, regions=tuple(new.regions), seconds=new.seconds, shown=dict(new.shown)
+        ),
+        read_first=room.settings.read_first,
     )
     if room.senders is not None:
         room.senders.wake()
     response.headers["ETag"] = _tag(review)
     return _out(review)
+
+
+def sees_others(room: ReadingRoom, film_id: str, reader: str) -> bool:
+    """Whether a reader may see what others decided: after deciding alone, or where they differ."""
+    if room.worklist.entry(film_id)[0] in ("disagreement", "settled"):
+        return True
+    return any(one.reader == reader and one.decision in FINAL for one in room.reviews.counting(film_id))
 
 
 def _over(if_match: str | None, if_none_match: str | None) -> int:
@@ -108,4 +152,8 @@ def _out(review: Review) -> ReviewOut:
         comment=review.comment,
         model_sha256=review.model_sha256,
         created_at=review.created_at,
+        reason_code=review.noted.reason_code,
+        regions=list(review.noted.regions),
+        seconds=review.noted.seconds,
+        shown=dict(review.noted.shown),
     )

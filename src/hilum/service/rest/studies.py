@@ -15,6 +15,7 @@ from hilum.records.access import Caller
 from hilum.records.values import FINISHED, AnswerRecord, FilmRecord, HeatmapRecord, Receipt
 from hilum.service.intake import Arrival
 from hilum.service.logs import logger
+from hilum.service.reading_first import FIRST, hidden, veiled
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.refusals import Refused
 from hilum.service.rest.access import needs, room_of
@@ -71,7 +72,7 @@ async def send(
     film = await _answered(room, receipt.film_id, wait if reads else 0, caller if reads else None)
     response.status_code = 201 if receipt.new else 200
     response.headers["Location"] = f"/api/v1/studies/{film.film_id}"
-    study = study_of(film)
+    study = study_of(veiled(room, caller, [film])[0])
     return study if reads else study.model_copy(update={"answer": None})
 
 
@@ -132,8 +133,9 @@ def studies(
     state: Annotated[list[StateName] | None, Query(description="Only films in these states.")] = None,
 ) -> StudyList:
     """One page of films. Follow `next` until it is null; films that arrive meanwhile don't shift the pages."""
-    page = room_of(request).store.films(limit=limit, cursor=cursor, states=state or (), viewer=caller.name)
-    return StudyList(studies=[study_of(film) for film in page.films], next=page.next_cursor)
+    room = room_of(request)
+    page = room.store.films(limit=limit, cursor=cursor, states=state or (), viewer=caller.name)
+    return StudyList(studies=[study_of(film) for film in veiled(room, caller, page.films)], next=page.next_cursor)
 
 
 @router.get("/{film_id}", response_model=Study, summary="Read one film's answer", responses={404: PROBLEM})
@@ -144,7 +146,9 @@ async def study(
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_S, description="Wait so many seconds for the answer.")] = 0,
 ) -> Study:
     """A film, its state and, once it is answered, the answer with its uncertainty, gate verdict and provenance."""
-    return study_of(await _answered(room_of(request), _known(film_id), wait, caller))
+    room = room_of(request)
+    film = await _answered(room, _known(film_id), wait, caller)
+    return study_of((await run_in_threadpool(veiled, room, caller, [film]))[0])
 
 
 @router.post(
@@ -185,6 +189,8 @@ def heatmap_picture(
     """Where on the film the model saw evidence for a finding: a class activation map over the film."""
     room = room_of(request)
     film = known_film(room, film_id)
+    if hidden(room, caller, [film_id]):
+        raise HTTPException(403, FIRST)
     heatmap, answer = _heatmap(room, film, finding)
     stored = room.intake.files.film(film.file_sha256)
     key = (film_id, film.file_sha256, answer.model_sha256, finding, "layer" if layer else "overlay", style)

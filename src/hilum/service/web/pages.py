@@ -1,52 +1,126 @@
-"""The pages: the worklist and a film. Rendered here, kept fresh by a small script."""
+"""The pages: the worklist and a film. Rendered here, kept fresh by small scripts."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from hilum.records.access import Caller
 from hilum.records.priors import prior_of
-from hilum.records.values import FilmRecord
+from hilum.records.reviews import REASONS
+from hilum.records.values import STATES, FilmRecord
+from hilum.records.worklist import OPEN, Entry, Lines, Wanted
+from hilum.service.reading_first import hidden, reads_first, veiled
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.rest.access import needs, room_of
+from hilum.service.rest.reviews import sees_others
 from hilum.service.rest.studies import FILM_ID
+from hilum.service.web.phrases import READING_WORDS, STATE_WORDS
 from hilum.service.web.rendering import render
-from hilum.service.web.views import FilmView, film_view
+from hilum.service.web.views import FilmView, film_view, review_view
 
-ROWS = 200
+ROWS, MOST_ROWS = 100, 200
+STATUSES = ("open", *OPEN, "read", "settled", *STATES)
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+Filter = Annotated[str, Query(max_length=64, pattern=r"^[^\x00]*$")]
 
 
 @router.get("/")
-def worklist(request: Request, caller: Annotated[Caller, needs("films:read")], part: str = "page") -> HTMLResponse:
-    """The worklist; with ``part=rows`` its rows alone, for the script that keeps it fresh."""
+def worklist(
+    request: Request,
+    caller: Annotated[Caller, needs("films:read")],
+    part: str = "page",
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = ROWS,
+    status: Filter = "",
+    finding: Filter = "",
+    doubt: Filter = "",
+    mine: bool = False,
+    accession: Filter = "",
+) -> HTMLResponse:
+    """The worklist; with ``part=rows`` some of its rows alone, for the script that keeps it fresh."""
     room = room_of(request)
-    films = _views(room, _seen(room, caller, again=part == "rows"))
-    template = "rows.html" if part == "rows" else "worklist.html"
-    return render(request, template, caller=caller, films=films, waiting=sum(film.waiting for film in films))
+    first = reads_first(room, caller)
+    # What a filter by the answer lets through says what the answer is, so a reader who goes first has none.
+    wanted = Wanted(
+        status=status if status in STATUSES else "",
+        finding="" if first else finding,
+        doubt="" if first else doubt,
+        mine=mine,
+        accession=accession.strip(),
+    )
+    lines = room.worklist.lines(wanted, reader=caller.name, offset=offset, limit=limit)
+    _note_seen(room, caller, lines, again=part == "rows")
+    shown: dict[str, Any] = {
+        "rows": _rows(room, caller, lines),
+        "total": lines.total,
+        "offset": offset,
+        "wanted": wanted,
+        "first": first,
+        "filtered": wanted != Wanted(),
+    }
+    if part == "rows":
+        reply = render(request, "rows.html", caller=caller, **shown)
+        reply.headers["Hilum-Total"] = str(lines.total)
+        return reply
+    choices: dict[str, Any] = {"statuses": _statuses(), "findings": room.answering.model.findings, "limit": limit}
+    return render(request, "worklist.html", caller=caller, **shown, **choices)
+
+
+@router.get("/films/next")
+def next_film(request: Request, caller: Annotated[Caller, needs("films:read")], after: Filter = "") -> Response:
+    """On to the next film that needs this reader and that nobody else holds; to the worklist when there is none."""
+    known = after if FILM_ID.fullmatch(after) else None
+    following = room_of(request).worklist.following(known, reader=caller.name)
+    return RedirectResponse(f"/films/{following}" if following else "/?done=1", status_code=303)
 
 
 @router.get("/films/{film_id}")
-def film(request: Request, film_id: str, caller: Annotated[Caller, needs("films:read")]) -> HTMLResponse:
-    """One film with its answer."""
+def film(
+    request: Request,
+    film_id: str,
+    caller: Annotated[Caller, needs("films:read")],
+    part: Literal["page", "answer"] = "page",
+) -> HTMLResponse:
+    """One film with its answer; with ``part=answer`` the answer alone, once it may be seen."""
     room = room_of(request)
     record = room.store.film(film_id, viewer=caller.name) if FILM_ID.fullmatch(film_id) else None
     if record is None:
         return render(request, "unknown.html", status=404, caller=caller)
-    order = [other.film_id for other in _records(room)]
-    place = order.index(film_id) if film_id in order else -1
-    following = order[place + 1] if place + 1 < len(order) else None
+    covered = bool(hidden(room, caller, [film_id]))
+    numbers = room.store.accession_numbers([film_id])
     shown: dict[str, Any] = {
-        "film": _views(room, [record])[0],
-        "following": following,
-        "place": place + 1,
-        "total": len(order),
-        "prior": prior_of(room.database, film_id),
+        "film": _view(room, veiled(room, caller, [record])[0], numbers.get(film_id, "")),
+        "covered": covered,
     }
-    return render(request, "film.html", caller=caller, **shown)
+    if part == "answer":
+        return render(request, "answer.html", caller=caller, **shown)
+    return render(request, "film.html", caller=caller, **shown, **_reading(room, caller, record))
+
+
+def _reading(room: ReadingRoom, caller: Caller, record: FilmRecord) -> dict[str, Any]:
+    """What the page needs to let somebody read: earlier and next film, who reads it, what was decided."""
+    film_id, reader = record.film_id, "reviews:write" in caller.scopes
+    status, held_by = room.worklist.entry(film_id)
+    newest = room.reviews.by(film_id, caller.name) if reader else None
+    counting = room.reviews.counting(film_id)
+    others = not reader or sees_others(room, film_id, caller.name)
+    seen = [review_view(one) for one in counting if others or one.reader == caller.name]
+    return {
+        "prior": prior_of(room.database, film_id),
+        "following": room.worklist.following(film_id, reader=caller.name),
+        "reader": reader and record.answer is not None,
+        "reading": READING_WORDS[status],
+        "disagreement": status == "disagreement",
+        "held_by": held_by if held_by != caller.name else "",
+        "version": newest.version if newest else 0,
+        "decided": any(one.reader == caller.name and one.decision != "opinion" for one in counting),
+        "reviews": seen,
+        "findings": room.answering.model.findings,
+        "reasons": REASONS,
+    }
 
 
 async def not_for_them(request: Request, error: Any) -> HTMLResponse:
@@ -54,30 +128,32 @@ async def not_for_them(request: Request, error: Any) -> HTMLResponse:
     return render(request, "not_for_them.html", status=403, caller=error.caller, sentence=error.sentence)
 
 
-def _records(room: ReadingRoom, viewer: str | None = None) -> tuple[FilmRecord, ...]:
-    cap = timedelta(minutes=room.settings.waiting_cap_min)
-    return room.store.worklist(limit=ROWS, waiting_cap=cap, viewer=viewer)
+def _statuses() -> list[tuple[str, str]]:
+    readings = [(name, READING_WORDS[name]) for name in (*OPEN, "read", "settled")]
+    return [("", "all films"), ("open", "to be read"), *readings, *((name, STATE_WORDS[name]) for name in STATES)]
 
 
-def _seen(room: ReadingRoom, caller: Caller, *, again: bool) -> tuple[FilmRecord, ...]:
-    """The worklist, written down as seen; when it is asked for again, only if it shows something new."""
-    if again:
-        records = _records(room)
-        if room.last_seen.get(caller.name) == _shown(records):
-            return records
-    records = _records(room, caller.name)
-    room.last_seen[caller.name] = _shown(records)
-    return records
+def _note_seen(room: ReadingRoom, caller: Caller, lines: Lines, *, again: bool) -> None:
+    """Write the lines down as seen; when they are asked for again, only if they show something new."""
+    films = [entry.film for entry in lines.entries]
+    shown = hash(tuple((film.film_id, film.state, film.answer and film.answer.created_at) for film in films))
+    if again and room.last_seen.get(caller.name) == shown:
+        return
+    room.worklist.seen([film.film_id for film in films], viewer=caller.name)
+    room.last_seen[caller.name] = shown
 
 
-def _shown(records: tuple[FilmRecord, ...]) -> int:
-    return hash(tuple((record.film_id, record.state, record.answer and record.answer.created_at) for record in records))
-
-
-def _views(room: ReadingRoom, records: tuple[FilmRecord, ...] | list[FilmRecord]) -> list[FilmView]:
-    numbers = room.store.accession_numbers([record.film_id for record in records])
-    now = datetime.now(UTC)
-    points = room.answering.model.thresholds
+def _rows(room: ReadingRoom, caller: Caller, lines: Lines) -> list[tuple[FilmView, Entry, bool]]:
+    """Each line with its film as the page shows it, and whether its answer is covered."""
+    films = [entry.film for entry in lines.entries]
+    covered = hidden(room, caller, [film.film_id for film in films])
+    open_films = veiled(room, caller, films)
     return [
-        film_view(record, now=now, accession=numbers.get(record.film_id, ""), thresholds=points) for record in records
+        (_view(room, film, entry.accession), entry, film.film_id in covered)
+        for film, entry in zip(open_films, lines.entries, strict=True)
     ]
+
+
+def _view(room: ReadingRoom, record: FilmRecord, accession: str) -> FilmView:
+    points = room.answering.model.thresholds
+    return film_view(record, now=datetime.now(UTC), accession=accession, thresholds=points)

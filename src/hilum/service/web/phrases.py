@@ -11,6 +11,21 @@ STATE_WORDS = {
     "quarantined": "set aside",
 }
 
+READING_WORDS = {
+    "unread": "not read",
+    "once": "read once",
+    "read": "read",
+    "disagreement": "readers differ",
+    "settled": "settled",
+}
+
+DECISION_WORDS = {
+    "opinion": "said before the answer",
+    "agree": "agreed",
+    "override": "overrode",
+    "adjudicate": "settled",
+}
+
 # Least probability, phrase: the five steps of a lexicon of certainty for radiology reports (Panicek and Hricak,
 # AJR 2016), with the borders half-way between them.
 PROBABILITY_PHRASES = (

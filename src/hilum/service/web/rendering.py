@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hilum.records.access import Caller, csrf_token
 from hilum.service.rest.access import room_of
 from hilum.service.rest.schemas import NOTICE
+from hilum.service.web.phrases import READING_WORDS
 from hilum.service.web.views import BAR_WIDTH
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -27,6 +28,10 @@ def _environment() -> Environment:
     )
 
 
+def _common() -> dict[str, object]:
+    return {"notice": NOTICE, "bar_width": BAR_WIDTH, "reading_words": READING_WORDS}
+
+
 def render(
     request: Request, template: str, *, status: int = 200, caller: Caller | None = None, **values: object
 ) -> HTMLResponse:
@@ -41,9 +46,5 @@ def render(
     """
     model = room_of(request).answering.model
     csrf = csrf_token(caller.session) if caller is not None and caller.session is not None else ""
-    text = (
-        _environment()
-        .get_template(template)
-        .render(notice=NOTICE, model=model, bar_width=BAR_WIDTH, caller=caller, csrf=csrf, **values)
-    )
+    text = _environment().get_template(template).render(**_common(), model=model, caller=caller, csrf=csrf, **values)
     return HTMLResponse(text, status_code=status)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from hilum.records.reviews import REASONS, Review
 from hilum.records.values import WAITING, FilmRecord
-from hilum.service.web.phrases import STATE_WORDS, percent, probability_phrase, waited
+from hilum.service.web.phrases import DECISION_WORDS, STATE_WORDS, percent, probability_phrase, waited
 
 BAR_WIDTH = 200
 
@@ -123,6 +124,34 @@ def film_view(
         shown=label if label and label != "normal" else abnormal,
         checks=tuple(said.get("gate", {}).get("checks", ())),
         provenance=_provenance(said),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewView:
+    """A reader's opinion on a page."""
+
+    reader: str
+    """Whose."""
+    words: str
+    """What it is, such as ``overrode: normal``."""
+    reason: str
+    """Why; empty when none was given."""
+    comment: str
+    """In the reader's own words."""
+    at: datetime
+    """When (UTC)."""
+
+
+def review_view(review: Review) -> ReviewView:
+    """A review as a page shows it."""
+    words = DECISION_WORDS.get(review.decision, review.decision)
+    return ReviewView(
+        reader=review.reader,
+        words=f"{words}: {review.finding}" if review.finding else words,
+        reason=REASONS.get(review.noted.reason_code, ""),
+        comment=review.comment,
+        at=review.created_at,
     )
 
 

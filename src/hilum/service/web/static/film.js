@@ -208,7 +208,10 @@ export function pick(number) {
   showHeat(true);
 }
 
-export const keys = new Keys(actions, { digits: (number) => pick(number), others: nudge });
+let digitTaken = () => false;
+export const whenDigit = (taker) => (digitTaken = taker);
+
+export const keys = new Keys(actions, { digits: (number) => digitTaken(number) || pick(number), others: nudge });
 
 export function watchFindings() {
   for (const input of document.querySelectorAll('input[name="finding"]')) {

@@ -1,0 +1,233 @@
+"""The worklist: which films are to be read, in which order, and who holds one.
+
+Films that need a reader come first; among them those that waited beyond the cap, then the riskiest. Who opens a film to
+read it claims it for a while, so that two readers don't read the same one; a claim that is not renewed runs out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
+from sqlalchemy.orm import aliased
+
+from hilum.records.audit import Act, append
+from hilum.records.database import Database
+from hilum.records.reading import film_records
+from hilum.records.reviews import FINAL
+from hilum.records.schema import AnswerRow, FilmRow, IdentifierRow, ReadingRow, ReviewRow
+from hilum.records.store import UNKNOWN_RISK, now
+from hilum.records.values import FilmRecord
+
+OPEN = ("unread", "once", "disagreement")
+READABLE = ("answered", "not-analysed")
+FOLLOWING = 2000
+"""So many films are looked through for the next one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which films of the worklist are asked for."""
+
+    status: str = ""
+    """A film's state, how far its reading is, ``open`` for those that need a reader, or empty for all."""
+    finding: str = ""
+    """Only films with this label; empty for all."""
+    doubt: str = ""
+    """``abstained``, ``unsure`` (neither risk nor its opposite reaches 75 %), or empty for all."""
+    mine: bool = False
+    """Only films that the reader holds or has reviewed."""
+    accession: str = ""
+    """Only films whose accession number begins so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of the worklist."""
+
+    film: FilmRecord
+    """The film with its newest answer."""
+    accession: str
+    """Accession number; empty when not recorded."""
+    reading: str
+    """How far its reading is."""
+    held_by: str
+    """Who holds it now; empty when nobody does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """Some lines of the worklist."""
+
+    entries: tuple[Entry, ...]
+    """In the worklist's order."""
+    total: int
+    """How many there are in all."""
+
+
+class Worklist:
+    """Looks at the worklist, and claims on films.
+
+    Args:
+        database: where the records are.
+        waiting_cap: no film waits behind fresher, riskier ones for longer than this.
+        held_for: how long a claim lasts unless it is renewed.
+        clock: gives the instant; tests give their own.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        waiting_cap: timedelta,
+        held_for: timedelta = timedelta(minutes=5),
+        clock: Callable[[], datetime] = now,
+    ) -> None:
+        self._database, self._cap, self._held_for, self._clock = database, waiting_cap, held_for, clock
+
+    def lines(self, wanted: Wanted, *, reader: str, offset: int = 0, limit: int = 100) -> Lines:
+        """Some lines in their order. Nothing is written down: :meth:`seen` does that once they are shown.
+
+        Args:
+            wanted: which films.
+            reader: who asks, for ``mine``.
+            offset: lines to leave out.
+            limit: most lines.
+        """
+        condition = and_(*self._conditions(wanted, reader))
+        query = self._from(select(FilmRow)).where(condition)
+        with self._database.read() as session:
+            total = session.scalar(self._from(select(func.count(FilmRow.id))).where(condition)) or 0
+            films = film_records(session, query.order_by(*self._order()).offset(offset).limit(limit))
+            ids = [film.film_id for film in films]
+            named = select(IdentifierRow.film_id, IdentifierRow.accession_number)
+            numbers = {row[0]: row[1] for row in session.execute(named.where(IdentifierRow.film_id.in_(ids)))}
+            rows = {row.film_id: row for row in session.scalars(select(ReadingRow).where(ReadingRow.film_id.in_(ids)))}
+        return Lines(entries=tuple(self._entry(film, numbers, rows) for film in films), total=total)
+
+    def entry(self, film_id: str) -> tuple[str, str]:
+        """How far a film's reading is, and who holds it now (empty for nobody)."""
+        with self._database.read() as session:
+            row = session.get(ReadingRow, film_id)
+            return ("unread", "") if row is None else (row.status, self._holder(row))
+
+    def following(self, film_id: str | None, *, reader: str) -> str | None:
+        """The next film that needs this reader and that nobody else holds, after one; from the top at the end."""
+        needed = and_(
+            FilmRow.state.in_(READABLE), self._reading().in_(OPEN), ~self._decided(reader), self._free(reader)
+        )
+        # The film that was just read stands in its old place: one that was passed over doesn't come back at once.
+        query = self._from(select(FilmRow.id)).where(or_(needed, FilmRow.id == (film_id or ""))).limit(FOLLOWING)
+        with self._database.read() as session:
+            order = list(session.scalars(query.order_by(*self._order()[1:])))
+        at = order.index(film_id) if film_id in order else -1
+        return next(iter([*order[at + 1 :], *order[: max(at, 0)]]), None)
+
+    def claim(self, film_id: str, reader: str) -> str:
+        """Hold a film for a while, or hold it longer.
+
+        Returns:
+            who holds it now: the reader, or another one who was first.
+        """
+        with self._database.write() as session:
+            if session.get(FilmRow, film_id) is None:
+                return ""
+            row = session.get(ReadingRow, film_id, with_for_update=True) or ReadingRow(film_id=film_id, status="unread")
+            holder = self._holder(row)
+            if holder not in ("", reader):
+                return holder
+            if holder == "":
+                append(session, Act(actor=reader, act="film.claimed", subject=film_id), self._clock())
+            row.claimed_by, row.claimed_until = reader, self._clock() + self._held_for
+            session.add(row)
+            return reader
+
+    def release(self, film_id: str, reader: str) -> None:
+        """Let a film go; nothing happens when the reader doesn't hold it."""
+        with self._database.write() as session:
+            row = session.get(ReadingRow, film_id, with_for_update=True)
+            if row is not None and row.claimed_by == reader:
+                row.claimed_by = row.claimed_until = None
+                append(session, Act(actor=reader, act="film.released", subject=film_id), self._clock())
+
+    def seen(self, film_ids: list[str], *, viewer: str) -> None:
+        """Write down that somebody was shown these lines."""
+        with self._database.write() as session:
+            append(session, Act(actor=viewer, act="worklist.viewed", subject="", detail={"films": film_ids}), now())
+
+    def _holder(self, row: ReadingRow) -> str:
+        held = row.claimed_until is not None and row.claimed_until > self._clock()
+        return row.claimed_by or "" if held else ""
+
+    def _entry(self, film: FilmRecord, numbers: dict[str, str], rows: dict[str, ReadingRow]) -> Entry:
+        row = rows.get(film.film_id)
+        return Entry(
+            film=film,
+            accession=numbers.get(film.film_id, ""),
+            reading=row.status if row else "unread",
+            held_by=self._holder(row) if row else "",
+        )
+
+    def _from(self, query: Select[Any]) -> Select[Any]:
+        return query.outerjoin(ReadingRow, ReadingRow.film_id == FilmRow.id)
+
+    def _reading(self) -> ColumnElement[str]:
+        return func.coalesce(ReadingRow.status, "unread")
+
+    def _waits(self) -> ColumnElement[int]:
+        return case((FilmRow.received_at < self._clock() - self._cap, 0), else_=1)
+
+    def _order(self) -> tuple[Any, ...]:
+        done = case((self._reading().in_(OPEN), 0), else_=1)
+        risk = func.coalesce(_newest(AnswerRow.risk), UNKNOWN_RISK)
+        return done, self._waits(), risk.desc(), FilmRow.received_at, FilmRow.id
+
+    def _free(self, reader: str) -> ColumnElement[bool]:
+        return or_(
+            ReadingRow.claimed_by.is_(None),
+            ReadingRow.claimed_by == reader,
+            ReadingRow.claimed_until <= self._clock(),
+        )
+
+    def _decided(self, reader: str) -> ColumnElement[bool]:
+        """The reader's newest version is a decision."""
+        mine, later = aliased(ReviewRow), aliased(ReviewRow)
+        same = and_(later.film_id == mine.film_id, later.reader == mine.reader, later.version > mine.version)
+        return exists().where(
+            mine.film_id == FilmRow.id, mine.reader == reader, mine.decision.in_(FINAL), ~exists().where(same)
+        )
+
+    def _conditions(self, wanted: Wanted, reader: str) -> list[ColumnElement[bool]]:
+        found: list[ColumnElement[bool]] = [FilmRow.id.is_not(None)]
+        if wanted.status == "open":
+            found.append(self._reading().in_(OPEN))
+        elif wanted.status in (*OPEN, "read", "settled"):
+            found.append(self._reading() == wanted.status)
+        elif wanted.status:
+            found.append(FilmRow.state == wanted.status)
+        if wanted.finding:
+            found.append(_newest(AnswerRow.label) == wanted.finding)
+        if wanted.doubt == "abstained":
+            found.append(_newest(AnswerRow.abstained).is_(True))
+        elif wanted.doubt == "unsure":
+            found.append(_newest(AnswerRow.risk).between(0.25, 0.75))
+        if wanted.mine:
+            held = and_(ReadingRow.claimed_by == reader, ReadingRow.claimed_until > self._clock())
+            reviewed = exists().where(ReviewRow.film_id == FilmRow.id, ReviewRow.reader == reader)
+            found.append(or_(held, reviewed))
+        if wanted.accession:
+            number = IdentifierRow.accession_number.startswith(wanted.accession, autoescape=True)
+            found.append(exists().where(IdentifierRow.film_id == FilmRow.id, number))
+        return found
+
+
+def _newest(column: Any) -> Any:
+    """A column of a film's newest answer."""
+    return (
+        select(column)
+        .where(AnswerRow.film_id == FilmRow.id)
+        .order_by(AnswerRow.created_at.desc(), AnswerRow.id)
+        .limit(1)
+        .scalar_subquery()
+    )

@@ -1,0 +1,33 @@
+"""Who may see a film's answer now, where readers give their own opinion first."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hilum.records.access import Caller
+from hilum.records.values import FilmRecord
+from hilum.service.reading_room import ReadingRoom
+
+FIRST = (
+    "Record your own opinion of this film first (PUT …/reviews/mine with the decision opinion); the model's answer is "
+    "shown after it."
+)
+
+
+def reads_first(room: ReadingRoom, caller: Caller) -> bool:
+    """Whether this caller is a reader in a place where readers go first. A reader's keys are bound like its session."""
+    return room.settings.read_first and "reviews:write" in caller.scopes
+
+
+def hidden(room: ReadingRoom, caller: Caller, film_ids: Sequence[str]) -> frozenset[str]:
+    """Which of these films' answers this caller must not see yet."""
+    if not reads_first(room, caller):
+        return frozenset()
+    return frozenset(film_ids) - room.reviews.opined(film_ids, caller.name)
+
+
+def veiled(room: ReadingRoom, caller: Caller, films: Sequence[FilmRecord]) -> list[FilmRecord]:
+    """The films, without the answers that this caller must not see yet."""
+    covered = hidden(room, caller, [film.film_id for film in films])
+    return [
+        replace(film, answer=None, reason="", reason_code="") if film.film_id in covered else film for film in films
+    ]

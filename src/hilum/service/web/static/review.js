@@ -1,0 +1,234 @@
+// A reader's review: own opinion first where asked for, agree, override with finding, region, reason and comment, and on
+// to the next film. What is being written is kept in this tab, through a lost connection and an expired session.
+import { ConnectionLost, Refused, SessionEnded, ask } from "./http.js";
+import { actions, keys, say, showHeat, shown, useTool, viewer, watchFindings, whenDigit } from "./film.js";
+import { offerUndo, remember, undo } from "./undo.js";
+
+const page = document.getElementById("film"), section = document.getElementById("review");
+const at = (id) => document.getElementById(id);
+const study = page.dataset.study, caller = document.body.dataset.caller;
+const DRAFT = `hilum.draft.${study}.${caller}`;
+const RENEW_MS = 60_000, RETRY_MS = 2000;
+const WORDS = { agree: "You agreed with the answer on", override: "You overrode the answer on", adjudicate: "You settled" };
+const mine = `/api/v1/studies/${study}/reviews/mine`;
+let version = Number(section.dataset.version), covered = section.dataset.covered === "yes", busy = false;
+
+// Time on task counts while the page is in front.
+let seconds = 0, since = document.hidden ? null : performance.now();
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden && since !== null) seconds += (performance.now() - since) / 1000;
+  since = document.hidden ? null : performance.now();
+});
+const spent = () => Math.min(86400, seconds + (since === null ? 0 : (performance.now() - since) / 1000));
+
+const regions = () =>
+  viewer.shapes.filter((one) => one.kind === "region").map(({ from: [x0, y0], to: [x1, y1] }) =>
+    [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)].map((v) => Math.round(v)));
+
+function trouble(text, link) {
+  at("trouble").replaceChildren(text);
+  if (link) {
+    const anchor = document.createElement("a");
+    anchor.href = link;
+    anchor.textContent = "Log in again";
+    at("trouble").append(" ", anchor);
+  }
+  at("trouble").classList.toggle("hidden", !text);
+}
+
+function keep() {
+  const draft = {
+    open: !at("other").classList.contains("hidden"),
+    finding: at("instead").value, reason: at("reason").value, comment: at("comment").value,
+    opinion: document.querySelector('input[name="opinion"]:checked')?.value ?? "", regions: regions(),
+  };
+  sessionStorage.setItem(DRAFT, JSON.stringify(draft));
+}
+
+function restore() {
+  const draft = JSON.parse(sessionStorage.getItem(DRAFT) ?? "null");
+  if (!draft) return;
+  at("instead").value = draft.finding;
+  at("reason").value = draft.reason;
+  at("comment").value = draft.comment;
+  for (const [x0, y0, x1, y1] of draft.regions ?? []) viewer.shapes.push({ kind: "region", from: [x0, y0], to: [x1, y1] });
+  const opinion = [...document.querySelectorAll('input[name="opinion"]')].find((one) => one.value === draft.opinion);
+  if (opinion) opinion.checked = true;
+  if (draft.open && !covered) open();
+  showRegions();
+}
+
+function showRegions() {
+  const count = regions().length;
+  at("regions").textContent = count ? `${count} drawn` : "none drawn";
+  at("undraw").classList.toggle("hidden", !count);
+}
+
+// Was the review that got no reply recorded after all? Then it must not be sent twice.
+async function recorded(body) {
+  const reply = await ask(mine);
+  const there = await reply.json();
+  return there.decision === body.decision && there.finding === (body.finding ?? null) && there.version === version + 1
+    ? reply.headers.get("ETag") : null;
+}
+
+async function put(body) {
+  const over = version ? { "If-Match": `"v${version}"` } : { "If-None-Match": "*" };
+  for (let again = false; ; again = true) {
+    try {
+      const reply = await ask(mine, { method: "PUT", body: { ...body, seconds: spent(), shown: shown() }, headers: over });
+      return reply.headers.get("ETag");
+    } catch (error) {
+      if (again && error instanceof Refused && error.status === 412) {
+        const tag = await recorded(body).catch(() => null);
+        if (tag) return tag;
+      }
+      if (!(error instanceof ConnectionLost)) throw error;
+      trouble("Connection lost. Your review is kept, and is sent as soon as the service is back.");
+      await new Promise((done) => setTimeout(done, RETRY_MS));
+    }
+  }
+}
+
+async function send(body, then) {
+  if (busy) return;
+  busy = true;
+  keep();
+  try {
+    const tag = await put(body);
+    version = Number(tag.match(/\d+/)[0]);
+    trouble("");
+    sessionStorage.removeItem(DRAFT);
+    await then(tag);
+  } catch (error) {
+    if (error instanceof SessionEnded) trouble("Your session has ended. Your review is kept in this tab.", `/login?next=/films/${study}`);
+    else trouble(error.message);
+  } finally {
+    busy = false;
+  }
+}
+
+const decide = (decision, more = {}) =>
+  send({ decision, comment: "", ...more }, (tag) => {
+    remember(study, tag, WORDS[decision]);
+    leaving = true;
+    location.assign(`/films/next?after=${study}`);
+  });
+
+function agree() {
+  if (covered) return say("Record your own opinion first.");
+  if (at("agree")) decide("agree");
+}
+
+function open() {
+  if (covered) return say("Record your own opinion first.");
+  at("other").classList.remove("hidden");
+  at("differ").setAttribute("aria-expanded", "true");
+  at("instead").focus();
+}
+
+function close() {
+  at("other").classList.add("hidden");
+  at("differ").setAttribute("aria-expanded", "false");
+  useTool("window");
+  at("differ").focus();
+  keep();
+}
+
+function override() {
+  if (!at("other").reportValidity()) return;
+  const more = { finding: at("instead").value, reason_code: at("reason").value, comment: at("comment").value, regions: regions() };
+  decide(section.dataset.decision, more);
+}
+
+async function record() {
+  const opinion = document.querySelector('input[name="opinion"]:checked')?.value;
+  if (!opinion) return trouble("Choose what you see first.");
+  await send({ decision: "opinion", finding: opinion }, async () => {
+    const text = await (await ask(`/films/${study}?part=answer`)).text();
+    // The server has escaped every value; a document is parsed without running anything.
+    const parsed = new DOMParser().parseFromString(text, "text/html");
+    at("answer").replaceChildren(...parsed.body.childNodes);
+    covered = false;
+    page.dataset.covered = "no";
+    at("first").remove();
+    at("decide").classList.remove("hidden");
+    watchFindings();
+    showHeat(true);
+    at("agree")?.focus({ preventScroll: true });
+    say(`You said ${opinion}. The model’s answer is shown.`);
+  });
+}
+
+// Who opens a film holds it, and lets it go on leaving.
+let leaving = false, held = false;
+async function hold() {
+  try {
+    const { mine: ours, held_by } = await (await ask(`/api/v1/studies/${study}/claim`, { method: "POST" })).json();
+    held = ours;
+    at("held").classList.toggle("hidden", ours);
+    at("held").textContent = ours ? "" : `${held_by} reads this film now. Go on with the next one (n), or wait.`;
+    for (const button of section.querySelectorAll("button")) button.disabled = !ours;
+    if (at("trouble").dataset.about === "claim") trouble("");
+  } catch (error) {
+    at("trouble").dataset.about = "claim";
+    if (error instanceof SessionEnded) trouble("Your session has ended. What you wrote is kept in this tab.", `/login?next=/films/${study}`);
+    else if (error instanceof ConnectionLost) trouble("Connection lost; trying again. What you wrote is kept.");
+  }
+}
+globalThis.addEventListener("pagehide", () => {
+  if (held && !leaving) ask(`/api/v1/studies/${study}/claim`, { method: "DELETE", keepalive: true }).catch(() => {});
+});
+
+actions.agree = agree;
+actions.override = open;
+actions.undo = undo;
+at("agree")?.addEventListener("click", agree);
+at("differ").addEventListener("click", () => (at("other").classList.contains("hidden") ? open() : close()));
+at("record")?.addEventListener("click", record);
+at("cancel").addEventListener("click", close);
+at("draw").addEventListener("click", () => actions.region());
+at("undraw").addEventListener("click", () => {
+  viewer.shapes = viewer.shapes.filter((one) => one.kind !== "region");
+  viewer.redraw();
+  showRegions();
+  keep();
+});
+at("other").addEventListener("submit", (event) => {
+  event.preventDefault();
+  override();
+});
+section.addEventListener("input", keep);
+document.addEventListener("drawn", () => {
+  showRegions();
+  keep();
+});
+section.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !at("other").classList.contains("hidden")) close();
+  else if (event.key === "Enter" && event.ctrlKey) override();
+  else return;
+  event.preventDefault();
+});
+document.addEventListener("keydown", (event) => {
+  const free = !event.target.matches?.("button, a, summary, select, textarea");
+  if (event.key === "Enter" && covered && free && !document.querySelector("dialog[open]")) {
+    event.preventDefault();
+    record();
+  }
+});
+whenDigit((number) => {
+  if (!covered) return false;
+  const radio = document.querySelectorAll('input[name="opinion"]')[number - 1];
+  if (radio) {
+    radio.checked = true;
+    keep();
+  }
+  return true;
+});
+
+restore();
+offerUndo();
+keys.label();
+hold();
+setInterval(hold, RENEW_MS);
+globalThis.addEventListener("online", hold);
