@@ -43,7 +43,7 @@ def free_ports(number: int) -> list[int]:
 class Orthanc:
     """An Orthanc of its own: free ports, an empty store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tls: bool = False, **more: Any) -> None:
         program = shutil.which("Orthanc") or shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
         if program is None or not PLUGIN.exists():
             if os.environ.get("CI") == "true":
@@ -63,8 +63,11 @@ class Orthanc:
             "DicomAet": "ORTHANC",
             "DicomCheckCalledAet": True,
             "DicomAlwaysAllowStore": True,
-            "DicomModalities": {"hilum": ["HILUM", "127.0.0.1", self.hilum_port]},
+            "DicomModalities": {
+                "hilum": {"AET": "HILUM", "Host": "127.0.0.1", "Port": self.hilum_port, "UseDicomTls": tls}
+            },
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            **more,
         }
         folder.mkdir(exist_ok=True)
         (folder / "orthanc.json").write_text(json.dumps(settings))

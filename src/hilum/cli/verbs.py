@@ -8,6 +8,7 @@ import hilum
 from hilum.cli.audit import app as audit
 from hilum.cli.backup import backup, restore
 from hilum.cli.bundle import app as bundle
+from hilum.cli.change import app as change
 from hilum.cli.compare_imbalance import compare_imbalance
 from hilum.cli.cross_validate import cross_validate
 from hilum.cli.data import app as data
@@ -68,6 +69,7 @@ app.add_typer(users)
 app.add_typer(audit)
 app.add_typer(results)
 app.add_typer(pacs)
+app.add_typer(change)
 app.command()(backup)
 app.command()(restore)
 app.add_typer(study)

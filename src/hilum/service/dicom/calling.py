@@ -13,7 +13,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket
 
 from hilum.service.destinations import Destination
-from hilum.service.dicom.limits import ADVERTISED_PDU_BYTES, LARGEST_PDU_BYTES, GuardedSocket, message_complete
+from hilum.service.dicom.limits import ADVERTISED_PDU_BYTES, LARGEST_PDU_BYTES, GuardedSocket, message_complete, watch
 from hilum.service.dicom.unfetched import Unfetched
 
 
@@ -24,8 +24,9 @@ class _GuardedEntity(AE):
         super().__init__(ae_title=ae_title)
         self._guard = guard
 
-    def _create_socket(self, *args: Any) -> AssociationSocket:
-        return self._guard(super()._create_socket(*args))
+    def _create_socket(self, assoc: Association, *args: Any) -> AssociationSocket:
+        watch(assoc)
+        return self._guard(super()._create_socket(assoc, *args))
 
 
 def quiet() -> None:

@@ -67,10 +67,10 @@ class GuardedSocket(AssociationSocket):
             received = bytearray(nr_bytes)
             count = self._fill(memoryview(received))
         except OSError:
-            self._drop()
+            self.drop()
             raise
         if count < nr_bytes:
-            self._drop()
+            self.drop()
         return received[:count]
 
     def _check(self, nr_bytes: int) -> None:
@@ -97,7 +97,7 @@ class GuardedSocket(AssociationSocket):
             view = view[count:]
         return wanted - len(view)
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
         """Close at once: some states of pynetdicom take a failed receive for a closed connection and leave it open."""
         self._shutdown_socket()
         self.socket, self._is_connected = None, False
@@ -127,6 +127,37 @@ def message_complete(event: Any) -> None:
     guarded = event.assoc.dul.socket
     if isinstance(guarded, GuardedSocket):
         guarded.message_bytes = 0
+
+
+def watch(association: Any) -> None:
+    """Have an association end when one of its threads fails.
+
+    pynetdicom 3.0 lets the thread die of what a peer sends (an even context id, a context without a syntax, something
+    to answer on a connection that is just closing), and the other one waits on: connection, memory and place in the
+    count stay taken.
+
+    Args:
+        association: one that was not started yet.
+    """
+    for thread in (association, association.dul):
+        thread.run = _ending(thread.run, association)
+
+
+def _ending(run: Callable[[], None], association: Any) -> Callable[[], None]:
+    def watched() -> None:
+        try:
+            run()
+        except Exception as error:
+            logger().warning("association cut off", reason=f"what the protocol does not have ({type(error).__name__})")
+            association.is_aborted, association.is_established = True, False
+            association._kill = association.dul._kill_thread = True
+            association._reactor_checkpoint.set()
+            association.dul.to_user_queue.put(None)  # wakes a thread that waits for a request
+            guarded = association.dul.socket
+            if isinstance(guarded, GuardedSocket):
+                guarded.drop()
+
+    return watched
 
 
 def guarded_handler(
@@ -181,6 +212,7 @@ def guarded_handler(
             plain = association.dul.socket
             if plain is not None:
                 association.dul.socket = guard(plain)
+            watch(association)
             return association
 
     return GuardedHandler

@@ -1,0 +1,135 @@
+"""What a hostile peer sends: whole associations as bytes, taken from a good one, and changed by chance."""
+
+import contextlib
+import os
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from pynetdicom import AE, evt
+from tests.service.small import CR, dataset
+
+ASSOCIATE, DATA, RELEASE = 1, 4, 5
+LENGTHS = (0, 1, 2, 5, 6, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
+WAYS = (
+    "flip", "length", "cut", "type", "drop", "double", "swap", "insert", "pdv length", "pdv context", "pdv flags",
+    "never last", "command", "uid", "noise",
+)  # fmt: skip
+
+
+def pdu(kind: int, body: bytes, length: int | None = None) -> bytes:
+    """A PDU (PS3.8 section 9.3.1)."""
+    return struct.pack(">BBL", kind, 0, len(body) if length is None else length) + body
+
+
+def pdv(context: int, flags: int, body: bytes, length: int | None = None) -> bytes:
+    """A presentation data value (PS3.8 section 9.3.5.1)."""
+    return struct.pack(">LBB", len(body) + 2 if length is None else length, context, flags) + body
+
+
+def recorded(port: int, number: int = 900) -> list[bytes]:
+    """The PDUs of a good association that stores one film."""
+    sent: list[bytes] = []
+    entity = AE(ae_title="SCU")
+    entity.add_requested_context(CR)
+    handlers = [(evt.EVT_DATA_SENT, lambda event: sent.append(bytes(event.data)))]
+    association = entity.associate("127.0.0.1", port, ae_title="HILUM", evt_handlers=handlers)
+    assert association.send_c_store(dataset(number)).Status == 0x0000
+    association.release()
+    return sent
+
+
+def mutate(good: Sequence[bytes], rng: np.random.Generator) -> tuple[str, list[bytes]]:
+    """One of the ways in which a peer can lie; returns its name and what is sent."""
+    parts = [bytearray(one) for one in good]
+    way = WAYS[rng.integers(len(WAYS))]
+    at = int(rng.integers(len(parts)))
+    data = [index for index, one in enumerate(parts) if one[0] == DATA]
+    if way == "flip":
+        for place in rng.integers(0, len(parts[at]), rng.integers(1, 9)):
+            parts[at][place] = rng.integers(256)
+    elif way == "length":
+        parts[at][2:6] = struct.pack(">L", rng.choice(LENGTHS))
+    elif way == "cut":
+        del parts[at][rng.integers(0, len(parts[at])) :]
+        del parts[at + 1 :]
+    elif way == "type":
+        parts[at][0] = rng.integers(256)
+    elif way == "drop":
+        del parts[at]
+    elif way == "double":
+        parts[at:at] = [parts[at]] * int(rng.integers(1, 30))
+    elif way == "swap":
+        rng.shuffle(parts)  # type: ignore[arg-type]
+    elif way == "insert":
+        place = int(rng.integers(len(parts[at])))
+        parts[at][place:place] = rng.bytes(int(rng.integers(1, 60)))
+    elif way == "command":
+        first = parts[data[0]]
+        for place in rng.integers(12, len(first), rng.integers(1, 9)):
+            first[place] = rng.integers(256)
+    elif way == "uid":
+        for index in data:
+            found = parts[index].find(b"1.2.826.0.1.3680043.10")
+            if found >= 0:
+                lie = (b"../../../../etc/passwd", b"1.2.826.0.1.3680043.1\0", b"*" * 22, b"\xff" * 22)[rng.integers(4)]
+                parts[index][found : found + 22] = lie
+    elif way == "noise":
+        parts = [bytearray(rng.bytes(int(rng.integers(1, 400)))) for _ in range(3)]
+    else:
+        one = parts[data[rng.integers(len(data))]]
+        if way == "pdv length":
+            one[6:10] = struct.pack(">L", rng.choice(LENGTHS))
+        elif way == "pdv context":
+            one[10] = rng.integers(256)
+        elif way == "pdv flags":
+            one[11] = rng.integers(256)
+        else:
+            one[11] &= 1
+            parts[data[-1] + 1 :] = [one] * int(rng.integers(1, 40))
+    return way, [bytes(one) for one in parts]
+
+
+def attack(port: int, parts: Sequence[bytes], *, stays: bool, within_s: float) -> float:
+    """Send it; seconds until the other side has closed.
+
+    Args:
+        port: of the listener.
+        parts: what is sent, one after the other, whatever is answered.
+        stays: keep our side open until the other closes its own.
+        within_s: longest wait.
+
+    Raises:
+        TimeoutError: the other side never closed.
+    """
+    with socket.create_connection(("127.0.0.1", port), timeout=within_s) as peer:
+        with contextlib.suppress(ConnectionError):
+            for part in parts:
+                peer.sendall(part)
+            if not stays:
+                peer.shutdown(socket.SHUT_WR)
+        started = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while peer.recv(65536):
+                assert time.monotonic() - started < within_s
+        return time.monotonic() - started
+
+
+def resident_mb() -> float:
+    """Memory of this process in use."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def attack_often(port: int, count: int, seed: int, *, within_s: float) -> tuple[Counter[str], float]:
+    """Attack by chance so often; how often in each way, and the longest time until the other side closed."""
+    rng, ways, slowest = np.random.default_rng(seed), Counter[str](), 0.0
+    good = recorded(port)
+    for _ in range(count):
+        way, parts = mutate(good, rng)
+        ways[way] += 1
+        slowest = max(slowest, attack(port, parts, stays=bool(rng.random() < 0.02), within_s=within_s))
+    return ways, slowest

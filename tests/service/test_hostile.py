@@ -1,0 +1,243 @@
+"""Peers that mean harm: the listener ends their connections, keeps its memory, and serves the next good one."""
+
+import contextlib
+import io
+import logging
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from tests.service.conftest import settings_in
+from tests.service.hostile import DATA, RELEASE, WAYS, attack, attack_often, pdu, pdv, recorded, resident_mb
+from tests.service.small import CR, SmallDrawing, SmallModel, dataset
+from tests.service.test_dicom import associated, port_of, still_serves
+
+from hilum.service.app import Running, running
+
+WAIT_S = 30.0
+"""The network's limit is 1 s; the rest is for a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("hostile")
+    settings = settings_in(folder, network_timeout_s=1, largest_film_mb=1, maximum_associations=20)
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def good(impatient: Running) -> list[bytes]:
+    for _ in range(5):  # on a busy machine a good peer may be too slow for the impatient service
+        with contextlib.suppress(RuntimeError, AssertionError, ValueError):
+            return recorded(port_of(impatient))
+    raise AssertionError("no good association")
+
+
+def all_end(service: Running, attacks: dict[str, list[bytes]]) -> None:
+    """Each of them, all at once, has its connection closed, and the service goes on."""
+    before = resident_mb()
+    with ThreadPoolExecutor(8) as peers:
+        ended = {
+            name: peers.submit(attack, port_of(service), parts, stays=True, within_s=WAIT_S)
+            for name, parts in attacks.items()
+        }
+    for name, one in ended.items():
+        assert one.exception() is None, name
+    assert resident_mb() - before < 256
+    assert still_serves(service)
+
+
+def test_lengths_of_every_pdu(impatient: Running, good: list[bytes]) -> None:
+    attacks = {}
+    for kind in range(9):
+        for length in (0, 1, 4, 0xFFFFFFFF):
+            attacks[f"{kind} first, {length}"] = [pdu(kind, b"\0" * min(length, 64), length)]
+            attacks[f"{kind} second, {length}"] = [good[0], pdu(kind, b"\0" * min(length, 64), length)]
+    all_end(impatient, attacks)
+
+
+def associate(contexts: list[tuple[int, int]]) -> bytes:
+    """An A-ASSOCIATE-RQ with these presentation contexts: id, and number of transfer syntaxes."""
+
+    def item(kind: int, body: bytes) -> bytes:
+        return struct.pack(">BBH", kind, 0, len(body)) + body
+
+    def context(number: int, syntaxes: int) -> bytes:
+        return item(
+            0x20,
+            bytes([number, 0, 0, 0]) + item(0x30, CR.encode()) + item(0x40, b"1.2.840.10008.1.2") * syntaxes,
+        )
+
+    head = struct.pack(">HH", 1, 0) + b"HILUM".ljust(16) + b"SCU".ljust(16) + bytes(32)
+    user = item(0x50, item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2.3"))
+    body = b"".join(context(*one) for one in contexts)
+    return pdu(1, head + item(0x10, b"1.2.840.10008.3.1.1.1") + body + user)
+
+
+def test_presentation_contexts_that_are_none(impatient: Running) -> None:
+    attacks = {
+        "none": [(1, 0)] * 0,
+        "even": [(2, 1)],
+        "zero": [(0, 1)],
+        "twice the same": [(1, 1), (1, 1)],
+        "no syntax": [(1, 0)],
+        "all of them and more": [(number % 256, 1) for number in range(255)],
+        "many syntaxes": [(1, 1500)],
+    }
+    all_end(impatient, {name: [associate(contexts)] for name, contexts in attacks.items()})
+
+
+def test_presentation_data_that_is_none(impatient: Running, good: list[bytes]) -> None:
+    command, data = good[1][6:], good[2][6:]
+    endless = pdu(DATA, pdv(1, 0, b"x" * 60_000))
+    attacks = {
+        "empty": [pdu(DATA, b"")],
+        "length 0": [pdu(DATA, pdv(1, 3, b"", 0))],
+        "length 1": [pdu(DATA, pdv(1, 3, b"", 1))],
+        "longer than the PDU": [pdu(DATA, pdv(1, 3, b"xx", 0xFFFFFFFF))],
+        "shorter than the PDU": [pdu(DATA, pdv(1, 3, b"xx") + b"\0\0\0")],
+        "data without a command": [pdu(DATA, data)],
+        "a command twice": [pdu(DATA, command), pdu(DATA, command)],
+        "another context in between": [pdu(DATA, command), pdu(DATA, pdv(3, 2, b"xx"))],
+        "a context that was not agreed": [pdu(DATA, pdv(99, 3, command[6:]))],
+        "a command that is none": [pdu(DATA, pdv(1, 3, b"\xff" * 100))],
+        "a command that never ends": [pdu(DATA, pdv(1, 1, b"x" * 60_000))] * 80,
+        "a data set that never ends": [pdu(DATA, command), *[endless] * 80],
+        "many small ones": [pdu(DATA, command), pdu(DATA, pdv(1, 0, b"x") * 20_000)],
+        "released in the middle": [pdu(DATA, command), pdu(RELEASE, bytes(4))],
+        "a second association inside": [pdu(DATA, command), good[0]],
+    }
+    all_end(impatient, {name: [good[0], *parts] for name, parts in attacks.items()})
+
+
+def test_a_flood_of_connections_is_bounded_and_passes(impatient: Running, good: list[bytes]) -> None:
+    """Half of them say nothing, half associate and then say nothing."""
+    threads = threading.active_count()
+    with contextlib.ExitStack() as stack:
+        for number in range(100):
+            with contextlib.suppress(OSError):
+                peer = stack.enter_context(socket.create_connection(("127.0.0.1", port_of(impatient)), timeout=WAIT_S))
+                if number % 2:
+                    peer.sendall(good[0])
+        most = 2 * impatient.room.settings.maximum_associations
+        assert threading.active_count() - threads < 3 * most + 10, "two threads an association, and one a connection"
+        deadline = time.monotonic() + WAIT_S
+        while not still_serves(impatient):
+            assert time.monotonic() < deadline, "those that say nothing are closed after 1 s"
+    assert still_serves(impatient)
+
+
+def test_five_slow_peers_are_cut_off_while_a_good_one_finishes(impatient: Running, good: list[bytes]) -> None:
+    """They send a byte a while: in an association's request, and in a film's data."""
+
+    def trickle(before: list[bytes], parts: bytes) -> float:
+        started = time.monotonic()
+        at = ("127.0.0.1", port_of(impatient))
+        with socket.create_connection(at, timeout=WAIT_S) as peer, contextlib.suppress(OSError):
+            for part in before:
+                peer.sendall(part)
+            for byte in parts:
+                peer.sendall(bytes([byte]))
+                peer.settimeout(0.2)
+                with contextlib.suppress(TimeoutError):
+                    if before:
+                        continue_reading(peer)
+                    elif not peer.recv(10):
+                        break
+        return time.monotonic() - started
+
+    def continue_reading(peer: socket.socket) -> None:
+        while True:
+            if not peer.recv(4096):
+                raise ConnectionError
+
+    with ThreadPoolExecutor(5) as peers:
+        slow = [peers.submit(trickle, [], good[0][:200]) for _ in range(2)]
+        slow += [peers.submit(trickle, good[:2], good[2]) for _ in range(3)]
+        assert still_serves(impatient)
+        for one in slow:
+            assert one.result() < WAIT_S, "200 bytes at five a second would take 40 s"
+
+
+LIES = {
+    "a path": "../../../../etc/passwd",
+    "a slash": "1.2/3",
+    "a zero": "1.2\x003",
+    "too long": "1." * 40 + "1",
+    "nothing": "",
+    "a wildcard": "1.2.*",
+}
+
+
+def test_uids_that_are_none_are_refused_and_name_no_file(impatient: Running, good: list[bytes]) -> None:
+    """The announced UID is changed where it stands in the command; the data set keeps its own."""
+    command = pydicom.filereader.read_dataset(io.BytesIO(good[1][12:]), True, True)
+    folder = impatient.room.intake.files.films
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    for name, uid in LIES.items():
+        lied = rewritten(command, uid)
+        attack(port_of(impatient), [good[0], pdu(DATA, pdv(1, 3, lied)), good[2]], stays=False, within_s=WAIT_S)
+        assert {path for path in folder.rglob("*") if path.is_file()} <= before, name
+    assert not Path("/etc/passwd.film").exists()
+    assert still_serves(impatient)
+
+
+def rewritten(command: Dataset, uid: str) -> bytes:
+    """A command set (Implicit VR Little Endian, PS3.7 section 6.3.1) with another affected SOP instance UID."""
+    body = b""
+    for element in command:
+        if element.tag == 0x00000000:
+            continue
+        value = element.value
+        if element.tag == 0x00001000:
+            value = uid.encode()
+        if isinstance(value, int):
+            value = struct.pack("<H", value)
+        elif isinstance(value, str):
+            value = value.encode()
+        value += b"\0" * (len(value) % 2)
+        body += struct.pack("<HHL", element.tag.group, element.tag.element, len(value)) + value
+    return struct.pack("<HHLL", 0, 0, 4, len(body)) + body
+
+
+def attacked(service: Running, count: int, seed: int) -> None:
+    threads, before = threading.active_count(), resident_mb()
+    lasting = logging.getLogger("pynetdicom").level
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+    try:
+        ways, slowest = attack_often(port_of(service), count, seed, within_s=WAIT_S)
+    finally:
+        logging.getLogger("pynetdicom").setLevel(lasting)
+    print(f"{count} associations, slowest end {slowest:.1f} s, {resident_mb() - before:.0f} MB more")
+    assert set(ways) == set(WAYS) or count < 200
+    assert slowest < WAIT_S
+    assert resident_mb() - before < 256
+    deadline = time.monotonic() + WAIT_S
+    while threading.active_count() > threads + 4:
+        assert time.monotonic() < deadline, [one.name for one in threading.enumerate()]
+        time.sleep(0.1)
+    assert still_serves(service)
+    with associated(port_of(service)) as association:
+        assert association.send_c_store(dataset(901, 77)).Status == 0x0000, "and it still keeps films"
+
+
+def test_mutated_associations(impatient: Running) -> None:
+    attacked(impatient, 60, 11)
+
+
+@pytest.mark.system
+def test_three_thousand_mutated_associations(impatient: Running) -> None:
+    attacked(impatient, 3_000, 12)
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_mutated_associations(impatient: Running) -> None:
+    attacked(impatient, 100_000, 13)
