@@ -71,6 +71,7 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("DELETE", "/api/v1/keys/{key_id}"): {"admin"},
     ("GET", "/api/v1/audit"): {"auditor"},
     ("GET", "/api/v1/events"): READERS,
+    ("GET", "/api/v1/models"): READERS,
     ("POST", "/dicom-web/studies"): {"reviewer", "model-manager", "admin"},
     ("POST", "/dicom-web/studies/{study}"): {"reviewer", "model-manager", "admin"},
     **{("GET", f"/dicom-web{path}"): {"reviewer", "admin"} for path in DICOMWEB},

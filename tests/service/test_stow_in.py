@@ -1,9 +1,10 @@
 """STOW-RS: what is said to be stored is durable, and what is not stored is told with its reason."""
 
+import asyncio
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from xml.etree import ElementTree
 
 import httpx
@@ -15,8 +16,9 @@ from tests.service.small import dataset, dicom, png
 from hilum.service.app import Running
 from hilum.service.container import recognise
 from hilum.service.dicomweb.attributes import Claim, claim_of
-from hilum.service.dicomweb.storing import Outcome, status_of
+from hilum.service.dicomweb.storing import MOST_PARTS, Outcome, Storing, status_of
 from hilum.service.pressure import Pressure
+from hilum.service.refusals import Refused
 
 STUDY = "1.2.826.0.1.3680043.10.2"
 SERIES = "1.2.826.0.1.3680043.10.3"
@@ -105,6 +107,28 @@ def test_what_is_no_store_request_is_a_problem(
     reply = web.post("/studies", content=content, headers=headers)
     assert (reply.status_code, reply.headers["content-type"]) == (status, "application/problem+json"), reply.text
     assert re.search(words, reply.json()["detail"])
+
+
+def test_a_sender_that_drips_is_cut_off_and_what_came_before_is_kept(service: Running) -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        yield body(film(8070))[:-4]
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.01)
+
+    before = sum(service.room.store.counts().values())
+    storing = Storing(service.room.intake, actor="test", study_uid=None, part_s=0.3)
+    with pytest.raises(Refused, match="A part of the body was not complete after 0.3 s") as refused:
+        asyncio.run(storing.take(drip(), "b1"))
+    assert refused.value.code == "too-slow"
+    assert sum(service.room.store.counts().values()) == before + 1
+    assert not list(service.room.intake.files.incoming.iterdir())
+
+
+def test_parts_without_end_are_cut_off(web: httpx.Client) -> None:
+    parts = b"--b1\r\n\r\n\r\n" * (MOST_PARTS + 1)
+    reply = web.post("/studies", content=parts, headers=RELATED)
+    assert (reply.status_code, "more than 1000 parts" in reply.json()["detail"]) == (400, True)
 
 
 def test_parts_that_are_no_films_are_told_as_such(web: httpx.Client) -> None:

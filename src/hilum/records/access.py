@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from hilum.errors import UsageError
 from hilum.records.audit import Act, append
+from hilum.records.creations import MadeBefore, Request, made_before, remember
+from hilum.records.cursors import read_cursor
 from hilum.records.database import Database
 from hilum.records.passwords import hash_password, password_fits
 from hilum.records.roles import known_roles, known_scopes, scopes_of
@@ -85,7 +87,9 @@ class Access:
     def __init__(self, database: Database, clock: Callable[[], datetime] = now) -> None:
         self._database, self._clock = database, clock
 
-    def add_user(self, name: str, roles: Sequence[str], *, password: str | None, actor: str) -> User:
+    def add_user(
+        self, name: str, roles: Sequence[str], *, password: str | None, actor: str, request: Request | None = None
+    ) -> User:
         """Make a user.
 
         Args:
@@ -93,9 +97,11 @@ class Access:
             roles: one or more of :data:`hilum.records.roles.ROLES`.
             password: None for a user that comes by keys only.
             actor: who makes it.
+            request: the same request again makes no second one, and gives the first; None for one without a key.
 
         Raises:
-            UsageError: the name is taken or not one, a role is none, or the password is too short.
+            UsageError: the name is taken or not one, a role is none, the password is too short, or the request's key
+                was used for another request.
         """
         if not NAME.fullmatch(name):
             raise UsageError(
@@ -105,10 +111,13 @@ class Access:
         roles = known_roles(roles)
         kept = hash_password(password, name=name) if password is not None else ""
         with self._database.write() as session:
+            if (before := made_before(session, request, self._clock())) is not None:
+                return _user(_existing(session, before))
             if session.get(UserRow, name) is not None:
                 raise UsageError(f"There is a user {name!r} already. Choose another name.")
             row = UserRow(name=name, password=kept, roles=" ".join(roles), created_at=self._clock())
             session.add(row)
+            remember(session, request, name, self._clock())
             self._note(session, actor, "user.added", name, roles=list(roles), password=bool(kept))
             return _user(row)
 
@@ -122,10 +131,16 @@ class Access:
             raise UsageError("There is an admin already. Ask it for a user.")
         return self.add_user(name, roles, password=password, actor="console")
 
-    def users(self) -> tuple[User, ...]:
-        """All users by name."""
+    def users(self, *, after: str = "", limit: int | None = None) -> tuple[User, ...]:
+        """Users by name.
+
+        Args:
+            after: only those behind this name.
+            limit: most of them; None for all.
+        """
+        query = select(UserRow).where(UserRow.name > after).order_by(UserRow.name).limit(limit)
         with self._database.read() as session:
-            return tuple(_user(row) for row in session.scalars(select(UserRow).order_by(UserRow.name)))
+            return tuple(_user(row) for row in session.scalars(query))
 
     def has_admin(self) -> bool:
         """Whether someone can make users."""
@@ -161,7 +176,14 @@ class Access:
             self._note(session, actor, "user.disabled", name)
 
     def add_key(
-        self, user: str, scopes: Sequence[str] = (), *, label: str = "", days: int | None = None, actor: str
+        self,
+        user: str,
+        scopes: Sequence[str] = (),
+        *,
+        label: str = "",
+        days: int | None = None,
+        actor: str,
+        request: Request | None = None,
     ) -> tuple[ApiKey, str]:
         """Make a key for a program.
 
@@ -171,15 +193,19 @@ class Access:
             label: what for.
             days: until when it counts; None for no end.
             actor: who makes it.
+            request: the same request again makes no second one; None for one without a key.
 
         Returns:
             the key, and its secret, which is shown this once and kept as a digest only.
 
         Raises:
-            UsageError: no such user, or a scope that its roles don't have.
+            UsageError: no such user, a scope that its roles don't have, or the request's key was used before.
+            MadeBefore: the same request made it already.
         """
         key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         with self._database.write() as session:
+            if (before := made_before(session, request, self._clock())) is not None:
+                raise MadeBefore(before)
             allowed = scopes_of(_existing(session, user).roles.split())
             wanted = known_scopes(scopes or allowed)
             if beyond := sorted(set(wanted) - allowed):
@@ -195,13 +221,26 @@ class Access:
                 expires_at=None if days is None else at + timedelta(days=days),
             )
             session.add(row)
+            remember(session, request, key_id, at)
             self._note(session, actor, "key.added", key_id, user=user, scopes=list(wanted), days=days)
             return _key(row), f"{KEY_PREFIX}{key_id}_{secret}"
 
-    def list_keys(self) -> tuple[ApiKey, ...]:
-        """All keys, oldest first."""
+    def list_keys(self, *, cursor: str | None = None, limit: int | None = None) -> tuple[ApiKey, ...]:
+        """Keys, oldest first.
+
+        Args:
+            cursor: only those behind it, as :func:`hilum.records.cursors.write_cursor` makes it of a key.
+            limit: most of them; None for all.
+
+        Raises:
+            UsageError: the cursor is none of ours.
+        """
+        query = select(ApiKeyRow).order_by(ApiKeyRow.created_at, ApiKeyRow.id).limit(limit)
+        if cursor is not None:
+            at, key_id = read_cursor(cursor)
+            same_instant = and_(ApiKeyRow.created_at == at, ApiKeyRow.id > key_id)
+            query = query.where(or_(ApiKeyRow.created_at > at, same_instant))
         with self._database.read() as session:
-            query = select(ApiKeyRow).order_by(ApiKeyRow.created_at, ApiKeyRow.id)
             return tuple(_key(row) for row in session.scalars(query))
 
     def revoke_key(self, key_id: str, *, actor: str) -> None:

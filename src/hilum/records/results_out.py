@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, delete, func, or_, select, update
+from sqlalchemy import Select, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from hilum.errors import UsageError
 from hilum.records.audit import Act, append
+from hilum.records.cursors import read_cursor
 from hilum.records.database import Database
 from hilum.records.schema import AnswerRow, DeliveryRow, DestinationRow, FilmRow, HeatmapRow, ReviewRow
 from hilum.records.values import HeatmapRecord
@@ -278,8 +279,16 @@ class Outbox:
                 counted.setdefault(destination, {})[state] = int(number)
         return counted
 
-    def dead(self, *, limit: int = 100) -> tuple[DeadLetter, ...]:
-        """What was given up, the latest first."""
+    def dead(self, *, limit: int = 100, cursor: str | None = None) -> tuple[DeadLetter, ...]:
+        """What was given up, the latest first.
+
+        Args:
+            limit: most of them.
+            cursor: only those behind it, as :func:`hilum.records.cursors.write_cursor` makes it of a dead letter.
+
+        Raises:
+            UsageError: the cursor is none of ours.
+        """
         query = (
             select(DeliveryRow, AnswerRow.film_id)
             .join(AnswerRow, AnswerRow.id == DeliveryRow.answer_id)
@@ -287,6 +296,10 @@ class Outbox:
             .order_by(DeliveryRow.finished_at.desc(), DeliveryRow.id)
             .limit(limit)
         )
+        if cursor is not None:
+            at, delivery_id = read_cursor(cursor)
+            same_instant = and_(DeliveryRow.finished_at == at, DeliveryRow.id > delivery_id)
+            query = query.where(or_(DeliveryRow.finished_at < at, same_instant))
         with self._database.read() as session:
             return tuple(
                 DeadLetter(

@@ -12,7 +12,6 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import hilum
 from hilum.errors import HilumError, ServiceError
@@ -27,6 +26,7 @@ from hilum.service.rest import (
     events,
     health,
     metrics,
+    model_history,
     models,
     pixels,
     problems,
@@ -38,7 +38,7 @@ from hilum.service.rest import (
 from hilum.service.rest.access import NotForThem, declared
 from hilum.service.rest.schemas import NOTICE
 from hilum.service.settings import Settings
-from hilum.service.shield import Shield
+from hilum.service.shield import KnownHosts, Shield
 from hilum.service.web import login, pages
 
 STATIC = Path(__file__).parent / "web" / "static"
@@ -80,12 +80,13 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(dicomweb.router)
     app.include_router(results.router)
     app.include_router(models.router)
+    app.include_router(model_history.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(login.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(room.settings), www_redirect=False)
+    app.add_middleware(KnownHosts, names=_hosts(room.settings))
     app.add_middleware(Shield, counted=room.metrics.request)
     declared(app)
     return app

@@ -2,15 +2,16 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hilum.service.logs import logger, where
-from hilum.service.rest.problems import problem
+from hilum.service.rest.problems import RETRY_AFTER_S, problem
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -23,12 +24,46 @@ HEADERS = {
 }
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 NOT_KEPT = "no-store"
-FILMS, LARGEST_BODY = ("/api/v1/studies", "/dicom-web/studies"), 1024 * 1024
-"""Where films come in, which have a limit of their own, and the limit for everything else: JSON is read whole before
-anybody asks who sent it."""
+LARGE = frozenset(("/api/v1/studies", "/api/v1/models", "/dicom-web/studies"))
+STUDY = "/dicom-web/studies/"
+LARGEST_BODY = 1024 * 1024
+"""Where films and bundles come in, which have limits of their own, and the limit for everything else: JSON is read
+whole before anybody asks who sent it."""
 
-TOO_LARGE = "The body is larger than the 1 MiB that anything but a film may have. Send less."
+TOO_LARGE = "The body is larger than the 1 MiB that anything but a film or a bundle may have. Send less."
 STATIC = "/static/"
+
+
+MOST_AT_ONCE = 150
+"""Requests in work at once; uvicorn's own limit lies above it, and says no in words that no program can read."""
+
+OVERLOADED = "The service has as many requests in work as it can. Send this one again in a few seconds."
+
+
+class KnownHosts:
+    """ASGI middleware: answers to the names that it is called by, against DNS rebinding.
+
+    Args:
+        app: what is behind it.
+        names: host names; ``*`` for any, ``*.example`` for all below one.
+    """
+
+    def __init__(self, app: ASGIApp, names: Sequence[str]) -> None:
+        self.app, self.names = app, tuple(name.lower() for name in names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] == "http" and not self._known(Headers(scope=scope).get("host", "").lower()):
+            said = "The request is for a host that this service is not. Name it in HILUM_ALLOWED_HOSTS if it is."
+            await problem(400, "unknown-host", "Unknown host", said)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _known(self, host: str) -> bool:
+        name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+        return any(
+            known in ("*", name) or (known.startswith("*.") and name.endswith(known[1:])) for known in self.names
+        )
 
 
 class Shield:
@@ -37,10 +72,16 @@ class Shield:
     Args:
         app: what is shielded.
         counted: told route, status and seconds of each request.
+        most: requests in work at once; further ones get 503 and when to come again.
     """
 
-    def __init__(self, app: ASGIApp, counted: Callable[[str, int, float], None] = lambda *_: None) -> None:
-        self.app, self.counted = app, counted
+    def __init__(
+        self,
+        app: ASGIApp,
+        counted: Callable[[str, int, float], None] = lambda *_: None,
+        most: int = MOST_AT_ONCE,
+    ) -> None:
+        self.app, self.counted, self.most, self.in_work = app, counted, most, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and its reply back with headers."""
@@ -50,12 +91,12 @@ class Shield:
         started, seen, request_id = time.monotonic(), {"status": 0, "bytes": 0}, secrets.token_hex(8)
         structlog.contextvars.bind_contextvars(request=request_id)  # ours: a peer's could hold anything
 
-        films = scope["path"] in FILMS or scope["path"].startswith(f"{FILMS[1]}/")
+        large = scope["path"] in LARGE or scope["path"].startswith(STUDY)
 
         async def receive_some() -> Message:
             message = await receive()
             seen["bytes"] += len(message.get("body", b""))
-            if seen["bytes"] > LARGEST_BODY and not films:
+            if seen["bytes"] > LARGEST_BODY and not large:
                 raise HTTPException(413, TOO_LARGE)
             return message
 
@@ -68,8 +109,15 @@ class Shield:
                 message["headers"] = [*message["headers"], *ours, named]
             await send(message)
 
+        self.in_work += 1
         try:
-            if _announced(scope) > LARGEST_BODY and not films:
+            if self.in_work > self.most:
+                again = {"Retry-After": RETRY_AFTER_S, "Connection": "close"}
+                await problem(503, "overloaded", "Too many requests at once", OVERLOADED, again)(
+                    scope, receive, send_shielded
+                )
+                return
+            if _announced(scope) > LARGEST_BODY and not large:
                 sorry = problem(413, "too-large", "The body is too large", TOO_LARGE, {"Connection": "close"})
                 await sorry(scope, receive, send_shielded)
                 return
@@ -81,6 +129,7 @@ class Shield:
             sorry = problem(500, "internal", "Internal error", "The service failed at this; its log says where.")
             await sorry(scope, receive, send_shielded)
         finally:
+            self.in_work -= 1
             seconds = time.monotonic() - started
             milliseconds = round(1000 * seconds, 1)
             self.counted(_route(scope), seen["status"], seconds)

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from hilum.errors import FilmError, ServiceError, UsageError
+from hilum.records.creations import MadeBefore
 from hilum.records.reviews import Conflict
 from hilum.service.refusals import Refused
 from hilum.service.rest.access import LoginFirst
@@ -46,6 +47,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UsageError, _usage)
     app.add_exception_handler(FilmError, _film)
     app.add_exception_handler(Conflict, _conflict)
+    app.add_exception_handler(MadeBefore, _made_before)
     app.add_exception_handler(ServiceError, _service)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -76,7 +78,15 @@ def _conflict(_: Request, error: Exception) -> JSONResponse:
     return problem(412, "changed-meanwhile", "It was changed meanwhile", str(error))
 
 
-def _invalid(_: Request, error: Any) -> JSONResponse:
+def _made_before(_: Request, error: Exception) -> JSONResponse:
+    return problem(409, "made-before", "It was made before", str(error))
+
+
+def _invalid(request: Request, error: Any) -> JSONResponse:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if any(item["loc"][:1] == ("body",) for item in error.errors()) and kind and kind != "application/json":
+        said = "The body must be JSON. Send it with Content-Type: application/json."
+        return problem(415, "unsupported", "The body is of a kind that is not accepted", said)
     wrong = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
     return problem(422, "wrong-argument", "An argument is wrong", "; ".join(wrong) + ".")
 

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from hilum.records.access import Caller
+from hilum.records.cursors import write_cursor
 from hilum.records.results_out import DELIVERY_STATES
 from hilum.service.rest.access import needs, room_of
-from hilum.service.rest.users import RESPONSES
+from hilum.service.rest.users import RESPONSES, Cursor
 
 router = APIRouter(prefix="/api/v1/results", tags=["results"], responses=RESPONSES)
 
@@ -41,6 +42,7 @@ class ResultsOut(BaseModel):
 
     destinations: list[DestinationOut] = Field(description="By name; also those that the settings name no more.")
     dead: list[DeadLetterOut] = Field(description="The latest first.")
+    next: str | None = Field(description="Cursor of further dead letters; null at the end.")
 
 
 class Requeue(BaseModel):
@@ -62,9 +64,12 @@ def results(
     request: Request,
     caller: Annotated[Caller, needs("models:write")],
     limit: Annotated[int, Query(ge=1, le=1000, description="Most dead letters.")] = 100,
+    cursor: Cursor = None,
 ) -> ResultsOut:
     """Counts by destination, and the dead letters with their reasons."""
     outbox = room_of(request).outbox
+    dead = outbox.dead(limit=limit + 1, cursor=cursor)
+    last = dead[limit - 1] if len(dead) > limit else None
     return ResultsOut(
         destinations=[
             DestinationOut(name=name, **{state: counts.get(state, 0) for state in DELIVERY_STATES})
@@ -80,8 +85,9 @@ def results(
                 code=one.reason_code,
                 reason=one.reason,
             )
-            for one in outbox.dead(limit=limit)
+            for one in dead[:limit]
         ],
+        next=write_cursor(last.given_up_at, last.id) if last else None,
     )
 
 

@@ -1,12 +1,16 @@
 """``/api/v1/users`` and ``/api/v1/keys``: who may do what. For admins."""
 
+import hashlib
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
+from hilum.config import canonical_json
+from hilum.records import creations
 from hilum.records.access import ApiKey, Caller, User
+from hilum.records.cursors import write_cursor
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.schemas import Problem
 
@@ -28,6 +32,13 @@ class UserOut(BaseModel):
     created_at: datetime = Field(description="When it was made (UTC).")
     disabled_at: datetime | None = Field(description="Since when it may do nothing; null while it may.")
     has_password: bool = Field(description="False for one that comes by keys only.")
+
+
+class UserList(BaseModel):
+    """Users by name."""
+
+    users: list[UserOut]
+    next: str | None = Field(description="Cursor of the following page; null at the end.")
 
 
 class NewUser(BaseModel):
@@ -52,6 +63,13 @@ class KeyOut(BaseModel):
     revoked_at: datetime | None = Field(description="Since when it counts no more.")
 
 
+class KeyList(BaseModel):
+    """Keys, oldest first, without their secrets."""
+
+    keys: list[KeyOut]
+    next: str | None = Field(description="Cursor of the following page; null at the end.")
+
+
 class NewKey(BaseModel):
     """A key to be made."""
 
@@ -69,17 +87,36 @@ class KeyMade(KeyOut):
     secret: str = Field(description="What the program sends. Shown this once; only its digest is kept.")
 
 
-@router.get("/users", response_model=list[UserOut], summary="List users")
-def users(request: Request, caller: Admin) -> list[UserOut]:
-    """All users by name."""
-    return [_user(user) for user in room_of(request).access.users()]
+Limit = Annotated[int, Query(ge=1, le=200, description="Most of a page.")]
+Cursor = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="`next` of the page before.")]
+Once = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="A key of its own for each request: sent again within 7 days, nothing is made twice.",
+    ),
+]
+
+
+@router.get("/users", response_model=UserList, summary="List users")
+def users(request: Request, caller: Admin, limit: Limit = 50, cursor: Cursor = None) -> UserList:
+    """One page of users by name."""
+    found = room_of(request).access.users(after=cursor or "", limit=limit + 1)
+    shown = [_user(user) for user in found[:limit]]
+    return UserList(users=shown, next=shown[-1].name if len(found) > limit else None)
 
 
 @router.post("/users", status_code=201, response_model=UserOut, summary="Make a user")
-def add_user(request: Request, new: NewUser, caller: Admin) -> UserOut:
+def add_user(request: Request, new: NewUser, caller: Admin, idempotency_key: Once = None) -> UserOut:
     """Make a user; it stands in the audit as made by the caller."""
     password = new.password.get_secret_value() if new.password is not None else None
-    return _user(room_of(request).access.add_user(new.name, new.roles, password=password, actor=caller.name))
+    once = _once(
+        caller, "user", idempotency_key, new.model_dump(exclude={"password"}) | {"password": password is not None}
+    )
+    access = room_of(request).access
+    return _user(access.add_user(new.name, new.roles, password=password, actor=caller.name, request=once))
 
 
 @router.post("/users/{name}/disable", status_code=204, summary="Disable a user")
@@ -88,17 +125,22 @@ def disable_user(request: Request, name: str, caller: Admin) -> None:
     room_of(request).access.disable(name, actor=caller.name)
 
 
-@router.get("/keys", response_model=list[KeyOut], summary="List keys")
-def keys(request: Request, caller: Admin) -> list[KeyOut]:
-    """All keys, oldest first, without their secrets."""
-    return [KeyOut(**_key(key)) for key in room_of(request).access.list_keys()]
+@router.get("/keys", response_model=KeyList, summary="List keys")
+def keys(request: Request, caller: Admin, limit: Limit = 50, cursor: Cursor = None) -> KeyList:
+    """One page of keys, oldest first, without their secrets."""
+    found = room_of(request).access.list_keys(cursor=cursor, limit=limit + 1)
+    last = found[limit - 1] if len(found) > limit else None
+    following = write_cursor(last.created_at, last.id) if last else None
+    return KeyList(keys=[KeyOut(**_key(key)) for key in found[:limit]], next=following)
 
 
-@router.post("/keys", status_code=201, response_model=KeyMade, summary="Make a key")
-def add_key(request: Request, new: NewKey, caller: Admin) -> KeyMade:
-    """Make a key for a program. It never does more than its user's roles allow."""
+@router.post("/keys", status_code=201, response_model=KeyMade, summary="Make a key", responses={409: PROBLEM})
+def add_key(request: Request, new: NewKey, caller: Admin, idempotency_key: Once = None) -> KeyMade:
+    """Make a key for a program. It never does more than its user's roles allow. The same request again makes no second
+    key, and can't tell the first one's secret (409)."""
+    once = _once(caller, "key", idempotency_key, new.model_dump())
     key, secret = room_of(request).access.add_key(
-        new.user, new.scopes, label=new.label, days=new.days, actor=caller.name
+        new.user, new.scopes, label=new.label, days=new.days, actor=caller.name, request=once
     )
     return KeyMade(**_key(key), secret=secret)
 
@@ -107,6 +149,13 @@ def add_key(request: Request, new: NewKey, caller: Admin) -> KeyMade:
 def revoke_key(request: Request, key_id: str, caller: Admin) -> None:
     """The key counts no more, from now on."""
     room_of(request).access.revoke_key(key_id, actor=caller.name)
+
+
+def _once(caller: Caller, kind: str, key: str | None, asked: dict[str, Any]) -> creations.Request | None:
+    if key is None:
+        return None
+    own = hashlib.sha256(f"{caller.name}\0{kind}\0{key}".encode()).hexdigest()
+    return creations.Request(key_sha256=own, request_sha256=hashlib.sha256(canonical_json(asked).encode()).hexdigest())
 
 
 def _user(user: User) -> UserOut:
