@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeDecorator
 from hilum.records.sealed_columns import ExactText, SealedText
 from hilum.records.values import STATES
 
-HEAD = "0008"
+HEAD = "0009"
 """The migration that leads to these tables."""
 
 SENDER_LENGTH = 96

@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import Session, aliased
 
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
+from hilum.records.identifiers import films_of_accession, identities
 from hilum.records.reading import film_records
 from hilum.records.reviews import FINAL
-from hilum.records.schema import AnswerRow, FilmRow, IdentifierRow, ReadingRow, ReviewRow
+from hilum.records.schema import AnswerRow, FilmRow, ReadingRow, ReviewRow
 from hilum.records.store import UNKNOWN_RISK, now
 from hilum.records.values import FilmRecord
 
@@ -39,7 +40,7 @@ class Wanted:
     mine: bool = False
     """Only films that the reader holds or has reviewed."""
     accession: str = ""
-    """Only films whose accession number begins so."""
+    """Only films with this accession number, whole: it lies encrypted, and its parts can't be found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +96,13 @@ class Worklist:
             offset: lines to leave out.
             limit: most lines.
         """
-        condition = and_(*self._conditions(wanted, reader))
-        query = self._from(select(FilmRow)).where(condition)
+        query = self._from(select(FilmRow))
         with self._database.read() as session:
+            condition = and_(*self._conditions(session, wanted, reader))
             total = session.scalar(self._from(select(func.count(FilmRow.id))).where(condition)) or 0
-            films = film_records(session, query.order_by(*self._order()).offset(offset).limit(limit))
+            films = film_records(session, query.where(condition).order_by(*self._order()).offset(offset).limit(limit))
             ids = [film.film_id for film in films]
-            named = select(IdentifierRow.film_id, IdentifierRow.accession_number)
-            numbers = {row[0]: row[1] for row in session.execute(named.where(IdentifierRow.film_id.in_(ids)))}
+            numbers = {film_id: who.accession_number for film_id, who in identities(session, ids).items()}
             rows = {row.film_id: row for row in session.scalars(select(ReadingRow).where(ReadingRow.film_id.in_(ids)))}
         return Lines(entries=tuple(self._entry(film, numbers, rows) for film in films), total=total)
 
@@ -198,7 +198,7 @@ class Worklist:
             mine.film_id == FilmRow.id, mine.reader == reader, mine.decision.in_(FINAL), ~exists().where(same)
         )
 
-    def _conditions(self, wanted: Wanted, reader: str) -> list[ColumnElement[bool]]:
+    def _conditions(self, session: Session, wanted: Wanted, reader: str) -> list[ColumnElement[bool]]:
         found: list[ColumnElement[bool]] = [FilmRow.id.is_not(None)]
         if wanted.status == "open":
             found.append(self._reading().in_(OPEN))
@@ -217,8 +217,7 @@ class Worklist:
             reviewed = exists().where(ReviewRow.film_id == FilmRow.id, ReviewRow.reader == reader)
             found.append(or_(held, reviewed))
         if wanted.accession:
-            number = IdentifierRow.accession_number.startswith(wanted.accession, autoescape=True)
-            found.append(exists().where(IdentifierRow.film_id == FilmRow.id, number))
+            found.append(FilmRow.id.in_(films_of_accession(session, wanted.accession)))
         return found
 
 
