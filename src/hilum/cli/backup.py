@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli.records import DataOption
+from hilum.cli.records import DataOption, keyring_given
 from hilum.cli.terminal import JsonOption, QuietOption, finish, progress
 
 HERE = Path("hilum-data")
@@ -19,11 +19,11 @@ def backup(
 ) -> None:
     """Write a backup of a service's folder with records in SQLite; the service may run meanwhile.
 
-    The private key of the audit stays where it is.
+    The private key of the audit stays where it is, and so do the data keys: films are copied as they lie, encrypted.
     """
     from hilum.service.backup import back_up
 
-    done = back_up(data, out, progress=progress(quiet))
+    done = back_up(data, out, keys=keyring_given(), progress=progress(quiet))
     summary = {"path": str(out), "films": done.films, "audit_rows": done.audit_rows, "sha256": done.database_sha256}
     lines = [f"{out}: {done.films} films, {done.audit_rows} rows of the audit, all checked"]
     finish(summary, as_json=as_json, lines=lines)
@@ -38,7 +38,7 @@ def restore(
     """Make a service's folder of a backup, after every film, the records and the audit in it were checked."""
     from hilum.service.backup import restore as restore_folder
 
-    done = restore_folder(kept, data, progress=progress(quiet))
+    done = restore_folder(kept, data, keys=keyring_given(), progress=progress(quiet))
     summary = {"path": str(data), "films": done.films, "audit_rows": done.audit_rows, "sha256": done.database_sha256}
     lines = [f"{data}: {done.films} films, {done.audit_rows} rows of the audit, all checked"]
     finish(summary, as_json=as_json, lines=lines)

@@ -2,11 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hilum.cli.terminal import PASSPHRASE, JsonOption, finish
+from hilum.cli.records import DATA_KEY, DATA_KEY_FILE, DataOption, keyring_given, url_of
+from hilum.cli.terminal import PASSPHRASE, JsonOption, QuietOption, finish, progress
+
+if TYPE_CHECKING:
+    from hilum.service.key_rotation import Applied
+
+HERE = Path("hilum-data")
 
 app = typer.Typer(name="keys", help="Make keys to sign and to encrypt with.", no_args_is_help=True)
 
@@ -62,3 +68,57 @@ def make_data_key(
         f"next: export HILUM_DATA_KEY_FILE={path.resolve()}, then hilum serve",
     ]
     finish({"path": str(path), "key_id": key.id}, as_json=as_json, lines=lines)
+
+
+@app.command()
+def status(data: DataOption = HERE, as_json: JsonOption = False) -> None:
+    """Say which data keys are given, and how much lies under which; nothing is changed."""
+    from dataclasses import asdict
+
+    from hilum.service.key_rotation import key_status
+
+    found = key_status(data, url_of(data), keyring_given())
+    lines = [f"given: {', '.join(found.given) or 'none'}", f"records: {', '.join(found.in_use) or 'readable'}"]
+    lines += [f"films under {key_id or 'no key'}: {number}" for key_id, number in sorted(found.films.items())]
+    lines += [f"films whose files are gone: {found.missing}"] if found.missing else []
+    finish(asdict(found), as_json=as_json, lines=lines)
+
+
+@app.command()
+def apply(data: DataOption = HERE, quiet: QuietOption = False, as_json: JsonOption = False) -> None:
+    """Encrypt records and films with the active data key, whatever key they are under; the service must not run.
+
+    Broken off, the same command goes on.
+    """
+    from hilum.service.key_rotation import apply_keys
+
+    _applied(apply_keys(data, url_of(data), keyring_given(), progress=progress(quiet)), as_json)
+
+
+@app.command()
+def rotate(data: DataOption = HERE, quiet: QuietOption = False, as_json: JsonOption = False) -> None:
+    """Put a new key first in HILUM_DATA_KEY_FILE and encrypt everything with it; the service must not run.
+
+    Older keys stay in the file. Broken off, the same command goes on with the new key.
+    """
+    from hilum.errors import UsageError
+    from hilum.service.key_rotation import rotate as rotate_keys
+
+    path = os.environ.get(DATA_KEY_FILE)
+    if not path:
+        raise UsageError(
+            f"hilum keys rotate writes into {DATA_KEY_FILE}, which is not set. With the key in {DATA_KEY}: put a "
+            "new one before it yourself (hilum keys new-data-key -), then run hilum keys apply."
+        )
+    _applied(rotate_keys(data, url_of(data), Path(path), progress=progress(quiet)), as_json)
+
+
+def _applied(done: "Applied", as_json: bool) -> None:
+    from dataclasses import asdict
+
+    lines = [f"under {done.key_id} now: {done.rows} rows and {done.films} films more"]
+    if done.missing:
+        lines.append(f"{len(done.missing)} films are gone or damaged, so older keys are still asked for: restore them")
+    if done.retired:
+        lines.append(f"nothing here needs {', '.join(done.retired)} any more; backups from before still do")
+    finish(asdict(done), as_json=as_json, lines=lines)

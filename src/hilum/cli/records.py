@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from hilum.data_keys import Keyring
     from hilum.records.database import Database
+
+DATA_KEY, DATA_KEY_FILE = "HILUM_DATA_KEY", "HILUM_DATA_KEY_FILE"
+"""Variables of the environment that hold data keys, or name the file of them."""
 
 DATABASE = "HILUM_DATABASE_URL"
 """Variable of the environment that names the database, as for ``hilum serve``: a URL may hold a password."""
@@ -33,3 +37,17 @@ def open_records(data: Path) -> "Database":
 
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Database(url_of(data))
+
+
+def keyring_given() -> "Keyring":
+    """The data keys of the environment, as for ``hilum serve``.
+
+    Raises:
+        UsageError: they can't be used.
+    """
+    import os
+
+    from hilum.data_keys import read_keyring
+
+    path = os.environ.get(DATA_KEY_FILE)
+    return read_keyring(os.environ.get(DATA_KEY), Path(path) if path else None)

@@ -6,22 +6,21 @@ able to sign. A restored service makes a key of its own, and the old public key 
 """
 
 import contextlib
-import hashlib
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hilum.errors import DataError, UsageError
+from hilum.data_keys import Keyring
+from hilum.errors import DataError, FilmError, UsageError
 from hilum.files import replacing_directory, write_json
 from hilum.keys import read_public_key
 from hilum.progress import Progress, Silent
 from hilum.provenance import sha256_file
 from hilum.records.proving import prove
-from hilum.service.film_files import film_path
+from hilum.service.film_files import StoredFilm, film_path
 
 DATABASE, LIST, HEADS = "hilum.db", "backup.json", "audit-heads.jsonl"
 PUBLIC_KEYS = "audit*.pub"
@@ -42,17 +41,18 @@ class Backup:
     """Digest of the snapshot."""
 
 
-def back_up(data: Path, out: Path, *, progress: Progress | None = None) -> Backup:
+def back_up(data: Path, out: Path, *, keys: Keyring | None = None, progress: Progress | None = None) -> Backup:
     """Write a backup, whole or not at all; the service may run meanwhile.
 
     Args:
         data: the service's folder.
         out: the backup's folder; nothing may be there yet.
+        keys: data keys, to check films that lie encrypted; the backup holds them as they lie, and never a key.
         progress: where progress goes.
 
     Raises:
         UsageError: there are no records, or ``out`` is taken.
-        DataError: a film is missing or damaged, or the audit was changed.
+        DataError: a film is missing or damaged, its key is not given, or the audit was changed.
     """
     if not (data / DATABASE).exists():
         raise UsageError(
@@ -66,25 +66,28 @@ def back_up(data: Path, out: Path, *, progress: Progress | None = None) -> Backu
             shutil.copy2(data / name, folder / name)
         _snapshot(data / DATABASE, folder / DATABASE)
         films = _films(folder / DATABASE)
-        _copy_films(films, data, folder, progress or Silent(), "Back up films")
+        needed = _data_keys(folder / DATABASE, keys or Keyring())
+        _copy_films(films, data, folder, keys or Keyring(), progress or Silent(), "Back up films")
         digest = sha256_file(folder / DATABASE)
         digests = {name: sha256_file(folder / name) for name in sorted(beside)}
-        write_json(folder / LIST, {"format": FORMAT, "database": digest, "films": sorted(films), "beside": digests})
+        listed = {"format": FORMAT, "database": digest, "films": sorted(films), "beside": digests, "data_keys": needed}
+        write_json(folder / LIST, listed)
         rows = _whole_audit(folder)
     return Backup(films=len(films), audit_rows=rows, database_sha256=digest)
 
 
-def restore(backup: Path, data: Path, *, progress: Progress | None = None) -> Backup:
+def restore(backup: Path, data: Path, *, keys: Keyring | None = None, progress: Progress | None = None) -> Backup:
     """Make a service's folder of a backup, after everything in it was checked.
 
     Args:
         backup: folder of :func:`back_up`.
         data: the folder to make; nothing may be there yet.
+        keys: data keys that the backup was made under.
         progress: where progress goes.
 
     Raises:
         UsageError: ``backup`` is none, or ``data`` is taken.
-        DataError: something in it is missing, damaged or changed.
+        DataError: something in it is missing, damaged or changed, or a key that it needs is not given.
     """
     if data.exists() and any(data.iterdir()):
         raise UsageError(f"{data} is not empty, and nothing is restored over it. Give another folder with --data.")
@@ -95,10 +98,11 @@ def restore(backup: Path, data: Path, *, progress: Progress | None = None) -> Ba
     films = _films(backup / DATABASE)
     if sorted(films) != listed["films"]:
         raise DataError(f"{backup / LIST} names other films than the records. Use another backup.")
+    _data_keys(backup / DATABASE, keys or Keyring())
     rows = _whole_audit(backup)
     with replacing_directory(data) as folder:
         folder.chmod(0o700)
-        _copy_films(films, backup, folder, progress or Silent(), "Restore films")
+        _copy_films(films, backup, folder, keys or Keyring(), progress or Silent(), "Restore films")
         for name in (DATABASE, *listed["beside"]):
             shutil.copy2(backup / name, folder / _name_after(backup / name))
     return Backup(films=len(films), audit_rows=rows, database_sha256=listed["database"])
@@ -119,25 +123,42 @@ def _snapshot(source: Path, target: Path) -> None:
 
 def _films(database: Path) -> set[str]:
     with contextlib.closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as records:
-        return {row[0] for row in records.execute("SELECT file_sha256 FROM films")}
+        return {row[0] for row in records.execute("SELECT file_sha256 FROM films WHERE file_sha256 <> ''")}
 
 
-def _copy_films(films: set[str], source: Path, target: Path, progress: Progress, title: str) -> None:
+def _data_keys(database: Path, keys: Keyring) -> list[str]:
+    """Ids of the data keys that a snapshot needs.
+
+    Raises:
+        DataError: one is not given.
+    """
+    with contextlib.closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as records:
+        try:
+            needed = [str(row[0]) for row in records.execute("SELECT id FROM data_keys ORDER BY since")]
+        except sqlite3.OperationalError:  # of a version that knew no data keys
+            needed = []
+    missing = [one for one in needed if one not in keys.ids]
+    if missing:
+        raise DataError(
+            f"The backup is encrypted with the data key {', '.join(missing)}, which is not given. Give it in "
+            "HILUM_DATA_KEY_FILE or HILUM_DATA_KEY; a backup holds no keys, and nobody can read it without."
+        )
+    return needed
+
+
+def _copy_films(films: set[str], source: Path, target: Path, keys: Keyring, progress: Progress, title: str) -> None:
     (target / "films").mkdir()
     with progress.bar(title, len(films)) as bar:
         for sha256 in sorted(films):
             place = film_path(target / "films", sha256)
             place.parent.mkdir(exist_ok=True)
-            digest = hashlib.sha256()
             try:
-                with open(film_path(source / "films", sha256), "rb") as film, open(place, "xb") as copy:
-                    for chunk in _chunks(film):
-                        digest.update(chunk)
-                        copy.write(chunk)
+                shutil.copyfile(film_path(source / "films", sha256), place)
+                _check(StoredFilm(path=place, file_sha256=sha256, keys=keys))
             except FileNotFoundError:
                 raise DataError(f"Film file {sha256} is missing in {source}. Use an earlier backup for it.") from None
-            if digest.hexdigest() != sha256:
-                raise DataError(f"Film file {sha256} in {source} is damaged. Use an earlier backup for it.")
+            except FilmError:
+                raise DataError(f"Film file {sha256} in {source} is damaged. Use an earlier backup for it.") from None
             bar.advance()
 
 
@@ -146,9 +167,10 @@ def _name_after(path: Path) -> str:
     return f"audit-{read_public_key(path).id}.pub" if path.match(PUBLIC_KEYS) else path.name
 
 
-def _chunks(handle: Any) -> Iterator[bytes]:
-    while chunk := handle.read(1 << 20):
-        yield chunk
+def _check(film: StoredFilm) -> None:
+    """Read it all: what was changed is found by its digest, or by its tags."""
+    for _ in film.chunks():
+        pass
 
 
 def _listed(backup: Path) -> dict[str, Any]:
