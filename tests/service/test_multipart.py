@@ -63,7 +63,7 @@ def test_what_is_no_multipart_is_refused_early(body: bytes, message: str) -> Non
                 list(reader.feed(body[at : at + size]))
 
 
-@pytest.mark.parametrize("boundary", ["", "x" * 71, "a ", "a\r\nb", "ä", 'a"b'])
+@pytest.mark.parametrize("boundary", ["", "x" * 201, "a ", "a\r\nb", "ä", 'a"b'])
 def test_a_boundary_that_is_none_is_refused(boundary: str) -> None:
     with pytest.raises(Malformed, match="boundary of the body is missing or is none"):
         Reader(boundary, 10)

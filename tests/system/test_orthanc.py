@@ -207,3 +207,36 @@ def test_while_orthanc_is_away_results_wait_also_over_a_restart(orthanc: Orthanc
         service.room.senders.wake()
         until(lambda: service.room.outbox.counts() == {"pacs": {"sent": 3}}, "all are sent again")
         assert sorted(one.SOPInstanceUID for one in orthanc.instances()) == before
+
+
+@pytest.mark.system
+def test_orthanc_stores_finds_and_fetches_by_dicomweb(orthanc: Orthanc, tmp_path: Path) -> None:
+    """A film by STOW-RS, and its report and heat map by QIDO-RS and WADO-RS: nobody has to be known by DIMSE."""
+    sent = film(1, patient_name="Żółć^Synthetic", accession_number="A-17", study_date="20261101")
+    with reading_room(tmp_path, orthanc) as service:
+        access = service.room.access
+        access.add_user("orthanc", ["reviewer"], password=None, actor="test")
+        key = access.add_key("orthanc", ["films:send", "dicom:read"], actor="test")[1]
+        server = {"Url": f"{service.url}/dicom-web", "HttpHeaders": {"Authorization": f"Bearer {key}"}}
+        assert orthanc.web.put("/dicom-web/servers/hilum", json=server).status_code == 200
+        stored = orthanc.web.post("/instances", content=sent).json()["ID"]
+        told = orthanc.web.post("/dicom-web/servers/hilum/stow", json={"Resources": [stored], "Synchronous": True})
+        assert told.status_code == 200, told.text
+        until(lambda: service.room.store.counts() == {"answered": 1}, "the film is answered")
+        study = str(pydicom.dcmread(io.BytesIO(sent)).StudyInstanceUID)
+
+        def found() -> list[Any]:
+            asked = {"Uri": "/instances", "Arguments": {"AccessionNumber": "A-17"}}
+            reply = orthanc.web.post("/dicom-web/servers/hilum/qido", json=asked)
+            assert reply.status_code == 200, reply.text
+            return reply.json()
+
+        until(lambda: len(found()) == 3, "film, report and heat map are found")
+        fetch = {"Resources": [{"Study": study}], "Synchronous": True}
+        reply = orthanc.web.post("/dicom-web/servers/hilum/retrieve", json=fetch)
+        assert reply.status_code == 200, reply.text
+        assert orthanc.count() == 3
+        held = {one.SOPClassUID: one for one in orthanc.instances()}
+        assert held[REPORT].VerificationFlag == "UNVERIFIED"
+        assert held[CAPTURE].PatientName == "Żółć^Synthetic"
+        assert len(orthanc.web.get("/studies").json()) == 1

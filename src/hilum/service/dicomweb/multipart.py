@@ -8,7 +8,9 @@ from typing import Literal
 from hilum.errors import UsageError
 
 LONGEST_HEADER, MOST_PADDING, MOST_AROUND = 16 * 1024, 256, 64 * 1024
-BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,199}[0-9A-Za-z'()+_,./:=?-]")
+"""RFC 2046 allows 70 characters; Orthanc's DICOMweb plugin 1.7 sends 73."""
+
 PARAMETER = re.compile(r';\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;"\s]*)')
 
 
