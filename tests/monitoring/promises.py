@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 import numpy as np
+from tests.monitoring.joining import together
 
 from hilum.monitoring.culprits import name_culprit
 from hilum.monitoring.looks import Watched, persistent, watch
 from hilum.monitoring.plan import WatchPlan
-from hilum.monitoring.simulation import DAY_S, DRIFTS, START, Site, drifted, simulate, together
+from hilum.monitoring.simulation import DAY_S, DRIFTS, START, Site, drifted, simulate
 
 PLAN = WatchPlan(owner="quality manager", reference_days=70)
 FILMS_STATED = 630

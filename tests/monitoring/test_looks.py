@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from tests.monitoring.joining import together
 from tests.monitoring.promises import PLAN, drift, stable_quarter
 
 from hilum.errors import ConfigError, DataError, UsageError
@@ -14,7 +15,7 @@ from hilum.monitoring.looks import Look, StreamLook, halves, look, one_a_study, 
 from hilum.monitoring.plan import WatchPlan
 from hilum.monitoring.power import detectable
 from hilum.monitoring.selftest import NOTHING, self_test
-from hilum.monitoring.simulation import DAY_S, START, Site, drifted, simulate, together
+from hilum.monitoring.simulation import DAY_S, START, Site, drifted, simulate
 from hilum.monitoring.two_sample import Found
 from hilum.records.observations import Observations
 

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hilum.errors import DataError
 from hilum.records.database import Database
-from hilum.records.observations import Observations, read_observations
+from hilum.records.observations import Observations, observed_findings, read_observations
 from hilum.records.reviews import Reviews
 from hilum.records.store import Store
 from hilum.records.values import Identity, NewAnswer, NewFilm, NewObservation
@@ -39,6 +40,11 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened.close()
 
 
+def read(database: Database, findings: tuple[str, ...], **span: datetime) -> Observations:
+    with database.read() as session:
+        return read_observations(session, findings, **span)
+
+
 def seen(number: int, *, features: bool = True, analysed: bool = True) -> NewObservation:
     return NewObservation(
         outcome="answered" if analysed else "not-analysed",
@@ -53,21 +59,22 @@ def seen(number: int, *, features: bool = True, analysed: bool = True) -> NewObs
     )
 
 
-def answered(store: Store, number: int, observation: NewObservation | None) -> str:
+def answered(store: Store, number: int, observation: NewObservation | None, **answer_fields: Any) -> str:
     digest = f"{number:064x}"
     film = NewFilm(content_sha256=digest, file_sha256=digest, size=1, format="dicom", origin="rest")
     store.receive(film)
     claim = store.claim("me", lease_s=60, max_attempts=3)
     assert claim is not None
-    answer = NewAnswer(
-        model_sha256="a" * 64,
-        analysed=observation is None or observation.outcome != "not-analysed",
-        label=None,
-        abstained=False,
-        risk=None,
-        assessment={},
-        observation=observation,
-    )
+    values: dict[str, Any] = {
+        "model_sha256": "a" * 64,
+        "analysed": observation is None or observation.outcome != "not-analysed",
+        "label": None,
+        "abstained": False,
+        "risk": None,
+        "assessment": {},
+        "observation": observation,
+    }
+    answer = NewAnswer(**values | answer_fields)
     store.record_answer(claim.film_id, "me", Identity(study_instance_uid=f"1.2.{number}"), answer)
     return claim.film_id
 
@@ -79,7 +86,7 @@ def test_what_is_kept_with_an_answer_comes_back_as_columns(database: Database, c
     reviews = Reviews(database, clock)
     reviews.put(films[0], "ann", decision="override", finding="normal", comment="", over=0)
     reviews.put(films[1], "ann", decision="agree", finding=None, comment="", over=0)
-    found = read_observations(database, FINDINGS)
+    found = read(database, FINDINGS)
     assert len(found) == 4
     assert found.groups["device"].levels == ("Detector 0", "Detector 1")
     assert found.groups["device"].codes.tolist() == [0, 1, 0, 1]
@@ -95,11 +102,11 @@ def test_a_span_of_time_is_read_and_an_empty_one_is_empty(database: Database, cl
     store = Store(database, clock)
     for i in range(3):
         answered(store, i, seen(i))
-    middle = datetime.fromtimestamp(read_observations(database, FINDINGS).at[1], UTC)
-    assert len(read_observations(database, FINDINGS, since=middle)) == 2
-    assert len(read_observations(database, FINDINGS, until=middle)) == 1
-    assert len(read_observations(database, FINDINGS, since=START + timedelta(days=400))) == 0
-    assert len(read_observations(database, (*FINDINGS, "other"))) == 0  # another model's scores
+    middle = datetime.fromtimestamp(read(database, FINDINGS).at[1], UTC)
+    assert len(read(database, FINDINGS, since=middle)) == 2
+    assert len(read(database, FINDINGS, until=middle)) == 1
+    assert len(read(database, FINDINGS, since=START + timedelta(days=400))) == 0
+    assert len(read(database, (*FINDINGS, "other"))) == 0  # another model's scores
 
 
 def test_films_that_failed_are_counted(database: Database, clock: Clock) -> None:
@@ -109,7 +116,7 @@ def test_films_that_failed_are_counted(database: Database, clock: Clock) -> None
     claim = store.claim("me", lease_s=60, max_attempts=3)
     assert claim is not None
     store.record_failure(claim.film_id, "me", code="truncated", reason="cut")
-    assert len(read_observations(database, FINDINGS).failed_at) == 1
+    assert len(read(database, FINDINGS).failed_at) == 1
 
 
 def test_a_clock_that_jumped_is_told(database: Database, clock: Clock) -> None:
@@ -129,12 +136,21 @@ def test_a_clock_that_jumped_is_told(database: Database, clock: Clock) -> None:
     )
     store.record_answer(claim.film_id, "me", Identity(), answer)
     with pytest.raises(DataError, match="A clock jumped: an answer stands 71.. s before its film was received"):
-        read_observations(database, FINDINGS)
+        read(database, FINDINGS)
+
+
+def test_what_the_model_tells_apart_is_read_from_the_newest_answer(database: Database, clock: Clock) -> None:
+    with database.read() as session, pytest.raises(DataError, match="No film was analysed yet"):
+        observed_findings(session)
+    store = Store(database, clock)
+    answered(store, 0, seen(0), assessment={"findings": list(FINDINGS)}, risk=0.3)
+    with database.read() as session:
+        assert observed_findings(session) == FINDINGS
 
 
 def test_columns_of_other_lengths_are_refused(database: Database, clock: Clock) -> None:
     answered(Store(database, clock), 0, seen(0))
-    one = read_observations(database, FINDINGS)
+    one = read(database, FINDINGS)
     values = {name: getattr(one, name) for name in Observations.__dataclass_fields__} | {"seconds": np.zeros(3)}
     with pytest.raises(DataError, match="Observations of 1 answers: seconds has 3 rows"):
         Observations(**values)

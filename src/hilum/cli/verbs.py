@@ -18,6 +18,7 @@ from hilum.cli.explain import explain
 from hilum.cli.keys import app as keys
 from hilum.cli.lr_find import lr_find
 from hilum.cli.models import app as models
+from hilum.cli.monitor import app as monitor
 from hilum.cli.pacs import app as pacs
 from hilum.cli.predict import predict
 from hilum.cli.pretrain import pretrain
@@ -69,6 +70,7 @@ app.add_typer(users)
 app.add_typer(audit)
 app.add_typer(results)
 app.add_typer(pacs)
+app.add_typer(monitor)
 app.add_typer(change)
 app.command()(backup)
 app.command()(restore)

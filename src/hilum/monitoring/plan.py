@@ -1,8 +1,11 @@
 """How a site is watched: the one place where the alarm budget, the looks and the floors are written down."""
 
 import math
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
+from hilum.config import from_mapping
 from hilum.errors import ConfigError
 
 DAYS_A_QUARTER = 91
@@ -70,3 +73,18 @@ class WatchPlan:
     def look_level(self) -> float:
         """Chance that a look finds anything where nothing changed."""
         return math.sqrt(self.false_alarms_a_quarter / self.looks_a_quarter)
+
+
+def read_watch_plan(path: Path) -> WatchPlan:
+    """A site's plan from a TOML file; fields that are left out keep their defaults.
+
+    Raises:
+        ConfigError: the file can't be read, or fields are unknown or wrong, all of them at once.
+    """
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            [f"The plan {path} can't be read as TOML ({type(error).__name__}). Check the file."]
+        ) from None
+    return from_mapping(WatchPlan, values, where=path.name)

@@ -119,31 +119,6 @@ def simulate(site: Site, days: int, rng: np.random.Generator, *, start: float = 
     )
 
 
-def together(first: Observations, second: Observations) -> Observations:
-    """One site's records after another's, of the same columns."""
-
-    def joined(a: Array, b: Array) -> Array:
-        return np.concatenate([a, b])
-
-    return Observations(
-        at=joined(first.at, second.at),
-        groups={
-            name: Classes(codes=joined(one.codes, second.groups[name].codes), levels=one.levels)
-            for name, one in first.groups.items()
-        },
-        outcome=joined(first.outcome, second.outcome),
-        seconds=joined(first.seconds, second.seconds),
-        statistics=joined(first.statistics, second.statistics),
-        findings=first.findings,
-        scores=joined(first.scores, second.scores),
-        features=joined(first.features, second.features),
-        overridden=joined(first.overridden, second.overridden),
-        study=joined(first.study, second.study + int(first.study.max(initial=-1)) + 1),
-        models=Classes(codes=joined(first.models.codes, second.models.codes), levels=first.models.levels),
-        failed_at=np.sort(joined(first.failed_at, second.failed_at)),
-    )
-
-
 def _people(site: Site, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
     band = np.clip(np.round(rng.normal(5.6, 1.7, n)), 2, 9).astype(np.int64)
     young = rng.random(n) < site.young

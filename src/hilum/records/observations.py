@@ -4,6 +4,7 @@ A row holds no identifier and no pixel: classes of the acquisition (device, view
 of the pixels, scores, and, only where the site's policy lets it keep fingerprints, the model's features as float16.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +16,6 @@ from sqlalchemy.orm import Session
 
 from hilum.arrays import Array, Indices, Vector
 from hilum.errors import DataError
-from hilum.records.database import Database
 from hilum.records.schema import AnswerRow, FilmRow, ObservationRow, ReviewRow
 from hilum.records.values import NewObservation
 
@@ -116,6 +116,25 @@ class Observations:
         )
 
 
+def joined(first: Observations, second: Observations) -> Observations:
+    """One span after another of the same columns, that is of one reading."""
+
+    def both(name: str) -> Array:
+        return np.concatenate([getattr(first, name), getattr(second, name)])
+
+    def classes(one: Classes, other: Classes) -> Classes:
+        return Classes(codes=np.concatenate([one.codes, other.codes]), levels=one.levels)
+
+    names = ("at", "outcome", "seconds", "statistics", "scores", "features", "overridden", "study")
+    return Observations(
+        **{name: both(name) for name in names},
+        groups={name: classes(one, second.groups[name]) for name, one in first.groups.items()},
+        findings=first.findings,
+        models=classes(first.models, second.models),
+        failed_at=np.union1d(first.failed_at, second.failed_at),
+    )
+
+
 def observe(
     session: Session,
     answer_id: str,
@@ -155,12 +174,12 @@ def observe(
 
 
 def read_observations(
-    database: Database, findings: Sequence[str], *, since: datetime | None = None, until: datetime | None = None
+    session: Session, findings: Sequence[str], *, since: datetime | None = None, until: datetime | None = None
 ) -> Observations:
     """Answers of a span of time as columns.
 
     Args:
-        database: the records.
+        session: of a reading transaction.
         findings: of the models that answered, in their order; answers with another number of scores are left out.
         since: the first instant; None for the beginning.
         until: the first instant that is no longer meant; None for now.
@@ -169,13 +188,27 @@ def read_observations(
         DataError: a clock jumped, so that an answer stands before its film was received.
     """
     read = _Reader(len(findings))
-    with database.read() as session:
-        overrides = _overrides(session)
-        for chunk in _rows(session, since, until):
-            read.take(chunk, overrides)
-        failed = select(FilmRow.received_at).where(FilmRow.state == "failed")
-        failures = [at.timestamp() for at in session.scalars(failed) if _inside(at, since, until)]
+    overrides = _overrides(session)
+    for chunk in _rows(session, since, until):
+        read.take(chunk, overrides)
+    failed = select(FilmRow.received_at).where(FilmRow.state == "failed")
+    failures = [at.timestamp() for at in session.scalars(failed) if _inside(at, since, until)]
     return read.finish(tuple(findings), np.array(sorted(failures)))
+
+
+def observed_findings(session: Session) -> tuple[str, ...]:
+    """What the newest answer that analysed a film tells apart.
+
+    Raises:
+        DataError: no film was analysed yet.
+    """
+    query = (
+        select(AnswerRow.assessment).where(AnswerRow.risk.is_not(None)).order_by(AnswerRow.created_at.desc()).limit(1)
+    )
+    said = session.scalar(query)
+    if said is None:
+        raise DataError("No film was analysed yet, so there is nothing to watch. Let some films in first.")
+    return tuple(str(name) for name in json.loads(said).get("findings", ()))
 
 
 def _inside(at: datetime, since: datetime | None, until: datetime | None) -> bool:

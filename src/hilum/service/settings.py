@@ -14,7 +14,7 @@ from hilum.errors import ConfigError
 from hilum.service.destinations import Destination, read_destination
 
 MIB = 1024 * 1024
-OTHERS = frozenset(("HILUM_DEIDENTIFICATION_KEY",))
+OTHERS = frozenset(("HILUM_DEIDENTIFICATION_KEY", "HILUM_MONITOR_WEBHOOK"))
 """What other verbs take from the environment."""
 
 

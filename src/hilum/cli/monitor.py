@@ -1,0 +1,244 @@
+"""``hilum monitor``: watch for drift, keep alarms, and prove that the watching works."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hilum.cli.records import DataOption
+from hilum.cli.terminal import JsonOption, finish
+
+if TYPE_CHECKING:
+    from hilum.monitoring.alarms import Alarm
+    from hilum.monitoring.plan import WatchPlan
+    from hilum.monitoring.report import Watch
+    from hilum.records.observations import Observations
+
+app = typer.Typer(name="monitor", help="Watch for drift, keep alarms, test the watching.", no_args_is_help=True)
+HERE = Path("hilum-data")
+PlanOption = Annotated[
+    Path | None, typer.Option("--plan", help="TOML file of the site's watch plan; defaults where absent.")
+]
+OwnerOption = Annotated[str | None, typer.Option("--owner", help="Who answers for alarms, where there is no plan.")]
+ByOption = Annotated[str, typer.Option("--by", help="Who does it.")]
+
+
+@app.callback()
+def monitor() -> None:
+    """Watch for drift, keep alarms, test the watching; docs/monitoring.md says what a look does.
+
+    Reports and self-tests read the records beside a running service. What changes alarms needs records in PostgreSQL,
+    or an SQLite file that no service has open.
+    """
+
+
+@app.command()
+def report(
+    data: DataOption = HERE,
+    plan: PlanOption = None,
+    owner: OwnerOption = None,
+    out: Annotated[Path, typer.Option(help="Folder for monitor.html, .json and .prom.")] = Path("monitor"),
+    finding: Annotated[str | None, typer.Option(help="Finding whose labels are measured, with --threshold.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Its operating point.", min=0, max=1)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the monitor's page, with its JSON and Prometheus gauges."""
+    rules = _plan(plan, owner)
+    seen = _watch(_films(data), rules, alarms=_alarms(data), performance=_performance(data, finding, threshold))
+    _write(seen, out)
+    summary = {"path": str(out / "monitor.html"), "looks": len(seen.watched.looks), "alarming": list(seen.alarming)}
+    finish(summary, as_json=as_json)
+
+
+@app.command()
+def check(
+    data: DataOption = HERE,
+    plan: PlanOption = None,
+    owner: OwnerOption = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the report to this folder.")] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(help="https address that a new alarm is told to.", envvar="HILUM_MONITOR_WEBHOOK"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take the newest look in: open, follow or close an alarm; ends with 1 while one is not closed."""
+    from dataclasses import replace
+
+    from hilum.cli.records import open_records
+    from hilum.monitoring.alarm_book import AlarmBook
+    from hilum.monitoring.webhook import tell
+
+    rules = _plan(plan, owner)
+    database = open_records(data)
+    try:
+        book = AlarmBook(database)
+        seen = _watch(_films(data), rules)
+        alarm, anew = book.advance(seen.watched.looks, rules, lambda: _named(seen))
+        seen = replace(seen, alarms=book.alarms())
+    finally:
+        database.close()
+    if out is not None:
+        _write(seen, out)
+    told = 0
+    if anew and alarm is not None and webhook:
+        told = tell(webhook, _message(alarm, rules))
+    unsettled = alarm is not None and alarm.state != "closed"
+    lines = [_words(alarm)] if alarm is not None else [f"{len(seen.watched.looks)} looks, no alarm"]
+    summary = {"alarm": alarm.id if alarm else None, "opened_now": anew, "told": told, "looks": len(seen.watched.looks)}
+    finish(summary, as_json=as_json, lines=lines)
+    if unsettled:
+        raise typer.Exit(1)
+
+
+@app.command()
+def selftest(
+    data: DataOption = HERE,
+    plan: PlanOption = None,
+    owner: OwnerOption = None,
+    films: Annotated[int, typer.Option(help="Films of a look.", min=1)] = 200,
+    week: Annotated[int, typer.Option(help="Number of the week, so that other films are drawn.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Inject drifts into the site's own reference; ends with 1 when one is not found and named, or the control is."""
+    from hilum.cli.terminal import table
+    from hilum.monitoring.selftest import self_test
+
+    rules = _plan(plan, owner)
+    tested = self_test(_watch(_films(data), rules).watched.reference, rules, films=films, week=week)
+    rows = [[one.drift, one.found, one.named or "–", "passed" if one.passed else "FAILED"] for one in tested]
+    passed = all(one.passed for one in tested)
+    found = [{"drift": one.drift, "found": one.found, "named": one.named, "passed": one.passed} for one in tested]
+    finish({"passed": passed, "drifts": found}, as_json=as_json, lines=table(["drift", "found", "named", ""], rows))
+    if not passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def alarms(data: DataOption = HERE, as_json: JsonOption = False) -> None:
+    """List alarms, newest first."""
+    found = _alarms(data)
+    rows = [{"id": one.id, "state": one.state, "owner": one.owner, "culprit": one.culprit} for one in found]
+    finish({"alarms": rows}, as_json=as_json, lines=[_words(one) for one in found] or ["there was no alarm yet"])
+
+
+@app.command()
+def acknowledge(
+    alarm: Annotated[str, typer.Argument(metavar="ID", help="One of hilum monitor alarms.")],
+    by: ByOption,
+    data: DataOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Take an alarm on."""
+    _act("acknowledge", data, alarm, as_json, by=by)
+
+
+@app.command()
+def close(
+    alarm: Annotated[str, typer.Argument(metavar="ID", help="One of hilum monitor alarms.")],
+    by: ByOption,
+    reason: Annotated[str, typer.Option("--reason", help="What was found, in one sentence.")],
+    data: DataOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Close an alarm, and say why."""
+    _act("close", data, alarm, as_json, by=by, reason=reason)
+
+
+def _act(step: str, data: Path, alarm_id: str, as_json: bool, **arguments: str) -> None:
+    from hilum.cli.records import open_records
+    from hilum.monitoring.alarm_book import AlarmBook
+
+    database = open_records(data)
+    try:
+        done = getattr(AlarmBook(database), step)(alarm_id, **arguments)
+    finally:
+        database.close()
+    finish({"alarm": done.id, "state": done.state}, as_json=as_json, lines=[_words(done)])
+
+
+def _plan(path: Path | None, owner: str | None) -> "WatchPlan":
+    from hilum.errors import UsageError
+    from hilum.monitoring.plan import WatchPlan, read_watch_plan
+
+    if path is not None:
+        return read_watch_plan(path)
+    if owner is None:
+        raise UsageError("An alarm needs somebody who answers for it. Give --plan FILE, or --owner NAME.")
+    return WatchPlan(owner=owner)
+
+
+def _films(data: Path) -> "Observations":
+    from hilum.cli.records import url_of
+    from hilum.records.observations import observed_findings, read_observations
+    from hilum.records.proving import reading
+
+    with reading(url_of(data)) as session:
+        return read_observations(session, observed_findings(session))
+
+
+def _alarms(data: Path) -> "tuple[Alarm, ...]":
+    from hilum.cli.records import url_of
+    from hilum.monitoring.alarm_book import newest_first, to_alarm
+    from hilum.records.proving import reading
+
+    with reading(url_of(data)) as session:
+        return tuple(to_alarm(row) for row in session.scalars(newest_first()))
+
+
+def _performance(data: Path, finding: str | None, threshold: float | None) -> Any:
+    from hilum.cli.records import url_of
+    from hilum.errors import UsageError
+    from hilum.monitoring.labels import measured
+    from hilum.records.proving import reading
+
+    if (finding is None) != (threshold is None):
+        raise UsageError("--finding and --threshold go together: labels are measured at an operating point.")
+    if finding is None or threshold is None:
+        return ()
+    with reading(url_of(data)) as session:
+        return measured(session, finding, threshold)
+
+
+def _watch(films: "Observations", rules: "WatchPlan", **more: Any) -> "Watch":
+    from datetime import UTC, datetime
+
+    from hilum.monitoring.report import Watch, seen
+
+    at = datetime.now(UTC)
+    made: Watch = seen(films, rules, at, **more)
+    return made
+
+
+def _named(seen: "Watch") -> Any:
+    from hilum.monitoring.report import last_culprit
+
+    return last_culprit(seen.watched, seen.plan)
+
+
+def _write(seen: "Watch", out: Path) -> None:
+    from hilum.files import write_bytes
+    from hilum.monitoring.report import gauges, monitor_page, to_json
+    from hilum.reports.page import render_page
+
+    out.mkdir(parents=True, exist_ok=True)
+    write_bytes(out / "monitor.html", render_page(monitor_page(seen)).encode())
+    write_bytes(out / "monitor.json", json.dumps(to_json(seen), ensure_ascii=False, allow_nan=False).encode())
+    write_bytes(out / "monitor.prom", gauges(seen).encode())
+
+
+def _message(alarm: "Alarm", rules: "WatchPlan") -> dict[str, Any]:
+    return {
+        "alarm": alarm.id,
+        "site": rules.site,
+        "owner": alarm.owner,
+        "opened_at": alarm.opened_at.isoformat(),
+        "culprit": alarm.culprit,
+        "streams": list(alarm.streams),
+        "sentence": alarm.sentence,
+    }
+
+
+def _words(alarm: "Alarm") -> str:
+    return f"{alarm.id}  {alarm.opened_at:%Y-%m-%d}  {alarm.state}  ({alarm.owner}): {alarm.reason or alarm.sentence}"
