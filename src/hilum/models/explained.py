@@ -20,6 +20,7 @@ from hilum.models.calibrated import Scaled
 from hilum.models.classifier import Classifier
 from hilum.models.encoders import Cut
 from hilum.models.heads import Head
+from hilum.models.side_by_side import plan_of, run_plan
 from hilum.randomness import stream
 
 SAMPLES = 32
@@ -54,17 +55,17 @@ OUTPUTS: tuple[str, ...] = Explanation._fields
 
 
 class MemberAnswer(NamedTuple):
-    """One member's part of the answer."""
+    """One member's part of the answer, or that of m members with m before all other axes."""
 
-    logits: Float[Tensor, "n k"]
+    logits: Float[Tensor, "*m n k"]
     """Before calibration."""
-    samples: Float[Tensor, "n t k"]
+    samples: Float[Tensor, "*m n t k"]
     """The same under each dropout mask."""
-    evidence: Float[Tensor, "n k h w"]
+    evidence: Float[Tensor, "*m n k h w"]
     """α·A, before its ReLU."""
-    spread: Float[Tensor, "n k h w"]
+    spread: Float[Tensor, "*m n k h w"]
     """Variance of the evidence over all dropout masks."""
-    features: Float[Tensor, "n d"]
+    features: Float[Tensor, "*m n d"]
     """Pooled feature maps."""
 
 
@@ -90,24 +91,57 @@ class Member(nn.Module):
 
     def forward(self, maps: Float[Tensor, "n c y x"]) -> MemberAnswer:
         """Answer for the maps at the cut."""
+        return answer_of_head(self.last_maps(maps), self.weights(), self.odds)
+
+    def weights(self) -> "HeadWeights":
+        """The head's constants."""
+        return HeadWeights(self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias, self.masks)
+
+    def last_maps(self, maps: Float[Tensor, "n c y x"]) -> Float[Tensor, "n d h w"]:
+        """Maps at the cut to the maps behind the encoder's last activation."""
         if len(self.layers) and getattr(self.layers[0], "inplace", False):
             maps = maps.clone()  # the other members need them as they are
         for layer in self.layers:
             maps = layer(maps)
-        height, width = maps.shape[2:]
-        features = maps.mean(dim=(2, 3))
-        hidden = self.fc1(features)
-        active = (hidden > 0).to(maps.dtype)
-        alive = hidden * active
-        logits = self.fc2(alive)
-        samples = self.fc2(alive[:, None, :] * self.masks[None])
-        # W1·A at every pixel, without its bias: both the heat map and its spread are weighted sums of these.
-        responses = torch.matmul(self.fc1.weight, maps.flatten(2)) / (height * width)
-        weights = self.fc2.weight[None] * active[:, None, :]
-        grid = (-1, weights.shape[1], height, width)
-        evidence = torch.matmul(weights, responses).reshape(grid)
-        variance = self.odds * torch.matmul(weights * weights, responses * responses).reshape(grid)
-        return MemberAnswer(logits, samples, evidence, variance, features)
+        return maps
+
+
+class HeadWeights(NamedTuple):
+    """A head's constants, or those of m heads with m before all other axes."""
+
+    w1: Float[Tensor, "*m hidden d"]
+    b1: Float[Tensor, "*m hidden"]
+    w2: Float[Tensor, "*m k hidden"]
+    b2: Float[Tensor, "*m k"]
+    masks: Float[Tensor, "*m t hidden"]
+
+
+def answer_of_head(maps: Float[Tensor, "*m n d h w"], head: HeadWeights, odds: float) -> MemberAnswer:
+    """The closed forms behind the last feature maps.
+
+    Args:
+        maps: of one member, or of m.
+        head: its constants, or theirs.
+        odds: p/(1 − p) of dropout.
+    """
+    height, width = maps.shape[-2:]
+    features = maps.mean(dim=(-2, -1))
+    hidden = features @ head.w1.mT + head.b1.unsqueeze(-2)
+    active = (hidden > 0).to(maps.dtype)
+    alive = hidden * active
+    logits = alive @ head.w2.mT + head.b2.unsqueeze(-2)
+    dropped = alive.unsqueeze(-2) * head.masks.unsqueeze(-3)
+    samples = dropped @ head.w2.mT.unsqueeze(-3) + head.b2.unsqueeze(-2).unsqueeze(-2)
+    # W1·A at every pixel, without its bias: both the heat map and its spread are weighted sums of these.
+    responses = torch.matmul(head.w1.unsqueeze(-3), maps.flatten(-2)) / (height * width)
+    weights = head.w2.unsqueeze(-3) * active.unsqueeze(-2)
+    evidence = _on_grid(torch.matmul(weights, responses), height, width)
+    variance = odds * _on_grid(torch.matmul(weights * weights, responses * responses), height, width)
+    return MemberAnswer(logits, samples, evidence, variance, features)
+
+
+def _on_grid(cells: Tensor, height: int, width: int) -> Tensor:
+    return cells.reshape(*cells.shape[:-1], height, width)
 
 
 class Explained(nn.Module):
@@ -153,6 +187,8 @@ class Explained(nn.Module):
             Member(member, position, dropout_masks(member.head, samples, seed, index))
             for index, member in enumerate(members)
         )
+        # Whole networks keep the processor busy by themselves; side by side they would only need more memory.
+        self.plan = plan_of(list(self._each()[0].layers)) if cut is not None and len(members) > 1 else None
         self.eval()
 
     def forward(self, films: UInt8[Tensor, "n f h w"]) -> Explanation:
@@ -164,26 +200,48 @@ class Explained(nn.Module):
         Returns:
             the answers in the order of :data:`OUTPUTS`.
         """
-        return self.together(self.apart(films))
+        if len(self.members) == 1 or not self._heads_alike():
+            return self.together(self.apart(films))
+        maps = self._shared_maps(films)
+        # All heads at once: a few products that keep the processor busy, in place of many that don't.
+        if self.plan is None:
+            last = torch.stack([member.last_maps(maps.clone()) for member in self._each()])
+        else:
+            last = run_plan(self.plan, [member.layers for member in self._each()], maps)
+        weights = HeadWeights(*map(torch.stack, zip(*(member.weights() for member in self._each()), strict=True)))
+        return self._combined(answer_of_head(last, weights, self._each()[0].odds))
 
     def apart(self, films: UInt8[Tensor, "n f h w"]) -> list[MemberAnswer]:
         """What each member says by itself."""
-        maps = self.normalise(films)
-        for layer in self.shared:
-            maps = layer(maps)
+        maps = self._shared_maps(films)
         # Each member takes a copy where it could overwrite the maps that the next one needs.
         return [cast(MemberAnswer, member(maps.clone() if len(self.members) > 1 else maps)) for member in self.members]
 
     def together(self, answers: Sequence[MemberAnswer]) -> Explanation:
         """The answer of some members, or of all."""
-        logits = torch.stack([answer.logits for answer in answers])
+        return self._combined(MemberAnswer(*map(torch.stack, zip(*answers, strict=True))))
+
+    def _shared_maps(self, films: Tensor) -> Tensor:
+        maps: Tensor = self.normalise(films)
+        for layer in self.shared:
+            maps = layer(maps)
+        return maps
+
+    def _each(self) -> list[Member]:
+        return [cast(Member, member) for member in self.members]
+
+    def _heads_alike(self) -> bool:
+        return len({(member.odds, member.fc1.out_features) for member in self._each()}) == 1
+
+    def _combined(self, answers: MemberAnswer) -> Explanation:
+        """The answer of members that stand along the first axis."""
+        logits, evidence = answers.logits, answers.evidence
         chances = self.calibrate(logits)
         probabilities = chances.mean(0)
-        sampled = self.calibrate(torch.cat([a.samples for a in answers], dim=1))
+        sampled = self.calibrate(answers.samples.transpose(0, 1).flatten(1, 2))
         mc_mean = sampled.mean(1)
-        evidence = torch.stack([answer.evidence for answer in answers])
         between = _spread(evidence, 0) ** 2
-        within = torch.stack([answer.spread for answer in answers]).mean(0)
+        within = answers.spread.mean(0)
         return Explanation(
             logits=logits.mean(0),
             probabilities=probabilities,
@@ -192,7 +250,7 @@ class Explained(nn.Module):
             mutual_information=torch.relu(_entropy(mc_mean) - _entropy(sampled).mean(1)),
             cam=torch.relu(evidence).mean(0),
             cam_std=torch.sqrt(within + between),
-            features=torch.stack([answer.features for answer in answers]).mean(0),
+            features=answers.features.mean(0),
             member_std=_spread(chances, 0),
         )
 
