@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from hilum.errors import DataError
 from hilum.evaluation import light_models
 from hilum.evaluation.intervals import Resampling
-from hilum.evaluation.light_models import Cases, read_labels, smoother, standardised
+from hilum.evaluation.light_models import Cases, aurocs, read_labels, smoother, standardised
 from hilum.randomness import stream
 
 FEW = Resampling(resamples=60)
@@ -105,6 +105,14 @@ def test_wrong_features_are_refused() -> None:
         read_labels(features, Cases.of(classes, owners))
     with pytest.raises(DataError, match="30 classes and 29 patients don't match"):
         Cases.of(classes, owners[1:])
+
+
+def test_many_columns_rank_as_scipy_ranks_them_ties_and_all() -> None:
+    rng = stream(5, "ties")
+    targets = (rng.random((60, 7)) < 0.4).astype(np.float64)
+    for scores in (rng.normal(size=(60, 7)), rng.integers(0, 4, (60, 7)).astype(np.float64), np.zeros((60, 7))):
+        by_hand = [roc_auc_score(targets[:, i], scores[:, i]) for i in range(7)]
+        assert aurocs(scores, targets) == pytest.approx(by_hand)
 
 
 def test_shuffling_ends_early_where_chance_reads_as_much() -> None:

@@ -28,8 +28,9 @@ MOST_CASES = 1500
 PERMUTATIONS = 2999
 """Shuffles of the labels: the smallest p-value is 1/3,000, which Holm's procedure can still tell over sixty audits."""
 
-ENOUGH, BLOCK = 20, 50
-"""Shuffles that reach the value after which no more are drawn, and shuffles drawn at once."""
+ENOUGH, BLOCK, MOST_AT_ONCE = 20, 50, 400
+"""Shuffles that reach the value after which no more are drawn, and shuffles drawn at once: few at first, then as many
+as were drawn before, up to the last number."""
 
 PENALTY = 1.0
 """Ridge penalty, in units of the mean squared length of a standardised feature vector."""
@@ -195,15 +196,33 @@ def _out_of_fold(matrices: Sequence[tuple[Indices, Indices, Array]], targets: Ar
 
 
 def aurocs(scores: Array, targets: Array) -> Array:
-    """AUROC of each column, ties counting a half."""
-    from scipy.stats import rankdata
+    """AUROC of each column, ties counting a half.
 
-    positives = targets.sum(axis=0)
-    negatives = len(targets) - positives
-    ranks = rankdata(scores, axis=0)
-    above = (ranks * targets).sum(axis=0) - positives * (positives + 1) / 2
-    found: Array = above / (positives * negatives)
+    Thousands of shuffles are ranked here, so columns lie in memory one after another: that is far faster than to rank
+    down the columns of a table.
+    """
+    rows, sides = np.ascontiguousarray(scores.T), np.ascontiguousarray(targets.T)
+    order = np.argsort(rows, axis=1)
+    rising, sides = np.take_along_axis(rows, order, axis=1), np.take_along_axis(sides, order, axis=1)
+    positives = sides.sum(axis=1)
+    above = (_mean_ranks(rising) * sides).sum(axis=1) - positives * (positives + 1) / 2
+    found: Array = above / (positives * (rows.shape[1] - positives))
     return found
+
+
+def _mean_ranks(rising: Array) -> Array:
+    """Rank of each value of rising rows, from 1, equal values sharing their mean."""
+    place = np.arange(rising.shape[1])
+    begins = np.ones(rising.shape, dtype=bool)
+    begins[:, 1:] = rising[:, 1:] != rising[:, :-1]
+    if begins.all():
+        return np.broadcast_to(place + 1.0, rising.shape)
+    ends = np.ones(rising.shape, dtype=bool)
+    ends[:, :-1] = begins[:, 1:]
+    first = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
+    last = np.minimum.accumulate(np.where(ends, place, rising.shape[1])[:, ::-1], axis=1)[:, ::-1]
+    mean: Array = (first + last) / 2 + 1
+    return mean
 
 
 def _shuffled(
@@ -213,7 +232,7 @@ def _shuffled(
     rng = stream(seed, "light models", "shuffles")
     k, parts, reached, drawn = targets.shape[1], [np.empty(0)], 0, 0
     while drawn < permutations and reached < ENOUGH:
-        count = min(BLOCK, permutations - drawn)
+        count = min(max(BLOCK, min(drawn, MOST_AT_ONCE)), permutations - drawn)
         shuffled = np.concatenate([targets[rng.permutation(len(targets))] for _ in range(count)], axis=1)
         means = aurocs(_out_of_fold(matrices, shuffled), shuffled).reshape(count, k).mean(axis=1)
         higher = reached + np.cumsum(_reaches(means, value))

@@ -9,6 +9,7 @@ import torch
 from hilum.arrays import Array, Indices
 from hilum.models.explained import OUTPUTS, Explained
 from hilum.progress import Progress, Silent
+from hilum.training.allocator import keep_freed_memory
 from hilum.training.films import Stack
 
 BATCH = 16
@@ -44,6 +45,7 @@ def answer_films(network: Explained, tiles: Stack, *, progress: Progress | None 
     Returns:
         every output, float32.
     """
+    keep_freed_memory()
     parts: dict[str, list[Array]] = {name: [] for name in OUTPUTS}
     with (progress or Silent()).bar("Answering films", len(tiles)) as bar, torch.inference_mode():
         for start in range(0, len(tiles), BATCH):

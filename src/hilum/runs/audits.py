@@ -41,6 +41,7 @@ from hilum.runs.evaluate import Evaluation
 from hilum.runs.recipes import shared_cut
 from hilum.runs.run import Run
 from hilum.runs.tiles import load_tiles
+from hilum.training.allocator import keep_freed_memory
 
 MOST_ASKED = 400
 """Evaluated films that the network is asked about under change; more are drawn by lot."""
@@ -82,6 +83,7 @@ def audit_run(
         permutations: shuffles of each test against chance.
         progress: where progress goes.
     """
+    keep_freed_memory()
     progress = progress or Silent()
     settings = Resampling(seed=run.config.seed, resamples=resamples, method=interval)
     fit = run.films.select(run.films.rows(part="fit"))
