@@ -18,6 +18,7 @@ from hilum.evaluation.light_models import PERMUTATIONS, smoother
 from hilum.evaluation.selective import LEAST_PROBABLE, AbstentionPolicy, AbstentionRules, measure_policy
 from hilum.evaluation.source_audits import inside_audits
 from hilum.evaluation.subgroups import gaps
+from hilum.imaging.audit_views import lung_region
 from hilum.imaging.preprocessing import Preprocessing, preprocess
 from hilum.labels import CHEST
 from hilum.predictions import Predictions
@@ -117,6 +118,8 @@ def alarms(
     Audits; label tables of all films and of the tested ones; falls inside a source; gaps between groups; groups that
     are left to a person more often, by a policy that answers four films of five.
     """
+    if lungs is None and network:
+        lungs = lung_region(films.tiles)  # once for both kinds of audits
     rows = audited(films, lungs, seed=seed, network=network)
     found = [f"audit: {row.name}" for row in rows if row.verdict == "alarm"]
     network, asked = (network, films) if network else _network(films)
