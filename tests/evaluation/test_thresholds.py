@@ -56,6 +56,24 @@ def test_thresholds_are_the_best_among_all(seed: int) -> None:
     assert sum(both(youden_threshold(probs, positive))) == pytest.approx(max(map(sum, every)))
 
 
+def test_each_point_says_what_it_was_chosen_for(make: Callable[..., Predictions]) -> None:
+    films = make(240)
+
+    def aims(rules: OperatingRules) -> list[str]:
+        chosen = choose_operating_points(films, rules, FEW)
+        return [point.aim for point in apply_operating_points(chosen, films, FEW).values()]
+
+    assert aims(OperatingRules(floors={"covid-19": 0.98})) == [
+        "Youden's index",
+        "sensitivity of at least 0.95",
+        "sensitivity of at least 0.98",
+    ]
+    assert aims(OperatingRules(rule="youden")) == ["Youden's index"] * 3
+    assert aims(OperatingRules(rule="cost", cost_of_miss=5))[1] == "least cost, a miss weighing 5 false alarms"
+    with pytest.raises(ConfigError, match=r"rule is 'best'\. .*Known: sensitivity-floor, youden, cost"):
+        OperatingRules(rule="best")  # type: ignore[arg-type]
+
+
 def test_every_finding_but_normal_keeps_its_floor_on_the_validation_films(make: Callable[..., Predictions]) -> None:
     points = choose_operating_points(make(240), OperatingRules(sensitivity_floor=0.9), FEW)
     assert {name: point.rule for name, point in points.items()} == {

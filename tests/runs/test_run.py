@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from hilum.cli.train import evaluate as evaluate_verb
 from hilum.datasets.manifest import Manifest
 from hilum.errors import BundleError, DataError, HilumError, RunError, UsageError
+from hilum.evaluation.thresholds import OperatingRules
 from hilum.files import write_json
 from hilum.inference.assess import open_bundle
 from hilum.inference.selftest import verify_bundle
@@ -94,6 +95,10 @@ def test_same_seed_same_weights_with_films_in_memory_and_from_disk(
     [
         ({"backbone": "hilum_smal"}, "Did you mean 'hilum_small'"),
         ({"weights": "no.safetensors"}, "does not exist"),
+        (
+            {"operating": OperatingRules(floors={"covid": 0.9})},
+            "A floor is given for covid, but the findings are normal, pneumonia, covid-19. Name these.",
+        ),
         (
             {"recipe": changed(recipe("phantom"), precision="fp16")},
             "fp16 is for a GPU, but this training is on the CPU",

@@ -183,6 +183,8 @@ class ModelCard:
     """Safety and reliability."""
     operating_points: dict[str, float] = field(default_factory=dict)
     """Threshold by finding."""
+    operating_rules: str | None = None
+    """What the thresholds were chosen for."""
     calibration: str | None = None
     """How probabilities were calibrated and how well."""
     abstention: str | None = None

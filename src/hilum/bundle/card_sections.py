@@ -35,7 +35,13 @@ def card_sections(card: ModelCard) -> tuple[Section, ...]:
             name="operating-points",
             blocks=(
                 _points(card.operating_points),
-                _facts({"Calibration": card.calibration, "When it gives no label": card.abstention}),
+                _facts(
+                    {
+                        "Thresholds chosen for": card.operating_rules,
+                        "Calibration": card.calibration,
+                        "When it gives no label": card.abstention,
+                    }
+                ),
             ),
         ),
         _resources(card),

@@ -3,13 +3,16 @@
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hilum.cli.terminal import JsonOption, QuietOption, finish, progress, table
+
+if TYPE_CHECKING:
+    from hilum.evaluation.thresholds import OperatingRules
 
 ImbalanceOption = Annotated[
     str | None,
@@ -37,6 +40,21 @@ DeviceOption = Annotated[
     Literal["auto", "cpu", "cuda"],
     typer.Option(help="Where networks are computed; auto takes a GPU where there is one."),
 ]
+RuleOption = Annotated[
+    Literal["sensitivity-floor", "youden", "cost"],
+    typer.Option(help="How thresholds are chosen on validation films, for all findings but normal (Youden's)."),
+]
+FloorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Lowest sensitivity there, such as 0.9, or of one finding, such as covid-19=0.98; repeatable.",
+        show_default="0.95",
+    ),
+]
+CostOption = Annotated[
+    float | None,
+    typer.Option(help="For cost: how many false alarms a missed finding weighs.", show_default="10"),
+]
 WatchOption = Annotated[
     list[str] | None, typer.Option(help="Also show epochs in tensorboard or mlflow (extras of those names).")
 ]
@@ -63,6 +81,9 @@ def train(
         str, typer.Option(help="Films resident in memory, streaming from disk, or auto: by size.")
     ] = "auto",
     device: DeviceOption = "auto",
+    operating_points: RuleOption = "sensitivity-floor",
+    floor: FloorOption = None,
+    cost_of_miss: CostOption = None,
     watch: WatchOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -89,6 +110,7 @@ def train(
         cache=cache,
         data_path=data_path,  # type: ignore[arg-type]  # checked where it is used
         device=device,
+        operating=operating_rules(operating_points, floor or (), cost_of_miss),
         progress=progress(quiet or not speaks()),
         watch=watch or (),
     )
@@ -98,6 +120,37 @@ def train(
     finish(summary, as_json=as_json, lines=_lines(summary, out))
 
 
+def operating_rules(rule: str, floors: Sequence[str], cost_of_miss: float | None) -> "OperatingRules":
+    """How thresholds are chosen, from what was typed.
+
+    Raises:
+        UsageError: a floor that is no number, or an option that the rule doesn't use.
+        ConfigError: values out of range, all of them at once.
+    """
+    from hilum.config import from_mapping
+    from hilum.errors import UsageError
+    from hilum.evaluation.thresholds import OperatingRules
+
+    if floors and rule != "sensitivity-floor":
+        raise UsageError(f"--floor is for --operating-points sensitivity-floor, not for {rule}. Leave it out.")
+    if cost_of_miss is not None and rule != "cost":
+        raise UsageError(f"--cost-of-miss is for --operating-points cost, not for {rule}. Leave it out.")
+    told: dict[str, Any] = {"rule": rule, "floors": {}}
+    for text in floors:
+        finding, _, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            raise UsageError(f"--floor is {text!r}, but must be a number or FINDING=NUMBER, such as 0.95.") from None
+        if finding:
+            told["floors"][finding] = number
+        else:
+            told["sensitivity_floor"] = number
+    if cost_of_miss is not None:
+        told["cost_of_miss"] = cost_of_miss
+    return from_mapping(OperatingRules, told, where="--operating-points")
+
+
 def _lines(summary: Mapping[str, Any], out: Path) -> list[str]:
     """What a finished training says."""
     rows = [(name, e["auroc"]) for name, e in summary["validation"].items()]
@@ -105,6 +158,7 @@ def _lines(summary: Mapping[str, Any], out: Path) -> list[str]:
         *table(("finding", f"AUROC {summary['validation_kind']}"), rows),
         f"calibration: {summary['calibration']}",
         *([summary["calibration_note"]] if summary["calibration_note"] else []),
+        f"operating points: {summary['operating_points']}",
         "time: {training:.1f} s in epochs, {prefix:.1f} s for frozen layers".format(**summary["seconds"]),
         f"run: {out}   next: hilum evaluate {out}",
     ]

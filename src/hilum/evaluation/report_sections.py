@@ -198,7 +198,7 @@ def operating_points(cards: Sequence[Scorecard], chosen: Mapping[str, OperatingP
                 point = points[finding]
                 rows.append(
                     [
-                        Cell(text=finding, detail=rules[point.rule]) if first else "",
+                        Cell(text=finding, detail=point.aim or rules[point.rule]) if first else "",
                         name,
                         Cell(text=number(point.threshold, 3), reason=point.reason if name == "validation" else ""),
                         cell(point.sensitivity),
@@ -214,9 +214,10 @@ def operating_points(cards: Sequence[Scorecard], chosen: Mapping[str, OperatingP
         Column(title="called positive", unit="share of films", number=True),
     ]
     caption = (
-        "Thresholds were chosen on validation films (so their figures there are optimistic), fixed, and then tested. A "
-        "missed finding is the worst error, so every finding but normal has a floor of sensitivity."
+        "Thresholds were chosen on validation films (so their figures there are optimistic), fixed, and then tested."
     )
+    if any(point.rule == "sensitivity-floor" for _, points in sources for point in points.values()):
+        caption += " A missed finding is the worst error, so every finding but normal has a floor of sensitivity."
     block = table(caption, ["finding", "films", *heads], rows)
     return Section(name="operating-points", title="Operating points", blocks=(block,))
 

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from hilum.arrays import Array, Vector
-from hilum.errors import ConfigError, DataError
+from hilum.errors import ConfigError, DataError, nearest
 from hilum.evaluation.estimates import Estimate, not_estimable
 from hilum.evaluation.intervals import Cohort, Resampling, bootstrap_sums, proportion
 from hilum.evaluation.metrics import classes_of
@@ -42,10 +42,24 @@ class OperatingRules:
             for name, floor in {"sensitivity_floor": self.sensitivity_floor, **self.floors}.items()
             if not 0 < floor <= 1
         ]
+        if self.rule not in get_args(Rule):
+            problems.append(f"rule is {self.rule!r}. {nearest(self.rule, get_args(Rule))}")
         if not self.cost_of_miss > 0:
             problems.append(f"cost_of_miss is {self.cost_of_miss}, but must be above 0, such as 10 false alarms.")
         if problems:
             raise ConfigError(problems)
+
+    def rule_of(self, finding: str) -> Rule:
+        """The rule that a finding's threshold is chosen by."""
+        return "youden" if finding == self.normal else self.rule
+
+    def aim_of(self, finding: str) -> str:
+        """What a finding's threshold is chosen for, in words."""
+        return {
+            "sensitivity-floor": f"sensitivity of at least {self.floors.get(finding, self.sensitivity_floor):g}",
+            "youden": "Youden's index",
+            "cost": f"least cost, a miss weighing {self.cost_of_miss:g} false alarms",
+        }[self.rule_of(finding)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +80,8 @@ class OperatingPoint:
     """Share of all films that are called positive: the work it makes; NaN when there is none."""
     measured_on: str
     """Which films: ``validation`` (chosen here, so optimistic) or ``test``."""
+    aim: str = ""
+    """What the threshold was chosen for, in words; empty where an older version chose it."""
     reason: str = ""
     """Why there is no threshold, or what to mind; empty when all is well."""
 
@@ -153,7 +169,7 @@ def choose_operating_points(
     films = validation.labelled
     classes = classes_of(films.targets, films.findings)
     for column, finding in enumerate(films.findings.names):
-        rule: Rule = "youden" if finding == rules.normal else rules.rule
+        rule = rules.rule_of(finding)
         probs, positive = films.probs[:, column], classes == column
         reason = _why_no_threshold(probs, positive, finding)
         threshold = math.nan
@@ -162,7 +178,7 @@ def choose_operating_points(
             owners = len({films.patient_ids[i] for i in np.flatnonzero(positive)})
             if owners < FEW_POSITIVES:
                 reason = f"Only {owners} patients with {finding} choose this threshold; other films may fall below it."
-        chosen[finding] = (rule, threshold, reason)
+        chosen[finding] = _Chosen(rule, threshold, rules.aim_of(finding), reason)
     return _measured(films, chosen, "validation", settings or Resampling())
 
 
@@ -179,7 +195,10 @@ def apply_operating_points(
             f"Operating points for {sorted(points)} can't be applied to predictions of {sorted(films.findings.names)}. "
             "Choose them on predictions of the same classifier."
         )
-    chosen = {name: (points[name].rule, points[name].threshold, points[name].reason) for name in films.findings.names}
+    chosen = {
+        name: _Chosen(points[name].rule, points[name].threshold, points[name].aim, points[name].reason)
+        for name in films.findings.names
+    }
     return _measured(films.labelled, chosen, "test", settings or Resampling())
 
 
@@ -198,13 +217,23 @@ def _why_no_threshold(probs: Vector, positive: Array, finding: str) -> str:
     return ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A threshold before it is measured."""
+
+    rule: Rule
+    threshold: float
+    aim: str
+    reason: str
+
+
 def _measured(
-    films: Predictions, chosen: Mapping[str, tuple[Rule, float, str]], measured_on: str, settings: Resampling
+    films: Predictions, chosen: Mapping[str, _Chosen], measured_on: str, settings: Resampling
 ) -> dict[str, OperatingPoint]:
     classes = classes_of(films.targets, films.findings)
     cohort = Cohort.of(films.patient_ids, classes) if len(films) else None
     right, among, usable = [], [], []
-    for column, (_, threshold, _) in enumerate(chosen.values()):
+    for column, threshold in enumerate(one.threshold for one in chosen.values()):
         probs, positive = films.probs[:, column], classes == column
         usable.append(bool(len(films)) and not math.isnan(threshold) and not np.isnan(probs).any())
         called = probs >= threshold
@@ -212,20 +241,21 @@ def _measured(
         among += [positive, ~positive]
     samples = _resampled(np.column_stack(right), np.column_stack(among), cohort, settings)
     measured = {}
-    for column, (finding, (rule, threshold, reason)) in enumerate(chosen.items()):
+    for column, (finding, one) in enumerate(chosen.items()):
         rates = [
             _share(right[i], among[i], samples[:, i], cohort if usable[column] else None, settings.level, finding)
             for i in (2 * column, 2 * column + 1)
         ]
         measured[finding] = OperatingPoint(
             finding=finding,
-            rule=rule,
-            threshold=threshold,
+            rule=one.rule,
+            threshold=one.threshold,
             sensitivity=rates[0],
             specificity=rates[1],
-            flagged=float((films.probs[:, column] >= threshold).mean()) if usable[column] else math.nan,
+            flagged=float((films.probs[:, column] >= one.threshold).mean()) if usable[column] else math.nan,
             measured_on=measured_on,
-            reason=reason,
+            aim=one.aim,
+            reason=one.reason,
         )
     return measured
 

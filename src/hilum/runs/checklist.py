@@ -9,6 +9,7 @@ from hilum.datasets.manifest import Manifest
 from hilum.evaluation.scorecard import Scorecard
 from hilum.evaluation.tripod import Item, checklist
 from hilum.runs.run import Run
+from hilum.runs.summary import operating_words
 
 Answer = tuple[str, str]
 
@@ -110,7 +111,8 @@ def _model(run: Run) -> dict[str, Answer]:
         ),
         "13": (f"Imbalance: {run.recipe.imbalance.text()}; calibration is measured after it.", "calibration"),
         "15": (
-            f"Probabilities of {', '.join(run.config.findings)}; thresholds were chosen on out-of-fold predictions.",
+            f"Probabilities of {', '.join(run.config.findings)}; thresholds were chosen on out-of-fold predictions "
+            f"({operating_words(run)}).",
             "operating-points",
         ),
         "18f": (

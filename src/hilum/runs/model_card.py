@@ -12,6 +12,7 @@ from hilum.evaluation.confounding import WORDS
 from hilum.evaluation.estimates import Estimate
 from hilum.evaluation.scorecard import Scorecard
 from hilum.runs.run import Run
+from hilum.runs.summary import operating_words
 
 FAIRNESS_GROUPS = ("sex", "age_band")
 """Groups of people whose figures a card shows; all groups are in the report."""
@@ -67,6 +68,7 @@ def model_card(
         fairness=_fairness(cards),
         safety=_safety(cards, abstention),
         operating_points=info.thresholds,
+        operating_rules=f"{operating_words(run)}; on out-of-fold predictions.",
         calibration=f"{calibration_of(info)} Fitted on out-of-fold predictions.",
         abstention=abstention,
         explanation="Grad-CAM of every finding in closed form, from the same pass as the probabilities.",

@@ -30,8 +30,16 @@ def training_summary(run: Run) -> dict[str, Any]:
         "accuracy": card.accuracy.text(),
         "calibration": run.calibration.sentence,
         "calibration_note": note,
+        "operating_points": operating_words(run),
         "seconds": run.result["seconds"],
     }
+
+
+def operating_words(run: Run) -> str:
+    """What thresholds were chosen for, finding by finding."""
+    rules = run.config.operating
+    aims = [(name, rules.aim_of(name)) for name in run.config.findings]
+    return "; ".join(f"{name}: {aim}" for name, aim in aims)
 
 
 def evaluation_summary(done: Evaluation, verdict: Verdict, path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from hilum.datasets.manifest import Manifest
 from hilum.errors import DataError, UsageError
 from hilum.evaluation.estimates import to_plain
 from hilum.evaluation.shipped_calibration import ShippedCalibration
-from hilum.evaluation.thresholds import choose_operating_points
+from hilum.evaluation.thresholds import OperatingRules, choose_operating_points
 from hilum.files import write_json, write_text
 from hilum.labels import CHEST, Findings
 from hilum.models.classifier import Classifier, ClassifierConfig, build_classifier
@@ -63,6 +63,8 @@ class TrainConfig:
     """Seed of views, order, dropout and weights."""
     findings: tuple[str, ...] = CHEST.names
     """What is told apart, in the order of the outputs."""
+    operating: OperatingRules = field(default_factory=OperatingRules)
+    """How thresholds are chosen on the out-of-fold predictions."""
 
     @property
     def members(self) -> int:
@@ -86,6 +88,7 @@ def train(
     cache: Path | None = None,
     data_path: Wanted = "auto",
     device: Where = "auto",
+    operating: OperatingRules | None = None,
     progress: Progress | None = None,
     watch: Sequence[str] = (),
 ) -> Run:
@@ -108,6 +111,7 @@ def train(
         data_path: whether films are ``resident`` in memory or ``streaming`` from disk, which decides nothing but time
             and memory; ``auto`` goes by size.
         device: where it is computed: ``cpu``, ``cuda``, or ``auto``, which takes a GPU where there is one.
+        operating: how thresholds are chosen; a floor of sensitivity for every finding but normal when None.
         progress: where progress goes.
         watch: names of watchers that are told every epoch (:data:`hilum.runs.watching.WATCHERS`).
 
@@ -128,6 +132,7 @@ def train(
         seeds=seeds,
         seed=seed,
         findings=findings_of(films),
+        operating=operating or OperatingRules(),
     )
     return train_config(
         films, config, Path(out), cache=cache, data_path=data_path, device=device, progress=progress, watch=watch
@@ -193,11 +198,15 @@ def check_split(films: Manifest, config: TrainConfig) -> None:
 
     Raises:
         DataError: the manifest has no fit part, or other folds.
-        UsageError: numbers of folds or seeds below 1.
+        UsageError: numbers of folds or seeds below 1, a floor for a finding that isn't one.
     """
     there = sorted(set(films.column("fold")[films.rows(part="fit")].tolist()))
     if not len(films.rows(part="fit")):
         raise DataError("The manifest has no fit part. Split it first: hilum data split MANIFEST --out SPLIT.")
+    if unknown := sorted(set(config.operating.floors) - set(config.findings)):
+        raise UsageError(
+            f"A floor is given for {', '.join(unknown)}, but the findings are {', '.join(config.findings)}. Name these."
+        )
     if config.folds < 1:
         raise UsageError(f"--folds is {config.folds}, but must be 1 or more.")
     if config.seeds < 1:
@@ -418,7 +427,7 @@ class Training:
         probs = calibration.probs(logits)
         out_of_fold = predictions_of(films.select(held), self.findings, logits.mean(axis=0), probs, truth)
         out_of_fold.write(self.folder.out_of_fold)
-        points = choose_operating_points(out_of_fold)
+        points = choose_operating_points(out_of_fold, self.config.operating)
         lines = [
             {"member": number, **row} for number, history in enumerate(histories) for row in to_mapping(history.rows)
         ]
