@@ -16,6 +16,7 @@ from hilum.cli.demo import demo
 from hilum.cli.doctor import doctor
 from hilum.cli.explain import explain
 from hilum.cli.keys import app as keys
+from hilum.cli.labels import app as labels
 from hilum.cli.lr_find import lr_find
 from hilum.cli.models import app as models
 from hilum.cli.monitor import app as monitor
@@ -72,6 +73,7 @@ app.add_typer(results)
 app.add_typer(pacs)
 app.add_typer(monitor)
 app.add_typer(change)
+app.add_typer(labels)
 app.command()(backup)
 app.command()(restore)
 app.add_typer(study)

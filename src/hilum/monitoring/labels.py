@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from hilum.errors import UsageError, nearest
 from hilum.monitoring.performance import UNKNOWN, Labelled, Performance, by_group, by_month, measure
 from hilum.records.observations import observed_findings
+from hilum.records.reviews import FINAL, counting
 from hilum.records.schema import AnswerRow, ObservationRow, ReviewRow
 
 SUBGROUPS = ("sex", "age_band", "device", "view_position", "reader")
@@ -80,10 +81,15 @@ def labelled_films(session: Session, finding: str) -> Labelled:
 
 
 def _reviews(session: Session) -> dict[str, dict[str, tuple[str, str | None]]]:
-    """By film and reader, the newest decision and finding."""
-    found: dict[str, dict[str, tuple[str, str | None]]] = {}
+    """By film and reader, the decision and finding that count; one who settled a disagreement counts alone."""
+    history: dict[str, list[ReviewRow]] = {}
     for row in session.scalars(select(ReviewRow).order_by(ReviewRow.version)):
-        found.setdefault(row.film_id, {})[row.reader] = (row.decision, row.finding)
+        history.setdefault(row.film_id, []).append(row)
+    found = {}
+    for film, rows in history.items():
+        counts = {who: row for who, row in counting(rows).items() if row.decision in FINAL}
+        settled = {who: row for who, row in counts.items() if row.decision == "adjudicate"}
+        found[film] = {who: (row.decision, row.finding) for who, row in (settled or counts).items()}
     return found
 
 

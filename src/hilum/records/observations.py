@@ -246,7 +246,7 @@ def _rows(session: Session, since: datetime | None, until: datetime | None) -> I
 
 
 def _overrides(session: Session) -> dict[str, int]:
-    """1 by answer where its newest review overrode it, else 0."""
+    """1 by answer where a reader's newest decision overrode it, else 0; an undone one counts as if it had not been."""
     query = (
         select(AnswerRow.id, AnswerRow.label, ReviewRow.decision, ReviewRow.finding)
         .join(ReviewRow, (ReviewRow.film_id == AnswerRow.film_id) & (ReviewRow.model_sha256 == AnswerRow.model_sha256))

@@ -121,7 +121,7 @@ class Reviews:
     def counting(self, film_id: str) -> tuple[Review, ...]:
         """Each reader's newest version that was not withdrawn, by reader. For the service itself: nobody looks."""
         with self._database.read() as session:
-            counts = _counting(_history(session, film_id))
+            counts = counting(_history(session, film_id))
             return tuple(_review(counts[reader]) for reader in sorted(counts))
 
     def opined(self, film_ids: Sequence[str], reader: str) -> frozenset[str]:
@@ -197,14 +197,14 @@ class Reviews:
         if reading.claimed_by not in (None, reader) and reading.claimed_until and reading.claimed_until > at:
             raise Conflict("Another reader holds this film now. Go on with the next one, or wait until it is free.")
         history = _history(session, film_id)
-        self._check_turn(said, _counting(history), reading.status, at, read_first)
+        self._check_turn(said, counting(history), reading.status, at, read_first)
         said.created_at = at
         session.add(said)
         session.flush()
         if said.decision in FINAL:
             queue_review(session, said, at, hold=self._undo)
         elif said.decision == "withdraw":
-            withdraw_review(session, _counting(history)[reader].id)
+            withdraw_review(session, counting(history)[reader].id)
         self._settle(session, reading, [*history, said])
         if said.decision in FINAL:
             reading.claimed_by = reading.claimed_until = None
@@ -237,7 +237,7 @@ class Reviews:
 
     def _settle(self, session: Session, reading: ReadingRow, history: Iterable[ReviewRow]) -> None:
         """Compute how far the film's reading is."""
-        counts = _counting(history)
+        counts = counting(history)
         said = [_finding(session, row) for row in counts.values() if row.decision in DECIDED]
         if any(row.decision == "adjudicate" for row in counts.values()):
             reading.status = "settled"
@@ -256,7 +256,7 @@ def _history(session: Session, film_id: str) -> list[ReviewRow]:
     return list(session.scalars(query))
 
 
-def _counting(history: Iterable[ReviewRow]) -> dict[str, ReviewRow]:
+def counting(history: Iterable[ReviewRow]) -> dict[str, ReviewRow]:
     """By reader the newest version that was not withdrawn."""
     stacks: dict[str, list[ReviewRow]] = {}
     for row in history:
