@@ -106,7 +106,7 @@ def attack(port: int, parts: Sequence[bytes], *, stays: bool, within_s: float) -
         TimeoutError: the other side never closed.
     """
     with socket.create_connection(("127.0.0.1", port), timeout=within_s) as peer:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
             for part in parts:
                 peer.sendall(part)
             if not stays:
@@ -124,12 +124,68 @@ def resident_mb() -> float:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def attack_often(port: int, count: int, seed: int, *, within_s: float) -> tuple[Counter[str], float]:
+def attack_often(port: int, count: int, seed: int, *, within_s: float) -> tuple[Counter[str], tuple[float, str]]:
     """Attack by chance so often; how often in each way, and the longest time until the other side closed."""
-    rng, ways, slowest = np.random.default_rng(seed), Counter[str](), 0.0
+    rng, ways, slowest = np.random.default_rng(seed), Counter[str](), (0.0, "")
     good = recorded(port)
     for _ in range(count):
         way, parts = mutate(good, rng)
         ways[way] += 1
-        slowest = max(slowest, attack(port, parts, stays=bool(rng.random() < 0.02), within_s=within_s))
+        stays = bool(rng.random() < 0.02)
+        took = attack(port, parts, stays=stays, within_s=within_s)
+        slowest = max(slowest, (took, f"{way}, stays" if stays else way))
     return ways, slowest
+
+
+def associate(contexts: Sequence[tuple[int, int]], *, kind: str = CR, syntax: str = "1.2.840.10008.1.2") -> bytes:
+    """An A-ASSOCIATE-RQ (PS3.8 section 9.3.2) with these presentation contexts: id, and number of transfer syntaxes."""
+
+    def item(number: int, body: bytes) -> bytes:
+        return struct.pack(">BBH", number, 0, len(body)) + body
+
+    def context(number: int, syntaxes: int) -> bytes:
+        offered = item(0x40, syntax.encode()) * syntaxes
+        return item(0x20, bytes([number, 0, 0, 0]) + item(0x30, kind.encode()) + offered)
+
+    head = struct.pack(">HH", 1, 0) + b"HILUM".ljust(16) + b"SCU".ljust(16) + bytes(32)
+    user = item(0x50, item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2.3"))
+    body = b"".join(context(*one) for one in contexts)
+    return pdu(ASSOCIATE, head + item(0x10, b"1.2.840.10008.3.1.1.1") + body + user)
+
+
+def command(kind: str, uid: bytes) -> bytes:
+    """The command set of a C-STORE-RQ (Implicit VR Little Endian, PS3.7 section 6.3.1 and table 9.3-1)."""
+
+    def element(number: int, value: bytes) -> bytes:
+        value += b"\0" * (len(value) % 2)
+        return struct.pack("<HHL", 0, number, len(value)) + value
+
+    body = element(0x0002, kind.encode()) + element(0x0100, b"\x01\0") + element(0x0110, b"\x01\0")
+    body += element(0x0700, b"\0\0") + element(0x0800, b"\x01\0") + element(0x1000, uid)
+    return struct.pack("<HHLL", 0, 0, 4, len(body)) + body
+
+
+def store(port: int, content: bytes, *, kind: str, uid: bytes, syntax: str, within_s: float) -> int:
+    """Store a data set of any bytes; the status of the answer (PS3.7 table 9.3-2)."""
+    fragments = [content[at : at + 60_000] for at in range(0, len(content), 60_000)] or [b""]
+    data = [pdu(DATA, pdv(1, 0, one)) for one in fragments[:-1]] + [pdu(DATA, pdv(1, 2, fragments[-1]))]
+    with socket.create_connection(("127.0.0.1", port), timeout=within_s) as peer:
+        peer.sendall(associate([(1, 1)], kind=kind, syntax=syntax))
+        assert received(peer)[0] == 2, "an A-ASSOCIATE-AC"
+        for part in (pdu(DATA, pdv(1, 3, command(kind, uid))), *data):
+            peer.sendall(part)
+        answer = received(peer)
+        peer.sendall(pdu(RELEASE, bytes(4)))
+        received(peer)
+    at = answer.index(struct.pack("<HHL", 0, 0x0900, 2)) + 8
+    return int(struct.unpack("<H", answer[at : at + 2])[0])
+
+
+def received(peer: socket.socket) -> bytes:
+    """One whole PDU."""
+    content = bytearray()
+    while len(content) < 6 or len(content) < 6 + struct.unpack(">L", content[2:6])[0]:
+        more = peer.recv(65536)
+        assert more, "the other side closed"
+        content += more
+    return bytes(content)

@@ -15,6 +15,7 @@ from tests.service.conftest import settings_in
 from tests.service.pem import DAY, Pair, issue, key_pem
 from tests.service.small import CR, SmallDrawing, SmallModel, dataset, dicom
 
+from hilum.data_keys import new_data_key
 from hilum.errors import ConfigError, ServiceError
 from hilum.service.app import Running, running
 from hilum.service.certificates import client_context, look_at_authorities, look_at_pair, server_context
@@ -217,7 +218,7 @@ def test_settings_that_make_no_sense_are_told(tmp_path: Path, given: dict[str, o
 
 def test_certificates_of_senders_stand_in_for_titles(tmp_path: Path) -> None:
     given = {"host": "10.0.0.1", "tls_certificate": "c", "tls_key": "k", "dicom_tls": "required", "dicom_ca": "a"}
-    assert settings_in(tmp_path, **given).allowed_ae_titles == ()
+    assert settings_in(tmp_path, data_key=new_data_key().text, **given).allowed_ae_titles == ()
 
 
 @pytest.mark.system

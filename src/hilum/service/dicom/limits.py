@@ -5,6 +5,7 @@ queues messages without end. Its socket is wrapped here, where every byte passes
 """
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pynetdicom.transport import AssociationSocket, RequestHandler
+from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from hilum.service.logs import logger
 
@@ -23,6 +24,10 @@ LARGEST_PDU_BYTES = 4 * ADVERTISED_PDU_BYTES
 
 RECEIVE_BYTES = 64 * 1024
 QUEUED_MESSAGES = 2
+SHORT_S, IDLE_S = 0.002, 0.02
+"""Longest wait for a peer that sends, and for one that is silent for longer than BUSY_S."""
+
+BUSY_S = 1.0
 
 
 class GuardedSocket(AssociationSocket):
@@ -44,6 +49,11 @@ class GuardedSocket(AssociationSocket):
         self.largest_pdu, self.largest_message, self.pdu_s = largest_pdu, largest_message, pdu_s
         self.ends = time.monotonic() + association_s
         self.message_bytes = 0
+        self.heard = time.monotonic()
+        connection: socket.socket | None = self.socket
+        if connection is not None:
+            # A request is two PDUs; the second would wait for the first one's acknowledgement, 40 ms each time.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @property
     def ready(self) -> bool:
@@ -54,7 +64,26 @@ class GuardedSocket(AssociationSocket):
             return False
         if self.assoc.dimse.msg_queue.qsize() >= QUEUED_MESSAGES:
             return False  # the peer sends ahead of our answers: it waits
-        return bool(super().ready)
+        if not self._await():
+            return False
+        self.heard = time.monotonic()
+        return True
+
+    def _await(self) -> bool:
+        """Wait a little for something to read.
+
+        pynetdicom asks a thousand times a second and sleeps a millisecond in between, which costs a film in work time
+        and an idle association a processor's time. What we send waits for this, so it is short while the peer sends.
+        """
+        if super().ready:
+            return True
+        connection: socket.socket | None = self.socket
+        if connection is None or not self._is_connected:
+            return False
+        quiet_s = time.monotonic() - self.heard
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile: the next look says so
+            return bool(select.select([connection], [], [], IDLE_S if quiet_s > BUSY_S else SHORT_S)[0])
+        return False
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read exactly so many bytes, or fewer when the peer has gone.
@@ -127,6 +156,15 @@ def message_complete(event: Any) -> None:
     guarded = event.assoc.dul.socket
     if isinstance(guarded, GuardedSocket):
         guarded.message_bytes = 0
+
+
+class Server(ThreadedAssociationServer):
+    """pynetdicom's server with room for more than five connections that were not taken yet.
+
+    Beyond that room the kernel drops them, and a peer tries again after a second, three, seven.
+    """
+
+    request_queue_size = 128
 
 
 def watch(association: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
-from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
+from pynetdicom.transport import AssociationSocket
 
 from hilum.errors import ServiceError
 from hilum.service.certificates import server_context
@@ -19,6 +19,7 @@ from hilum.service.dicom.limits import (
     ADVERTISED_PDU_BYTES,
     LARGEST_PDU_BYTES,
     GuardedSocket,
+    Server,
     guarded_handler,
     message_complete,
 )
@@ -63,7 +64,7 @@ class Listener:
                     (evt.EVT_DIMSE_RECV, message_complete),
                     (evt.EVT_REJECTED, _rejected),
                 ],
-                server_class=ThreadedAssociationServer,
+                server_class=Server,
                 request_handler=guarded_handler(
                     guard,
                     2 * settings.maximum_associations,

@@ -57,12 +57,15 @@ def keep(event: Any, intake: Intake, *, sop_instance_uid: str, calling_ae: str, 
     Raises:
         Refused: nothing was kept.
     """
+    content = event.request.DataSet
+    if content is None or not content.getbuffer().nbytes:
+        raise Refused("The object has no data set. Send a film.", code="empty")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they would quote what the peer sent
         meta = encode_file_meta(event.file_meta)
     with intake.begin() as arrival:
         arrival.write(bytes(128) + b"DICM" + meta)
-        arrival.write(event.request.DataSet.getbuffer())
+        arrival.write(content.getbuffer())
         receipt = arrival.finish(
             origin="pacs" if fetched else "dicom",
             calling_ae=calling_ae,
