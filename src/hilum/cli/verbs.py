@@ -23,6 +23,7 @@ from hilum.cli.monitor import app as monitor
 from hilum.cli.pacs import app as pacs
 from hilum.cli.predict import predict
 from hilum.cli.pretrain import pretrain
+from hilum.cli.privacy import app as privacy
 from hilum.cli.results import app as results
 from hilum.cli.runs import app as runs
 from hilum.cli.serve import serve
@@ -83,4 +84,5 @@ app.command()(predict)
 app.command()(explain)
 app.add_typer(bundle)
 app.add_typer(keys)
+app.add_typer(privacy)
 app.command()(doctor)

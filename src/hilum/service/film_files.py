@@ -101,14 +101,15 @@ class FilmFiles:
     Args:
         data: the service's folder.
         keys: the data keys; an empty ring keeps films plain.
+        sole: this is the service of the folder, so what lies half received belongs to a dead one.
     """
 
-    def __init__(self, data: Path, keys: Keyring = NO_KEYS) -> None:
+    def __init__(self, data: Path, keys: Keyring = NO_KEYS, *, sole: bool = True) -> None:
         self.keys, self.incoming, self.films = keys, data / "incoming", data / "films"
         self._lock = data / ".films.lock"
         for folder in (data, self.incoming, self.films):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left_over in self.incoming.iterdir():  # never acknowledged: their senders send again
+        for left_over in self.incoming.iterdir() if sole else ():  # never acknowledged: their senders send again
             left_over.unlink()
 
     def path(self, file_sha256: str) -> Path:
@@ -127,6 +128,10 @@ class FilmFiles:
         if not file_sha256:
             raise FilmError("The film's pixels were erased, as the site's retention says.", code="erased")
         return StoredFilm(path=self.path(file_sha256), file_sha256=file_sha256, keys=self.keys)
+
+    def names(self) -> list[str]:
+        """What names all files that lie here."""
+        return sorted(path.parent.name + path.stem for path in self.films.glob("??/[0-9a-f]*.film"))
 
     def placing(self) -> contextlib.AbstractContextManager[None]:
         """Held while a file is put in its place and recorded."""

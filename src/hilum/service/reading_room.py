@@ -35,6 +35,7 @@ from hilum.service.metrics import Metrics
 from hilum.service.pictures import PictureCache
 from hilum.service.pressure import Pressure
 from hilum.service.settings import MIB, Settings
+from hilum.service.upkeep import Upkeep
 from hilum.service.witness import Witness, open_witness
 from hilum.service.workflow import Workflow
 
@@ -75,6 +76,7 @@ class ReadingRoom:
     look_ups: LookUps
     looking_back: "LookingBack | None" = None
     listener: "Listener | None" = None
+    upkeep: Upkeep | None = None
     stopping: bool = False
 
     def health(self) -> Health:
@@ -146,6 +148,9 @@ def open_reading_room(
         if database.is_sqlite:
             # This is the only process on these records, so whoever held a lease is dead.
             logger().info("unfinished films taken up again", films=room.store.release())
+        room.upkeep = Upkeep(database, room.intake.files, settings.retention)
+        room.upkeep.start()
+        stack.callback(room.upkeep.stop)
         _send_results(room, database, stack)
         _look_back(room, database, stack)
         stack.enter_context(open_dicomweb(room.dicomweb))

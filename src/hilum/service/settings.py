@@ -10,7 +10,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hilum.data_keys import Keyring, read_keyring
-from hilum.errors import ConfigError
+from hilum.errors import ConfigError, UsageError
+from hilum.records.retention import Retention, retention_of
 from hilum.service.destinations import Destination, read_destination
 
 MIB = 1024 * 1024
@@ -68,6 +69,10 @@ class Settings(BaseSettings):
     """Data keys that films and identifiers are encrypted with, the active one first. Separated by commas or spaces."""
     data_key_file: Path | None = None
     """File of data keys, one a line, the active one first; instead of ``data_key``."""
+    retain_pixels_days: int = Field(default=0, ge=0)
+    """Films' files are erased so many days after they came first; 0: never. Answers stay."""
+    retain_identifiers_days: int = Field(default=0, ge=0)
+    """Who films are of is erased so many days after they came first; 0: never."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host names that browsers may call us by, beside ``host`` and loopback's; guards against DNS rebinding."""
 
@@ -189,6 +194,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _safe(self) -> "Settings":
+        try:
+            _ = self.retention
+        except UsageError as error:
+            raise ValueError(str(error).rstrip(".")) from None
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("HILUM_TLS_CERTIFICATE and HILUM_TLS_KEY go together: give both, or neither")
         if self.pacs_retrieve == "move" and self.pacs is not None and self.dicom_port is None:
@@ -260,6 +269,11 @@ class Settings(BaseSettings):
     def tls(self) -> bool:
         """True when REST and page are encrypted on the way."""
         return self.tls_certificate is not None
+
+    @property
+    def retention(self) -> Retention:
+        """How long what is kept."""
+        return retention_of(self.retain_pixels_days, self.retain_identifiers_days)
 
     @property
     def encrypted(self) -> bool:

@@ -1,0 +1,100 @@
+"""``hilum privacy``: retention, and the erasure of a patient or a study."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hilum.cli.records import DataOption, keyring_given, url_of
+from hilum.cli.terminal import JsonOption, finish
+
+if TYPE_CHECKING:
+    from hilum.records.database import Database
+    from hilum.service.film_files import FilmFiles
+
+HERE = Path("hilum-data")
+app = typer.Typer(name="privacy", help="Keep only for a while, and erase.", no_args_is_help=True)
+
+
+@app.callback()
+def privacy() -> None:
+    """Keep only for a while, and erase."""
+
+
+@app.command()
+def retain(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what is past its time, and erase nothing.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Erase it.")] = False,
+    pixels_days: Annotated[
+        int, typer.Option(min=0, envvar="HILUM_RETAIN_PIXELS_DAYS", help="Days that films are kept; 0: for ever.")
+    ] = 0,
+    identifiers_days: Annotated[
+        int,
+        typer.Option(min=0, envvar="HILUM_RETAIN_IDENTIFIERS_DAYS", help="Days that it is kept whose; 0: for ever."),
+    ] = 0,
+    data: DataOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase films, and whose they are, after so many days; answers stay. A running service does it once a day."""
+    from dataclasses import asdict
+
+    from hilum.errors import UsageError
+    from hilum.records.retention import retention_of
+    from hilum.service.erasing import retain as retain_in
+
+    if dry_run == apply:
+        raise UsageError("Say --dry-run, to see what would be erased, or --apply.")
+    retention = retention_of(pixels_days, identifiers_days)
+    with _opened(data) as (database, files):
+        done = retain_in(database, files, retention, actor="console", dry=dry_run)
+    verb = "past their time" if dry_run else "erased"
+    lines = [f"films {verb}: {done.pixels}", f"films of which it was kept whose they are, {verb}: {done.identifiers}"]
+    finish(asdict(done), as_json=as_json, lines=lines)
+
+
+@app.command()
+def erase(
+    patient: Annotated[str | None, typer.Option(help="Patient ID; - asks for it, so that no shell keeps it.")] = None,
+    study: Annotated[str | None, typer.Option(help="Study Instance UID; - asks for it.")] = None,
+    data: DataOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase all films of a patient or a study, with answers, reviews and what is on its way to a PACS.
+
+    The audit keeps that it was done. Backups and what a PACS has already are not reached: see docs/operations.md.
+    """
+    from dataclasses import asdict
+
+    from hilum.service.erasing import erase as erase_in
+
+    patient = typer.prompt("Patient ID", hide_input=True) if patient == "-" else patient
+    study = typer.prompt("Study Instance UID") if study == "-" else study
+    with _opened(data) as (database, files):
+        done = erase_in(database, files, patient_id=patient, study_uid=study, actor="console")
+    lines = [f"erased: {done.films} films, with their answers, reviews and files; the audit says so"]
+    if done.unreadable:
+        lines.append(f"whose can't be told, their headers can't be read: films {', '.join(done.unreadable)}")
+    if done.left_over:
+        lines.append(f"files that no record knows and that can't be read: {', '.join(done.left_over)}")
+    lines.append("Backups, and what a PACS was sent, are not reached: erase there as well.")
+    finish(asdict(done), as_json=as_json, lines=lines)
+
+
+@contextlib.contextmanager
+def _opened(data: Path) -> Iterator[tuple["Database", "FilmFiles"]]:
+    from hilum.errors import UsageError
+    from hilum.records.database import Database
+    from hilum.records.key_change import require_keys
+    from hilum.service.film_files import FilmFiles
+
+    if not data.is_dir():
+        raise UsageError(f"There is no folder {data}. Give the service's with --data.")
+    keys = keyring_given()
+    database = Database(url_of(data), keys)
+    try:
+        require_keys(database)
+        yield database, FilmFiles(data, keys, sole=False)
+    finally:
+        database.close()
