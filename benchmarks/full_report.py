@@ -2,9 +2,9 @@
 
 Run: OMP_NUM_THREADS=2 python benchmarks/full_report.py [--cases 100000] [--resamples 1000]
 
-The predictions are made up, two cases a patient, five groups; a fifth as many serve as validation cases. No film is
-read. Wall seconds on an idle machine are what a person waits; seconds of the processor stand beside them, since a busy
-machine changes only the former.
+The predictions are made up, two cases a patient, five groups, every kind of doubt that a run has; a fifth as many serve
+as validation cases. No film is read. Wall seconds on an idle machine are what a person waits; seconds of the processor
+stand beside them, since a busy machine changes only the former.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from hilum.evaluation.calibrators import choose
 from hilum.evaluation.intervals import Resampling
 from hilum.evaluation.report import ReportInput, render_report, write_report
 from hilum.evaluation.scorecard import Settings, score
+from hilum.evaluation.selective import MC_STD, MUTUAL_INFORMATION, OOD_DISTANCE
 from hilum.evaluation.thresholds import choose_operating_points
 from hilum.labels import CHEST
 from hilum.predictions import Predictions
@@ -58,7 +59,11 @@ def synthetic(cases: int, seed: int) -> Predictions:
             name: tuple(np.asarray(levels)[rng.integers(0, len(levels), cases)[patient]].tolist())
             for name, levels in groups.items()
         },
-        uncertainty={"mutual_information": rng.gamma(2.0, 0.02, cases)},
+        uncertainty={
+            MUTUAL_INFORMATION: rng.gamma(2.0, 0.02, cases),
+            MC_STD: rng.gamma(2.0, 0.03, cases),
+            OOD_DISTANCE: rng.gamma(30.0, 1 / 30, cases),
+        },
     )
 
 
