@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -89,6 +90,22 @@ def test_out_of_memory(sandbox):
     """Address space is limited; 8 GB are refused at once, 8 MB are not."""
     assert fails(sandbox, np.ones, 10**9).code == "out-of-memory"
     assert sandbox.run(np.ones, 10**6).nbytes == 8 * 10**6
+
+
+def _new_pages(box):
+    """Pages that the child had to be given so far (proc(5): minflt)."""
+    return int(box.run(Path.read_text, Path("/proc/self/stat")).rpartition(")")[2].split()[7])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc's way with memory, counted in /proc")
+def test_freed_memory_is_kept_for_the_next_film():
+    """A second array of 8 MB needs next to no new pages; given back and asked for again it would need 2,000."""
+    with Sandbox(1, preload=("numpy",)) as box:
+        for _ in range(3):
+            box.run(np.ones, 10**6)
+        before = _new_pages(box)
+        box.run(np.ones, 10**6)
+        assert _new_pages(box) - before < 1000
 
 
 def test_hang_is_killed():

@@ -51,8 +51,8 @@ def test_a_smaller_top_makes_the_same_activation_hotter(heatmap: Heatmap) -> Non
 
 
 def test_without_the_film_the_picture_has_its_proportions(heatmap: Heatmap) -> None:
-    assert heatmap.on_film().shape == (400, 300, 3)
-    assert replace(heatmap, film_shape=(2048, 1024)).on_film().shape == (512, 256, 3)
+    assert heatmap.on_film().shape == (320, 240, 3)
+    assert replace(heatmap, film_shape=(2048, 1024)).on_film().shape == (320, 160, 3)
 
 
 def test_a_film_at_hand_is_drawn_at_full_size(assessor: Assessor, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hilum.imaging.radiograph import Radiograph
 UNIT = "logit"
 """Unit of a heat map: how much of the logit a pixel of the feature map gives."""
 
-_PICTURE = 512
+_PICTURE = 320
 """Longer side, in pixels, of a picture that is drawn without the film itself."""
 
 
