@@ -70,3 +70,81 @@ def read_answer(reply: Mapping[str, Any], *, new: bool | None = None) -> StudyAn
         new=new,
         raw=reply,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """A reader's opinion."""
+
+    reader: str
+    """Whose."""
+    version: int
+    """1 for the first, one more for each change."""
+    decision: str
+    """``agree`` or ``override``."""
+    finding: str | None
+    """What it is instead; None to agree."""
+    comment: str
+    """In the reader's words."""
+    model_sha256: str | None
+    """The version of the model that was judged."""
+    created_at: datetime
+    """When (UTC)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserAccount:
+    """A user."""
+
+    name: str
+    """Its name."""
+    roles: tuple[str, ...]
+    """What it may do."""
+    disabled: bool
+    """True when it may do nothing any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsInService:
+    """Which model answers, and which did."""
+
+    sha256: str
+    """Digest of the bundle that answers now."""
+    name: str
+    """Its name."""
+    version: str
+    """Its version, for people."""
+    findings: tuple[str, ...]
+    """What it tells apart."""
+    changes: tuple[Mapping[str, Any], ...]
+    """The latest changes of what is in production, newest first; empty without change control."""
+
+
+def read_review(reply: Mapping[str, Any]) -> Review:
+    """A reply's JSON as a value."""
+    return Review(
+        reader=reply["reader"],
+        version=reply["version"],
+        decision=reply["decision"],
+        finding=reply["finding"],
+        comment=reply["comment"],
+        model_sha256=reply["model_sha256"],
+        created_at=datetime.fromisoformat(reply["created_at"]),
+    )
+
+
+def read_user(reply: Mapping[str, Any]) -> UserAccount:
+    """A reply's JSON as a value."""
+    return UserAccount(name=reply["name"], roles=tuple(reply["roles"]), disabled=reply["disabled_at"] is not None)
+
+
+def read_models(reply: Mapping[str, Any]) -> ModelsInService:
+    """A reply's JSON as a value."""
+    serving = reply["serving"]
+    return ModelsInService(
+        sha256=serving["sha256"],
+        name=serving["name"],
+        version=serving["version"],
+        findings=tuple(serving["findings"]),
+        changes=tuple(reply["changes"]),
+    )

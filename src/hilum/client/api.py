@@ -1,15 +1,27 @@
-"""A client of a hilum service: send films, read answers."""
+"""A client of a hilum service: send films, read answers, follow along, review, look after users and keys."""
 
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
 
-from hilum.client.answers import StudyAnswer, read_answer
+from hilum.client.answers import (
+    ModelsInService,
+    Review,
+    StudyAnswer,
+    UserAccount,
+    read_answer,
+    read_models,
+    read_review,
+    read_user,
+)
+from hilum.client.following import FilmEvent, follow
+from hilum.client.transport import Transport
 from hilum.errors import ServiceError
 
 KINDS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
@@ -17,18 +29,19 @@ WAIT_S = 60.0
 
 
 class Client:
-    """Speaks to one service.
+    """Speaks to one service. Requests that it can't take now are sent again, at most for as long as we have patience.
 
     Args:
         base_url: its address, such as ``http://127.0.0.1:8042``.
         key: a key that ``hilum users add-key`` made; None reaches nothing but the health.
         timeout_s: how long a reply may take, beside the wait that is asked for.
+        patience_s: how long a request is tried again while the service is away or overloaded; 0 for not at all.
     """
 
-    def __init__(self, base_url: str, *, key: str | None = None, timeout_s: float = 30) -> None:
-        self._base_url, self._timeout_s = base_url.rstrip("/"), timeout_s
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=self._base_url, timeout=timeout_s, trust_env=False, headers=headers)
+    def __init__(self, base_url: str, *, key: str | None = None, timeout_s: float = 30, patience_s: float = 60) -> None:
+        self._base_url, self._patience_s = base_url.rstrip("/"), patience_s
+        self._transport = Transport(self._base_url, key=key, timeout_s=timeout_s, patience_s=patience_s)
+        self._ask, self._json, self._http = self._transport.ask, self._transport.json, self._transport.http
 
     def __enter__(self) -> "Client":
         return self
@@ -42,19 +55,22 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def submit(self, film: Path | bytes, wait_s: float = 0) -> StudyAnswer:
+    def submit(self, film: Path | bytes, wait_s: float = 0, *, urgent: bool = False) -> StudyAnswer:
         """Send a film; sending it again is harmless.
 
         Args:
             film: a DICOM, PNG or JPEG file, or its bytes.
             wait_s: wait so long for the answer, 0 … 60 s.
+            urgent: it is answered before others.
 
         Raises:
             ServiceError: the service can't be reached or refuses the film; the message says why.
         """
         content = film if isinstance(film, bytes) else Path(film).read_bytes()
         kind = next((kind for magic, kind in KINDS if content.startswith(magic)), "application/dicom")
-        reply = self._ask("POST", "/api/v1/studies", wait_s=wait_s, content=content, headers={"Content-Type": kind})
+        headers = {"Content-Type": kind, "Idempotency-Key": uuid.uuid4().hex}
+        params = _wait(wait_s) | ({"priority": "stat"} if urgent else {})
+        reply = self._ask("POST", "/api/v1/studies", wait_s=wait_s, content=content, headers=headers, params=params)
         return self._answer(reply, new=reply.status_code == 201)
 
     def study(self, study_id: str, wait_s: float = 0) -> StudyAnswer:
@@ -63,7 +79,7 @@ class Client:
         Raises:
             ServiceError: no film has this id, or the service can't be reached.
         """
-        return self._answer(self._ask("GET", f"/api/v1/studies/{quote(study_id, safe='')}", wait_s=wait_s))
+        return self._answer(self._ask("GET", _study(study_id), wait_s=wait_s, params=_wait(wait_s)))
 
     def studies(self, *, state: str | None = None, page_size: int = 50) -> Iterator[StudyAnswer]:
         """All films, newest first, fetched page by page.
@@ -75,14 +91,9 @@ class Client:
         Raises:
             ServiceError: the service can't be reached, or the state is unknown.
         """
-        asked: dict[str, str] = {"limit": str(page_size)} | ({"state": state} if state else {})
-        while True:
-            page = self._json(self._ask("GET", "/api/v1/studies", params=asked))
-            for study in page["studies"]:
-                yield read_answer(study)
-            if not page["next"]:
-                return
-            asked["cursor"] = page["next"]
+        asked = {"state": state} if state else {}
+        for study in self._transport.pages("/api/v1/studies", "studies", page_size, **asked):
+            yield read_answer(study)
 
     def heatmap(self, study_id: str, finding: str, *, layer: bool = False) -> bytes:
         """A finding's heat map over the film (or, as a layer, alone), as PNG bytes.
@@ -90,7 +101,7 @@ class Client:
         Raises:
             ServiceError: there is none, or the service can't be reached.
         """
-        path = f"/api/v1/studies/{quote(study_id, safe='')}/heatmap/{quote(finding, safe='')}.png"
+        path = f"{_study(study_id)}/heatmap/{quote(finding, safe='')}.png"
         return self._ask("GET", path, params={"layer": str(layer).lower()}).content
 
     def film(self, study_id: str) -> bytes:
@@ -99,7 +110,7 @@ class Client:
         Raises:
             ServiceError: there is none, or the service can't be reached.
         """
-        return self._ask("GET", f"/api/v1/studies/{quote(study_id, safe='')}/film.png").content
+        return self._ask("GET", f"{_study(study_id)}/film.png").content
 
     def ready(self) -> bool:
         """True when the service accepts and answers films; False when it can't be reached."""
@@ -120,43 +131,136 @@ class Client:
                 raise ServiceError(f"The service at {self._base_url} is not ready after {within_s:g} s. See its log.")
             time.sleep(0.05)
 
-    def _ask(self, method: str, path: str, *, wait_s: float = 0, **arguments: Any) -> httpx.Response:
-        if wait_s:
-            arguments["params"] = {**arguments.get("params", {}), "wait": min(wait_s, WAIT_S)}
-        try:
-            reply = self._http.request(method, path, timeout=self._timeout_s + wait_s, **arguments)
-        except httpx.TimeoutException:
-            raise ServiceError(
-                f"The service at {self._base_url} did not reply in {self._timeout_s + wait_s:g} s. Try again."
-            ) from None
-        except httpx.HTTPError as error:
-            raise ServiceError(
-                f"The service at {self._base_url} can't be reached ({type(error).__name__}). Is it running?"
-            ) from None
-        if reply.is_success:
-            return reply
-        raise ServiceError(f"The service refused ({reply.status_code}): {_detail(reply)}")
+    def requeue(self, study_id: str) -> StudyAnswer:
+        """Put a failed film back into the queue (scope ``models:write``).
+
+        Raises:
+            ServiceError: no film has this id, it did not fail, or the service can't be reached.
+        """
+        return self._answer(self._ask("POST", f"{_study(study_id)}/requeue"))
+
+    def events(self, after: int | None = None) -> Iterator[FilmEvent]:
+        """What happens to films, without an end; a line that breaks is taken up where it was.
+
+        Args:
+            after: only what happened behind this event's place; 0 for everything, None from now on.
+
+        Raises:
+            ServiceError: the service refuses, or is away for longer than our patience.
+        """
+        return follow(self._transport, after, patience_s=self._patience_s)
+
+    def models(self) -> ModelsInService:
+        """Which model answers, and which did.
+
+        Raises:
+            ServiceError: the service can't be reached.
+        """
+        return read_models(self._json(self._ask("GET", "/api/v1/models")))
+
+    def reviews(self, study_id: str) -> tuple[Review, ...]:
+        """The newest opinion of each reader.
+
+        Raises:
+            ServiceError: no film has this id, or the service can't be reached.
+        """
+        return tuple(read_review(one) for one in self._ask("GET", f"{_study(study_id)}/reviews").json())
+
+    def review(
+        self,
+        study_id: str,
+        decision: Literal["agree", "override"],
+        *,
+        finding: str | None = None,
+        comment: str = "",
+        over: int = 0,
+    ) -> Review:
+        """Record one's own opinion (scope ``reviews:write``).
+
+        Args:
+            study_id: the film.
+            decision: agree with the answer, or override it.
+            finding: what it is instead; only to override.
+            comment: in one's own words.
+            over: the version that it replaces; 0 for the first. Another one there is an error, so no change is lost.
+
+        Raises:
+            ServiceError: another version is there, there is no answer to judge, or the service can't be reached.
+        """
+        headers = {"If-Match": f'"v{over}"'} if over else {"If-None-Match": "*"}
+        said = {"decision": decision, "finding": finding, "comment": comment}
+        return read_review(self._json(self._ask("PUT", f"{_study(study_id)}/reviews/mine", json=said, headers=headers)))
+
+    def users(self, *, page_size: int = 50) -> Iterator[UserAccount]:
+        """All users by name (scope ``users:write``).
+
+        Raises:
+            ServiceError: the service refuses or can't be reached.
+        """
+        for one in self._transport.pages("/api/v1/users", "users", page_size):
+            yield read_user(one)
+
+    def add_user(self, name: str, roles: Sequence[str], *, password: str | None = None) -> UserAccount:
+        """Make a user (scope ``users:write``).
+
+        Args:
+            name: 1 to 64 lower-case letters, digits and . _ @ -.
+            roles: one or more.
+            password: None for one that comes by keys only.
+
+        Raises:
+            ServiceError: the name is taken, or the service refuses or can't be reached.
+        """
+        new = {"name": name, "roles": list(roles), "password": password}
+        return read_user(self._json(self._ask("POST", "/api/v1/users", json=new, headers=_once())))
+
+    def add_key(
+        self, user: str, scopes: Sequence[str] = (), *, label: str = "", days: int | None = None
+    ) -> tuple[str, str]:
+        """Make a key for a program (scope ``users:write``).
+
+        Args:
+            user: whose.
+            scopes: what it may do; empty for all that its user may.
+            label: what for.
+            days: until when it counts; None for no end.
+
+        Returns:
+            its id, and the key itself, which is told this once.
+
+        Raises:
+            ServiceError: the service refuses or can't be reached.
+        """
+        new = {"user": user, "scopes": list(scopes), "label": label, "days": days}
+        made = self._json(self._ask("POST", "/api/v1/keys", json=new, headers=_once()))
+        return str(made["id"]), str(made["secret"])
+
+    def revoke_key(self, key_id: str) -> None:
+        """Let a key count no more (scope ``users:write``).
+
+        Raises:
+            ServiceError: no such key, or the service refuses or can't be reached.
+        """
+        self._ask("DELETE", f"/api/v1/keys/{quote(key_id, safe='')}")
 
     def _answer(self, reply: httpx.Response, new: bool | None = None) -> StudyAnswer:
+        body: dict[str, Any] = self._json(reply)
         try:
-            return read_answer(self._json(reply), new=new)
+            return read_answer(body, new=new)
         except (KeyError, TypeError, ValueError):
             raise ServiceError(
                 f"{self._base_url} replied with something that is no answer. Is it a hilum service of this version?"
             ) from None
 
-    def _json(self, reply: httpx.Response) -> dict[str, Any]:
-        try:
-            body = reply.json()
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            raise ServiceError(f"{self._base_url} replied with something that is not JSON. Is it a hilum service?")
-        return body
+
+def _study(study_id: str) -> str:
+    return f"/api/v1/studies/{quote(study_id, safe='')}"
 
 
-def _detail(reply: httpx.Response) -> str:
-    try:
-        return str(reply.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        return f"{reply.reason_phrase}. Is it a hilum service?"
+def _wait(wait_s: float) -> dict[str, str]:
+    return {"wait": f"{min(wait_s, WAIT_S):g}"} if wait_s else {}
+
+
+def _once() -> dict[str, str]:
+    """The same for every attempt of one request, and for no other."""
+    return {"Idempotency-Key": uuid.uuid4().hex}
