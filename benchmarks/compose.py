@@ -41,9 +41,13 @@ PARTS = (
     Part(script="predict_scale", title="Many films"),
     Part(script="service", title="Waiting"),
     Part(script="storescp", title="Films in over DICOM"),
+    Part(script="service_load", title="The service under load"),
     Part(script="phantom_difficulty", title="A linear model on 32 × 32 pixels of the demo films"),
 )
 """Sections in the page's order."""
+
+ASKS = {"--keras-python": "two_stage", "--fastai-python": "two_stage", "--litserve-python": "service_load"}
+"""Which script each option is for."""
 
 OPENING = (
     "# Benchmarks\n\nMade by `make bench`, from the raw numbers in `docs/measured-benchmarks`; what is compared ran "
@@ -72,7 +76,7 @@ def measure(part: Part, python: dict[str, str]) -> None:
     """Run a script; its numbers are kept."""
     KEPT.mkdir(exist_ok=True)
     command = [sys.executable, f"benchmarks/{part.script}.py", "--json", str(KEPT / f"{part.script}.json")]
-    others = [word for name, path in python.items() if part.script == "two_stage" and path for word in (name, path)]
+    others = [word for name, path in python.items() if part.script == ASKS[name] and path for word in (name, path)]
     subprocess.run([*command, *others], cwd=ROOT, check=True)
 
 
@@ -82,13 +86,14 @@ def main() -> None:
     parser.add_argument("--measure", nargs="*", choices=[*names, "all"], default=[])
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--keras-python", default="", help="interpreter that has Keras 3, for two_stage")
+    parser.add_argument("--litserve-python", default="", help="interpreter that has litserve, for service_load")
     parser.add_argument("--fastai-python", default="", help="interpreter that has fastai, for two_stage")
     options = parser.parse_args()
     if options.check:
         if PAGE.read_text() != page():
             sys.exit("docs/benchmarks.md is not what docs/measured-benchmarks says. Run: python benchmarks/compose.py")
         return
-    python = {"--keras-python": options.keras_python, "--fastai-python": options.fastai_python}
+    python = {name: getattr(options, name[2:].replace("-", "_")) for name in ASKS}
     for part in PARTS:
         if part.script in options.measure or "all" in options.measure:
             measure(part, python)

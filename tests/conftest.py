@@ -19,6 +19,17 @@ def _need(condition: object, what: str) -> None:
     pytest.skip(f"missing here: {what}")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--share", type=float, default=1.0, help="share of the long counts that is tried, 0 … 1")
+
+
+@pytest.fixture
+def counted(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """``counted(5_000)``: so many, or the share of it that ``make test-long ARGS="--share 0.1"`` asks for."""
+    share = float(request.config.getoption("--share"))
+    return lambda full: max(1, round(full * share))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _cheap_passwords() -> Iterator[None]:
     """Hashes that cost a thousandth: what they cost in service is tested by itself."""

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,5 +60,5 @@ def test_killed_a_hundred_times(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-def test_killed_five_thousand_times(tmp_path: Path) -> None:
-    kill_often(url_in(tmp_path), tmp_path / "data", 5_000, 3)
+def test_killed_five_thousand_times(tmp_path: Path, counted: Callable[[int], int]) -> None:
+    kill_often(url_in(tmp_path), tmp_path / "data", counted(5_000), 3)

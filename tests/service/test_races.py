@@ -3,6 +3,7 @@
 import random
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -79,5 +80,5 @@ def test_a_thousand_sends(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-def test_fifty_thousand_sends(tmp_path: Path) -> None:
-    race(tmp_path, films=2_000, sends=50_000, seed=3)
+def test_fifty_thousand_sends(tmp_path: Path, counted: Callable[[int], int]) -> None:
+    race(tmp_path, films=counted(2_000), sends=counted(50_000), seed=3)
