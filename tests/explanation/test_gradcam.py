@@ -1,7 +1,9 @@
 """Grad-CAM by autograd: the oracle of the closed form, checked itself against captum and by hand."""
 
+import importlib.util
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -54,6 +56,31 @@ def test_closed_form_equals_hirescam_and_captum(films: torch.Tensor) -> None:
         assert hires.max() > 0
         assert (closed[:, k] - hires).abs().max() <= 1e-5
         assert (closed[:, k] - theirs).abs().max() <= 1e-5
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("pytorch_grad_cam") is None,
+    reason="grad-cam isn't installed: it brings OpenCV; pip install --no-deps grad-cam ttach opencv-python-headless",
+)
+@pytest.mark.parametrize("method", ["GradCAM", "HiResCAM"])
+@pytest.mark.parametrize("backbone", ["hilum_small", "resnet18"])
+def test_closed_form_equals_the_grad_cam_library(backbone: str, method: str, films: torch.Tensor) -> None:
+    """The weighted sum that the library scales to its own largest value afterwards."""
+    import pytorch_grad_cam
+
+    classifier = classifier_of(backbone)
+    with torch.inference_mode():
+        closed = Explained([classifier])(films).cam
+    layer = classifier.encoder.layer(classifier.encoder.layers[-1])
+    with getattr(pytorch_grad_cam, method)(model=classifier, target_layers=[layer]) as library:
+        for k in range(3):
+            watched = library.activations_and_grads
+            classifier.zero_grad()
+            watched(films)[:, k].sum().backward()
+            maps, gradients = (one[0].numpy() for one in (watched.activations, watched.gradients))
+            theirs = library.get_cam_image(films, layer, None, maps, gradients, eigen_smooth=False)
+            assert theirs.max() > 0
+            assert np.abs(closed[:, k].numpy() - np.maximum(theirs, 0)).max() <= 1e-5 * max(1.0, np.abs(theirs).max())
 
 
 @pytest.mark.long
