@@ -13,6 +13,7 @@ from hilum.cli.compare_imbalance import compare_imbalance
 from hilum.cli.cross_validate import cross_validate
 from hilum.cli.data import app as data
 from hilum.cli.demo import demo
+from hilum.cli.docs import app as docs
 from hilum.cli.doctor import doctor
 from hilum.cli.explain import explain
 from hilum.cli.keys import app as keys
@@ -75,6 +76,7 @@ app.add_typer(pacs)
 app.add_typer(monitor)
 app.add_typer(change)
 app.add_typer(labels)
+app.add_typer(docs)
 app.command()(backup)
 app.command()(restore)
 app.add_typer(study)

@@ -144,7 +144,7 @@ class Registry:
     def history(self) -> tuple[Deployment, ...]:
         """Every change, oldest first."""
         with self._database.read() as session:
-            return tuple(_deployment(row) for row in session.scalars(select(DeploymentRow).order_by(DeploymentRow.seq)))
+            return rows_of(session)
 
     def begin(self, sha256: str, *, actor: str, reason: str) -> Deployment:
         """Put the first model into production.
@@ -273,6 +273,11 @@ class Registry:
             raise ServiceError(
                 "What is in production was changed at the same moment. Look at hilum change history, then decide."
             ) from None
+
+
+def rows_of(session: Session) -> tuple[Deployment, ...]:
+    """Every change, oldest first, in a transaction that is open already."""
+    return tuple(_deployment(row) for row in session.scalars(select(DeploymentRow).order_by(DeploymentRow.seq)))
 
 
 def in_production_at(history: Sequence[Deployment], when: datetime) -> str | None:
