@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.models.shipped import shipped_network
 from torch import nn
 
 from hilum.models.classifier import Classifier, ClassifierConfig, build_classifier
+from hilum.models.explained import Explained
 
 FINDINGS = ("normal", "pneumonia", "covid-19")
 
@@ -36,3 +38,9 @@ def make_classifier() -> Callable[..., Classifier]:
 def films() -> torch.Tensor:
     generator = torch.Generator().manual_seed(5)
     return torch.randint(0, 256, (4, 1, 64, 64), dtype=torch.uint8, generator=generator)
+
+
+@pytest.fixture(scope="session")
+def shipped() -> tuple[Explained, bytes]:
+    """One small network and its graph for all tests: an export takes seconds."""
+    return shipped_network()

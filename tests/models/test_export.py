@@ -45,9 +45,8 @@ def assert_parity(explained: Explained, content: bytes, films: torch.Tensor) -> 
 
 
 @pytest.fixture(scope="module")
-def small() -> tuple[Explained, bytes]:
-    explained = Explained([classifier_of("hilum_small")], temperature=1.3)
-    return explained, export_onnx(explained)
+def small(shipped: tuple[Explained, bytes]) -> tuple[Explained, bytes]:
+    return shipped
 
 
 @pytest.fixture(scope="module")

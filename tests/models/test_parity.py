@@ -12,44 +12,25 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.models.shipped import SIZE, tiles_of
 
-from hilum.datasets.phantom.cohort import plan_cohort
-from hilum.datasets.phantom.config import PhantomConfig
-from hilum.datasets.phantom.rendering import render
-from hilum.imaging.preprocessing import Preprocessing, preprocess
 from hilum.inference.assess import MAX_BATCH
 from hilum.inference.openvino_runtime import OpenVinoRuntime
 from hilum.inference.runtimes import Answer, OnnxRuntime, Runtime
-from hilum.models.classifier import ClassifierConfig, build_classifier
 from hilum.models.explained import OUTPUTS, Explained
-from hilum.models.export import export_onnx
 
-SIZE, HIDDEN = 64, 32
 OF_THE_LARGEST = ("logits", "cam", "cam_std", "features")
 """Outputs without a scale of their own: their bound is relative to their largest value."""
 
 
-def tiles_of(count: int, seed: int = 7) -> NDArray[np.uint8]:
-    """Synthetic phantom films of two hospitals, as preprocessing gives them: uint8 [n, 1, h, w]."""
-    plans = plan_cohort(PhantomConfig(patients=count, size=128, seed=seed, second_film_share=0))[:count]
-    pixels = ((np.clip(render(plan).pixels, 0, 1) * 65535).astype(np.uint16) for plan in plans)
-    return np.stack([preprocess(film, Preprocessing(size=SIZE)) for film in pixels])[:, None]
+@pytest.fixture(scope="module")
+def explained(shipped: tuple[Explained, bytes]) -> Explained:
+    return shipped[0]
 
 
 @pytest.fixture(scope="module")
-def explained() -> Explained:
-    """The shipped encoder with a head as after training: pooled features standardised, so that no unit is idle."""
-    config = ClassifierConfig(backbone="hilum_small", findings=("normal", "a", "b"), size=SIZE, hidden=HIDDEN)
-    classifier = build_classifier(config, "hilum", 0)[0].eval()
-    with torch.inference_mode():
-        pooled = classifier.features(torch.from_numpy(tiles_of(12, seed=1))).mean((2, 3))
-    classifier.head.standardise(pooled.mean(0), pooled.std(0))
-    return Explained([classifier], temperature=1.3)
-
-
-@pytest.fixture(scope="module")
-def graph(explained: Explained) -> bytes:
-    return export_onnx(explained)
+def graph(shipped: tuple[Explained, bytes]) -> bytes:
+    return shipped[1]
 
 
 @pytest.fixture(scope="module")
