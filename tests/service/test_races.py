@@ -1,4 +1,4 @@
-"""Films sent many times at once through both doors: one film, one answer each, and everybody is told the same id."""
+"""Films sent many times at once through all doors: one film, one answer each, and everybody is told the same id."""
 
 import random
 import time
@@ -16,7 +16,7 @@ from tests.service.test_dicom import associated, port_of
 
 from hilum.service.app import Running, running
 
-REST_SENDERS, DICOM_SENDERS, FIRST = 4, 2, 7000
+REST_SENDERS, DICOM_SENDERS, WEB_SENDERS, FIRST = 4, 2, 2, 7000
 
 
 def send_by_rest(service: Running, headers: dict[str, str], numbers: list[int]) -> list[tuple[int, str, bool]]:
@@ -40,17 +40,32 @@ def send_by_dicom(service: Running, numbers: list[int]) -> list[tuple[int, str, 
     return []
 
 
+def send_by_web(service: Running, headers: dict[str, str], numbers: list[int]) -> list[tuple[int, str, bool]]:
+    """STOW-RS, three films a request; it tells no id either, but which films it has."""
+    kind = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b1', "Accept": "application/json"}
+    with httpx.Client(base_url=service.url, timeout=60, headers=headers | kind) as http:
+        for at in range(0, len(numbers), 3):
+            films = [dicom(number, 100) for number in numbers[at : at + 3]]
+            body = b"".join(b"--b1\r\n\r\n" + film + b"\r\n" for film in films) + b"--b1--\r\n"
+            reply = http.post("/dicom-web/studies", content=body)
+            assert reply.status_code == 200, reply.text
+            assert len(reply.json()["00081199"]["Value"]) == len(films)
+    return []
+
+
 def race(folder: Path, films: int, sends: int, seed: int) -> None:
     """Send films at random, together so often, and look at what was kept and told."""
     chance = random.Random(seed)
     order = [FIRST + chance.randrange(films) for _ in range(sends - films)] + [FIRST + i for i in range(films)]
-    shares = [order[i :: REST_SENDERS + DICOM_SENDERS] for i in range(REST_SENDERS + DICOM_SENDERS)]
+    doors = REST_SENDERS + DICOM_SENDERS + WEB_SENDERS
+    shares = [order[i::doors] for i in range(doors)]
     settings = settings_in(folder)
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
         headers = let_in(service)
         with ThreadPoolExecutor(len(shares)) as pool:
             rest = [pool.submit(send_by_rest, service, headers, share) for share in shares[:REST_SENDERS]]
-            other = [pool.submit(send_by_dicom, service, share) for share in shares[REST_SENDERS:]]
+            other = [pool.submit(send_by_dicom, service, share) for share in shares[REST_SENDERS:-WEB_SENDERS]]
+            other += [pool.submit(send_by_web, service, headers, share) for share in shares[-WEB_SENDERS:]]
             told = [line for done in (*rest, *other) for line in done.result()]
         deadline = time.monotonic() + 120
         while set(service.room.store.counts()) != {"answered"}:
@@ -69,7 +84,7 @@ def race(folder: Path, films: int, sends: int, seed: int) -> None:
     assert all(count <= 1 for count in new.values()), "a film is new once"
 
 
-def test_films_sent_at_once_through_both_doors_are_answered_once(tmp_path: Path) -> None:
+def test_films_sent_at_once_through_all_doors_are_answered_once(tmp_path: Path) -> None:
     race(tmp_path, films=4, sends=24, seed=1)
 
 

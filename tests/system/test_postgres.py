@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 from tests.records import test_access as access_on_sqlite
+from tests.records import test_dicom_index as index_on_sqlite
 from tests.records import test_store as store_on_sqlite
 from tests.records.test_store import Clock, answer, film
 from tests.service.conftest import let_in, settings_in
@@ -21,6 +22,7 @@ from hilum.errors import ServiceError
 from hilum.records.access import Access
 from hilum.records.audit import check, entries
 from hilum.records.database import Database
+from hilum.records.dicom_index import DicomIndex
 from hilum.records.proving import prove
 from hilum.records.schema import HEAD, Base
 from hilum.records.store import Store
@@ -62,6 +64,7 @@ def same_tests(module: object, *, without: tuple[str, ...]) -> dict[str, object]
 
 globals().update(same_tests(store_on_sqlite, without=("test_two_films_never_hold_one_uid_even_behind_the_store",)))
 globals().update(same_tests(access_on_sqlite, without=()))
+globals().update(same_tests(index_on_sqlite, without=()))
 
 
 @pytest.fixture
@@ -72,6 +75,11 @@ def clock() -> Clock:
 @pytest.fixture
 def store(database: Database, clock: Clock) -> Store:
     return Store(database, clock)
+
+
+@pytest.fixture
+def index(database: Database) -> DicomIndex:
+    return DicomIndex(database)
 
 
 @pytest.fixture
