@@ -1,9 +1,11 @@
 """Models are exchanged while films come in: none is dropped, each answer keeps its model, a bad one changes nothing."""
 
+import json
 import os
 import signal
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,9 +13,12 @@ import httpx
 import numpy as np
 import pytest
 from sqlalchemy import text
-from tests.bundle.small import small_bundle
+from tests.bundle.small import small_bundle, small_graph
+from tests.bundle.test_onnx_file import changed, in_opsets
+from tests.bundle.test_reading import packed
 from tests.service.conftest import let_in, settings_in
 
+from hilum.bundle.archive import zip_bytes
 from hilum.bundle.reading import read_bundle
 from hilum.errors import BundleError, ServiceError, UsageError
 from hilum.imaging.dicom_writing import FilmHeader, film_bytes
@@ -129,6 +134,55 @@ def test_a_bad_model_is_refused_by_name_and_the_active_one_stays(
     assert (unknown.status_code, "No bundle 000000000000 is here" in unknown.json()["detail"]) == (422, True)
     assert activate(http, "nonsense").status_code == 422
     assert http.get("/api/v1/models/active").json() == before
+
+
+def archived(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def tampered(path: Path, change: str) -> bytes:
+    """A whole bundle after something happened to it; where hashes are right, an insider made them so."""
+    listed = archived(path)
+    if change == "truncated":
+        return zip_bytes({**listed, "model.onnx": listed["model.onnx"][:-9]})
+    if change == "mutated":
+        return zip_bytes({**listed, "bundle.json": listed["bundle.json"].replace(b"0.", b"1.", 1)})
+    if change == "swapped":
+        one, other = "reference/mc_mean.npy", "reference/probabilities.npy"
+        return zip_bytes({**listed, one: listed[other], other: listed[one]})
+    contents = dict(read_bundle(path).contents)
+    if change == "not numbers":
+        contents["model.onnx"] = small_graph(w2=np.full((6, 3), np.nan, np.float32))
+    elif change == "operator set":
+        contents["model.onnx"] = in_opsets(onnx=16)
+    elif change == "other labels":
+        contents["model.onnx"] = changed(findings='["normal", "tb"]')
+    elif change == "newer schema":
+        contents["bundle.json"] = json.dumps(json.loads(contents["bundle.json"]) | {"schema_version": 2}).encode()
+    return packed(contents)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("truncated", "'model.onnx'"),
+        ("mutated", "'bundle.json' was changed"),
+        ("swapped", "'reference/mc_mean.npy' was changed"),
+        ("not numbers", "model.onnx holds weights that are not numbers"),
+        ("operator set", "model.onnx is written in the operator sets: ONNX 16"),
+        ("other labels", "model.onnx was exported for the findings"),
+        ("newer schema", "bundle.json has schema_version 2"),
+    ],
+)
+def test_whatever_is_wrong_with_a_bundle_the_active_one_goes_on_answering(
+    http: httpx.Client, bundles: dict[str, Path], change: str, words: str
+) -> None:
+    before = http.get("/api/v1/models/active").json()
+    refused = http.post("/api/v1/models", content=tampered(bundles["3.0"], change), headers=BINARY)
+    assert (refused.status_code, words in refused.json()["detail"]) == (422, True), refused.text
+    assert http.get("/api/v1/models/active").json() == before
+    assert answered_by(http, film(400 + len(change))) == before["version"]
 
 
 def test_a_model_that_fails_its_self_test_is_refused_by_name(
