@@ -87,6 +87,7 @@ class Workflow:
         self._owner = secrets.token_hex(8)
         self._at_most, self._hands = hands + LARGEST_BATCH, hands
         self._bell, self._rings, self._stopping = threading.Condition(), 0, threading.Event()
+        self._arrivals, self._dry = 0, (-1, 0.0)
         self._claiming, self._claimed = threading.Lock(), deque[Claim]()
         self._in_work: dict[str, Future[NewAnswer] | None] = {}
         self._done: queue.SimpleQueue[_Worked | None] = queue.SimpleQueue()
@@ -108,9 +109,17 @@ class Workflow:
 
     def wake(self, _: str = "") -> None:
         """Say that a film may be waiting."""
+        self._arrivals += 1
+        self._ring()
+
+    def _ring(self) -> None:
+        """Let one hand look for work; when it takes more than one film, it rings for the next."""
         with self._bell:
             self._rings += 1
-            self._bell.notify_all()
+            if self._stopping.is_set():
+                self._bell.notify_all()
+            else:
+                self._bell.notify()
 
     @property
     def in_work(self) -> int:
@@ -124,7 +133,7 @@ class Workflow:
             True when all work in hand was finished in time.
         """
         self._stopping.set()
-        self.wake()
+        self._ring()
         deadline = time.monotonic() + within_s
         for thread in self._threads:
             if thread.ident is not None:
@@ -164,15 +173,25 @@ class Workflow:
         """A film to read: one that was leased before, else of those that are leased now."""
         with self._claiming:
             room = min(self._at_most - len(self._in_work), self._hands)
-            if not self._claimed and room > 0 and not self._stopping.is_set() and self._answering.trouble is None:
+            if not self._claimed and room > 0 and self._may_claim():
+                arrivals, now = self._arrivals, time.monotonic()
                 claims = self._store.claims(
                     self._owner, lease_s=self._lease_s, max_attempts=self._max_attempts, most=room
                 )
+                self._dry = (arrivals, now) if len(claims) < room else (-1, 0.0)
                 self._in_work.update((claim.film_id, None) for claim in claims)
                 self._claimed.extend(claims)
-                if len(claims) > 1:
-                    self.wake()
-            return self._claimed.popleft() if self._claimed else None
+            claim = self._claimed.popleft() if self._claimed else None
+        if self._claimed or (claim is not None and self._dry[0] != self._arrivals):
+            self._ring()
+        return claim
+
+    def _may_claim(self) -> bool:
+        """Whether asking the records may bring a film: not while nothing came since there was none, for a while."""
+        if self._stopping.is_set() or self._answering.trouble is not None:
+            return False
+        arrivals, at = self._dry
+        return arrivals != self._arrivals or time.monotonic() - at >= POLL_S
 
     def _renew(self) -> None:
         """Keep the leases on what is in work, three times in each of their lives; a dead process renews none."""
@@ -214,7 +233,7 @@ class Workflow:
 
     def _leave(self, claim: Claim) -> None:
         self._in_work.pop(claim.film_id, None)
-        self.wake()
+        self._ring()
 
     def _record_all(self) -> None:
         while (first := self._done.get()) is not None:

@@ -116,9 +116,18 @@ async def _answered(room: ReadingRoom, film_id: str, wait_s: float, caller: Call
                     await announced.wait()
             except TimeoutError:
                 pass
+            if announced.is_set() and caller is not None:  # it has an answer or a reason: read it once, as seen
+                return await _seen(room, film_id, caller)
             film = await run_in_threadpool(room.store.film, film_id)
     if film is not None and film.answer is not None and caller is not None:
-        film = await run_in_threadpool(functools.partial(room.store.film, film_id, viewer=caller.name))
+        return await _seen(room, film_id, caller)
+    if film is None:
+        raise unknown_study()
+    return film
+
+
+async def _seen(room: ReadingRoom, film_id: str, caller: Caller) -> FilmRecord:
+    film = await run_in_threadpool(functools.partial(room.store.film, film_id, viewer=caller.name))
     if film is None:
         raise unknown_study()
     return film
