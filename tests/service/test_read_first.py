@@ -113,3 +113,11 @@ def test_settings_of_reading_are_checked(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="readings"):
         settings_in(tmp_path, readings=3)
+
+
+def test_dicomweb_has_answers_beside_films_so_a_reader_who_goes_first_does_not_use_it(first: Running) -> None:
+    with client(first, "reviewer") as http, client(first, "admin") as other:
+        for address in ("/dicom-web/studies", "/dicom-web/instances"):
+            refused = http.get(address)
+            assert (refused.status_code, "their own opinion" in refused.json()["detail"]) == (403, True)
+            assert other.get(address).status_code in (200, 204)

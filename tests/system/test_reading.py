@@ -1,7 +1,6 @@
 """Readers in Chromium: by keyboard from film to film, own opinion first, two at once, and what breaks on the way."""
 
 import json
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -63,7 +62,6 @@ def test_films_are_read_overridden_and_followed_by_keyboard_alone(service: Runni
     page.wait_for_url("**/films/*")
     ready(page)
     first = page.url.rpartition("/")[2]
-    started = time.monotonic()
     page.keyboard.press("a")
     page.wait_for_url(lambda url: not url.endswith(first))
     ready(page)
@@ -78,8 +76,6 @@ def test_films_are_read_overridden_and_followed_by_keyboard_alone(service: Runni
     page.keyboard.press("Control+Enter")
     page.wait_for_url(lambda url: not url.endswith(second))
     ready(page)
-    # Two films read by somebody who doesn't hesitate: what is left is the software's time.
-    assert (time.monotonic() - started) / 2 < 5
     assert reviews(service, first) == [("ada", "agree", None)]
     assert reviews(service, second) == [("ada", "override", "normal")]
     kept = service.room.reviews.by(second, "ada")

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
@@ -25,6 +25,7 @@ from hilum.service.reading_room import ReadingRoom
 from hilum.service.refusals import Refused
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.problems import RETRY_AFTER_S
+from hilum.service.rest.uncovered import Uncovered
 from hilum.service.rest.users import PROBLEM, RESPONSES
 from hilum.service.settings import is_loopback
 
@@ -35,7 +36,7 @@ NO_FUZZY = "The fuzzymatching parameter is not supported. Only literal matching 
 
 router = APIRouter(prefix=ROOT, tags=["dicomweb"], responses=RESPONSES)
 Sender = Annotated[Caller, needs("films:send")]
-Reader = Annotated[Caller, needs("dicom:read")]
+Reader = Annotated[Caller, Depends(Uncovered("dicom:read"))]
 StudyUID = Annotated[str, Path(pattern=UID, description="Study Instance UID.")]
 SeriesUID = Annotated[str, Path(pattern=UID, description="Series Instance UID.")]
 SopUID = Annotated[str, Path(pattern=UID, description="SOP Instance UID.")]

@@ -14,7 +14,7 @@ const STEP = 10, PAN = 40, NUDGE = 24;
 export const viewer = new Viewer(at("stage"), { renderer, changed: linked });
 let beside = null;
 let style = "heat";
-let heatFor = "";
+let heatFor = "", drawn = "heat";
 
 // What the reader has on the screen, for the record of a review.
 export function shown() {
@@ -66,6 +66,8 @@ export async function showHeat(on) {
     const picture = await createImageBitmap(await reply.blob());
     if (heatFor !== address || !pressed(at("overlay"))) return;
     viewer.heat = picture;
+    drawn = address.endsWith("contour") ? "contour" : "heat";
+    viewer.state.opacity = strength();
     at("stage").setAttribute("aria-label", `Chest radiograph with the heat map of ${chosen().value}; assistive, not for diagnosis`);
   } catch (error) {
     press(at("overlay"), false);
@@ -81,12 +83,11 @@ function fade(value) {
 }
 
 // Lines need more strength than areas to be seen.
-const strength = () => Math.min(1, (Number(at("opacity").value) / 100) * (style === "contour" ? 2 : 1));
+const strength = () => Math.min(1, (Number(at("opacity").value) / 100) * (drawn === "contour" ? 2 : 1));
 
 function restyle() {
   style = style === "heat" ? "contour" : "heat";
   press(at("style"), style === "contour");
-  viewer.set({ opacity: strength() });
   if (pressed(at("overlay"))) showHeat(true);
 }
 
