@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +33,12 @@ from tests.service.small import CR, SmallDrawing, SmallModel, dataset
 from tests.service.test_dicom import associated, port_of, still_serves
 
 from hilum.service.app import Running, running
+
+# As in service (hilum.service.logs): as errors they would end what goes on there.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:pydicom"),
+    pytest.mark.filterwarnings("ignore::UserWarning:pynetdicom"),
+]
 
 WAIT_S = 30.0
 """The network's limit is 1 s; the rest is for a busy machine."""
@@ -184,6 +192,16 @@ def test_uids_that_are_none_are_refused_and_name_no_file(impatient: Running, goo
 def test_an_object_without_a_data_set_is_not_understood(impatient: Running) -> None:
     how = {"kind": CR, "uid": b"1.2.826.0.1.3680043.10.9", "syntax": "1.2.840.10008.1.2", "within_s": WAIT_S}
     assert store(port_of(impatient), b"", **how) == 0xC000
+
+
+def test_what_a_peer_sent_is_not_quoted_by_a_warning() -> None:
+    """pydicom warns of a value that is none, and quotes it: a name in the log, or a flood of them in memory."""
+    said = (
+        "from hilum.service.logs import start_logs; start_logs(); from pydicom.dataset import Dataset; "
+        "made = Dataset(); made.StudyInstanceUID = 'CANARY^NAME'; made.PatientAge = 'CANARY'"
+    )
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ only their kind and where they arose are written.
 import logging
 import sys
 import traceback
+import warnings
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -54,9 +55,11 @@ def start_logs(out: TextIO | None = None, level: int = logging.INFO) -> None:
         log.handlers[:], log.propagate = [handler], False
         log.setLevel(level)
     logging.getLogger("uvicorn.access").disabled = True
-    # pynetdicom and pydicom log what peers sent; our own lines say what matters of it.
+    # pynetdicom and pydicom log what peers sent; our own lines say what matters of it. Their warnings quote it as well,
+    # each in new words, and Python would remember every one of them.
     for name in ("pynetdicom", "pydicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        warnings.filterwarnings("ignore", module=rf"{name}(\..*)?$")
 
 
 def where(error: BaseException) -> dict[str, Any]:
