@@ -12,9 +12,12 @@ from hilum.errors import UsageError
 from hilum.records.database import Database
 from hilum.records.identifiers import films_of_patient
 from hilum.records.look_ups import LookUps, PriorsPolicy, Wanted
+from hilum.records.priors import prior_of
 from hilum.records.schema import AuditRow, FilmRow
 from hilum.records.store import Store
 from hilum.records.values import Identity, NewAnswer, NewFilm
+from hilum.records.worklist import Wanted as Lookout
+from hilum.records.worklist import Worklist
 
 
 @pytest.fixture
@@ -65,12 +68,12 @@ def wanted(*numbers: int) -> list[Wanted]:
 
 
 def test_an_answer_queues_one_look_up_in_its_own_transaction(store: Store, look_ups: LookUps) -> None:
-    store.receive(film(1))
+    first = store.receive(film(1)).film_id
+    answer(store)
     store.receive(film(2, format="png"))
     store.receive(film(3, origin="pacs"))
-    store.receive(film(4))
-    first = answer(store)
     answer(store)
+    store.receive(film(4))
     answer(store, analysed=False)
     assert look_ups.counts() == {"waiting": 1}, "not for a PNG, a prior, or what was not analysed"
     claimed = look_ups.claim("me", lease_s=60)
@@ -130,7 +133,7 @@ def test_what_is_wanted_is_expected_until_it_is_linked(store: Store, look_ups: L
         assert films_of_patient(session, "P") == [prior.film_id], "so that an erasure finds it"
 
 
-def test_the_latest_prior_comes_first(store: Store, look_ups: LookUps) -> None:
+def test_the_latest_prior_comes_first(store: Store, look_ups: LookUps, database: Database) -> None:
     store.receive(film(1))
     film_id = answer(store)
     look_ups.want(film_id, wanted(9, 7, 8))
@@ -138,12 +141,13 @@ def test_the_latest_prior_comes_first(store: Store, look_ups: LookUps) -> None:
     for n in (7, 8, 9):
         look_ups.link(film_id, ids[n], study_instance_uid="1", patient_id="P", accession_number="")
     assert look_ups.priors_of(film_id) == (ids[9], ids[7], ids[8])
+    assert prior_of(database, film_id) == ids[9], "and that is what a reader is shown beside the film"
 
 
 def test_what_is_refused_is_quarantined_only_if_it_came_for_this(store: Store, look_ups: LookUps) -> None:
-    store.receive(film(1))
-    store.receive(film(2))
-    film_id, other = answer(store), answer(store)
+    film_id, other = store.receive(film(1)).film_id, store.receive(film(2)).film_id
+    answer(store)
+    answer(store)
     fetched = store.receive(film(7, origin="pacs")).film_id
     look_ups.want(film_id, wanted(2, 7))
     for prior in (other, fetched):
@@ -156,6 +160,7 @@ def test_a_prior_is_off_the_worklist_until_it_comes_by_itself(store: Store, data
     prior = store.receive(film(7, origin="pacs"))
     day = timedelta(days=1)
     assert store.worklist(limit=9, waiting_cap=day) == ()
+    assert Worklist(database, waiting_cap=day).lines(Lookout(), reader="ada", limit=9).total == 0
     assert store.receive(film(7, origin="pacs"), model_sha256="6" * 64).state == "not-analysed", "fetched again"
     assert store.receive(film(7), model_sha256="6" * 64).state == "received"
     assert [one.film_id for one in store.worklist(limit=9, waiting_cap=day)] == [prior.film_id]

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
 from hilum.records.identifiers import films_of_accession, identities
+from hilum.records.look_ups import PACS
 from hilum.records.reading import film_records
 from hilum.records.reviews import FINAL
 from hilum.records.schema import AnswerRow, FilmRow, ReadingRow, ReviewRow
@@ -170,7 +171,8 @@ class Worklist:
         )
 
     def _from(self, query: Select[Any]) -> Select[Any]:
-        return query.outerjoin(ReadingRow, ReadingRow.film_id == FilmRow.id)
+        """Films that came to be read; those that were fetched as priors of others are no work."""
+        return query.outerjoin(ReadingRow, ReadingRow.film_id == FilmRow.id).where(FilmRow.origin != PACS)
 
     def _reading(self) -> ColumnElement[str]:
         return func.coalesce(ReadingRow.status, "unread")
