@@ -54,6 +54,16 @@ def test_a_run_is_audited_and_the_audits_are_written(audited: Audited) -> None:
     assert (copies.value.value, copies.verdict) == (0.0, "clear")
 
 
+def test_a_quick_audit_asks_about_the_films_alone(audited: Audited) -> None:
+    where = replace(audited.done, folder=audited.done.folder.with_name("quick"))
+    cache = audited.run.path.parent / ".cache"
+    where.folder.mkdir()
+    quick = audit_run(audited.run, where, cache=cache, resamples=40, permutations=19, quick=True)
+    names = {row.name for row in quick.rows}
+    assert names >= {"metadata-only model", "border-only model", "duplicates across the split", "label noise"}
+    assert not names & {"stability", "corners swapped", "heat in the lungs"}
+
+
 def test_frozen_layers_know_nothing_of_the_labels_and_pixels_stand_in_where_none_is_frozen(run: Run) -> None:
     describe, _ = _frozen(run)
     tiles = np.zeros((2, 64, 64), np.uint8)

@@ -170,16 +170,17 @@ def _air_around(values: Array) -> Mask:
 
 
 @lru_cache(maxsize=1)
-def _outlines() -> tuple[Array, Array]:
-    """Every outline that is tried: kernels [m, GRID²], which weigh surroundings minus lungs, and lungs [m, GRID²]."""
+def _outlines() -> tuple[Array, Array, Array]:
+    """Every outline that is tried: kernels [m, GRID²] of surroundings minus lungs, lungs [m, GRID²], sizes [m]."""
     lungs, kernels = [], []
     for width, height, x, y in product(WIDTHS, HEIGHTS, CENTRES_X, CENTRES_Y):
         box = _box(width, height, x, y)
         if box is not None:
-            inside, ring = _lungs_and_ring(box, GRID)
-            lungs.append(inside.ravel())
-            kernels.append((ring / ring.sum() - inside / inside.sum()).ravel().astype(np.float32))
-    return np.stack(kernels), np.stack(lungs)
+            lung, ring = _lungs_and_ring(box, GRID)
+            lungs.append(lung.ravel())
+            kernels.append((ring / ring.sum() - lung / lung.sum()).ravel().astype(np.float32))
+    inside = np.stack(lungs)
+    return np.stack(kernels), inside, (inside.sum(axis=1) / inside.shape[1]) ** AREA
 
 
 Box = tuple[float, float, float, float]
@@ -227,10 +228,9 @@ def _narrower(mask: Mask, by: float) -> Mask:
 
 
 def _best_outline(grey: Array) -> Mask:
-    kernels, lungs = _outlines()
+    kernels, lungs, sizes = _outlines()
     contrast = kernels @ grey.ravel().astype(np.float32)
-    area = lungs.sum(axis=1) / lungs.shape[1]
-    best: Mask = lungs[int(np.argmax(contrast * area**AREA))].reshape(GRID, GRID)
+    best: Mask = lungs[int(np.argmax(contrast * sizes))].reshape(GRID, GRID)
     return best
 
 

@@ -67,6 +67,7 @@ def audit_run(
     resamples: int = 1000,
     interval: Method = "percentile",
     permutations: int = PERMUTATIONS,
+    quick: bool = False,
     progress: Progress | None = None,
 ) -> Audits:
     """Audit a run: its fit part by light models, its network on the evaluated films.
@@ -81,6 +82,7 @@ def audit_run(
         resamples: of the intervals.
         interval: how bounds are read from the resamples.
         permutations: shuffles of each test against chance.
+        quick: ask about the films alone; the network isn't asked about changed films, nor are its heat maps tested.
         progress: where progress goes.
     """
     keep_freed_memory()
@@ -95,10 +97,11 @@ def audit_run(
     rows = audit_films(films, describe, lungs=lungs, settings=settings, permutations=permutations, progress=progress)
     pairs = within_source(shown.predictions.labelled, settings)
     rows += inside_audits(shown.predictions, pairs, settings)
-    rows += audit_network(
-        _asked(run, shown), partial(_probabilities, run.explained()), settings=settings, progress=progress
-    )
-    rows += _explanations(run, shown, settings, progress)
+    if not quick:
+        near = lungs if shown.openings else None  # the run's own locked share is of the same cohort
+        answer = partial(_probabilities, run.explained())
+        rows += audit_network(_asked(run, shown), answer, lungs=near, settings=settings, progress=progress)
+        rows += _explanations(run, shown, settings, progress)
     rows.append(_duplicates(run, fit, shown, progress))
     noise, candidates = label_noise(run.out_of_fold())
     audits = Audits(
