@@ -71,7 +71,7 @@ hilum evaluate runs/chest
 ```
 
 Training took {training} s and the frozen layers {prefix} s (a few seconds mean that the cache had them from an earlier run on the
-same films). The report's verdict is **{verdict}**:
+same films), with other work on the same machine. The report's verdict is **{verdict}**:
 *{headline}*
 
 {flags}
@@ -89,7 +89,13 @@ Out-of-fold AUROC on the fit part: {out_of_fold}.
 |---|---|---|
 {pairs}
 
-{conclusion}"""
+{conclusion}
+
+**Audits** (`docs/validation.md` says what each asks): {asked} questions could be answered, {alarms} raised an alarm.
+
+| alarm | about | value | if nothing were wrong | p (Holm) |
+|---|---|---|---|---|
+{alarm_rows}"""
 
 
 def demo_section(folder: Path) -> str:
@@ -154,7 +160,27 @@ def real_section(run: Path) -> str:
         out_of_fold=out_of_fold(run),
         pairs=rows(pair_rows(card)),
         conclusion=conclusion(card),
+        **audits(report["audits"]["rows"]),
     )
+
+
+def audits(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The audits that raised an alarm."""
+    alarms = [row for row in found if row["verdict"] == "alarm"]
+    return {
+        "asked": sum(row["verdict"] != "not estimable" for row in found),
+        "alarms": len(alarms),
+        "alarm_rows": rows(
+            (row["name"], row["about"], text(row["value"]), short(row["chance"]), short(row["adjusted"]))
+            for row in alarms
+        )
+        or "| none | – | – | – | – |",
+    }
+
+
+def short(value: float | None) -> str:
+    """A number of two digits."""
+    return "–" if value is None else f"{value:.2g}"
 
 
 def conclusion(card: dict[str, Any]) -> str:

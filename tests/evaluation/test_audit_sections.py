@@ -1,15 +1,18 @@
 """The audits in the report: alarms in the verdict and first in their section, every row in the table and the JSON."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from hilum.evaluation.audit_sections import audits_section
 from hilum.evaluation.audits import Audit, Audits, Candidate, concluded
+from hilum.evaluation.confounding import within_source
 from hilum.evaluation.estimates import Estimate, not_estimable
 from hilum.evaluation.intervals import Resampling
 from hilum.evaluation.report import ReportInput, render_report, report_verdict
 from hilum.evaluation.scorecard import Settings, score
+from hilum.evaluation.source_audits import inside_audits
 from hilum.predictions import Predictions
 from hilum.reports.page import Notice
 
@@ -42,6 +45,20 @@ def test_an_alarm_reddens_the_verdict_by_name(make: Callable[..., Predictions]) 
     assert verdict.why == ("A marker goes with the label.",)
     assert verdict.headline.endswith("the label can be read from what is not the disease.")
     assert report_verdict(card, audits=some(0.5)) == report_verdict(card)
+
+
+def test_a_pair_inside_one_source_is_named_once_on_top(make: Callable[..., Predictions]) -> None:
+    """Tables of a test and audits may say the same of it; another pair's alarm stays."""
+    films = make(300, confounded=True, skill=1.0)
+    settings = Resampling(resamples=200)
+    card = score(films, settings=Settings(resampling=settings))
+    (flag,) = [flag for flag in card.confounding.flags if "covid-19 against pneumonia" in flag.sentence]
+    rows = inside_audits(films, within_source(films, settings), settings)
+    alarms = [replace(row, verdict="alarm", value=VALUE) for row in rows]
+    why = report_verdict(card, audits=Audits(rows=tuple(alarms))).why
+    about = [sentence for sentence in why if "ovid-19 against pneumonia" in sentence and "'hospital-b'" in sentence]
+    assert about == [flag.sentence]
+    assert any("Pneumonia against normal" in sentence for sentence in why)
 
 
 def test_the_page_and_its_json_hold_every_row(make: Callable[..., Predictions]) -> None:

@@ -55,9 +55,15 @@ def _row(row: Audit) -> Row:
         Cell(text=row.about or "–", detail=row.measure),
         cell(row.value),
         "–" if row.chance != row.chance else number(row.chance),
-        "–" if row.adjusted != row.adjusted else number(row.adjusted, 3),
+        _p(row.adjusted),
         Cell(text=WORDS[row.verdict], tone="" if tone == "note" else tone),
     ]
+
+
+def _p(value: float) -> str:
+    if value != value:
+        return "–"
+    return "< 0.001" if value < 0.001 else number(value, 3)
 
 
 def _candidates(audits: Audits) -> Details:

@@ -54,6 +54,16 @@ PAPERS = {
 
 FIT = "fit part, out of fold"
 
+COLUMN_WORDS = {
+    **WORDS,
+    "modality": "kind of machine",
+    "photometric": "polarity in the header",
+    "age_years": "age",
+    "bits_stored": "bit depth",
+    "bytes": "size of the file",
+}
+"""Columns of a manifest in words; those not listed are words by themselves."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -126,7 +136,9 @@ def metadata_audit(asked: Asked, columns: Mapping[str, Sequence[str] | Array]) -
         key: read_labels(part, cases, settings=Resampling(resamples=20), permutations=0) for key, part in parts.items()
     }
     telling = max(alone, key=lambda key: alone[key].auroc.value, default="")
-    said = f", above all from the {WORDS.get(telling, telling)} ({alone[telling].auroc.value:.2f})" if telling else ""
+    said = ""
+    if telling:
+        said = f", above all from the {COLUMN_WORDS.get(telling, telling)} ({alone[telling].auroc.value:.2f})"
     if len(reading.scores):
         names = asked.findings.names
         apart = {
@@ -142,7 +154,7 @@ def metadata_audit(asked: Asked, columns: Mapping[str, Sequence[str] | Array]) -
     )
     return Audit(
         name=name,
-        about=", ".join(WORDS.get(key, key) for key in parts),
+        about=", ".join(COLUMN_WORDS.get(key, key) for key in parts),
         measure="mean AUROC",
         value=reading.auroc,
         chance=0.5,

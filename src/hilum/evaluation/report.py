@@ -184,8 +184,18 @@ def report_verdict(
     falls = drops(internal.auroc, external.auroc) if external else ()
     known = {_key(flag) for card in (internal, external) if card for flag in card.confounding.flags}
     flags = [flag for flag in (data.flags if data else ()) if _key(flag) not in known]
-    flags += audits.flags if audits else ()
+    said = [flag.sentence for card in (internal, external) if card for flag in card.confounding.flags]
+    flags += [flag for flag in (audits.flags if audits else ()) if not _said_before(flag, said)]
     return overall(internal.verdict, external.verdict if external else None, falls, flags)
+
+
+def _said_before(flag: Flag, said: Sequence[str]) -> bool:
+    """Whether an audit's alarm about findings inside a source is what the tables of a test say of the same pair."""
+    if flag.code != "audit-inside-one-source":
+        return False
+    pair, _, rest = flag.sentence.partition(" reaches AUROC ")
+    where = rest.partition(" inside ")[2].partition(", where")[0].lower()
+    return any(pair.lower() in sentence.lower() and f"inside {where}" in sentence.lower() for sentence in said)
 
 
 def _key(flag: Flag) -> tuple[str, str, str]:
