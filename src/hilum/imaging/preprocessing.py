@@ -16,8 +16,8 @@ import numpy as np
 from hilum.arrays import Array, Heatmap, Pixels, Tile
 from hilum.errors import ConfigError, UsageError
 
-FEW_ROWS = 8
-"""Most rows of a film under one row of a grid that are faster summed over all cells at once."""
+FEW = 8
+"""Most rows, or columns, of a film under one of a grid that are faster summed over all cells at once."""
 
 VERSION = 1
 """Raised whenever the same film and config would give another tile."""
@@ -174,7 +174,27 @@ def area_average(pixels: Array, height: int, width: int) -> Array:
         float64 [height, width], in units of the pixels: each an exact sum in whole numbers, divided once.
     """
     rows, columns = pixels.shape
+    if rows % height == 0 and columns % width == 0 and columns // width <= FEW:
+        return _sum_blocks(pixels, height, width) / float(rows // height * (columns // width))
     return _sum_columns(_sum_rows(pixels, height), width) / (float(rows) * float(columns))
+
+
+def _sum_blocks(pixels: Array, height: int, width: int) -> Array:
+    """Sums of whole pixels under each cell, where no cell's edge cuts one: [height, width].
+
+    The quotient by the area is the same number as that of the weighted sums: both are exact and rounded once.
+    """
+    rows = _whole_rows(pixels, _edges(len(pixels), height)[0], _kind_for(len(pixels)))
+    step = pixels.shape[1] // width
+    sums: Array = rows[:, ::step].astype(np.uint64)
+    for first in range(1, step):
+        sums += rows[:, first::step]
+    return sums
+
+
+def _kind_for(rows: int) -> type:
+    # A cell's sum is at most 65535 · rows. Differences may wrap on the way, which modular arithmetic undoes.
+    return np.uint32 if rows <= 65536 else np.uint64
 
 
 def _edges(pixels: int, cells: int) -> tuple[Array, Array]:
@@ -189,10 +209,8 @@ def _sum_rows(pixels: Array, height: int) -> Array:
     A cell from edge a to edge b is `height` × (sum of the rows from a's to before b's) + the part of b's row that lies
     before b − the part of a's row that lies before a.
     """
-    rows = len(pixels)
-    # A cell's sum is at most 65535 · rows. Differences may wrap on the way, which modular arithmetic undoes.
-    kind = np.uint32 if rows <= 65536 else np.uint64
-    row, part = _edges(rows, height)
+    kind = _kind_for(len(pixels))
+    row, part = _edges(len(pixels), height)
     sums = _whole_rows(pixels, row, kind)
     sums *= kind(height)
     partial = pixels[row[1:-1]] * part[1:-1, None].astype(kind)
@@ -204,7 +222,7 @@ def _sum_rows(pixels: Array, height: int) -> Array:
 def _whole_rows(pixels: Array, row: Array, kind: type) -> Array:
     """Sum of the rows from each edge to before the next: [cells, columns] of a kind that holds it."""
     least = len(pixels) // (len(row) - 1)
-    if 1 <= least <= FEW_ROWS:
+    if 1 <= least <= FEW:
         # The first rows of all cells at once, then the second ones: fewer calls than cell by cell.
         sums: Array = pixels[row[:-1]].astype(kind)
         for step in range(1, least):
@@ -225,7 +243,7 @@ def _sum_columns(sums: Array, width: int) -> Array:
     np.cumsum(sums, axis=1, out=before[:, 1:])
     # The last edge lies on the border, where nothing is left over.
     inside = np.minimum(column, sums.shape[1] - 1)
-    up_to = before[:, column] * np.uint64(width) + sums[:, inside] * part.astype(np.uint64)
+    up_to = np.take(before, column, axis=1) * np.uint64(width) + np.take(sums, inside, axis=1) * part.astype(np.uint64)
     within: Array = np.diff(up_to, axis=1)
     return within
 
