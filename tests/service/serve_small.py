@@ -1,4 +1,4 @@
-"""A service on the smallest model as a process of its own: ``python -m tests.service.serve_small DATA DELAY_S``."""
+"""A service on the smallest model as a process: ``python -m tests.service.serve_small DATA DELAY_S [dicom]``."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ class Slow(SmallModel):
 
 
 if __name__ == "__main__":
-    settings = settings_in(Path(sys.argv[1]), dicom_port=None)
+    settings = settings_in(Path(sys.argv[1]), dicom_port=0 if sys.argv[3:] else None)
     with running(settings, answering=Slow(float(sys.argv[2])), drawing=SmallDrawing()) as service:
-        print(service.url, let_in(service)["Authorization"].split()[1], flush=True)
+        print(service.url, let_in(service)["Authorization"].split()[1], service.dicom_port or "", flush=True)
         service.wait()
