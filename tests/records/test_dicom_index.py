@@ -12,6 +12,7 @@ from hilum.records.database import Database
 from hilum.records.dicom_index import DicomIndex, DicomObject, Narrowing
 from hilum.records.schema import FilmRow
 from hilum.records.store import Store
+from hilum.records.values import Identity
 
 NAMED = {"00100010": {"vr": "PN", "Value": [{"Alphabetic": "Synthetic^Żółć"}]}}
 
@@ -78,7 +79,7 @@ def test_studies_are_found_newest_first_and_narrowed(index: DicomIndex, store: S
 
 
 def test_what_is_known_of_a_film(index: DicomIndex, store: Store) -> None:
-    film_id = answered(store, "a")
+    film_id = answered(store, "a", identity=Identity(sop_instance_uid="1.2.1"))
     known = index.known(film_id)
     assert (known.usable, known.file_sha256, known.film, known.reviews) == (True, "a" * 64, None, ())
     assert [answer.film_id for answer in known.answers] == [film_id]

@@ -18,6 +18,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from bundle.small import small_bundle  # noqa: E402
 from hilum.records.audit import entries  # noqa: E402
+from hilum.records.erasure import Eraser  # noqa: E402
+from hilum.records.store import now  # noqa: E402
 from hilum.service.app import Running, running  # noqa: E402
 from hilum.service.dicom import capture, report  # noqa: E402
 from hilum.service.settings import read_settings  # noqa: E402
@@ -223,3 +225,22 @@ def test_who_is_shown_what_is_written_down_and_nobody_is_named(
     assert all(word not in row.body for row in rows for word in ("żółć", "Żółć", "A-17", "SYN1"))
     viewer = httpx.get(f"{service.url}/dicom-web/studies", headers=let_in(service, "viewer"))
     assert (viewer.status_code, "dicom:read" in viewer.json()["detail"]) == (403, True)
+
+
+def test_what_is_erased_is_listed_no_more_and_its_name_does_not_come_back(
+    web: DICOMwebClient, service: Running, sent: bytes
+) -> None:
+    content, other = film(3), film(4)
+    web.store_instances([read(content), read(other)])
+    answered(service, 4)
+    index, indexer = service.room.dicomweb.index, service.room.dicomweb.indexer
+    uids = [read(one).StudyInstanceUID for one in (content, other)]
+    named, drawn = (index.objects([uid])[uid][0].film_id for uid in uids)
+    erasure = Eraser(service.room.database, now)
+    erasure.erase_identifiers([named], actor="test")
+    service.room.reviews.put(named, "ada", decision="agree", finding=None, comment="", over=0)
+    erasure.erase_pixels([drawn], actor="test")
+    while indexer.step():
+        pass
+    assert index.objects(uids) == {uid: [] for uid in uids}
+    assert web.search_for_studies(search_filters={"PatientID": "SYN3"}) == []

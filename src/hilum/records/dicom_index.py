@@ -17,6 +17,7 @@ from hilum.records.database import Database
 from hilum.records.results_out import Delivery, answer_as_sent
 from hilum.records.schema import AnswerRow, DicomObjectRow, FilmRow, FollowerRow, ReviewRow
 from hilum.records.store import now
+from hilum.records.values import FINISHED
 
 FILM = "film"
 """The kind of object that is a film; the others are kinds of results."""
@@ -101,8 +102,7 @@ class DicomIndex:
         """What there is of a film."""
         with self._database.read() as session:
             film = session.get(FilmRow, film_id)
-            usable = film is not None and film.format == "dicom" and film.state != "quarantined"
-            if film is None or not usable or not film.file_sha256:
+            if film is None or not _usable(film):
                 return Known(usable=False, file_sha256="", film=None, answers=(), answer_ids=(), reviews=())
             analysed = select(AnswerRow).where(AnswerRow.film_id == film_id, AnswerRow.risk.is_not(None))
             answers = {row.model_sha256: row.id for row in session.scalars(analysed)}
@@ -205,6 +205,12 @@ class DicomIndex:
         shown: dict[str, Any] = {"films": films, "kinds": sorted({one.kind for one in objects}), **detail}
         with self._database.write() as session:
             append(session, Act(actor=viewer, act=act, subject=subject, detail=shown), now())
+
+
+def _usable(film: FilmRow) -> bool:
+    """A film that was read knows its UID until its identifiers are erased; then its file may lie there longer."""
+    forgotten = film.state in FINISHED and film.sop_instance_uid is None
+    return film.format == "dicom" and film.state != "quarantined" and bool(film.file_sha256) and not forgotten
 
 
 def _row(one: DicomObject) -> DicomObjectRow:

@@ -24,6 +24,9 @@ KINDS: Mapping[str, str] = {
 }
 """The audit's acts that change a film, and what followers are told of them. Looks are nobody's business."""
 
+FILES: Mapping[str, str] = {"pixels.erased": "erased", "film.returned": "returned"}
+"""Acts that take a film's file away, and bring it back: for those inside the service who read it."""
+
 ROWS = 500
 """Rows of the audit that are read at a time."""
 
@@ -35,7 +38,7 @@ class FilmEvent:
     place: int
     """Its place in the audit; later ones are greater."""
     kind: str
-    """One of the values of :data:`KINDS`."""
+    """One of the values of :data:`KINDS` or :data:`FILES`."""
     film_id: str
     """The film."""
     at: str
@@ -69,11 +72,12 @@ class Events:
         with self._database.read() as session:
             return tip_of(session).seq
 
-    def behind(self, place: int) -> Stretch:
+    def behind(self, place: int, acts: Mapping[str, str] = KINDS) -> Stretch:
         """What happened behind a place, :data:`ROWS` rows of the audit at most.
 
         Args:
             place: 0 for everything from the first film on.
+            acts: which acts count, and what they are called.
         """
         query = (
             select(AuditRow.seq, AuditRow.act, AuditRow.subject, AuditRow.at)
@@ -84,8 +88,8 @@ class Events:
         with self._database.read() as session:
             rows = session.execute(query).all()
         events = tuple(
-            FilmEvent(place=seq, kind=KINDS[act], film_id=subject, at=at)
+            FilmEvent(place=seq, kind=acts[act], film_id=subject, at=at)
             for seq, act, subject, at in rows
-            if act in KINDS
+            if act in acts
         )
         return Stretch(events=events, place=rows[-1][0] if rows else place, more=len(rows) == ROWS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from hilum.errors import DataError, FilmError, ServiceError
 from hilum.records.dicom_index import FILM, DicomIndex, DicomObject, Known
-from hilum.records.events import Events
+from hilum.records.events import FILES, KINDS, Events
 from hilum.records.results_out import Delivery
 from hilum.service.dicom.capture import SECONDARY_CAPTURE
 from hilum.service.dicom.report import COMPREHENSIVE_3D_SR
@@ -17,6 +17,7 @@ from hilum.service.logs import logger, where
 from hilum.service.results_out import result_of
 
 FOLLOWER = "dicomweb"
+FOLLOWED = {**KINDS, **FILES}
 POLL_S = 2.0
 
 
@@ -76,7 +77,7 @@ class Indexer:
         Returns:
             True when there may be more already.
         """
-        stretch = self._events.behind(self._index.place(FOLLOWER))
+        stretch = self._events.behind(self._index.place(FOLLOWER), FOLLOWED)
         films = dict.fromkeys(event.film_id for event in stretch.events)
         objects: list[DicomObject] = []
         gone: list[str] = []
