@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from hilum.cli.verbs import app
 from hilum.config import canonical_json
 from hilum.datasets.manifest import Manifest
 from hilum.errors import UsageError
+from hilum.records.database import Database
+from hilum.records.registry import Registered, Registry
+from hilum.records.schema import AnswerRow, FilmRow, ReviewRow
+from hilum.records.shadows import keep_shadow
+from hilum.records.values import NewAnswer, ShadowAnswer
 
 PLAN = """schema: 1
 name: chest classifier
@@ -104,6 +110,72 @@ def test_the_whole_way_of_a_change(place: Path) -> None:
     acts = [one["act"] for one in said("change", "history", *at)["history"]]
     assert acts == ["begin", "shadow", "canary", "promote", "rollback"]
     assert said("audit", "verify", *at)["whole"]
+
+
+def test_bounds_are_judged_on_what_happened_since_the_last_change(place: Path, tmp_path: Path) -> None:
+    """Overrides of the new model break the bound: the verb goes back in one step, and says why."""
+    plan, at = place / "pccp.yaml", ("--data", tmp_path)
+    with pytest.raises(UsageError, match="nothing to hold against bounds"):
+        said("change", "bounds", plan, *at)
+    said("change", "begin", place / "one.hilum", "--reason", "the first", *at)
+    old, new = read_bundle(place / "one.hilum").sha256, read_bundle(place / "two.hilum").sha256
+    database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+    registry = Registry(database)
+    registry.register(Registered(sha256=new, name="small", version="2", location="two.hilum"), actor="qm")
+    registry.shadow(new, actor="qm", reason="x")
+    answered(database, 60, model=old, shadow=new, differing=5)
+    database.close()
+    assert said("change", "bounds", plan, *at)["counts"]["disagreed"] == [5, 60]
+    said("change", "canary", 0.5, "--reason", "x", *at)
+    said("change", "promote", "--reason", "x", *at)
+    database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+    answered(database, 60, model=new, first=100, overridden=40)
+    database.close()
+    dry = said("change", "bounds", plan, "--dry-run", *at, code=1)
+    assert dry["rolled_back"] is None
+    assert dry["broken"][0].startswith("40 of 60 films overridden")
+    done = said("change", "bounds", plan, *at, code=1)
+    assert done["rolled_back"] == 5
+    last = said("change", "history", *at)["history"][-1]
+    assert (last["production"], last["actor"]) == (old, "bounds")
+
+
+def answered(
+    database: Database,
+    count: int,
+    *,
+    model: str,
+    first: int = 0,
+    shadow: str | None = None,
+    differing: int = 0,
+    overridden: int = 0,
+) -> None:
+    """Films answered now, some beside a candidate in shadow that differs, some overridden by a reader."""
+    now = datetime.now(UTC)
+    with database.write() as session:
+        for i in range(first, first + count):
+            key = f"{i:032x}"
+            film = FilmRow(id=key, received_at=now, origin="rest", format="dicom", content_sha256=f"{i:064x}")
+            film.file_sha256, film.size, film.state, film.attempts = f"{i:064x}", 1, "answered", 1
+            session.add(film)
+            session.flush()
+            answer = AnswerRow(id=key, film_id=key, model_sha256=model, created_at=now, label="normal", abstained=False)
+            answer.risk, answer.assessment = 0.1, "{}"
+            session.add(answer)
+            if shadow is not None:
+                label = "covid-19" if i - first < differing else "normal"
+                said_so = ShadowAnswer(model_sha256=shadow, label=label, abstained=False, risk=0.2)
+                keep_shadow(session, key, new_answer(model, said_so), now)
+            decision = "override" if i - first < overridden else "agree"
+            review = ReviewRow(id=key, film_id=key, model_sha256=model, reader="ann", version=1, decision=decision)
+            review.finding, review.created_at = ("covid-19" if decision == "override" else None), now
+            session.add(review)
+
+
+def new_answer(model: str, shadow: ShadowAnswer) -> NewAnswer:
+    return NewAnswer(
+        model_sha256=model, analysed=True, label="normal", abstained=False, risk=0.1, assessment={}, shadow=shadow
+    )
 
 
 def test_facts_that_are_no_json_are_refused(place: Path) -> None:

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    changes: dict[str, Any] = {"provenance": {"run": "r1"}, "fingerprints": {"split": "5" * 64}}
+    changes: dict[str, Any] = {"provenance": {"run": "r1"}, "fingerprints": {"films": "5" * 64}}
     return small_bundle(tmp_path_factory.mktemp("pack") / "small.hilum", **changes)
 
 

@@ -25,6 +25,7 @@ from hilum.imaging.dicom_writing import FilmHeader, film_bytes
 from hilum.keys import create_key
 from hilum.records.database import Database
 from hilum.records.registry import Registered, Registry, assigned
+from hilum.records.shadows import trial_counts
 from hilum.service.app import Running, _look_again, running
 from hilum.service.shelf import Shelf
 
@@ -221,10 +222,14 @@ def test_a_share_of_the_studies_goes_to_a_candidate(
     candidate = digests["3.0"]
     sent = http.post("/api/v1/models", content=bundles["3.0"].read_bytes(), headers=BINARY)
     assert sent.json()["sha256"] == candidate
-    registry.shadow(candidate, actor="test", reason="Trial.")
-    holds = registry.canary(candidate, 0.5, actor="test", reason="Trial.")
+    unseen = registry.shadow(candidate, actor="test", reason="Trial.")
     switch = service.room.switch
     assert switch is not None
+    until(lambda: switch.holds.seq == unseen.seq)
+    assert answered_by(http, film(290)) == "2.0", "a candidate in shadow is shown to nobody"
+    with service.room.database.read() as session:
+        assert trial_counts(session, unseen)["disagreed"] == (0, 1), "and is kept beside: these two answer alike"
+    holds = registry.canary(candidate, 0.5, actor="test", reason="Trial.")
     until(lambda: switch.holds.seq == holds.seq)
     for number in range(4):
         study = f"1.2.826.0.1.3680043.10.77.{number}"

@@ -162,7 +162,7 @@ def _of_bundle(name: str, bundle: Bundle) -> str:
     if name == "card":
         return "The bundle holds its model card: hilum bundle card." if bundle.card.strip() else ""
     if name == "split":
-        return bundle.info.fingerprints.get("split", "")
+        return bundle.info.fingerprints.get("films", "")
     if name == "calibration":
         return bundle.info.calibration or f"Temperature {bundle.info.temperature:.3f}."
     said = _text(getattr(bundle.info, name))
@@ -274,7 +274,7 @@ def document_page(name: str, have: Artefacts, *, made: str) -> Page:
 def _section(number: int, item: asked.Asked, have: Artefacts) -> Section:
     values = [(source, value_of(source, have)) for source in item.sources]
     blocks: list[Block] = [Notice(tone="note", text=item.text)] if item.text else []
-    filled = tuple((source, value) for source, value in values if value)
+    filled = tuple((source.removeprefix("doc:"), value) for source, value in values if value)
     blocks += [Facts(filled)] if filled else []
     blocks += [Notice(tone="red", text=f"Missing: {source}. {how_to_fill(source)}") for source, v in values if not v]
     return Section(title=item.title, name=f"item-{number + 1}", blocks=tuple(blocks))

@@ -270,6 +270,44 @@ def _step(step: str, data: Path, as_json: bool, **arguments: Any) -> None:
 
 
 @app.command()
+def bounds(
+    plan: PlanArgument,
+    data: DataOption = HERE,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold what happened since the last change against the plan's bounds, and go back by itself when one is broken.
+
+    Run it by a timer. Ends with 1 when a bound is broken.
+    """
+    from hilum.change.plan import read_plan
+    from hilum.change.rollout import broken_bounds, roll_back_if_broken
+    from hilum.cli.records import open_records
+    from hilum.errors import UsageError
+    from hilum.records.registry import Registry
+    from hilum.records.shadows import trial_counts
+
+    rules = read_plan(plan).rollback
+    database = open_records(data)
+    try:
+        registry = Registry(database)
+        holds = registry.current()
+        if holds is None:
+            raise UsageError("No model is in production yet, so there is nothing to hold against bounds.")
+        with database.read() as session:
+            counts = trial_counts(session, holds)
+        broken = broken_bounds(rules, counts)
+        done = None if dry else roll_back_if_broken(registry, rules, counts)
+    finally:
+        database.close()
+    lines = [*(broken or ("no bound is broken",)), *([_words(done)] if done else [])]
+    summary = {"counts": counts, "broken": list(broken), "rolled_back": done.seq if done else None}
+    finish(summary, as_json=as_json, lines=lines)
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command()
 def rollback(
     reason: ReasonOption, data: DataOption = HERE, actor: ActorOption = "console", as_json: JsonOption = False
 ) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeDecorator
 from hilum.records.sealed_columns import ExactText, SealedText
 from hilum.records.values import STATES
 
-HEAD = "0009"
+HEAD = "0010"
 """The migration that leads to these tables."""
 
 SENDER_LENGTH = 96
@@ -456,3 +456,17 @@ class CreationRow(Base):
     request_sha256: Mapped[str] = mapped_column(String(64))
     subject: Mapped[str] = mapped_column(String(96))
     created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class ShadowRow(Base):
+    """What a candidate in shadow said of a film beside the model that answered it; shown to nobody."""
+
+    __tablename__ = "shadow_answers"
+
+    film_id: Mapped[str] = mapped_column(ForeignKey("films.id", ondelete="CASCADE"), primary_key=True)
+    model_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    beside_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    label: Mapped[str | None] = mapped_column(String(64))
+    abstained: Mapped[bool]
+    risk: Mapped[float | None] = mapped_column(Double)

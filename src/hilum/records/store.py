@@ -26,6 +26,7 @@ from hilum.records.reading import film_records
 from hilum.records.request_keys import remember
 from hilum.records.results_out import queue_answer
 from hilum.records.schema import SENDER_LENGTH, AnswerRow, FilmRow, HeatmapRow
+from hilum.records.shadows import keep_shadow
 from hilum.records.turns import AGEING_CAP_S, Turns
 from hilum.records.values import (
     Answered,
@@ -468,6 +469,7 @@ def _insert(session: Session, film_id: str, answer: NewAnswer, created_at: datet
         received = session.get_one(FilmRow, film_id).received_at
         version = answer.model_sha256
         observe(session, answer_id, answer.observation, model_sha256=version, received=received, answered=created_at)
+    keep_shadow(session, film_id, answer, created_at)
     if answer.analysed:
         queue_answer(session, answer_id, session.get_one(FilmRow, film_id), created_at)
     return hashlib.sha256(assessment.encode()).hexdigest()

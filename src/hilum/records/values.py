@@ -126,6 +126,20 @@ class NewObservation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowAnswer:
+    """What a candidate in shadow says of a film that another model answers."""
+
+    model_sha256: str
+    """Digest of the candidate's bundle."""
+    label: str | None
+    """The finding, or None when it abstains or doesn't analyse."""
+    abstained: bool
+    """True when it would give no label to a film that it analyses."""
+    risk: float | None
+    """Probability of anything but normal; None when not analysed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewAnswer:
     """A model's answer to one film."""
 
@@ -147,6 +161,8 @@ class NewAnswer:
     """One a finding; empty when not analysed."""
     observation: NewObservation | None = None
     """What it looked like from outside; None when nothing is kept of it."""
+    shadow: ShadowAnswer | None = None
+    """What a candidate in shadow says of the same film; None when there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

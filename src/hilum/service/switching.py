@@ -19,7 +19,7 @@ from hilum.errors import BundleError, HilumError, ServiceError
 from hilum.imaging.sandbox import Sandbox
 from hilum.imaging.viewing import ViewerFilm
 from hilum.records.registry import Deployment, Registered, Registry, assigned
-from hilum.records.values import HeatmapRecord, NewAnswer
+from hilum.records.values import HeatmapRecord, NewAnswer, ShadowAnswer
 from hilum.service.answering import Model, Ready
 from hilum.service.bundled import Bundled, open_model
 from hilum.service.film_files import StoredFilm
@@ -36,10 +36,11 @@ Load = Callable[[Path, Bundle], AbstractContextManager[Bundled]]
 class _Held:
     """A film read for one model; while it lives, that model is not closed."""
 
-    __slots__ = ("__weakref__", "prepared", "served")
+    __slots__ = ("__weakref__", "prepared", "served", "shadow")
 
     def __init__(self, served: "_Served") -> None:
         self.served, self.prepared = served, None
+        self.shadow: _Held | None = None  # the same film read for a candidate that answers unseen
         served.films.add(self)
 
 
@@ -210,7 +211,23 @@ class Switch:
             if not other.bundled.reads_as(ready):
                 ready = other.bundled.prepare(film)
         held.prepared = ready.prepared
+        held.shadow = self._in_shadow(state, study, film, ready)
         return replace(ready, prepared=held)
+
+    def _in_shadow(self, state: _State, study: str, film: StoredFilm, ready: Ready) -> _Held | None:
+        """The film read for a candidate in shadow; None without one. Whatever fails there stays there."""
+        served = state.served.get(assigned(state.holds, study).shadow or "")
+        if served is None:
+            return None
+        held = _Held(served)
+        if self._state is not state:
+            return None
+        try:
+            held.prepared = (ready if served.bundled.reads_as(ready) else served.bundled.prepare(film)).prepared
+        except Exception as error:
+            logger().warning("shadow did not read a film", **where(error))
+            return None
+        return held
 
     def answer(self, films: Sequence[Ready]) -> list[NewAnswer]:
         """Answer films, each by the model that it was read for."""
@@ -222,7 +239,8 @@ class Switch:
             bundled: Bundled = films[places[0]].prepared.served.bundled
             group = [replace(films[i], prepared=films[i].prepared.prepared) for i in places]
             answers |= dict(zip(places, bundled.answer(group), strict=True))
-        return [answers[i] for i in range(len(films))]
+        shadows = _shadow_answers(films)
+        return [replace(answers[i], shadow=shadows.get(i)) for i in range(len(films))]
 
     def film(self, film: StoredFilm) -> bytes:
         """The film as a grey PNG; raises FilmError."""
@@ -283,7 +301,7 @@ class Switch:
     def _adopt(self, holds: Deployment, *, tested: bool = False) -> None:
         """Load what a row names and exchange; at a start without the self-test, which was passed before."""
         before = self._state.served if self._state else {}
-        wanted = [holds.production, *([holds.candidate] if holds.candidate and holds.stage == "canary" else [])]
+        wanted = [holds.production, *([holds.candidate] if holds.candidate and holds.stage != "full" else [])]
         served: dict[str, _Served] = {}
         try:
             for sha256 in wanted:
@@ -344,6 +362,27 @@ class Switch:
         for served in [one for one in self._retired if not len(one.films)]:
             self._retired.remove(served)
             served.close()
+
+
+def _shadow_answers(films: Sequence[Ready]) -> dict[int, ShadowAnswer]:
+    """What candidates in shadow say, by place; nothing of those that fail, since nobody waits for them."""
+    found: dict[int, ShadowAnswer] = {}
+    places = [i for i, film in enumerate(films) if film.prepared.shadow is not None]
+    by_model: dict[int, list[int]] = {}
+    for i in places:
+        by_model.setdefault(id(films[i].prepared.shadow.served), []).append(i)
+    for group in by_model.values():
+        bundled: Bundled = films[group[0]].prepared.shadow.served.bundled
+        try:
+            said = bundled.answer([replace(films[i], prepared=films[i].prepared.shadow.prepared) for i in group])
+        except Exception as error:
+            logger().warning("shadow did not answer", films=len(group), **where(error))
+            continue
+        for i, one in zip(group, said, strict=True):
+            found[i] = ShadowAnswer(
+                model_sha256=one.model_sha256, label=one.label, abstained=one.abstained, risk=one.risk
+            )
+    return found
 
 
 def make_switch(settings: Settings, sandbox: Sandbox, registry: Registry, restarted: Callable[[str], None]) -> Switch:
