@@ -24,6 +24,9 @@ def deidentify(
         list[str] | None,
         typer.Option("--mask", metavar="TOP,LEFT,HEIGHT,WIDTH", help="Pixels to blacken; may be given several times."),
     ] = None,
+    find_text: Annotated[
+        bool, typer.Option("--find-text", help="Look for burnt-in text; blacken what is sure, set apart what isn't.")
+    ] = False,
     dates: Annotated[str, typer.Option("--dates", help="remove, or shift back by days that the key gives.")] = "remove",
     keep_patient: Annotated[bool, typer.Option("--keep-patient", help="Keep sex and age (above 89 as 90).")] = False,
     keep_manufacturer: Annotated[
@@ -35,8 +38,8 @@ def deidentify(
 ) -> None:
     """Write films that name nobody (PS3.15 annex E), with a report of each attribute's fate.
 
-    Burnt-in text is not looked for: blacken it with --mask, and look at the films before you give them away. The same
-    key gives the same pseudonyms; keep it secret, or throw it away.
+    Burnt-in text is looked for with --find-text, and blackened where --mask says; look at the films before you give
+    them away. The same key gives the same pseudonyms; keep it secret, or throw it away.
     """
     from hilum.errors import UsageError
     from hilum.imaging.deidentification import Policy
@@ -46,16 +49,18 @@ def deidentify(
         raise UsageError(f"--dates is {dates!r}, but must be remove or shift.")
     policy = Policy(
         masks=tuple(_mask(text) for text in mask or ()),
+        find_text=find_text,
         shift_dates=dates == "shift",
         keep_patient=keep_patient,
         keep_manufacturer=keep_manufacturer,
     )
     outcome = deidentify_folder(source, out, _key(key), policy, workers=workers, progress=progress(quiet))
     lines = [f"left out: {path}: {reason}" for path, _, reason in outcome.left_out]
+    lines += [f"{outcome.doubtful} films are doubtful: a person must look at them."] if outcome.doubtful else []
     lines += [
         f"{outcome.films} films of {len(outcome.patients)} patients de-identified, {len(outcome.left_out)} left out.",
-        DETECTION,
-        f"Written: {out} (films, report.json, report.csv)",
+        DETECTION[find_text],
+        f"Written: {out} ({'films, doubtful, text.csv' if find_text else 'films'}, report.json, report.csv)",
     ]
     finish({"path": str(out), **summary_of(outcome, policy)}, as_json=as_json, lines=lines)
     if outcome.left_out:

@@ -8,7 +8,7 @@ compressed pixels, bits above Bits Stored and bytes behind the pixels are not ca
 import io
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from hilum.arrays import Array
 from hilum.errors import FilmError
+from hilum.imaging.burnt_in_text import TextLine, find_text
 from hilum.imaging.codecs import CODECS, SampleFormat, decode_frame, native_samples
 from hilum.imaging.confidentiality_table import action_of
 from hilum.imaging.dicom_facts import GREY, text
@@ -73,6 +74,8 @@ class Policy:
 
     masks: tuple[Mask, ...] = ()
     """Where text is burnt in; the same rectangles in every film."""
+    find_text: bool = False
+    """Look for burnt-in text, blacken what is sure, and say where a person should look."""
     shift_dates: bool = False
     """Move a patient's dates back by as many days as the key says, instead of emptying them."""
     keep_patient: bool = False
@@ -109,6 +112,10 @@ class Deidentified:
     """What the film said of burnt-in text: ``YES``, ``NO`` or empty."""
     fates: tuple[Fate, ...]
     """Of every attribute at the top level, and of those inside sequences that were gone through."""
+    unmasked: bool = False
+    """True when nothing of its pixels was blackened."""
+    text: tuple[TextLine, ...] = ()
+    """Lines that look like burnt-in text: the sure ones are blackened, the others left to a person."""
 
 
 def deidentify(content: bytes, key: bytes, policy: Policy) -> Deidentified:
@@ -121,8 +128,9 @@ def deidentify(content: bytes, key: bytes, policy: Policy) -> Deidentified:
 
     Raises:
         FilmError: it is no grey radiograph that can be read (codes as `read_film`, ``colour``, ``not-dicom``,
-            ``sop-class``), ``burned-in`` when it says that text is burnt in and no mask is given, ``mask`` when a mask
-            lies outside of it, ``lut`` when its look-up table is damaged, ``no-identity`` when it lacks a UID.
+            ``sop-class``), ``burned-in`` when it says that text is burnt in, which is neither masked nor looked for,
+            ``mask`` when a mask lies outside of it, ``lut`` when its look-up table is damaged, ``no-identity`` when
+            it lacks a UID.
         UsageError: the key is no key.
     """
     pseudonyms, limits = Pseudonyms(key), Limits()
@@ -155,9 +163,13 @@ def _deidentified(
         raise FilmError(
             f"The film is a picture in colour ({form.photometric}); only grey ones can be de-identified.", code="colour"
         )
-    codes = _masked(_stored(film, structure, form), form, policy.masks)
+    codes = _stored(film, structure, form)
+    lines = find_text(codes) if policy.find_text else ()
+    found = tuple(Mask(top=one.top, left=one.left, height=one.height, width=one.width) for one in lines if one.sure)
+    codes = _masked(codes, form, (*policy.masks, *found))
     identity = _identity(film)
-    work = _Work(film, pseudonyms, policy, identity)
+    # What says that a film was masked counts the rectangles that were found as those that were given.
+    work = _Work(film, pseudonyms, replace(policy, masks=(*policy.masks, *found)), identity)
     made = work.header()
     made.HighBit = form.stored - 1
     made.add_new(0x7FE00010, "OB" if form.allocated == 8 else "OW", codes.tobytes() + b"\0" * (codes.nbytes % 2))
@@ -168,6 +180,8 @@ def _deidentified(
         sop_instance_uid=str(made.SOPInstanceUID),
         burned_in=burned_in,
         fates=tuple(work.fates),
+        unmasked=not policy.masks and not found,
+        text=lines,
     )
 
 
@@ -179,9 +193,10 @@ def _check_film(film: Any, burned_in: str, policy: Policy) -> None:
     missing = [keyword for keyword in UIDS if not str(film.get(keyword) or "").strip()]
     if missing:
         raise FilmError(f"The film has no {missing[0]}, so no pseudonym can be made.", code="no-identity")
-    if burned_in == "YES" and not policy.masks:
+    if burned_in == "YES" and not policy.masks and not policy.find_text:
         raise FilmError(
-            "The film says that text is burnt into its pixels. Give where with --mask, or leave the film out.",
+            "The film says that text is burnt into its pixels. Give where with --mask, have it looked for with "
+            "--find-text, or leave the film out.",
             code="burned-in",
         )
 

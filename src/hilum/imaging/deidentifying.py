@@ -11,6 +11,7 @@ from typing import Any
 
 from hilum.errors import DataError, FilmError, UsageError
 from hilum.files import replacing_directory, write_json, write_text
+from hilum.imaging.burnt_in_text import TextLine
 from hilum.imaging.deidentification import METHODS, NOT_DICOM, Deidentified, Fate, Policy, deidentify
 from hilum.imaging.dicom_reading import is_dicom
 from hilum.imaging.limits import Limits
@@ -20,10 +21,15 @@ from hilum.progress import Progress, Silent
 
 PRELOAD = ("pydicom.pixels.decoders", "hilum.imaging.deidentification")
 FILMS, REPORT, TABLE = "films", "report.json", "report.csv"
-DETECTION = (
-    "Burnt-in text is not looked for: what a film doesn't say of itself and no mask covers stays in its pixels. "
-    "Look at the films before you give them away."
-)
+DOUBTFUL, TEXT = "doubtful", "text.csv"
+"""Where films lie that a person should look at first, and the list of what looked like text."""
+
+DETECTION = {
+    False: "Burnt-in text is not looked for: what a film doesn't say of itself and no mask covers stays in its pixels. "
+    "Look at the films before you give them away, or have it looked for with --find-text.",
+    True: "Burnt-in text was looked for; what is sure was blackened, and films with what isn't lie apart, in doubtful. "
+    "Some text is missed: look at the films before you give them away.",
+}
 
 
 @dataclass(slots=True)
@@ -38,6 +44,10 @@ class Outcome:
     """Films by what they said of burnt-in text."""
     fates: Counter[Fate] = field(default_factory=Counter)
     """Films by the fate of an attribute."""
+    text: list[dict[str, Any]] = field(default_factory=list)
+    """Lines that look like burnt-in text: the new film, the rectangle, what became of it."""
+    doubtful: int = 0
+    """Films that a person should look at first."""
     left_out: list[tuple[Path, str, str]] = field(default_factory=list)
     """Files that were not written: path, code and reason."""
 
@@ -63,8 +73,9 @@ def deidentify_folder(
 ) -> Outcome:
     """De-identify every DICOM film of a folder.
 
-    Writes ``films/<patient>/<SOP instance UID>.dcm``, ``report.json`` and ``report.csv``. No name of a file or folder
-    of the source, which may name a patient, is written anywhere. An interruption leaves nothing.
+    Writes ``films/<patient>/<SOP instance UID>.dcm``, ``report.json`` and ``report.csv``; where text is looked for also
+    ``text.csv``, and films that a person should look at into ``doubtful`` instead of ``films``. No name of a file or
+    folder of the source, which may name a patient, is written anywhere. An interruption leaves nothing.
 
     Args:
         source: a folder, or one file.
@@ -140,7 +151,8 @@ def _take(outcome: Outcome, folder: Path, path: Path, result: Deidentified | Dat
     if isinstance(result, DataError):
         outcome.left_out.append((path, getattr(result, "code", "unreadable"), str(result)))
         return
-    to = folder / FILMS / result.patient / f"{result.sop_instance_uid}.dcm"
+    doubt = _doubt(result)
+    to = folder / (DOUBTFUL if doubt else FILMS) / result.patient / f"{result.sop_instance_uid}.dcm"
     if to.exists():
         same = to.read_bytes() == result.content
         reason = (
@@ -156,6 +168,18 @@ def _take(outcome: Outcome, folder: Path, path: Path, result: Deidentified | Dat
     outcome.patients.add(result.patient)
     outcome.burned_in[result.burned_in or "not recorded"] += 1
     outcome.fates.update(set(result.fates))
+    outcome.doubtful += doubt
+    outcome.text += [_told(result, line) for line in result.text]
+
+
+def _doubt(result: Deidentified) -> bool:
+    """A person should look: something may be text, or the film says that there is some and none was found."""
+    return any(not line.sure for line in result.text) or (result.burned_in == "YES" and result.unmasked)
+
+
+def _told(result: Deidentified, line: TextLine) -> dict[str, Any]:
+    place = {name: getattr(line, name) for name in ("top", "left", "height", "width", "characters")}
+    return {"film": result.sop_instance_uid, **place, "fate": "blackened" if line.sure else "look at it"}
 
 
 def _write_report(folder: Path, outcome: Outcome, policy: Policy, pseudonyms: Pseudonyms) -> None:
@@ -166,12 +190,19 @@ def _write_report(folder: Path, outcome: Outcome, policy: Policy, pseudonyms: Ps
     writer.writeheader()
     writer.writerows(rows)
     write_text(folder / TABLE, table.getvalue())
+    if policy.find_text:
+        lines = io.StringIO()
+        names = ["film", "top", "left", "height", "width", "characters", "fate"]
+        writer = csv.DictWriter(lines, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(outcome.text, key=lambda one: (one["film"], one["top"], one["left"])))
+        write_text(folder / TEXT, lines.getvalue())
 
 
 def summary_of(outcome: Outcome, policy: Policy) -> dict[str, Any]:
     """What was done, as JSON values; names no file of the source."""
     options = ["113100"]
-    options += ["113101"] if policy.masks else []
+    options += ["113101"] if policy.masks or any(one["fate"] == "blackened" for one in outcome.text) else []
     options += ["113107"] if policy.shift_dates else []
     options += ["113108"] if policy.keep_patient else []
     return {
@@ -181,7 +212,9 @@ def summary_of(outcome: Outcome, policy: Policy) -> dict[str, Any]:
         "films": outcome.films,
         "patients": len(outcome.patients),
         "burned_in_annotation": dict(sorted(outcome.burned_in.items())),
-        "burned_in_text": DETECTION,
+        "burned_in_text": DETECTION[policy.find_text],
+        "text_lines": dict(sorted(Counter(one["fate"] for one in outcome.text).items())),
+        "doubtful": outcome.doubtful,
         "left_out": dict(sorted(Counter(code for _, code, _ in outcome.left_out).items())),
     }
 
