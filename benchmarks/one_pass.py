@@ -456,7 +456,7 @@ def _films(found: dict[str, Any]) -> str:
             pieces.append([name, *(spread(row[one]) if one in row else "–" for one in PIECES)])
     words = (
         "DICOM bytes to a JSON answer with the heat map of every finding as numbers, in one process (ONNX Runtime); "
-        "and the same with one map drawn over the film, as a PNG of 320 pixels. Compressed films by one decoder, whose "
+        "and the same with one map drawn over the film, as a PNG of 256 pixels. Compressed films by one decoder, whose "
         "own time the bar leaves out; the second one, which checks it unless a site's policy says otherwise, adds its "
         "own time.\n\n"
     )

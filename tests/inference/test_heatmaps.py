@@ -51,8 +51,10 @@ def test_a_smaller_top_makes_the_same_activation_hotter(heatmap: Heatmap) -> Non
 
 
 def test_without_the_film_the_picture_has_its_proportions(heatmap: Heatmap) -> None:
-    assert heatmap.on_film().shape == (320, 240, 3)
-    assert replace(heatmap, film_shape=(2048, 1024)).on_film().shape == (320, 160, 3)
+    assert heatmap.on_film().shape == (256, 192, 3)
+    assert replace(heatmap, film_shape=(2048, 1024)).on_film().shape == (256, 128, 3)
+    large = replace(heatmap, film_shape=(2048, 1024), tile=np.zeros((300, 300), np.uint8))
+    assert large.on_film().shape == (300, 150, 3), "never smaller than what the model saw"
 
 
 def test_a_film_at_hand_is_drawn_at_full_size(assessor: Assessor, tmp_path: Path) -> None:

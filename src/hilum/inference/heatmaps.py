@@ -16,8 +16,9 @@ from hilum.imaging.radiograph import Radiograph
 UNIT = "logit"
 """Unit of a heat map: how much of the logit a pixel of the feature map gives."""
 
-_PICTURE = 320
-"""Longer side, in pixels, of a picture that is drawn without the film itself."""
+_PICTURE = 256
+"""Longer side, in pixels, of a picture that is drawn without the film itself; that of the tile where it is larger.
+Beyond the tile there is nothing to show, and packing pixels is most of what a picture costs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,7 +77,7 @@ class Heatmap:
     def picture(self) -> Tile:
         """What the model saw, in the film's proportions."""
         rows, columns = self.film_shape
-        scale = min(1.0, _PICTURE / max(rows, columns))
+        scale = min(1.0, max(_PICTURE, len(self.tile)) / max(rows, columns))
         shape = (max(1, round(rows * scale)), max(1, round(columns * scale)))
         grey = heatmap_on_film(self.tile.astype(np.float32), shape, self.preprocessing)
         picture: Tile = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
