@@ -1,11 +1,14 @@
 """REST: films in, answers out, every error a problem document."""
 
+import asyncio
+
 import httpx
 import pytest
 from sqlalchemy import select
 from tests.service.small import FINDINGS, SmallModel, dicom, png
 
 from hilum.records.schema import FilmRow
+from hilum.service.announcements import REMEMBERED, Announcements
 from hilum.service.app import Running
 
 DICOM = {"Content-Type": "application/dicom"}
@@ -235,3 +238,17 @@ def test_a_film_may_be_urgent(http: httpx.Client, service: Running) -> None:
         rows = {row.id: (row.urgent, row.sender) for row in session.scalars(select(FilmRow).where(FilmRow.id.in_(ids)))}
     assert [rows[film_id] for film_id in ids] == [(True, "test-reviewer"), (False, "test-reviewer")]
     is_problem(send(http, png(35), PNG, priority="soon"), 422, "priority")
+
+
+def test_an_announcement_that_came_before_anybody_listened_counts_for_a_new_film() -> None:
+    announcements = Announcements()
+
+    async def heard(film_id: str, *, new: bool) -> bool:
+        async with announcements.listen(film_id, new=new) as announced:
+            return announced.is_set()
+
+    for number in range(REMEMBERED + 1):
+        announcements.announce(str(number))
+    assert asyncio.run(heard("7", new=True))
+    assert not asyncio.run(heard("7", new=False)), "it may be an older one"
+    assert not asyncio.run(heard("0", new=True)), "forgotten; who waits looks when the time is over"

@@ -69,7 +69,8 @@ async def send(
     receipt = await _receive(request, room, caller, DECLARED[declared], idempotency_key, priority == "stat")
     logger().info("film received", origin="rest", film=receipt.film_id, new=receipt.new, state=receipt.state)
     reads = "films:read" in caller.scopes
-    film = await _answered(room, receipt.film_id, wait if reads else 0, caller if reads else None)
+    new = receipt.new and receipt.state == "received"
+    film = await _answered(room, receipt.film_id, wait if reads else 0, caller if reads else None, new=new)
     response.status_code = 201 if receipt.new else 200
     response.headers["Location"] = f"/api/v1/studies/{film.film_id}"
     study = study_of(veiled(room, caller, [film])[0])
@@ -106,11 +107,14 @@ async def _read(request: Request, arrival: Arrival) -> None:
         arrival.write(chunk)
 
 
-async def _answered(room: ReadingRoom, film_id: str, wait_s: float, caller: Caller | None) -> FilmRecord:
+async def _answered(
+    room: ReadingRoom, film_id: str, wait_s: float, caller: Caller | None, *, new: bool = False
+) -> FilmRecord:
     """The film, once it is finished or the time is over; who sees an answer is written down."""
-    async with room.announcements.listen(film_id) as announced:
-        film = await run_in_threadpool(room.store.film, film_id)
-        if film is not None and film.state not in FINISHED and wait_s > 0:
+    async with room.announcements.listen(film_id, new=new) as announced:
+        unfinished = new and wait_s > 0  # what was received just now can't be finished unannounced
+        film = None if unfinished else await run_in_threadpool(room.store.film, film_id)
+        if wait_s > 0 and (unfinished or (film is not None and film.state not in FINISHED)):
             try:
                 async with asyncio.timeout(wait_s):
                     await announced.wait()
