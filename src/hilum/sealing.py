@@ -30,7 +30,9 @@ MAGIC = b"HILUMENC"
 
 HEADER = struct.Struct(">8sBBxxI8s16s")
 HEADER_BYTES = HEADER.size
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 128 * 1024
+"""Small enough that pieces lie in reused memory: of 1 MiB each would be mapped anew, and a film cost three times."""
+
 TAG_BYTES = 16
 LARGEST_CHUNK = 1 << 26
 _VERSION, _SCHEME, _LAST_CHUNK = 1, 1, 2**32 - 1

@@ -17,7 +17,7 @@ from hilum.data_keys import Keyring, new_data_key
 from hilum.errors import DataError, FilmError
 from hilum.records.database import Database
 from hilum.records.store import Store
-from hilum.sealing import MAGIC
+from hilum.sealing import CHUNK_BYTES, MAGIC
 from hilum.service.app import running
 from hilum.service.film_files import FilmFiles
 from hilum.service.intake import Intake
@@ -55,7 +55,7 @@ def test_with_a_key_a_film_lies_encrypted_and_is_the_same_film(store: Store, tmp
     assert b"Canary" not in lying
     film = intake.files.film(digest)
     assert film.read_bytes() == film.source() == content
-    assert max(len(chunk) for chunk in film.chunks()) == 1 << 20
+    assert max(len(chunk) for chunk in film.chunks()) == CHUNK_BYTES
     assert (film.key_id(), send(intake, content)) == (OLD.id, first)
     assert list(intake.files.incoming.iterdir()) == []
 
