@@ -189,11 +189,6 @@ def test_uids_that_are_none_are_refused_and_name_no_file(impatient: Running, goo
     assert still_serves(impatient)
 
 
-def test_an_object_without_a_data_set_is_not_understood(impatient: Running) -> None:
-    how = {"kind": CR, "uid": b"1.2.826.0.1.3680043.10.9", "syntax": "1.2.840.10008.1.2", "within_s": WAIT_S}
-    assert store(port_of(impatient), b"", **how) == 0xC000
-
-
 def test_what_a_peer_sent_is_not_quoted_by_a_warning() -> None:
     """pydicom warns of a value that is none, and quotes it: a name in the log, or a flood of them in memory."""
     said = (
@@ -211,6 +206,11 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     bundle = small_bundle(folder / "small.hilum")
     with running(settings_in(folder, bundle=bundle, decode_memory_mb=256, decode_wall_s=5)) as started:
         yield started
+
+
+def test_an_object_without_a_data_set_is_not_understood(real: Running) -> None:
+    how = {"kind": CR, "uid": b"1.2.826.0.1.3680043.10.9", "syntax": "1.2.840.10008.1.2", "within_s": WAIT_S}
+    assert store(port_of(real), b"", **how) == 0xC000
 
 
 def lying_films(service: Running, count: int, seed: int) -> None:

@@ -22,7 +22,6 @@ ADVERTISED_PDU_BYTES = 256 * 1024
 LARGEST_PDU_BYTES = 4 * ADVERTISED_PDU_BYTES
 """Some peers exceed what is advertised; beyond this they are cut off."""
 
-RECEIVE_BYTES = 64 * 1024
 QUEUED_MESSAGES = 2
 SHORT_S, IDLE_S = 0.002, 0.02
 """Longest wait for a peer that sends, and for one that is silent for longer than BUSY_S."""
@@ -100,7 +99,8 @@ class GuardedSocket(AssociationSocket):
             raise
         if count < nr_bytes:
             self.drop()
-        return received[:count]
+            del received[count:]
+        return received
 
     def _check(self, nr_bytes: int) -> None:
         self.message_bytes += nr_bytes
@@ -120,7 +120,7 @@ class GuardedSocket(AssociationSocket):
             if connection is None:
                 break
             connection.settimeout(left)
-            count = connection.recv_into(view, min(len(view), RECEIVE_BYTES))
+            count = connection.recv_into(view)
             if count == 0:
                 break
             view = view[count:]
