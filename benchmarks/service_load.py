@@ -228,9 +228,22 @@ def bare(model: bytes, options: argparse.Namespace) -> dict[str, Any]:
     return {"rate": rate, "core_ms": core_ms, "batch": batch}
 
 
+def look(server: dict[str, Any], film: Path, start: int) -> None:
+    """Send one film and see that the model answered it: what a gate refuses would cost no inference."""
+    connection = http.client.HTTPConnection("127.0.0.1", server["port"], timeout=120)
+    films = Films(film.read_bytes(), start, "multipart" in server["headers"]["Content-Type"])
+    connection.request("POST", server["path"], body=films.next(), headers=server["headers"])
+    reply = json.loads(connection.getresponse().read())
+    connection.close()
+    answer = reply.get("answer") or reply
+    if not answer.get("probabilities"):
+        sys.exit(f"the model did not answer: {json.dumps(reply)[:500]}")
+
+
 def saturated(server: dict[str, Any], film: Path, options: argparse.Namespace, start: int) -> dict[str, Any]:
     """Rate and processor time with all connections busy; the first films warm it up and don't count."""
     plan = {**server, "film": str(film), "rate": 0.0, "connections": options.connections}
+    look(server, film, start)
     sending({**plan, "start": start, "seconds": min(3.0, options.seconds)})
     before, started = cpu_seconds(server["pid"]), time.perf_counter()
     found = sending({**plan, "start": start + 100_000, "seconds": options.seconds})
