@@ -95,6 +95,7 @@ def test_the_self_test_runs_on_the_records(data: Path) -> None:
     tested = said("monitor", "selftest", "--data", data, "--plan", data / "watch.toml")
     assert tested["passed"]
     assert len(tested["drifts"]) == 7
+    assert tested["drifts"][0] == {"drift": "nothing changed", "found": False, "named": "", "passed": True}
 
 
 def test_a_quiet_and_a_young_site_say_so() -> None:
