@@ -40,6 +40,7 @@ PARTS = (
     Part(script="one_pass", title="One pass that answers everything"),
     Part(script="predict_scale", title="Many films"),
     Part(script="service", title="Waiting"),
+    Part(script="viewer", title="At the page"),
     Part(script="storescp", title="Films in over DICOM"),
     Part(script="service_load", title="The service under load"),
     Part(script="phantom_difficulty", title="A linear model on 32 × 32 pixels of the demo films"),

@@ -22,7 +22,7 @@ from hilum.service.rest.access import COOKIE
 from hilum.service.settings import read_settings
 
 IMAGES = Path(__file__).parent / "img"
-SIZES = {"1280x720": (1280, 720), "1920x1080": (1920, 1080), "portrait": (1080, 1600)}
+SIZES = {"1280x720": (1280, 720)}
 
 
 @contextlib.contextmanager
@@ -88,13 +88,10 @@ def main() -> None:
             keep(page, chosen.out, "worklist")
             film(page, ids[0])
             keep(page, chosen.out, "film")
-            for key in ("c", "g", "d"):
+            for key in ("g", "d"):
                 page.keyboard.press(key)
             page.locator("#instead").select_option(index=1)
             keep(page, chosen.out, "film-override")
-            page = page_of(browser, started, "portrait")
-            film(page, ids[1])
-            keep(page, chosen.out, "film-portrait")
         with service(chosen.bundle, read_first=True) as started:
             ids = send(started, films[:4])
             page = page_of(browser, started, "1280x720")

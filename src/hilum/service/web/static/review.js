@@ -124,7 +124,8 @@ function open() {
   if (covered) return say("Record your own opinion first.");
   at("other").classList.remove("hidden");
   at("differ").setAttribute("aria-expanded", "true");
-  at("instead").focus();
+  section.scrollIntoView({ block: "end" });
+  at("instead").focus({ preventScroll: true });
 }
 
 function close() {
