@@ -3,6 +3,7 @@
 import contextlib
 import io
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,11 @@ def open_film(page: Page, film_id: str, query: str = "") -> None:
     """Open a film's page and wait for its first picture."""
     page.goto(f"/films/{film_id}{query}")
     page.wait_for_selector('#film[data-ready="yes"]')
+
+
+def until(page: Page, true: str, *, seconds: float = 15) -> None:
+    """Wait for an expression; Playwright's own wait evaluates a text in the page, which its policy forbids."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(true):
+        assert time.monotonic() < deadline, f"not true within {seconds} s: {true}"
+        time.sleep(0.05)

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.service.conftest import let_in as key_of
-from tests.system.browser import CHROMIUM, chromium, film, let_in, open_film, serving
+from tests.system.browser import CHROMIUM, chromium, film, let_in, open_film, serving, until
 
 from hilum.service.app import Running
 
@@ -122,7 +122,7 @@ def test_read_first_shows_nothing_before_and_everything_after(service: Running, 
     page.keyboard.press("Enter")
     page.wait_for_selector("#answer h2")
     expect(page.locator(".findings .number").first).to_contain_text("±")
-    page.wait_for_function("hilum.viewer.heat !== null")
+    until(page, "hilum.viewer.heat !== null")
     assert reviews(service, film_id) == [("ada", "opinion", "pneumonia")]
     page.keyboard.press("a")
     page.wait_for_url("**/?done=1")
@@ -211,7 +211,7 @@ def test_what_a_film_or_a_reader_writes_never_runs(service: Running, browser: Br
         "AccessionNumber": "<img src=x>",
         "PatientComments": XSS,
     }
-    (film_id,) = send(service, film(1, AccessionNumber="<img src=x>", **evil))
+    (film_id,) = send(service, film(1, **evil))
     service.room.reviews.put(film_id, "mal", decision="override", finding="normal", comment=XSS, over=0)
     context = let_in(service, browser, "viv", "viewer")
     page, violations = context.new_page(), []

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.service.conftest import let_in as key_of
 from tests.service.small import png
-from tests.system.browser import CHROMIUM, chromium, film, let_in, open_film, serving
+from tests.system.browser import CHROMIUM, chromium, film, let_in, open_film, serving, until
 
 from hilum.imaging.reading import read_film
 from hilum.service.app import Running
@@ -140,7 +140,7 @@ def test_dragging_sets_the_window_and_the_wheel_zooms(page: Page, films: dict[st
     after = page.evaluate(STATE)
     assert after["window"]["high"] - after["window"]["low"] > before["window"]["high"] - before["window"]["low"]
     page.mouse.wheel(0, -300)
-    page.wait_for_function("hilum.viewer.state.view.zoom > 1.5")
+    until(page, "hilum.viewer.state.view.zoom > 1.5")
     page.keyboard.down("Shift")
     page.mouse.down()
     page.mouse.move(450, 300)
@@ -152,7 +152,7 @@ def test_dragging_sets_the_window_and_the_wheel_zooms(page: Page, films: dict[st
 def test_a_measure_is_in_millimetres_where_spacing_is_known_and_else_says_so(page: Page, films: dict[str, str]) -> None:
     open_film(page, films["windowed"])
     page.keyboard.press("m")
-    page.wait_for_function("document.getElementById('readout').textContent.endsWith('mm')")
+    until(page, "document.getElementById('readout').textContent.endsWith('mm')")
     # A fifth of 80 columns, 0.25 mm apart.
     assert page.locator("#readout").text_content() == "4.0 mm"
     open_film(page, films["picture"])
@@ -216,6 +216,6 @@ def test_keys_are_changed_kept_and_switched_off(page: Page, films: dict[str, str
 def test_a_graphics_card_that_goes_away_leaves_the_film(page: Page, films: dict[str, str]) -> None:
     open_film(page, films["windowed"], "?renderer=webgl2")
     page.evaluate("hilum.viewer.renderer.gl.getExtension('WEBGL_lose_context').loseContext()")
-    page.wait_for_function("hilum.viewer.renderer.kind === '2d'")
+    until(page, "hilum.viewer.renderer.kind === '2d'")
     page.keyboard.press("0")
     assert np.abs(shown(page) - read_film(WINDOWED).pixels / 257).max() <= 1.0
