@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from tests.bundle.small import small_bundle
 from tests.inference.films import film
+from tests.service.conftest import settings_in
 
+from hilum.bundle.reading import read_bundle
 from hilum.imaging.sandbox import Sandbox
 from hilum.inference.assess import Assessor, open_bundle
+from hilum.provenance import sha256_bytes
 from hilum.records.observations import STATISTICS
-from hilum.service.bundled import Bundled
+from hilum.service.bundled import open_model
+from hilum.service.film_files import StoredFilm
 from hilum.service.observing import age_band, observation_of
 
 
@@ -34,13 +38,15 @@ def test_an_observation_holds_classes_figures_scores_and_nothing_that_names_anyb
     assert "CANARY7" not in repr(seen)
 
 
-def test_fingerprints_are_kept_only_where_the_policy_lets_them(assessor: Assessor, tmp_path: Path) -> None:
-    path = tmp_path / "film.dcm"
+def test_fingerprints_are_kept_only_where_the_policy_lets_them(tmp_path: Path) -> None:
+    path, where = tmp_path / "film.dcm", small_bundle(tmp_path / "small.hilum")
     path.write_bytes(film(2))
+    stored, bundle = StoredFilm(path=path, file_sha256=sha256_bytes(film(2))), read_bundle(where)
     with Sandbox(1) as sandbox:
         for policy in (False, True):
-            bundled = Bundled(assessor, sandbox, fingerprints=policy)
-            observation = bundled.answer([bundled.prepare(path)])[0].observation
+            settings = settings_in(tmp_path, bundle=where, threads=1, keep_fingerprints=policy)
+            with open_model(where, bundle, settings, sandbox, restarted=lambda reason: None) as opened:
+                observation = opened.answer([opened.prepare(stored)])[0].observation
             assert observation is not None
             assert (observation.features is not None) == policy
 
