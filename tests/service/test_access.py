@@ -59,6 +59,7 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("GET", "/api/v1/models/active"): {"viewer", "reviewer", "model-manager", "admin"},
     ("GET", "/metrics"): {"model-manager", "admin"},
     ("GET", "/"): READERS,
+    ("GET", "/upload"): {"reviewer", "model-manager", "admin"},
     ("POST", "/api/v1/studies/{film_id}/claim"): {"reviewer"},
     ("DELETE", "/api/v1/studies/{film_id}/claim"): {"reviewer"},
     ("GET", "/films/next"): READERS,

@@ -39,7 +39,7 @@ from hilum.service.rest.access import NotForThem, declared
 from hilum.service.rest.schemas import NOTICE
 from hilum.service.settings import Settings
 from hilum.service.shield import KnownHosts, Shield
-from hilum.service.web import login, pages
+from hilum.service.web import login, pages, uploads
 
 STATIC = Path(__file__).parent / "web" / "static"
 DESCRIPTION = f"""
@@ -85,6 +85,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(metrics.router)
     app.include_router(login.router)
     app.include_router(pages.router)
+    app.include_router(uploads.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(KnownHosts, names=_hosts(room.settings))
     app.add_middleware(Shield, counted=room.metrics.request)
