@@ -1,13 +1,10 @@
-"""Agreement with statsmodels, where it is installed: intervals of shares, Holm, kappa, logistic regression by patient.
-
-It is no dependency, so where it is missing this is skipped. ``uv pip install statsmodels`` into the environment, and
-``pytest tests/evaluation/test_against_statsmodels.py`` runs it.
-"""
+"""Agreement with statsmodels: intervals of shares, Holm, kappa, logistic regression with errors by patient."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 
 from hilum.evaluation.audits import holm
 from hilum.evaluation.calibration_parts import clopper_pearson, cox_line
@@ -15,8 +12,6 @@ from hilum.evaluation.intervals import wilson_interval
 from hilum.evaluation.metrics import classes_of, confusion_matrix, kappa
 from hilum.predictions import Predictions
 from hilum.randomness import stream
-
-sm = pytest.importorskip("statsmodels.api", reason="statsmodels is not installed; it is no dependency")
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 7), (3, 10), (40, 41), (500, 1000)])
