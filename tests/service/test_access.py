@@ -60,6 +60,8 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("GET", "/metrics"): {"model-manager", "admin"},
     ("GET", "/"): READERS,
     ("GET", "/upload"): {"reviewer", "model-manager", "admin"},
+    ("GET", "/operations"): {"model-manager", "admin"},
+    ("GET", "/users"): {"admin"},
     ("POST", "/api/v1/studies/{film_id}/claim"): {"reviewer"},
     ("DELETE", "/api/v1/studies/{film_id}/claim"): {"reviewer"},
     ("GET", "/films/next"): READERS,

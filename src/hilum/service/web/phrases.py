@@ -58,3 +58,12 @@ def waited(since: datetime, now: datetime) -> str:
     if minutes < 60:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min" if minutes < 24 * 60 else f"{minutes // (24 * 60)} d"
+
+
+def size_words(size: int) -> str:
+    """A number of bytes in words, as ``1.5 GiB``."""
+    number, units = float(size), ("bytes", "KiB", "MiB", "GiB", "TiB")
+    at = 0
+    while number >= 1024 and at < len(units) - 1:
+        number, at = number / 1024, at + 1
+    return f"{number:.1f} {units[at]}" if at else f"{size} bytes"

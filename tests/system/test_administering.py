@@ -1,0 +1,63 @@
+"""An admin in Chromium: users and keys from making to ending, dead letters tried again."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+from tests.service.test_results_rest import given_up
+from tests.system.browser import CHROMIUM, chromium, let_in, serving
+
+from hilum.service.app import Running
+
+pytestmark = [pytest.mark.system, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with serving(tmp_path_factory.mktemp("administering")) as started:
+        yield started
+
+
+def test_a_user_and_a_key_are_made_and_ended(service: Running, browser: Browser) -> None:
+    page = let_in(service, browser, "ada", "admin").new_page()
+    page.on("dialog", lambda asked: asked.accept())
+    page.goto("/users")
+    page.get_by_text("Make a user").click()
+    page.fill("#name", "bob")
+    page.get_by_role("button", name="Make the user").click()
+    expect(page.locator("#trouble")).to_contain_text("No role is given.")
+    page.check('input[value="viewer"]')
+    page.get_by_role("button", name="Make the user").click()
+    expect(page.get_by_role("button", name="Disable bob")).to_be_visible()
+    page.get_by_text("Make a key").click()
+    page.fill("#user", "bob")
+    page.fill("#label", "CT room <b>")
+    page.get_by_role("button", name="Make the key").click()
+    expect(page.locator("#secret")).to_be_visible()
+    secret = page.locator("#secret code").inner_text()
+    assert service.room.access.by_key(secret) is not None
+    page.goto("/users")
+    assert secret not in page.content()
+    page.get_by_role("button", name="Revoke").click()
+    expect(page.locator("td", has_text="revoked")).to_be_visible()
+    assert service.room.access.by_key(secret) is None
+    page.get_by_role("button", name="Disable bob").click()
+    expect(page.locator("td", has_text="disabled")).to_be_visible()
+
+
+def test_dead_letters_are_tried_again_one_and_all(service: Running, browser: Browser) -> None:
+    for number in (921, 922, 923):
+        given_up(service.room.database, number)
+    page = let_in(service, browser, "mel", "model-manager").new_page()
+    page.goto("/operations")
+    page.get_by_role("button", name="Try the result of film film922 for pacs again").click()
+    expect(page.locator(".toast")).to_have_text("1 is in the queue again.")
+    page.get_by_role("button", name="Try all again").click()
+    expect(page.locator(".toast")).to_have_text("2 are in the queue again.")
+    assert service.room.outbox.dead() == ()
