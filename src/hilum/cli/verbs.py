@@ -25,6 +25,7 @@ from hilum.cli.pacs import app as pacs
 from hilum.cli.predict import predict
 from hilum.cli.pretrain import pretrain
 from hilum.cli.privacy import app as privacy
+from hilum.cli.reader_study import app as reader_study
 from hilum.cli.results import app as results
 from hilum.cli.runs import app as runs
 from hilum.cli.serve import serve
@@ -76,6 +77,7 @@ app.add_typer(pacs)
 app.add_typer(monitor)
 app.add_typer(change)
 app.add_typer(labels)
+app.add_typer(reader_study)
 app.add_typer(docs)
 app.command()(backup)
 app.command()(restore)
