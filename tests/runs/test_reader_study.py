@@ -19,7 +19,7 @@ from hilum.predictions import GROUPS, Predictions
 from hilum.records.database import Database
 from hilum.records.proving import reading
 from hilum.records.reader_study import sequential_readings
-from hilum.records.reviews import Reviews
+from hilum.records.reviews import Noted, Reviews
 from hilum.records.store import Store
 from hilum.records.values import Identity
 from hilum.runs.reader_study import read_plan, read_readings, read_truth
@@ -220,3 +220,23 @@ def test_films_in_the_records_are_found_by_their_files_hash_too(records: tuple[P
             ("ada", "without", film("3").file_sha256),
             ("ada", "with", film("3").file_sha256),
         ]
+
+
+def test_an_opinion_beside_the_heat_map_or_after_a_review_is_not_without_the_model(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+    store, reviews = Store(database), Reviews(database)
+    film_id = store.receive(film("a")).film_id
+    store.claim("w", lease_s=60, max_attempts=3)
+    store.record_answer(film_id, "w", Identity(), answer())
+    seen = Noted(shown={"heat_map": "pneumonia"})
+    reviews.put(film_id, "ada", decision="opinion", finding="normal", comment="", over=0, noted=seen)
+    reviews.put(film_id, "bob", decision="agree", finding=None, comment="", over=0)
+    reviews.put(film_id, "bob", decision="withdraw", finding=None, comment="", over=1)
+    reviews.put(film_id, "bob", decision="opinion", finding="normal", comment="", over=2)
+    reviews.put(
+        film_id, "cyd", decision="opinion", finding="normal", comment="", over=0, noted=Noted(shown={"zoom": 1})
+    )
+    with database.read() as session:
+        found = sequential_readings(session, ["ada", "bob", "cyd"], [film_id])
+    database.close()
+    assert [(one.reader, one.arm, one.finding) for one in found] == [("cyd", "without", "normal")]

@@ -1,5 +1,6 @@
 """Readings out of the records: the opinion before the answer was uncovered, and the review after it."""
 
+import json
 from collections.abc import Iterator, Sequence
 
 from sqlalchemy import or_, select
@@ -14,7 +15,8 @@ def sequential_readings(session: Session, readers: Sequence[str], film_ids: Sequ
     """What these readers said of these films, before and after.
 
     The first opinion is the reading without the model; the newest agreement or override that was not withdrawn is the
-    one with it. One without an opinion before it gives no reading without the model.
+    one with it. An opinion with the heat map on the screen, or after a review, is no reading without the model. Whether
+    the service covered answers at all (``HILUM_READ_FIRST``) is not in the records.
 
     Args:
         session: of the records; nothing is written.
@@ -34,13 +36,18 @@ def sequential_readings(session: Session, readers: Sequence[str], film_ids: Sequ
     return found
 
 
+def _uncovered(row: ReviewRow) -> bool:
+    """Whether the model's heat map was on the reader's screen, as the page wrote down."""
+    return bool(json.loads(row.shown or "{}").get("heat_map"))
+
+
 def _of(session: Session, film: str, name: str, reader: str) -> Iterator[Reading]:
     """The readings of one film by one reader."""
     mine = select(ReviewRow).where(ReviewRow.film_id == film, ReviewRow.reader == reader).order_by(ReviewRow.version)
     opinion: ReviewRow | None = None
     stack: list[ReviewRow] = []
     for row in session.scalars(mine):
-        if row.decision == "opinion" and row.version == 1:  # a later one has seen the answer
+        if row.decision == "opinion" and row.version == 1 and not _uncovered(row):
             opinion = row
         elif row.decision == "withdraw" and stack:
             stack.pop()
