@@ -62,6 +62,7 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("GET", "/upload"): {"reviewer", "model-manager", "admin"},
     ("GET", "/operations"): {"model-manager", "admin"},
     ("GET", "/users"): {"admin"},
+    ("GET", "/models"): READERS,
     ("GET", "/audit"): {"auditor"},
     ("POST", "/audit/verify"): {"auditor"},
     ("POST", "/api/v1/studies/{film_id}/claim"): {"reviewer"},

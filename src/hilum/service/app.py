@@ -39,7 +39,7 @@ from hilum.service.rest.access import NotForThem, declared
 from hilum.service.rest.schemas import NOTICE
 from hilum.service.settings import Settings
 from hilum.service.shield import KnownHosts, Shield
-from hilum.service.web import auditing, login, operations, pages, people, uploads
+from hilum.service.web import auditing, login, model_page, operations, pages, people, uploads
 
 STATIC = Path(__file__).parent / "web" / "static"
 DESCRIPTION = f"""
@@ -89,6 +89,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(operations.router)
     app.include_router(people.router)
     app.include_router(auditing.router)
+    app.include_router(model_page.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(KnownHosts, names=_hosts(room.settings))
     app.add_middleware(Shield, counted=room.metrics.request)
