@@ -61,3 +61,22 @@ def test_dead_letters_are_tried_again_one_and_all(service: Running, browser: Bro
     page.get_by_role("button", name="Try all again").click()
     expect(page.locator(".toast")).to_have_text("2 are in the queue again.")
     assert service.room.outbox.dead() == ()
+
+
+def test_axe_finds_nothing_on_the_pages_of_each_role(service: Running, browser: Browser) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    given_up(service.room.database, 931)
+    for name, role, paths in (
+        ("ada", "admin", ("/upload", "/operations", "/users", "/models")),
+        ("olga", "auditor", ("/audit",)),
+    ):
+        context = let_in(service, browser, name, role)
+        page = context.new_page()
+        for path in paths:
+            page.goto(path)
+            for closed in page.locator("summary").all():
+                closed.click()
+            found = Axe().run(page).response["violations"]
+            assert [(path, one["id"], one["nodes"][0]["html"]) for one in found] == []
+        context.close()
