@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from hilum.errors import UsageError
+from hilum.records import leases
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
 from hilum.records.identifiers import keep_identity
@@ -132,21 +133,11 @@ class LookUps:
         """Lease the look-up that is due longest; None when none is due."""
         now = self._clock()
         with self._database.write() as session:
-            row = session.scalar(
-                select(LookUpRow)
-                .where(
-                    LookUpRow.state.in_(("waiting", "looking")),
-                    LookUpRow.due_at <= now,
-                    or_(LookUpRow.lease_until.is_(None), LookUpRow.lease_until < now),
-                )
-                .order_by(LookUpRow.due_at, LookUpRow.film_id)
-                .limit(1)
-                .with_for_update(skip_locked=True)
+            row = leases.claim(
+                session, LookUpRow, key=LookUpRow.film_id, working="looking", owner=owner, now=now, lease_s=lease_s
             )
             if row is None:
                 return None
-            row.state, row.attempts = "looking", row.attempts + 1
-            row.lease_owner, row.lease_until = owner, now + timedelta(seconds=lease_s)
             film = session.get_one(FilmRow, row.film_id)
             return LookUp(
                 film_id=film.id, file_sha256=film.file_sha256, attempts=row.attempts, created_at=row.created_at
@@ -248,19 +239,14 @@ class LookUps:
                 _finish(row, "dead", self._clock(), code, reason)
                 self._note(session, "priors.given-up", film_id, code=code[:32])
             else:
-                row.state, row.lease_owner, row.lease_until = "waiting", None, None
-                row.due_at = self._clock() + timedelta(seconds=retry_after_s)
-                row.reason_code, row.reason = code[:32], reason
+                leases.put_off(row, self._clock() + timedelta(seconds=retry_after_s))
+                row.reason_code, row.reason = code[: leases.REASON_CODE], reason
             return True
 
     def release(self, owner: str | None = None) -> int:
         """Give back what is being looked for: by one owner (who stops), or by all (at the only process's start)."""
         with self._database.write() as session:
-            change = update(LookUpRow).where(LookUpRow.state == "looking")
-            if owner is not None:
-                change = change.where(LookUpRow.lease_owner == owner)
-            done = session.execute(change.values(state="waiting", lease_owner=None, lease_until=None))
-            return int(getattr(done, "rowcount", 0))
+            return leases.release(session, LookUpRow, working="looking", owner=owner)
 
     def age_s(self, look_up: LookUp) -> float:
         """Seconds since it was queued, or put back into the queue."""
@@ -269,8 +255,7 @@ class LookUps:
     def next_due_in(self) -> float | None:
         """Seconds until something is due, 0 or more; None when nothing waits."""
         with self._database.read() as session:
-            due = session.scalar(select(func.min(LookUpRow.due_at)).where(LookUpRow.state == "waiting"))
-        return None if due is None else max(0.0, (due - self._clock()).total_seconds())
+            return leases.due_in(session, LookUpRow, now=self._clock())
 
     def counts(self) -> dict[str, int]:
         """Number of look-ups by state."""
@@ -308,9 +293,9 @@ class LookUps:
             wanted = select(LookUpRow).where(LookUpRow.state.in_(("dead", "done")), LookUpRow.film_id == film_id)
         with self._database.write() as session:
             rows = list(session.scalars(wanted))
+            leases.start_anew(rows, now)
             for row in rows:
-                row.state, row.attempts, row.finished_at, row.reason_code, row.reason = "waiting", 0, None, "", ""
-                row.created_at = row.due_at = now
+                row.reason_code = row.reason = ""
                 append(session, Act(actor=actor, act="priors.requeued", subject=row.film_id), now)
         if film_id is not None and not rows:
             raise UsageError(f"No finished look-up is of a film {film_id!r}. hilum pacs list names those given up.")
@@ -338,9 +323,9 @@ def _here(session: Session, sop_instance_uid: str) -> FilmRow | None:
 
 def _leased(session: Session, film_id: str, owner: str) -> LookUpRow | None:
     row = session.get(LookUpRow, film_id)
-    return row if row is not None and row.state == "looking" and row.lease_owner == owner else None
+    return row if leases.held(row, working="looking", owner=owner) else None
 
 
 def _finish(row: LookUpRow, state: str, at: datetime, code: str, reason: str) -> None:
-    row.state, row.finished_at, row.reason_code, row.reason = state, at, code[:32], reason
-    row.lease_owner = row.lease_until = None
+    leases.finish(row, state, at)
+    row.reason_code, row.reason = code[: leases.REASON_CODE], reason

@@ -16,6 +16,7 @@ from sqlalchemy import Select, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from hilum.errors import UsageError
+from hilum.records import leases
 from hilum.records.audit import Act, append
 from hilum.records.cursors import read_cursor
 from hilum.records.database import Database
@@ -192,22 +193,18 @@ class Outbox:
         """Lease the delivery that is due longest; None when none is due."""
         now = self._clock()
         with self._database.write() as session:
-            row = session.scalar(
-                select(DeliveryRow)
-                .where(
-                    DeliveryRow.destination == destination,
-                    DeliveryRow.state.in_(("waiting", "sending")),
-                    DeliveryRow.due_at <= now,
-                    or_(DeliveryRow.lease_until.is_(None), DeliveryRow.lease_until < now),
-                )
-                .order_by(DeliveryRow.due_at, DeliveryRow.id)
-                .limit(1)
-                .with_for_update(skip_locked=True)
+            row = leases.claim(
+                session,
+                DeliveryRow,
+                DeliveryRow.destination == destination,
+                key=DeliveryRow.id,
+                working="sending",
+                owner=owner,
+                now=now,
+                lease_s=lease_s,
             )
             if row is None:
                 return None
-            row.state, row.attempts = "sending", row.attempts + 1
-            row.lease_owner, row.lease_until = owner, now + timedelta(seconds=lease_s)
             return _delivery(session, row)
 
     def sent(self, delivery_id: str, owner: str) -> bool:
@@ -240,19 +237,14 @@ class Outbox:
                 _finish(row, "dead", self._clock())
                 self._note(session, "service", "result.given-up", row, code=code[:32])
             else:
-                row.state, row.lease_owner, row.lease_until = "waiting", None, None
-                row.due_at = self._clock() + timedelta(seconds=retry_after_s)
-            row.reason_code, row.reason = code[:32], reason
+                leases.put_off(row, self._clock() + timedelta(seconds=retry_after_s))
+            row.reason_code, row.reason = code[: leases.REASON_CODE], reason
             return True
 
     def release(self, owner: str | None = None) -> int:
         """Give back what is being sent: by one owner (who stops), or by all (at the start of the only process)."""
         with self._database.write() as session:
-            change = update(DeliveryRow).where(DeliveryRow.state == "sending")
-            if owner is not None:
-                change = change.where(DeliveryRow.lease_owner == owner)
-            done = session.execute(change.values(state="waiting", lease_owner=None, lease_until=None))
-            return int(getattr(done, "rowcount", 0))
+            return leases.release(session, DeliveryRow, working="sending", owner=owner)
 
     def age_s(self, delivery: Delivery) -> float:
         """Seconds since it was queued, or put back into the queue."""
@@ -261,12 +253,7 @@ class Outbox:
     def next_due_in(self, destination: str) -> float | None:
         """Seconds until something is due there, 0 or more; None when nothing waits."""
         with self._database.read() as session:
-            due = session.scalar(
-                select(func.min(DeliveryRow.due_at)).where(
-                    DeliveryRow.destination == destination, DeliveryRow.state == "waiting"
-                )
-            )
-        return None if due is None else max(0.0, (due - self._clock()).total_seconds())
+            return leases.due_in(session, DeliveryRow, DeliveryRow.destination == destination, now=self._clock())
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Number of deliveries by destination and state."""
@@ -329,9 +316,8 @@ class Outbox:
             wanted = wanted.where(DeliveryRow.id == delivery_id)
         with self._database.write() as session:
             rows = list(session.scalars(wanted))
+            leases.start_anew(rows, now)
             for row in rows:
-                row.state, row.attempts, row.finished_at = "waiting", 0, None
-                row.created_at = row.due_at = now
                 self._note(session, actor, "result.requeued", row)
         if delivery_id is not None and not rows:
             raise UsageError(f"No dead letter has the id {delivery_id!r}. hilum results lists them.")
@@ -359,12 +345,11 @@ def answer_as_sent(session: Session, answer_id: str, review_id: str = "") -> Del
 
 def _leased(session: Session, delivery_id: str, owner: str) -> DeliveryRow | None:
     row = session.get(DeliveryRow, delivery_id)
-    return row if row is not None and row.state == "sending" and row.lease_owner == owner else None
+    return row if leases.held(row, working="sending", owner=owner) else None
 
 
 def _finish(row: DeliveryRow, state: str, at: datetime) -> None:
-    row.state, row.finished_at = state, at
-    row.lease_owner = row.lease_until = None
+    leases.finish(row, state, at)
     if state == "sent":
         row.reason_code = row.reason = ""
 

@@ -13,6 +13,7 @@ import numpy as np
 from hilum.errors import FilmError, ServiceError
 from hilum.records.results_out import Delivery, Outbox
 from hilum.records.values import HeatmapRecord
+from hilum.service.bell import Bell
 from hilum.service.destinations import Destination, Undelivered
 from hilum.service.dicom.result import Decision, Heat, Result, ResultObject
 from hilum.service.film_files import FilmFiles
@@ -80,7 +81,7 @@ class ResultsOut:
         self._organization = organization
         self._first_s, self._cap_s, self._give_up_s, self._poll_s = first_s, cap_s, give_up_s, poll_s
         self._owner, self._chance = secrets.token_hex(8), random.Random()
-        self._bell, self._rings, self._stopping = threading.Condition(), 0, threading.Event()
+        self._bell, self._stopping = Bell(), threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(one,), name=f"hilum-results-{one.name}", daemon=True)
             for one in destinations
@@ -93,9 +94,7 @@ class ResultsOut:
 
     def wake(self, _: str = "") -> None:
         """Say that a result may be waiting."""
-        with self._bell:
-            self._rings += 1
-            self._bell.notify_all()
+        self._bell.ring()
 
     def stop(self, within_s: float) -> bool:
         """Finish what is being sent; the rest stays in the queue for the next start.
@@ -116,7 +115,7 @@ class ResultsOut:
 
     def _run(self, destination: Destination) -> None:
         while not self._stopping.is_set():
-            heard, wait_s = self._rings, self._poll_s
+            heard, wait_s = self._bell.rings, self._poll_s
             try:
                 delivery = self._outbox.claim(destination.name, self._owner, lease_s=LEASE_S)
                 if delivery is not None:
@@ -128,8 +127,7 @@ class ResultsOut:
                 logger().error("records away", reason=str(error))
             except Exception as error:
                 logger().error("sender stumbled", destination=destination.name, **where(error))
-            with self._bell:
-                self._bell.wait_for(lambda heard=heard: self._rings != heard, max(0.01, wait_s))  # type: ignore[misc]
+            self._bell.wait(heard, max(0.01, wait_s))
 
     def _deliver(self, delivery: Delivery, destination: Destination) -> None:
         log = logger().bind(film=delivery.film_id, destination=destination.name, attempt=delivery.attempts)
