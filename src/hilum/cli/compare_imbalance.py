@@ -9,7 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from hilum.cli.terminal import JsonOption, QuietOption, finish, progress, table
-from hilum.cli.train import DeviceOption, FoldsOption, PrecisionOption
+from hilum.cli.training_options import (
+    BackboneOption,
+    DeviceOption,
+    FoldsOption,
+    PrecisionOption,
+    RecipeOption,
+    ResamplesOption,
+    SeedOption,
+    WeightsOption,
+    read_films,
+    training_config,
+)
 
 
 def compare_imbalance(
@@ -19,13 +30,13 @@ def compare_imbalance(
         list[str] | None,
         typer.Option(help="An answer to compare, as of hilum train --imbalance; repeat it.", show_default="all"),
     ] = None,
-    backbone: Annotated[str, typer.Option(help="Network of the zoo (hilum models list).")] = "mobilenet_v2",
-    weights: Annotated[str, typer.Option(help="imagenet, hilum, none, or a .safetensors file.")] = "imagenet",
-    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a .toml or .json file.")] = "starter",
+    backbone: BackboneOption = "mobilenet_v2",
+    weights: WeightsOption = "imagenet",
+    recipe: RecipeOption = "starter",
     folds: FoldsOption = None,
     precision: PrecisionOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
-    resamples: Annotated[int, typer.Option(min=100, help="Of every interval.")] = 1000,
+    seed: SeedOption = 0,
+    resamples: ResamplesOption = 1000,
     cache: Annotated[
         Path | None, typer.Option(help="Folder shared between runs.", show_default=".cache inside")
     ] = None,
@@ -34,21 +45,17 @@ def compare_imbalance(
     as_json: JsonOption = False,
 ) -> None:
     """Compare answers to class imbalance: a run each on one split, measured out of fold, with intervals by patient."""
-    from hilum.datasets.manifest import Manifest
-
-    films = Manifest.read(manifest, thumbs=False)  # before torch is loaded: a wrong path gets its answer at once
+    films = read_films(manifest)
     from hilum.runs.imbalance import compare_imbalance as compare
-    from hilum.runs.recipes import changed
-    from hilum.runs.recipes import recipe as recipe_of
-    from hilum.runs.train import TrainConfig, findings_of, folds_of
 
-    config = TrainConfig(
+    config = training_config(
+        films,
         backbone=backbone,
         weights=weights,
-        recipe=changed(recipe_of(recipe), precision=precision),
-        folds=folds_of(films) if folds is None else folds,
+        recipe=recipe,
+        precision=precision,
+        folds=folds,
         seed=seed,
-        findings=findings_of(films),
     )
     done = compare(
         films,

@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from hilum.cli.terminal import JsonOption, QuietOption, finish, progress, table
-from hilum.cli.train import DeviceOption, PrecisionOption
+from hilum.cli.training_options import (
+    BackboneOption,
+    DeviceOption,
+    PrecisionOption,
+    RecipeOption,
+    ResamplesOption,
+    SeedOption,
+    WeightsOption,
+    read_films,
+    training_config,
+)
 
 
 def cross_validate(
@@ -15,12 +25,12 @@ def cross_validate(
     outer: Annotated[int, typer.Option(min=2, help="Outer folds, each answered by a run that never saw it.")] = 5,
     inner: Annotated[int, typer.Option(min=2, help="Folds of each run: for stopping, calibration, thresholds.")] = 4,
     repeats: Annotated[int, typer.Option(min=1, help="How often films are divided anew into outer folds.")] = 1,
-    backbone: Annotated[str, typer.Option(help="Network of the zoo (hilum models list).")] = "mobilenet_v2",
-    weights: Annotated[str, typer.Option(help="imagenet, hilum, none, or a .safetensors file.")] = "imagenet",
-    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a .toml or .json file.")] = "starter",
+    backbone: BackboneOption = "mobilenet_v2",
+    weights: WeightsOption = "imagenet",
+    recipe: RecipeOption = "starter",
     precision: PrecisionOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
-    resamples: Annotated[int, typer.Option(min=100, help="Of every interval by patient.")] = 1000,
+    seed: SeedOption = 0,
+    resamples: ResamplesOption = 1000,
     cache: Annotated[
         Path | None, typer.Option(help="Folder shared between runs.", show_default=".cache inside")
     ] = None,
@@ -29,22 +39,18 @@ def cross_validate(
     as_json: JsonOption = False,
 ) -> None:
     """Cross-validate a recipe, nested and by patient; the locked test share stays closed."""
-    from hilum.datasets.manifest import Manifest
-
-    films = Manifest.read(manifest, thumbs=False)  # before torch is loaded: a wrong path gets its answer at once
+    films = read_films(manifest)
     from hilum.evaluation.estimates import Estimate
     from hilum.runs.cross_validate import cross_validate as validate
-    from hilum.runs.recipes import changed
-    from hilum.runs.recipes import recipe as recipe_of
-    from hilum.runs.train import TrainConfig, findings_of
 
-    config = TrainConfig(
+    config = training_config(
+        films,
         backbone=backbone,
         weights=weights,
-        recipe=changed(recipe_of(recipe), precision=precision),
+        recipe=recipe,
+        precision=precision,
         folds=inner,
         seed=seed,
-        findings=findings_of(films),
     )
     done = validate(
         films,

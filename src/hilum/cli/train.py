@@ -10,73 +10,42 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hilum.cli.terminal import JsonOption, QuietOption, finish, progress, table
+from hilum.cli.training_options import (
+    BackboneOption,
+    CacheOption,
+    CostOption,
+    DeviceOption,
+    FloorOption,
+    FoldsOption,
+    ImbalanceOption,
+    PrecisionOption,
+    RecipeOption,
+    ResamplesOption,
+    RuleOption,
+    SeedOption,
+    SmoothingOption,
+    WatchOption,
+    WeightsOption,
+    read_films,
+)
 
 if TYPE_CHECKING:
     from hilum.evaluation.thresholds import OperatingRules
-
-ImbalanceOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Answer to unequal classes: none, class-weights, effective-number, focal, weighted-focal, "
-        "balanced-sampler, oversampling, logit-adjustment.",
-        show_default="the recipe's",
-    ),
-]
-SmoothingOption = Annotated[
-    float | None,
-    typer.Option(help="Share of the target spread over all findings, 0 to 1.", show_default="the recipe's"),
-]
-PrecisionOption = Annotated[
-    str | None,
-    typer.Option(help="Of products while training: fp32, bf16 or fp16 (GPU).", show_default="the recipe's"),
-]
-FoldsOption = Annotated[
-    int | None,
-    typer.Option(
-        help="Members, each watching another fold; 1 is the quick form.", show_default="as many as the split has"
-    ),
-]
-DeviceOption = Annotated[
-    Literal["auto", "cpu", "cuda"],
-    typer.Option(help="Where networks are computed; auto takes a GPU where there is one."),
-]
-RuleOption = Annotated[
-    Literal["sensitivity-floor", "youden", "cost"],
-    typer.Option(help="How thresholds are chosen on validation films, for all findings but normal (Youden's)."),
-]
-FloorOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Lowest sensitivity there, such as 0.9, or of one finding, such as covid-19=0.98; repeatable.",
-        show_default="0.95",
-    ),
-]
-CostOption = Annotated[
-    float | None,
-    typer.Option(help="For cost: how many false alarms a missed finding weighs.", show_default="10"),
-]
-WatchOption = Annotated[
-    list[str] | None, typer.Option(help="Also show epochs in tensorboard or mlflow (extras of those names).")
-]
 
 
 def train(
     manifest: Annotated[Path, typer.Argument(help="A split manifest (hilum data split).")],
     out: Annotated[Path, typer.Option(help="The run's folder; the same command goes on where it was stopped.")],
-    backbone: Annotated[str, typer.Option(help="Network of the zoo (hilum models list).")] = "mobilenet_v2",
-    weights: Annotated[str, typer.Option(help="imagenet, hilum, none, or a .safetensors file.")] = "imagenet",
-    recipe: Annotated[
-        str, typer.Option(help="Name of a recipe, or a .toml or .json file that changes one.")
-    ] = "starter",
+    backbone: BackboneOption = "mobilenet_v2",
+    weights: WeightsOption = "imagenet",
+    recipe: RecipeOption = "starter",
     imbalance: ImbalanceOption = None,
     label_smoothing: SmoothingOption = None,
     precision: PrecisionOption = None,
     folds: FoldsOption = None,
     seeds: Annotated[int, typer.Option(help="Train every fold so often; all members in one ensemble.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all chance.")] = 0,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder shared between runs.", show_default=".cache beside")
-    ] = None,
+    seed: SeedOption = 0,
+    cache: CacheOption = None,
     data_path: Annotated[
         str, typer.Option(help="Films resident in memory, streaming from disk, or auto: by size.")
     ] = "auto",
@@ -89,9 +58,7 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train a classifier by patient-level folds, calibrate it, and choose operating points."""
-    from hilum.datasets.manifest import Manifest
-
-    films = Manifest.read(manifest, thumbs=False)  # before torch is loaded: a wrong path gets its answer at once
+    films = read_films(manifest)
     from hilum.runs.summary import training_summary
     from hilum.runs.train import train as train_run
 
@@ -173,7 +140,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
     on: Annotated[Path | None, typer.Option(help="Another manifest; else the run's locked test share.")] = None,
     external: Annotated[bool, typer.Option("--external", help="Claim that those films are external.")] = False,
-    resamples: Annotated[int, typer.Option(min=100, help="Of every interval.")] = 1000,
+    resamples: ResamplesOption = 1000,
     interval: Annotated[
         Literal["percentile", "bca"],
         typer.Option(help="Bounds as quantiles of the resamples, or with these corrected for bias and skewness (BCa)."),
