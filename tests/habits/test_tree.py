@@ -45,3 +45,10 @@ def test_the_only_weights_are_our_own_and_small() -> None:
     weights = [p for p in tracked() if p.suffix in {".safetensors", ".pt", ".pth", ".onnx", ".npz"}]
     assert all(p.name.startswith("hilum") for p in weights)
     assert all(p.stat().st_size <= 4 * 1024 * 1024 for p in weights)
+
+
+def test_nothing_tracked_is_a_link() -> None:
+    """A link to an environment, committed by mistake, takes the place of whoever's environment lies there."""
+    tracked()
+    listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not [line for line in listed.splitlines() if line.startswith("120000 ")]
