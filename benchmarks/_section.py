@@ -76,6 +76,15 @@ def machine() -> dict[str, Any]:
     return kept | {"threads": os.environ.get("OMP_NUM_THREADS", "all"), "bf16": bf16()}
 
 
+def gains_by_bf16() -> bool:
+    """Whether the processor multiplies faster in bf16 than in fp32."""
+    import torch
+
+    from hilum.training import bf16 as narrow
+
+    return narrow.gains_by_bf16(torch.device("cpu"))
+
+
 def bf16() -> bool:
     """Whether the processor multiplies bf16 in hardware."""
     import torch

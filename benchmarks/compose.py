@@ -23,12 +23,21 @@ KEPT = ROOT / "docs" / "measured-benchmarks"
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
+    """A section of the page: what a script measured, on one kind of machine where there are several."""
+
     script: str
     title: str
+    machine: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called at ``--measure``, and the file of its kept numbers."""
+        return "_".join(filter(None, (self.script, self.machine)))
 
 
 PARTS = (
     Part(script="two_stage", title="Two-stage transfer on chest films"),
+    Part(script="two_stage", machine="avx512", title="Two-stage transfer where bf16 gains nothing"),
     Part(script="same_accuracy", title="Accuracy of the cached path"),
     Part(script="prefix_views", title="Fixed views and fresh ones"),
     Part(script="lenet5", title="LeNet-5 on MNIST"),
@@ -59,9 +68,9 @@ OPENING = (
 
 def section(part: Part) -> str:
     """A part's section, from its kept numbers; how to measure them where there are none."""
-    kept = KEPT / f"{part.script}.json"
+    kept = KEPT / f"{part.name}.json"
     if not kept.exists():
-        return f"\n## {part.title}\n\nNot measured yet: `make bench MEASURE={part.script}`.\n"
+        return f"\n## {part.title}\n\nNot measured yet: `make bench MEASURE={part.name}`.\n"
     measured = json.loads(kept.read_text())
     if measured["smoke"]:
         sys.exit(f"{kept} is of a smoke run, whose numbers mean nothing. Measure again without --smoke.")
@@ -76,14 +85,14 @@ def page() -> str:
 def measure(part: Part, python: dict[str, str]) -> None:
     """Run a script; its numbers are kept."""
     KEPT.mkdir(exist_ok=True)
-    command = [sys.executable, f"benchmarks/{part.script}.py", "--json", str(KEPT / f"{part.script}.json")]
+    command = [sys.executable, f"benchmarks/{part.script}.py", "--json", str(KEPT / f"{part.name}.json")]
     others = [word for name, path in python.items() if part.script == ASKS[name] and path for word in (name, path)]
     subprocess.run([*command, *others], cwd=ROOT, check=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [part.script for part in PARTS]
+    names = [part.name for part in PARTS]
     parser.add_argument("--measure", nargs="*", choices=[*names, "all"], default=[])
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--keras-python", default="", help="interpreter that has Keras 3, for two_stage")
@@ -96,7 +105,7 @@ def main() -> None:
         return
     python = {name: getattr(options, name[2:].replace("-", "_")) for name in ASKS}
     for part in PARTS:
-        if part.script in options.measure or "all" in options.measure:
+        if part.name in options.measure or "all" in options.measure:
             measure(part, python)
     PAGE.write_text(page())
 

@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _section import Save, bf16, clocked, head, main, spread, table, verdict
+from _section import Save, clocked, gains_by_bf16, head, main, spread, table, verdict
 
 from hilum.arrays import Indices, Scores, Tiles
 from hilum.datasets.importing import import_csv
@@ -207,7 +207,7 @@ def elsewhere(script: str, python: Path, films: ChestFilms, backbone: str, optio
 def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
     if options.smoke:
         options.films, options.size, options.repeats, options.epochs = 40, 64, 2, [2, 2]
-    narrow = bf16()
+    narrow = gains_by_bf16()
     frozen = options.frozen_precision or ("bf16" if narrow else "fp32")
     precision = options.trained_precision or ("bf16" if narrow else "fp32")
     with workplace(options.work) as work:
@@ -421,8 +421,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--warm", type=int, default=1, help="epochs a stage before those that are timed")
     parser.add_argument("--timed", type=int, default=1, help="epochs a stage that are timed, in each repeat")
-    parser.add_argument("--frozen-precision", choices=["fp32", "bf16"], help="bf16 where it is in hardware")
-    parser.add_argument("--trained-precision", choices=["fp32", "bf16"], help="bf16 where it is in hardware")
+    parser.add_argument("--frozen-precision", choices=["fp32", "bf16"], help="bf16 where the processor gains by it")
+    parser.add_argument("--trained-precision", choices=["fp32", "bf16"], help="bf16 where the processor gains by it")
     parser.add_argument("--keras-python", type=Path, help="interpreter that has Keras 3")
     parser.add_argument("--fastai-python", type=Path, help="interpreter that has fastai")
     parser.add_argument("--work", type=Path, help="keeps decoded tiles; a temporary folder when not given")
