@@ -1,16 +1,18 @@
 """Reader studies: by hand, against scikit-learn and statsmodels' exact McNemar, and by simulation of no effect."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import cohen_kappa_score, recall_score
+from sklearn.metrics import cohen_kappa_score, recall_score, roc_auc_score
 
 from hilum.arrays import Indices
 from hilum.errors import DataError
 from hilum.evaluation.intervals import Resampling
 from hilum.evaluation.reader_study import BY_BOTH, ONLY_READER, UNMOVED, Readings, agreement, notes_on, score_finding
+from hilum.evaluation.reader_study_ratings import score_ratings
 
 FEW = Resampling(resamples=200)
 
@@ -154,3 +156,31 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         study([0, 1], [[[0, 1]]])
     with pytest.raises(DataError, match=r"A class of calls is outside 0 … 1"):
         study([0, 1], [[[0, 1], [0, 2]]])
+
+
+def test_areas_of_the_confidence_are_scikit_learns_and_the_mean_is_between_readers() -> None:
+    """With more noise without the model; the mean of one reader is that reader's, interval included."""
+    rng = np.random.default_rng(3)
+    truth = np.resize([0, 1], 60)
+    noise = rng.normal(size=(2, 2, 60)) * np.array([2.0, 0.7])[:, None]
+    rated = np.clip(50 + 20 * (truth - 0.5) * 2 + 15 * noise, 0, 100)
+    readings = replace(study(truth, np.tile(truth, (2, 2, 1))), ratings=rated)
+    mean, *each = score_ratings(readings, "pneumonia")
+    for found, ratings in zip(each, rated, strict=True):
+        assert found.without.value == pytest.approx(roc_auc_score(truth, ratings[0]))
+        assert found.with_model.value == pytest.approx(roc_auc_score(truth, ratings[1]))
+        assert found.difference.value == pytest.approx(found.with_model.value - found.without.value)
+    assert mean.difference.value == pytest.approx(np.mean([one.difference.value for one in each]))
+    assert mean.difference.low < mean.difference.value < mean.difference.high
+    alone = replace(study(truth, np.tile(truth, (1, 2, 1))), ratings=rated[:1])
+    of_one, one = score_ratings(alone, "pneumonia")
+    assert of_one.difference.interval == pytest.approx(one.difference.interval)
+
+
+def test_without_a_confidence_there_are_no_areas_and_a_wrong_number_of_them_is_refused() -> None:
+    readings = study([0, 1], [[[0, 1], [0, 1]]])
+    assert score_ratings(readings, "pneumonia") == ()
+    with pytest.raises(DataError, match="don't fit calls"):
+        replace(readings, ratings=np.zeros((1, 2, 3)))
+    few = score_ratings(replace(readings, ratings=np.array([[[10.0, 90], [20, 80]]])), "pneumonia")
+    assert "needs" in few[0].difference.reason

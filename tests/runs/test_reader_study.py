@@ -4,10 +4,12 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import Result
+from sqlalchemy import select
 from tests.records.test_store import answer, film
 from typer.testing import CliRunner
 
@@ -16,11 +18,16 @@ from hilum.errors import ConfigError, DataError, UsageError
 from hilum.evaluation.reader_study_report import SEQUENTIAL
 from hilum.labels import Findings
 from hilum.predictions import GROUPS, Predictions
+from hilum.records.access import Access
 from hilum.records.database import Database
+from hilum.records.erasure import Eraser
 from hilum.records.proving import reading
 from hilum.records.reader_study import sequential_readings
 from hilum.records.reviews import Noted, Reviews
-from hilum.records.store import Store
+from hilum.records.schema import FilmRow
+from hilum.records.store import Store, now
+from hilum.records.study_reading import ReaderStudies
+from hilum.records.study_values import Said
 from hilum.records.values import Identity
 from hilum.runs.reader_study import read_plan, read_readings, read_truth
 
@@ -169,7 +176,7 @@ def test_files_that_are_none_are_refused(study: Path, tmp_path: Path) -> None:
 
 
 def test_readings_come_from_one_place(study: Path) -> None:
-    with pytest.raises(UsageError, match=r"Readings come from files or from the records"):
+    with pytest.raises(UsageError, match=r"Readings come from one place"):
         run("score", study)
 
 
@@ -185,7 +192,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
         store.record_answer(film_id, "w", Identity(), answer())
         known[film_id] = answer().label or ""
         opinion = "normal" if i < 3 else known[film_id]
-        reviews.put(film_id, "ada", decision="opinion", finding=opinion, comment="", over=0)
+        reviews.put(film_id, "ada", decision="opinion", finding=opinion, comment="", over=0, read_first=True)
         reviews.put(film_id, "ada", decision="agree", finding=None, comment="", over=1)
     wrong = next(iter(known))
     reviews.put(wrong, "ada", decision="withdraw", finding=None, comment="", over=2)
@@ -229,14 +236,119 @@ def test_an_opinion_beside_the_heat_map_or_after_a_review_is_not_without_the_mod
     store.claim("w", lease_s=60, max_attempts=3)
     store.record_answer(film_id, "w", Identity(), answer())
     seen = Noted(shown={"heat_map": "pneumonia"})
-    reviews.put(film_id, "ada", decision="opinion", finding="normal", comment="", over=0, noted=seen)
+    opinion: dict[str, Any] = {"decision": "opinion", "finding": "normal", "comment": "", "read_first": True}
+    reviews.put(film_id, "ada", over=0, noted=seen, **opinion)
     reviews.put(film_id, "bob", decision="agree", finding=None, comment="", over=0)
     reviews.put(film_id, "bob", decision="withdraw", finding=None, comment="", over=1)
-    reviews.put(film_id, "bob", decision="opinion", finding="normal", comment="", over=2)
-    reviews.put(
-        film_id, "cyd", decision="opinion", finding="normal", comment="", over=0, noted=Noted(shown={"zoom": 1})
-    )
+    reviews.put(film_id, "bob", over=2, **opinion)
+    reviews.put(film_id, "cyd", over=0, noted=Noted(shown={"zoom": 1}), **opinion)
     with database.read() as session:
         found = sequential_readings(session, ["ada", "bob", "cyd"], [film_id])
     database.close()
     assert [(one.reader, one.arm, one.finding) for one in found] == [("cyd", "without", "normal")]
+
+
+def test_an_opinion_where_no_answer_was_covered_is_not_without_the_model(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+    store, reviews = Store(database), Reviews(database)
+    film_id = store.receive(film("a")).film_id
+    store.claim("w", lease_s=60, max_attempts=3)
+    store.record_answer(film_id, "w", Identity(), answer())
+    for reader, first in (("ada", False), ("bob", True)):
+        reviews.put(film_id, reader, decision="opinion", finding="normal", comment="", over=0, read_first=first)
+    with database.read() as session:
+        found = sequential_readings(session, ["ada", "bob"], [film_id])
+    database.close()
+    assert [one.reader for one in found] == ["bob"]
+
+
+PAGE_FILMS = "0123456789ab"
+
+
+def page_study(folder: Path, **options: str) -> tuple[Path, Path]:
+    """Twelve films, a third of them pneumonia, planned for ada and registered: the plan's folder and the records."""
+    data, out = folder / "data", folder / "study"
+    data.mkdir()
+    database = Database(f"sqlite:///{data / 'hilum.db'}")
+    store = Store(database)
+    for name in PAGE_FILMS:
+        film_id = store.receive(film(name)).film_id
+        store.claim("w", lease_s=60, max_attempts=3)
+        store.record_answer(film_id, "w", Identity(), answer())
+    Access(database).add_user("ada", ["reviewer"], password=None, actor="test")
+    database.close()
+    rows = "".join(f"{name * 64},{'pneumonia' if i < 6 else 'normal'}\n" for i, name in enumerate(PAGE_FILMS))
+    (folder / "truth.csv").write_text("film_id,label\n" + rows)
+    words = ["--reader", "ada", "--finding", "pneumonia", "--washout-days", "0", "--name", "chest-1", "--out", out]
+    run("create", folder / "truth.csv", *words, *(w for name, value in options.items() for w in (f"--{name}", value)))
+    return out, data
+
+
+def read_all(data: Path) -> list[str]:
+    """Ada reads all: without the model two pneumonias look normal to her, with it none; her film ids in order."""
+    database = Database(f"sqlite:///{data / 'hilum.db'}")
+    studies, seen = ReaderStudies(database), []
+    while (place := studies.at("chest-1", "ada")) is not None and not place.finished:
+        with database.read() as session:
+            name = str(session.scalar(select(FilmRow.file_sha256).where(FilmRow.id == place.film_id)))
+        at = PAGE_FILMS.index(name[0])
+        ill = at < 6 and not (at < 2 and not place.reveals)
+        said = {"finding": "pneumonia" if ill else "normal", "rating": 90 - at if ill else 5 + at}
+        studies.say("chest-1", "ada", Said(session=place.session, position=place.position, stage=place.stage, **said))
+        seen.append(place.film_id)
+    database.close()
+    return seen
+
+
+def test_a_study_on_the_pages_is_registered_and_scored_with_its_confidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HILUM_DATABASE_URL", raising=False)
+    out, data = page_study(tmp_path, answer="after")
+    assert not any(f'"{word}"' in (out / "study.json").read_text() for word in ("label", "films", "patient_id"))
+    assert "ada find" in run("register", out, "--data", data).output
+    with pytest.raises(DataError, match="has 12 of 12 films not read without"):
+        run("score", out, "--study", "chest-1", "--data", data, "--out", tmp_path / "early")
+    seen = read_all(data)
+    assert len(seen) == 12 + 24, "twelve films without the model, and two opinions of each with it"
+    done = run("score", out, "--study", "chest-1", "--data", data, "--out", tmp_path / "scored")
+    score = json.loads((tmp_path / "scored" / "score.json").read_text())
+    ada = score["findings"][0]["readers"][0]["sensitivity"]
+    assert (score["design"], ada["without"]["value"], ada["with_model"]["value"]) == (
+        "crossover", pytest.approx(4 / 6), 1.0,
+    )  # fmt: skip
+    mean, of_ada = score["areas"]
+    assert of_ada["with_model"]["value"] == 1.0
+    assert mean["difference"]["value"] == pytest.approx(of_ada["difference"]["value"])
+    assert of_ada["difference"]["value"] == pytest.approx(1 / 3)
+    assert "after it they changed 2 of 12 opinions" in done.output
+    assert "AUROC of the confidence" in (tmp_path / "scored" / "report.html").read_text()
+    # A film that was erased since is left out for every reader, and said so; another plan is refused.
+    database = Database(f"sqlite:///{data / 'hilum.db'}")
+    Eraser(database, now).erase([seen[0]], actor="test", by="patient", value="p")
+    database.close()
+    again = run("score", out, "--study", "chest-1", "--data", data, "--out", tmp_path / "again")
+    assert "1 of 12 films were erased since" in again.output
+    plan = json.loads((out / "plan.json").read_text())
+    (out / "plan.json").write_text(json.dumps(plan | {"seed": 7}))
+    with pytest.raises(UsageError, match="registered with another plan"):
+        run("score", out, "--study", "chest-1", "--data", data)
+    with pytest.raises(UsageError, match="no reader study 'other'"):
+        run("score", out, "--study", "other", "--data", data)
+
+
+def test_what_can_not_be_registered_says_why(study: Path, truth: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"film-0' can't be found in the records by that name"):
+        run("create", truth, "--reader", "a", "--finding", "pneumonia", "--name", "x", "--out", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(UsageError, match=r"is no reader study to be registered"):
+        run("register", study, "--data", tmp_path)
+
+
+def test_a_rating_in_a_list_is_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("reader,film_id,arm,finding,rating\nada,a,with,normal,12.5\nada,b,with,normal,\n")
+    assert [one.rating for one in read_readings([path])] == [12.5, None]
+    path.write_text("reader,film_id,arm,finding,rating\nada,a,with,normal,high\n")
+    with pytest.raises(DataError, match=r"rating is 'high'"):
+        read_readings([path])

@@ -41,6 +41,8 @@ class Readings:
     """[n] known classes, 0 … k − 1."""
     calls: Indices
     """[r, 2, n] answered classes: first without, then with the model."""
+    ratings: Array | None = None
+    """[r, 2, n] confidence in the question, higher means more sure of it; None where it was not asked for."""
 
     def __post_init__(self) -> None:
         shape = (len(self.readers), len(ARMS), len(self.patient_ids))
@@ -49,6 +51,8 @@ class Readings:
                 f"Calls {list(self.calls.shape)} and truth {list(self.truth.shape)} don't fit {shape[0]} readers × "
                 f"{shape[1]} arms × {shape[2]} films. Give each reader's answer to each film in both arms."
             )
+        if self.ratings is not None and self.ratings.shape != shape:
+            raise DataError(f"Ratings {list(self.ratings.shape)} don't fit calls {list(shape)}. Give one a reading.")
         for name, classes in (("truth", self.truth), ("calls", self.calls)):
             if ((classes < 0) | (classes >= len(self.findings))).any():
                 raise DataError(f"A class of {name} is outside 0 … {len(self.findings) - 1}. Number the findings so.")

@@ -6,8 +6,8 @@ one time with the model and one time without; half of a reader's patients of eve
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal
 
@@ -211,6 +211,8 @@ class Reading:
     """``without`` or ``with``."""
     finding: str
     """What."""
+    rating: float | None = None
+    """How sure the reader is of the question, 0 to 100; None where it was not asked for."""
     read_at: date | None = None
     """When, where it is known."""
     where: str = "The readings"
@@ -226,6 +228,7 @@ def match(plan: StudyPlan, readings: Iterable[Reading]) -> Readings:
     films = {film.film_id: i for i, film in enumerate(plan.films)}
     known = (("reader", plan.readers), ("arm", ARMS), ("finding", plan.findings))
     calls = np.full((len(plan.readers), len(ARMS), len(films)), -1, dtype=np.int64)
+    ratings = np.full(calls.shape, np.nan)
     for one in readings:
         if one.film_id not in films:
             raise DataError(f"{one.where}: the film is none of the study's. Leave the reading out, or mend film_id.")
@@ -239,6 +242,7 @@ def match(plan: StudyPlan, readings: Iterable[Reading]) -> Readings:
                 f"{one.where}: {one.reader} has read this film {one.arm} the model already. Keep one of the two."
             )
         calls[at] = plan.findings.index(one.finding)
+        ratings[at] = np.nan if one.rating is None else one.rating
     _all_there(plan, calls)
     return Readings(
         findings=plan.findings,
@@ -246,7 +250,21 @@ def match(plan: StudyPlan, readings: Iterable[Reading]) -> Readings:
         patient_ids=tuple(film.patient_id for film in plan.films),
         truth=np.array([plan.findings.index(film.label) for film in plan.films], dtype=np.int64),
         calls=calls,
+        ratings=None if np.isnan(ratings).any() else ratings,
     )
+
+
+def of_films(plan: StudyPlan, there: Collection[str]) -> StudyPlan:
+    """The plan of some of its films alone: those that the records still hold.
+
+    Raises:
+        ConfigError: too few are left to ask the question.
+    """
+    sessions = {
+        reader: tuple(tuple(slot for slot in session if slot.film_id in there) for session in both)
+        for reader, both in plan.sessions.items()
+    }
+    return replace(plan, films=tuple(film for film in plan.films if film.film_id in there), sessions=sessions)
 
 
 def _all_there(plan: StudyPlan, calls: Indices) -> None:

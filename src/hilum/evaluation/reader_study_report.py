@@ -17,6 +17,7 @@ from hilum.evaluation.reader_study import (
     score_finding,
 )
 from hilum.evaluation.reader_study_plan import StudyPlan
+from hilum.evaluation.reader_study_ratings import Areas, score_ratings
 from hilum.evaluation.report_sections import cell, slug
 from hilum.reports.charts import Bar, bars_figure
 from hilum.reports.figures import Figure
@@ -56,6 +57,8 @@ class StudyScore:
     """The question first, then the others."""
     agreement: Agreement
     """Kappa."""
+    areas: tuple[Areas, ...]
+    """AUROC of the confidence in the question, the mean of the readers first; empty where none was asked for."""
     notes: tuple[str, ...]
     """What must be known to read the figures."""
     schema: int = 1
@@ -80,6 +83,7 @@ def study_score(
         plan_sha256=fingerprint,
         findings=tuple(score_finding(readings, name, settings) for name in order),
         agreement=agreement(readings, settings),
+        areas=score_ratings(readings, plan.finding, level=settings.level),
         notes=(*notes, *notes_on(readings), *_question(plan)),
     )
 
@@ -123,6 +127,8 @@ def study_page(score: StudyScore) -> Page:
     """The report as a page."""
     notices = [Notice(tone="amber", text=SEQUENTIAL)] if score.design == "sequential" else []
     sections = [_finding_section(score, one, first=i == 0) for i, one in enumerate(score.findings)]
+    if score.areas:
+        sections.insert(1, _areas_section(score))
     return Page(
         title=f"Reader study: {score.finding}",
         subtitle=f"{count(score.films)} films of {count(score.patients)} patients, {len(score.readers)} "
@@ -180,6 +186,18 @@ def _figure(found: FindingScore, everyone: Sequence[Rates]) -> Figure:
         caption="Above 0 readers do better with the model. Whiskers: intervals as in the tables.",
         x_label="difference of the share read right", reference=0.0, digits=2,
     )  # fmt: skip
+
+
+def _areas_section(score: StudyScore) -> Section:
+    rows: list[list[Cell | str]] = [
+        [one.reader, cell(one.without), cell(one.with_model), signed_cell(one.difference)] for one in score.areas
+    ]
+    heads = [Column(title=title, number=True) for title in ("without", "with", "with − without")]
+    caption = (
+        f"AUROC of the confidence that a film shows {score.finding}, 0 to 100. Intervals by DeLong; the mean's are "
+        "about these readers on other films."
+    )
+    return Section(title="Confidence", blocks=(table(caption, ["reader", *heads], rows),), name="confidence")
 
 
 def _agreement_section(score: StudyScore) -> Section:

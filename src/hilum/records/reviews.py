@@ -152,7 +152,7 @@ class Reviews:
             comment: free text.
             over: the version that it replaces; 0 for the first.
             noted: what goes with it.
-            read_first: an opinion must come before an agreement or an override.
+            read_first: an opinion must come before an agreement or an override; recorded with the version.
 
         Raises:
             UsageError: decision and finding don't go together, it is not its turn, or there is no answer to judge.
@@ -175,6 +175,7 @@ class Reviews:
             regions=json.dumps(noted.regions) if noted.regions else "",
             shown=json.dumps(dict(noted.shown), sort_keys=True) if noted.shown else "",
             seconds=noted.seconds,
+            read_first=read_first,
         )
         try:
             with self._database.write() as session:

@@ -9,7 +9,7 @@ SCOPES: Mapping[str, str] = {
     "films:send": "send films",
     "dicom:read": "find and fetch DICOM objects, which name the patient",
     "reviews:write": "agree with answers or override them",
-    "models:write": "put failed films back into the queue",
+    "models:write": "change the model, put failed films back into the queue, set up reader studies",
     "users:write": "make and disable users and keys",
     "audit:read": "read the audit",
     "metrics:read": "read counts for monitoring",

@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeDecorator
 from hilum.records.sealed_columns import ExactText, SealedText
 from hilum.records.values import STATES
 
-HEAD = "0010"
+HEAD = "0011"
 """The migration that leads to these tables."""
 
 SENDER_LENGTH = 96
@@ -232,6 +232,7 @@ class ReviewRow(Base):
     regions: Mapped[str] = mapped_column(Text, default="", server_default="")
     shown: Mapped[str] = mapped_column(Text, default="", server_default="")
     seconds: Mapped[float | None] = mapped_column(Double)
+    read_first: Mapped[bool | None]
 
     __table_args__ = (UniqueConstraint("film_id", "reader", "version", name="reviews_one_per_version"),)
 

@@ -20,6 +20,7 @@ from hilum.records.reading import film_records
 from hilum.records.reviews import FINAL
 from hilum.records.schema import AnswerRow, FilmRow, ReadingRow, ReviewRow
 from hilum.records.store import UNKNOWN_RISK, now
+from hilum.records.study_places import films_under_study
 from hilum.records.values import FilmRecord
 
 OPEN = ("unread", "once", "disagreement")
@@ -99,7 +100,7 @@ class Worklist:
         """
         query = self._from(select(FilmRow))
         with self._database.read() as session:
-            condition = and_(*self._conditions(session, wanted, reader))
+            condition = and_(_elsewhere(reader), *self._conditions(session, wanted, reader))
             total = session.scalar(self._from(select(func.count(FilmRow.id))).where(condition)) or 0
             films = film_records(session, query.where(condition).order_by(*self._order()).offset(offset).limit(limit))
             ids = [film.film_id for film in films]
@@ -116,7 +117,11 @@ class Worklist:
     def following(self, film_id: str | None, *, reader: str) -> str | None:
         """The next film that needs this reader and that nobody else holds, after one; from the top at the end."""
         needed = and_(
-            FilmRow.state.in_(READABLE), self._reading().in_(OPEN), ~self._decided(reader), self._free(reader)
+            FilmRow.state.in_(READABLE),
+            self._reading().in_(OPEN),
+            ~self._decided(reader),
+            self._free(reader),
+            _elsewhere(reader),
         )
         # The film that was just read stands in its old place: one that was passed over doesn't come back at once.
         query = self._from(select(FilmRow.id)).where(or_(needed, FilmRow.id == (film_id or ""))).limit(FOLLOWING)
@@ -221,6 +226,11 @@ class Worklist:
         if wanted.accession:
             found.append(FilmRow.id.in_(films_of_accession(session, wanted.accession)))
         return found
+
+
+def _elsewhere(reader: str) -> ColumnElement[bool]:
+    """Not among what the reader reads in a study: the worklist's order is by risk, which is part of the answer."""
+    return FilmRow.id.not_in(films_under_study(reader))
 
 
 def _newest(column: Any) -> Any:

@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import numpy as np
 from hilum.config import fingerprint, from_mapping, to_mapping
 from hilum.errors import DataError, UsageError
 from hilum.evaluation.estimates import to_plain
-from hilum.evaluation.reader_study_plan import Reading, StudyFilm, StudyPlan, match, washout_note
+from hilum.evaluation.reader_study_plan import Reading, StudyFilm, StudyPlan, match, of_films, washout_note
 from hilum.evaluation.reader_study_report import SEQUENTIAL, StudyScore, study_page, study_score
 from hilum.files import replacing_directory, write_bytes, write_json, write_text
 from hilum.predictions import Predictions
 from hilum.reports.page import figures_of, render_page
 
-PLAN = "plan.json"
+PLAN, REQUEST = "plan.json", "study.json"
+IN_RECORDS = re.compile("[0-9a-f]{32}|[0-9a-f]{64}")
+"""How the records find a film: by its id, or by the SHA-256 of its file."""
+
 LIST = ("reader", "session", "position", "film_id", "arm", "finding", "read_at")
 """Columns of a reading list; the last two are for the reader."""
 
@@ -85,8 +89,13 @@ def _need(rows: Rows, names: Sequence[str], path: Path) -> None:
         raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(rows[0])}. Name it so.")
 
 
-def write_plan(plan: StudyPlan, out: Path) -> None:
+def write_plan(plan: StudyPlan, out: Path, *, more: Callable[[Path], None] = lambda folder: None) -> None:
     """Write a folder that must not be there: the plan, and a list for each reader without any truth.
+
+    Args:
+        plan: the plan.
+        out: the folder, which appears whole or not at all.
+        more: writes what else goes into it.
 
     Raises:
         UsageError: the folder is there.
@@ -97,6 +106,7 @@ def write_plan(plan: StudyPlan, out: Path) -> None:
         write_json(folder / PLAN, to_mapping(plan))
         for reader in plan.readers:
             write_text(folder / "lists" / f"{reader}.csv", _list(plan, reader))
+        more(folder)
 
 
 def _list(plan: StudyPlan, reader: str) -> str:
@@ -125,7 +135,7 @@ def read_plan(path: Path) -> StudyPlan:
 
 
 def read_readings(paths: Sequence[Path]) -> list[Reading]:
-    """Filled-in reading lists, or any tables with ``reader``, ``film_id``, ``arm``, ``finding`` (and ``read_at``).
+    """Filled-in reading lists, or tables with ``reader``, ``film_id``, ``arm``, ``finding`` (``rating``, ``read_at``).
 
     Raises:
         DataError: a file can't be read, lacks a column, or a date is none.
@@ -138,8 +148,18 @@ def read_readings(paths: Sequence[Path]) -> list[Reading]:
             where = f"Reading {number} of {path.name}"
             at = _date(row.get("read_at", ""), where)
             known = {name: row[name] for name in ("reader", "film_id", "arm", "finding")}
-            found.append(Reading(**known, read_at=at, where=where))
+            found.append(Reading(**known, rating=_rating(row.get("rating", ""), where), read_at=at, where=where))
     return found
+
+
+def _rating(text: str, where: str) -> float | None:
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value = -1.0
+    if value is not None and not 0 <= value <= 100:
+        raise DataError(f"{where}: rating is {text!r}. Write a number from 0 to 100, or leave it empty.")
+    return value
 
 
 def _date(text: str, where: str) -> date | None:
@@ -149,16 +169,61 @@ def _date(text: str, where: str) -> date | None:
         raise DataError(f"{where}: read_at is {text!r}. Write a date as 2026-03-31, or leave it empty.") from None
 
 
-def score_study(plan: StudyPlan, readings: Sequence[Reading], *, sequential: bool = False) -> StudyScore:
+def score_study(
+    plan: StudyPlan,
+    readings: Sequence[Reading],
+    *,
+    sequential: bool = False,
+    there: Collection[str] | None = None,
+    notes: Sequence[str] = (),
+) -> StudyScore:
     """Match the readings with the plan and score them.
+
+    Args:
+        plan: the whole plan.
+        readings: what readers said.
+        sequential: whether they are read-first opinions and the reviews after them.
+        there: names of the films that the records still hold; None for all.
+        notes: what else must be known to read the figures.
 
     Raises:
         DataError: readings that are not the plan's, twice or missing.
     """
-    found = match(plan, readings)
-    notes = (SEQUENTIAL,) if sequential else (washout_note(plan, readings),)
+    asked = plan if there is None else of_films(plan, there)
+    found = match(asked, readings)
+    if gone := len(plan.films) - len(asked.films):
+        notes = (*notes, f"{gone} of {len(plan.films)} films were erased since and are left out for every reader.")
+    first = SEQUENTIAL if sequential else washout_note(asked, readings)
     design = "sequential" if sequential else "crossover"
-    return study_score(plan, found, design=design, fingerprint=fingerprint(plan), notes=notes)
+    return study_score(asked, found, design=design, fingerprint=fingerprint(plan), notes=(first, *notes))
+
+
+def write_request(plan: StudyPlan, out: Path, *, name: str, answer: str, priors: bool) -> None:
+    """Write ``study.json`` beside a plan: what the service registers, without any truth.
+
+    Raises:
+        UsageError: a film is not named as the records can find it.
+    """
+    odd = next((film.film_id for film in plan.films if not IN_RECORDS.fullmatch(film.film_id)), None)
+    if odd is not None:
+        raise UsageError(
+            f"The film {odd!r} can't be found in the records by that name. Name films by the SHA-256 of their files, "
+            "or by their ids in the records."
+        )
+    said = {
+        "name": name,
+        "plan_sha256": fingerprint(plan),
+        "question": plan.finding,
+        "findings": plan.findings,
+        "answer": answer,
+        "priors": priors,
+        "washout_days": plan.washout_days,
+        "readers": {
+            reader: [[{"film": slot.film_id, "arm": slot.arm} for slot in session] for session in both]
+            for reader, both in plan.sessions.items()
+        },
+    }
+    write_json(out / REQUEST, said)
 
 
 def write_score(score: StudyScore, out: Path) -> None:

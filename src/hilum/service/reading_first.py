@@ -1,4 +1,4 @@
-"""Who may see a film's answer now, where readers give their own opinion first."""
+"""Who may see a film's answer now: where readers give their own opinion first, and in reader studies."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +12,11 @@ FIRST = (
     "shown after it."
 )
 
+BLINDED = (
+    "You read this film in a reader study, so until you have read it there both times it can't be read or looked up "
+    "elsewhere. Go on at /reader-study."
+)
+
 
 def reads_first(room: ReadingRoom, caller: Caller) -> bool:
     """Whether this caller is a reader in a place where readers go first. A reader's keys are bound like its session."""
@@ -19,10 +24,11 @@ def reads_first(room: ReadingRoom, caller: Caller) -> bool:
 
 
 def hidden(room: ReadingRoom, caller: Caller, film_ids: Sequence[str]) -> frozenset[str]:
-    """Which of these films' answers this caller must not see yet."""
+    """Which of these films' answers this caller must not see yet. A study's protocol goes before the setting."""
+    covered, shown = room.studies.sight(film_ids, caller.name)
     if not reads_first(room, caller):
-        return frozenset()
-    return frozenset(film_ids) - room.reviews.opined(film_ids, caller.name)
+        return covered
+    return covered | (frozenset(film_ids) - room.reviews.opined(film_ids, caller.name) - shown)
 
 
 def veiled(room: ReadingRoom, caller: Caller, films: Sequence[FilmRecord]) -> list[FilmRecord]:

@@ -21,6 +21,7 @@ from hilum.records.registry import Registry
 from hilum.records.results_out import Outbox
 from hilum.records.reviews import Reviews
 from hilum.records.store import Store, now
+from hilum.records.study_reading import ReaderStudies
 from hilum.records.worklist import Worklist
 from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, Drawing, Model
@@ -60,6 +61,7 @@ class ReadingRoom:
     database: Database
     access: Access
     reviews: Reviews
+    studies: ReaderStudies
     worklist: Worklist
     metrics: Metrics
     events: Events
@@ -214,6 +216,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         database=database,
         access=Access(database),
         reviews=Reviews(database, readings=settings.readings, undo=timedelta(seconds=settings.undo_s)),
+        studies=ReaderStudies(database),
         worklist=_worklist(settings, database),
         metrics=metrics,
         events=Events(database),

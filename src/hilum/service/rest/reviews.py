@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from hilum.records.access import Caller
 from hilum.records.reviews import FINAL, REASONS, Noted, Review
+from hilum.service.reading_first import BLINDED
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.studies import known_film
@@ -19,11 +20,22 @@ from hilum.service.rest.users import PROBLEM, RESPONSES, Kept
 TAG = re.compile(r'"v(\d{1,9})"')
 
 router = APIRouter(prefix="/api/v1/studies/{film_id}/reviews", tags=["reviews"], responses=RESPONSES)
-CHANGES: dict[int | str, dict[str, Any]] = dict.fromkeys((404, 412, 428), PROBLEM)
+CHANGES: dict[int | str, dict[str, Any]] = dict.fromkeys((404, 409, 412, 428), PROBLEM)
 
 
 Decided = Literal["opinion", "agree", "override", "withdraw", "adjudicate"]
 Corner = Annotated[float, Field(ge=0, le=100_000)]
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(value)
+    if len(text) > 2000 or "\\u0000" in text:
+        raise ValueError("what was shown takes at most 2,000 characters and no zero character")
+    return value
+
+
+WhatWasShown = Annotated[dict[Kept, Any], AfterValidator(_small)]
+"""What was on a reader's screen, as the page wrote it down."""
 
 
 class ReviewIn(BaseModel):
@@ -44,15 +56,7 @@ class ReviewIn(BaseModel):
         default=[], max_length=20, description="Rectangles on the film, in its pixels: left, top, right, bottom."
     )
     seconds: float | None = Field(default=None, ge=0, le=86400, description="How long the film was looked at.")
-    shown: dict[Kept, Any] = Field(default={}, max_length=20, description="What was on the screen.")
-
-    @field_validator("shown")
-    @classmethod
-    def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
-        text = json.dumps(value)
-        if len(text) > 2000 or "\\u0000" in text:
-            raise ValueError("what was shown takes at most 2,000 characters and no zero character")
-        return value
+    shown: WhatWasShown = Field(default={}, max_length=20, description="What was on the screen.")
 
 
 class ReviewOut(ReviewIn):
@@ -70,7 +74,8 @@ def reviews(request: Request, film_id: str, caller: Annotated[Caller, needs("fil
     room = room_of(request)
     known_film(room, film_id)
     found = room.reviews.of(film_id, viewer=caller.name)
-    if "reviews:write" in caller.scopes and not sees_others(room, film_id, caller.name):
+    reads = "reviews:write" in caller.scopes or room.studies.under_study(film_id, caller.name)
+    if reads and not sees_others(room, film_id, caller.name):
         found = tuple(review for review in found if review.reader == caller.name)
     return [_out(review) for review in found]
 
@@ -103,6 +108,8 @@ def put_review(
     room = room_of(request)
     known_film(room, film_id)
     over = _over(if_match, if_none_match)
+    if room.studies.under_study(film_id, caller.name):
+        raise HTTPException(409, BLINDED)
     review = room.reviews.put(
         film_id,
         caller.name,
@@ -122,7 +129,9 @@ def put_review(
 
 
 def sees_others(room: ReadingRoom, film_id: str, reader: str) -> bool:
-    """Whether a reader may see what others decided: after deciding alone, or where they differ."""
+    """Whether a reader may see what others decided: after deciding alone, or where they differ; never in a study."""
+    if room.studies.under_study(film_id, reader):
+        return False
     if room.worklist.entry(film_id)[0] in ("disagreement", "settled"):
         return True
     return any(one.reader == reader and one.decision in FINAL for one in room.reviews.counting(film_id))

@@ -112,11 +112,11 @@ def users(request: Request, caller: Admin, limit: Limit = 50, cursor: Cursor = N
 def add_user(request: Request, new: NewUser, caller: Admin, idempotency_key: Once = None) -> UserOut:
     """Make a user; it stands in the audit as made by the caller."""
     password = new.password.get_secret_value() if new.password is not None else None
-    once = _once(
+    asked = once(
         caller, "user", idempotency_key, new.model_dump(exclude={"password"}) | {"password": password is not None}
     )
     access = room_of(request).access
-    return _user(access.add_user(new.name, new.roles, password=password, actor=caller.name, request=once))
+    return _user(access.add_user(new.name, new.roles, password=password, actor=caller.name, request=asked))
 
 
 @router.post("/users/{name}/disable", status_code=204, summary="Disable a user")
@@ -138,9 +138,9 @@ def keys(request: Request, caller: Admin, limit: Limit = 50, cursor: Cursor = No
 def add_key(request: Request, new: NewKey, caller: Admin, idempotency_key: Once = None) -> KeyMade:
     """Make a key for a program. It never does more than its user's roles allow. The same request again makes no second
     key, and can't tell the first one's secret (409)."""
-    once = _once(caller, "key", idempotency_key, new.model_dump())
+    asked = once(caller, "key", idempotency_key, new.model_dump())
     key, secret = room_of(request).access.add_key(
-        new.user, new.scopes, label=new.label, days=new.days, actor=caller.name, request=once
+        new.user, new.scopes, label=new.label, days=new.days, actor=caller.name, request=asked
     )
     return KeyMade(**_key(key), secret=secret)
 
@@ -151,7 +151,8 @@ def revoke_key(request: Request, key_id: str, caller: Admin) -> None:
     room_of(request).access.revoke_key(key_id, actor=caller.name)
 
 
-def _once(caller: Caller, kind: str, key: str | None, asked: dict[str, Any]) -> creations.Request | None:
+def once(caller: Caller, kind: str, key: str | None, asked: dict[str, Any]) -> creations.Request | None:
+    """A caller's request to make something of a kind, as its key names it; None without a key."""
     if key is None:
         return None
     own = hashlib.sha256(f"{caller.name}\0{kind}\0{key}".encode()).hexdigest()

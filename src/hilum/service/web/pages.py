@@ -83,9 +83,11 @@ def film(
     film_id: str,
     caller: Annotated[Caller, needs("films:read")],
     part: Literal["page", "answer"] = "page",
-) -> HTMLResponse:
+) -> Response:
     """One film with its answer; with ``part=answer`` the answer alone, once it may be seen."""
     room = room_of(request)
+    if room.studies.under_study(film_id, caller.name):
+        return RedirectResponse("/reader-study?blinded=1", status_code=303)
     record = room.store.film(film_id, viewer=caller.name) if FILM_ID.fullmatch(film_id) else None
     if record is None:
         return render(request, "unknown.html", status=404, caller=caller)

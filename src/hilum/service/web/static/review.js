@@ -2,6 +2,7 @@
 // to the next film. What is being written is kept in this tab, through a lost connection and an expired session.
 import { ConnectionLost, Refused, SessionEnded, ask } from "./http.js";
 import { actions, keys, say, showHeat, shown, useTool, viewer, watchFindings, whenDigit } from "./film.js";
+import { spent } from "./spent.js";
 import { offerUndo, remember, undo } from "./undo.js";
 
 const page = document.getElementById("film"), section = document.getElementById("review");
@@ -12,14 +13,6 @@ const RENEW_MS = 60_000, RETRY_MS = 2000;
 const WORDS = { agree: "You agreed with the answer on", override: "You overrode the answer on", adjudicate: "You settled" };
 const mine = `/api/v1/studies/${study}/reviews/mine`;
 let version = Number(section.dataset.version), covered = section.dataset.covered === "yes", busy = false;
-
-// Time on task counts while the page is in front.
-let seconds = 0, since = document.hidden ? null : performance.now();
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden && since !== null) seconds += (performance.now() - since) / 1000;
-  since = document.hidden ? null : performance.now();
-});
-const spent = () => Math.min(86400, seconds + (since === null ? 0 : (performance.now() - since) / 1000));
 
 const regions = () =>
   viewer.shapes.filter((one) => one.kind === "region").map(({ from: [x0, y0], to: [x1, y1] }) =>

@@ -1,0 +1,114 @@
+// A film of a reader study: a finding and a confidence, recorded once, then the next film. There is no way back.
+import { ConnectionLost, Refused, SessionEnded, ask } from "./http.js";
+import { keys, say, showHeat, shown, watchFindings, whenDigit } from "./film.js";
+import { spent } from "./spent.js";
+
+const page = document.getElementById("film"), section = document.getElementById("review");
+const at = (id) => document.getElementById(id);
+const { name, session, position } = section.dataset;
+const here = `/reader-study/${name}`, RETRY_MS = 2000;
+const DRAFT = `hilum.study.${name}.${session}.${position}.${document.body.dataset.caller}`;
+let stage = section.dataset.stage, busy = false;
+const radios = () => [...document.querySelectorAll('input[name="opinion"]')];
+const opinion = () => radios().find((one) => one.checked)?.value ?? "";
+
+function trouble(text, link) {
+  at("trouble").replaceChildren(text);
+  if (link) {
+    const anchor = document.createElement("a");
+    anchor.href = link;
+    anchor.textContent = "Log in again";
+    at("trouble").append(" ", anchor);
+  }
+  at("trouble").classList.toggle("hidden", !text);
+}
+
+const keep = () => sessionStorage.setItem(DRAFT, JSON.stringify({ stage, opinion: opinion(), rating: at("rating").value }));
+
+function restore() {
+  const draft = JSON.parse(sessionStorage.getItem(DRAFT) ?? "null");
+  if (!draft || draft.stage !== stage) return;
+  for (const one of radios()) one.checked = one.value === draft.opinion;
+  at("rating").value = draft.rating;
+  at("slide").value = draft.rating || 50;
+}
+
+async function put(body) {
+  for (;;) {
+    try {
+      return await (await ask(`/api/v1/reader-studies/${name}/opinions`, { method: "POST", body })).json();
+    } catch (error) {
+      if (!(error instanceof ConnectionLost)) throw error;
+      trouble("Connection lost. Your opinion is kept, and is sent as soon as the service is back.");
+      await new Promise((done) => setTimeout(done, RETRY_MS));
+    }
+  }
+}
+
+async function uncover() {
+  const text = await (await ask(`${here}?part=answer`)).text();
+  // The server has escaped every value; a document is parsed without running anything.
+  const parsed = new DOMParser().parseFromString(text, "text/html");
+  at("answer").replaceChildren(...parsed.body.childNodes);
+  page.dataset.covered = "no";
+  stage = section.dataset.stage = "final";
+  at("asked").textContent = "What do you see now, with the model’s answer?";
+  watchFindings();
+  showHeat(true);
+  at("stage").focus({ preventScroll: true });
+  say("The model’s answer is shown. Change your opinion or keep it, then record it.");
+}
+
+async function record() {
+  const rating = at("rating").valueAsNumber;
+  if (!opinion()) return trouble("Choose what you see first.");
+  if (!Number.isInteger(rating) || rating < 0 || rating > 100) {
+    at("rating").focus();
+    return trouble("Say how sure you are: a whole number from 0 (certainly not) to 100 (certainly).");
+  }
+  if (busy) return;
+  busy = true;
+  keep();
+  try {
+    const said = { session: Number(session), position: Number(position), stage, finding: opinion(), rating };
+    const next = await put({ ...said, seconds: spent(), shown: shown() });
+    sessionStorage.removeItem(DRAFT);
+    trouble("");
+    if (next.session === said.session && next.position === said.position) await uncover();
+    else location.assign(next.film ? here : "/reader-study");
+  } catch (error) {
+    if (error instanceof SessionEnded) trouble("Your session has ended. What you said is kept in this tab.", `/login?next=${here}`);
+    // It was recorded before, by a request whose reply was lost or in another tab: the page shows what is next.
+    else if (error instanceof Refused && error.status === 412) location.assign(here);
+    else trouble(error.message);
+  } finally {
+    busy = false;
+  }
+}
+
+at("opinion").addEventListener("submit", (event) => {
+  event.preventDefault();
+  record();
+});
+at("slide").addEventListener("input", () => (at("rating").value = at("slide").value));
+at("rating").addEventListener("input", () => (at("slide").value = at("rating").value || 50));
+section.addEventListener("input", keep);
+document.addEventListener("keydown", (event) => {
+  const free = !event.target.matches?.("button, a, summary, select, textarea, input");
+  if (event.key !== "Enter" || event.defaultPrevented || !free || document.querySelector("dialog[open]")) return;
+  event.preventDefault();
+  record();
+});
+whenDigit((number) => {
+  const radio = radios()[number - 1];
+  if (radio) {
+    radio.checked = true;
+    at("rating").focus();
+    at("rating").select();
+    keep();
+  }
+  return true;
+});
+
+restore();
+keys.label();
