@@ -79,3 +79,21 @@ def test_a_run_of_before_has_a_temperature() -> None:
     old = ShippedCalibration.of({"temperature": {"value": 4.0, "reason": ""}}, 3)
     assert (old.method, old.temperature) == ("temperature", 4.0)
     assert old.calibrator == from_mapping(Scaling, {"weights": [0.25] * 3, "biases": [0.0] * 3}, where="here")
+
+
+@pytest.mark.parametrize("method", ["none", "temperature", "vector", "platt"])
+def test_a_local_temperature_undoes_what_made_the_answers_too_sure(method: str) -> None:
+    """Targets are drawn from a calibration's own probabilities; the same calibration at half the temperature is too
+    sure, and a local temperature of two mends it."""
+    chance = np.random.default_rng(3)
+    logits = chance.normal(size=(2, 4000, 3)) * 1.5
+    right = {
+        "platt": Sigmoids(slopes=(1.0, 0.9, 1.1), intercepts=(0.1, -0.2, 0.0)),
+        "vector": Scaling(weights=(1.0, 0.8, 1.2), biases=(0.2, 0.0, -0.1)),
+    }.get(method, Scaling(weights=(1.0,) * 3, biases=(0.0,) * 3))
+    true = ShippedCalibration(method=method, calibrator=right)
+    drawn = (true.probs(logits).cumsum(axis=1) > chance.random((4000, 1))).argmax(axis=1)
+    sure = true.at_temperature(0.5)
+    found = sure.local_temperature(logits, np.eye(3)[drawn])
+    assert found == pytest.approx(2.0, rel=0.1)
+    np.testing.assert_allclose(sure.at_temperature(2.0).probs(logits), true.probs(logits), rtol=1e-12)

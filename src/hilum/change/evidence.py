@@ -49,6 +49,8 @@ class Facts:
     """Who trained it: a name, as in the plan where it is an approver's."""
     reason: str
     """Why the change is made, in one or two sentences."""
+    trigger: str = ""
+    """What set it off, in a sentence; empty when it was made by hand."""
     recipe: str = ""
     """Fingerprint of the recipe."""
     training_fingerprint: str = ""

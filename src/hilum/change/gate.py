@@ -82,6 +82,7 @@ def proposal_document(plan: Plan, evidence: Evidence) -> dict[str, Any]:
         "version": facts.version,
         "trained_by": facts.trained_by,
         "reason": facts.reason,
+        "trigger": facts.trigger,
     }
 
 

@@ -146,6 +146,18 @@ class RollbackBounds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retraining:
+    """What sets ``hilum retrain propose`` off by itself; each trigger is asked for by its option."""
+
+    every_days: float | None = None
+    """Days from one version of the data to the next; None for no schedule."""
+    labels: int | None = None
+    """New labels that are enough; None when labels alone don't set it off."""
+    alarms: tuple[str, ...] = ()
+    """Kinds of alarm, by what the alarm names as the culprit, such as device; ``any`` for all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The whole plan."""
 
@@ -179,6 +191,8 @@ class Plan:
     """95th percentile of the time for one film, on the machine of the evaluation."""
     rollback: RollbackBounds = field(default_factory=RollbackBounds)
     """Automatic rollback."""
+    retraining: Retraining = field(default_factory=Retraining)
+    """When a candidate is trained by itself; it goes the same way as any other."""
 
     def __post_init__(self) -> None:
         problems = [*_ranges(self), *_names(self), *_approvers(self.approvals)]
@@ -204,6 +218,10 @@ def _ranges(plan: Plan) -> list[str]:
             problems.append(f"{name} is {value}, but must lie between 0 and {top}.")
     if rule.updates < 1:
         problems.append(f"non_inferiority.updates is {rule.updates}, but must be 1 or more.")
+    if plan.retraining.every_days is not None and not plan.retraining.every_days > 0:
+        problems.append(f"retraining.every_days is {plan.retraining.every_days}, but must be above 0.")
+    if plan.retraining.labels is not None and plan.retraining.labels < 1:
+        problems.append(f"retraining.labels is {plan.retraining.labels}, but must be 1 or more.")
     digest = plan.test_set.fingerprint
     if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
         problems.append("test_set.fingerprint must be 64 hex digits, as hilum data prints it.")

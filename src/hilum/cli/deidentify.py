@@ -78,6 +78,17 @@ def _key(path: Path | None) -> bytes:
                 "chmod 600 FILE"
             )
         return given.encode()
+    return read_secret(path)
+
+
+def read_secret(path: Path) -> bytes:
+    """A file of a key of pseudonyms, which only its owner may read.
+
+    Raises:
+        UsageError: it can't be read, or others can read it.
+    """
+    from hilum.errors import UsageError
+
     try:
         content = path.read_bytes()
         others = path.stat().st_mode & 0o077

@@ -27,6 +27,7 @@ from hilum.cli.pretrain import pretrain
 from hilum.cli.privacy import app as privacy
 from hilum.cli.reader_study import app as reader_study
 from hilum.cli.results import app as results
+from hilum.cli.retrain import app as retrain
 from hilum.cli.runs import app as runs
 from hilum.cli.serve import serve
 from hilum.cli.study import app as study
@@ -77,6 +78,7 @@ app.add_typer(pacs)
 app.add_typer(monitor)
 app.add_typer(change)
 app.add_typer(labels)
+app.add_typer(retrain)
 app.add_typer(reader_study)
 app.add_typer(docs)
 app.command()(backup)

@@ -103,7 +103,7 @@ def split(
     fold = np.full(len(manifest), -1, dtype=np.int64)
     fold[fit] = _fold_of(_strata(manifest, groups, fit, config.folds), groups[fit], config.folds, config.seed, "folds")
     result = manifest.with_columns(part=part, fold=fold)
-    return with_report(result, _report(result, config, duplicates, groups, notes))
+    return with_report(result, split_report(result, config, duplicates, groups, notes))
 
 
 def group_films(manifest: Manifest, duplicates: Duplicates) -> Indices:
@@ -245,9 +245,21 @@ def _fold_of(strata: Indices, groups: Indices, parts: int, seed: int, use: str) 
     return stratified_folds(strata, groups, parts, seed_for(seed, "split", use) % 2**32)
 
 
-def _report(
+def split_report(
     result: Manifest, config: SplitConfig, duplicates: Duplicates, groups: Indices, notes: list[str]
 ) -> SplitReport:
+    """Prove that the parts of a manifest share nothing, and say what is in them.
+
+    Args:
+        result: a manifest with parts and folds.
+        config: how it was split.
+        duplicates: copies among its films.
+        groups: of :func:`group_films`.
+        notes: what a reader should know, before the warnings that are made here.
+
+    Raises:
+        SplitError: parts or folds share something.
+    """
     patients, ids = result.codes("patient_id")
     overlap = overlap_of(result, duplicates)
     prove_disjoint(overlap)

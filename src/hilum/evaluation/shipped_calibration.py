@@ -1,18 +1,22 @@
 """The calibration that a run takes and its bundle carries: chosen by likelihood among those that a graph can hold."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
 import numpy as np
 
 from hilum.arrays import Array, Scores
 from hilum.config import from_mapping, to_mapping
-from hilum.evaluation.calibrators import Choice, Method, Scaling, Sigmoids, choose, fit
+from hilum.evaluation.calibrators import SMALLEST, Choice, Method, Scaling, Sigmoids, choose, fit
 
 CARRIED: tuple[Method, ...] = ("none", "temperature", "vector", "platt")
 """Ways that the exported graph can hold; isotonic regression is a step function, whose jumps would make of a runtime's
 rounding another answer."""
+
+MOST_LOG = math.log(10.0)
+"""Largest logarithm of a local temperature: a site that needs more needs other weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,42 @@ class ShippedCalibration:
         """Probabilities [n, k]: the mean over members of logits [m, n, k]."""
         probs: Scores = np.mean([self.calibrator.probs(member) for member in logits], axis=0)
         return probs
+
+    def at_temperature(self, value: float) -> Self:
+        """The same with what goes into the softmax (or the sigmoids) divided by a temperature > 0.
+
+        The order of the findings stays for the softmax; of sigmoids' shares it may change a little.
+        """
+        made = self.calibrator
+        if isinstance(made, Sigmoids):
+            slopes, intercepts = (tuple(one / value for one in row) for row in (made.slopes, made.intercepts))
+            return replace(self, calibrator=replace(made, slopes=slopes, intercepts=intercepts))
+        weights, biases = (tuple(one / value for one in row) for row in (made.weights, made.biases))
+        method: Method = "temperature" if self.method == "none" else self.method
+        return replace(self, method=method, calibrator=replace(made, weights=weights, biases=biases))
+
+    def local_temperature(self, logits: Array, targets: Scores) -> float:
+        """The temperature that makes a site's films most likely, on top of this calibration.
+
+        Args:
+            logits: [m, n, k] of all members; none of them was fitted on these films.
+            targets: [n, k] one-hot.
+
+        Returns:
+            within 1/10 … 10.
+
+        Source: Guo et al. 2017, On calibration of modern neural networks (ICML).
+        """
+        from scipy.optimize import minimize_scalar
+
+        truth = targets.astype(bool)
+
+        def loss(log_value: float) -> float:
+            shares = self.at_temperature(math.exp(log_value)).probs(logits)[truth]
+            return float(-np.log(np.maximum(shares, SMALLEST)).mean())
+
+        found = minimize_scalar(loss, bounds=(-MOST_LOG, MOST_LOG), method="bounded", options={"xatol": 1e-6})
+        return math.exp(float(found.x))
 
     @property
     def temperature(self) -> float | None:
