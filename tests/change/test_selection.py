@@ -1,6 +1,5 @@
 """Selection: each film is drawn with the probability that is kept, and estimates weighted by it are unbiased."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,12 +9,13 @@ from sqlalchemy import insert
 from sqlalchemy import select as query
 from tests.monitoring.filling import fill, said
 
-from hilum.change.overrides import overrides, unread
-from hilum.change.selection import SHARES, distance_to_labelled, inclusion, select, uncertainty
+from hilum.change.overrides import overrides
 from hilum.errors import DataError, UsageError
+from hilum.evaluation.selection import SHARES, distance_to_labelled, inclusion, select, uncertainty
 from hilum.monitoring.simulation import Site, simulate
 from hilum.records.database import Database
 from hilum.records.schema import AnswerRow, ReviewRow
+from hilum.records.unread import unread
 
 
 def parts(n: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -80,7 +80,7 @@ def test_what_can_not_be_drawn_is_said() -> None:
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Iterator[Path]:
+def data(tmp_path: Path) -> Path:
     database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
     fill(database, simulate(Site(films_a_day=20), 3, np.random.default_rng(0)))
     with database.write() as session:
@@ -114,8 +114,8 @@ def data(tmp_path: Path) -> Iterator[Path]:
             for i, (film, reader, decision, finding) in enumerate(rows)
         ]
         session.execute(insert(ReviewRow), values)
-    yield tmp_path
     database.close()
+    return tmp_path
 
 
 def test_overrides_that_readers_agree_on_become_labels_and_read_films_are_not_drawn(data: Path, tmp_path: Path) -> None:
@@ -135,6 +135,13 @@ def test_overrides_that_readers_agree_on_become_labels_and_read_films_are_not_dr
     assert one.film_id not in out.read_text()
 
 
+def test_a_batch_is_drawn_into_the_queue(data: Path) -> None:
+    drawn = said("labels", "draw", 10, "--second", 0.3, "--data", data)
+    assert (drawn["films"], drawn["twice"]) == (10, 3)
+    rest = said("labels", "choose", 1, "--data", data, "--out", data / "list.jsonl")
+    assert rest["of"] == drawn["of"] - 10
+
+
 def test_nothing_to_choose_is_said(data: Path) -> None:
     from hilum.records.proving import reading
 
@@ -143,5 +150,8 @@ def test_nothing_to_choose_is_said(data: Path) -> None:
         assert len(unread(session).film_ids) > 20
     database_free = f"sqlite:///{data / 'empty.db'}"
     Database(database_free).close()
-    with reading(database_free) as session, pytest.raises(DataError, match="Every analysed film has been read"):
+    with (
+        reading(database_free) as session,
+        pytest.raises(DataError, match="Every analysed film has been read or drawn"),
+    ):
         unread(session)

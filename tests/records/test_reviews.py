@@ -9,7 +9,7 @@ from tests.records.test_store import answer, film
 from hilum.errors import UsageError
 from hilum.records.audit import entries
 from hilum.records.database import Database
-from hilum.records.reviews import Conflict, Reviews
+from hilum.records.reviews import Conflict, Noted, Reviews
 from hilum.records.store import Store
 from hilum.records.values import Identity
 
@@ -42,6 +42,15 @@ def test_an_opinion_and_its_change_are_versions(database: Database, film_id: str
         told = [(row.actor, row.act) for row in entries(session, subject=film_id)][-4:]
         assert told == [(n, "film.reviewed") for n in ("ada", "ada", "bob")] + [("cyd", "reviews.viewed")]
         assert "Canary" not in "".join(row.body for row in entries(session))
+
+
+def test_what_a_page_says_it_showed_may_hold_any_number(database: Database, film_id: str) -> None:
+    noted = Noted(shown={"zoom": 1.25, "window": [0, 4095], "prior": None})
+    said = Reviews(database).put(film_id, "ada", decision="agree", finding=None, comment="", over=0, noted=noted)
+    assert said.noted.shown == noted.shown
+    with database.read() as session:
+        row = entries(session, subject=film_id)[-1]
+    assert '"zoom":"1.25"' in row.body, "the audit's one text of a value has no fractions"
 
 
 def test_a_change_of_what_is_no_longer_there_is_refused(database: Database, film_id: str) -> None:

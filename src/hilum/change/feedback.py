@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from hilum.config import canonical_json, from_mapping
+from hilum.config import canonical_json, from_mapping, to_mapping
 from hilum.errors import ConfigError, DataError, UsageError
 from hilum.files import write_bytes
 
@@ -59,6 +59,8 @@ class Label:
     """Where it is."""
     decided_by: str = ""
     """Who accepted or rejected it; empty until then."""
+    drawn_with: float | None = None
+    """Probability with which the film was drawn for labelling; None for an override, which nobody drew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +82,19 @@ class LabelSet:
     @property
     def sha256(self) -> str:
         """Digest of this version."""
-        return hashlib.sha256(canonical_json(self).encode()).hexdigest()
+        return hashlib.sha256(_text(self).encode()).hexdigest()
 
 
 EMPTY = LabelSet(version=0, parent_sha256="", labels=())
+
+
+def _text(labels: LabelSet) -> str:
+    """A version's one text; what wasn't drawn says nothing of it, so that sets from before keep their digests."""
+    plain = to_mapping(labels)
+    for one in plain["labels"]:
+        if one["drawn_with"] is None:
+            del one["drawn_with"]
+    return canonical_json(plain)
 
 
 def collect(known: LabelSet, overrides: Iterable[Label], rules: LabelRules) -> LabelSet:
@@ -148,7 +159,7 @@ def write_labels(folder: Path, labels: LabelSet) -> Path:
         UsageError: this version is there with other labels.
     """
     path = folder / f"labels-{labels.version:05d}.json"
-    content = canonical_json(labels).encode() + b"\n"
+    content = _text(labels).encode() + b"\n"
     if path.exists() and path.read_bytes() != content:
         raise UsageError(f"{path} is there with other labels: somebody changed the set meanwhile. Read it again.")
     folder.mkdir(parents=True, exist_ok=True)

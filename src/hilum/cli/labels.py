@@ -1,4 +1,4 @@
-"""``hilum labels``: overrides become labels, and films are chosen to be labelled next."""
+"""``hilum labels``: what readers said becomes labels, and films are chosen to be labelled next."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from hilum.cli.terminal import JsonOption, finish
 if TYPE_CHECKING:
     from hilum.change.feedback import LabelSet
 
-app = typer.Typer(name="labels", help="Overrides as labels, and what to label next.", no_args_is_help=True)
+app = typer.Typer(name="labels", help="What readers said as labels, and what to label next.", no_args_is_help=True)
 HERE = Path("hilum-data")
 FolderOption = Annotated[Path, typer.Option("--labels", help="Folder of the label set's versions.")]
 LABELS = Path("labels")
@@ -20,21 +20,21 @@ LABELS = Path("labels")
 
 @app.callback()
 def labels() -> None:
-    """Overrides as labels, quarantined until a second person accepts them; and what to label next."""
+    """What readers said as labels, quarantined until a second person accepts them; and what to label next."""
 
 
 @app.command()
 def collect(data: DataOption = HERE, folder: FolderOption = LABELS, as_json: JsonOption = False) -> None:
-    """Take new overrides into quarantine."""
+    """Take new labels into quarantine: overrides, and what readers of the labelling queue agree on."""
     from hilum.change.feedback import LabelRules, read_labels, write_labels
     from hilum.change.feedback import collect as take
-    from hilum.change.overrides import overrides
+    from hilum.change.overrides import new_labels
     from hilum.cli.records import url_of
     from hilum.records.proving import reading
 
     known = read_labels(folder)
     with reading(url_of(data)) as session:
-        found = take(known, overrides(session), LabelRules())
+        found = take(known, new_labels(session), LabelRules())
     if found.version > known.version:
         write_labels(folder, found)
     _told(found, as_json)
@@ -83,19 +83,22 @@ def _told(found: "LabelSet", as_json: bool) -> None:
 def choose(
     count: Annotated[int, typer.Argument(help="Films to label next.", min=1)],
     data: DataOption = HERE,
-    out: Annotated[Path, typer.Option(help="File for the queue: a JSON line a film, with its probability.")] = Path(
+    out: Annotated[Path, typer.Option(help="File for the list: a JSON line a film, with its probability.")] = Path(
         "to-label.jsonl"
     ),
     seed: Annotated[int, typer.Option(help="Of the draw.", min=0)] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw films that nobody has read: 40 % by chance, 30 % by doubt, 20 % by distance, 10 % by disagreement."""
-    from hilum.change.overrides import unread
-    from hilum.change.selection import distance_to_labelled, select, uncertainty
+    """Draw films that nobody has read into a file; hilum labels draw puts them into the readers' queue.
+
+    40 % of the mixture are chance, 30 % doubt, 20 % distance from what was read, 10 % disagreement of the members.
+    """
     from hilum.cli.records import url_of
+    from hilum.evaluation.selection import distance_to_labelled, select, uncertainty
     from hilum.files import write_bytes
     from hilum.randomness import stream
     from hilum.records.proving import reading
+    from hilum.records.unread import unread
 
     with reading(url_of(data)) as session:
         films = unread(session)
@@ -112,3 +115,29 @@ def choose(
     ]
     write_bytes(out, ("\n".join(lines) + "\n").encode())
     finish({"path": str(out), "films": len(lines), "of": len(films.film_ids)}, as_json=as_json)
+
+
+@app.command()
+def draw(
+    count: Annotated[int, typer.Argument(help="Films to label next.", min=1)],
+    data: DataOption = HERE,
+    second: Annotated[float, typer.Option(help="Share of them that a second reader labels, too.", min=0, max=1)] = 0.2,
+    seed: Annotated[int | None, typer.Option(help="Of the draw; by chance where it is not given.", min=0)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw films that nobody has read into the readers' queue, as the page /labelling/batches does.
+
+    With SQLite the service must be stopped; with PostgreSQL it may run.
+    """
+    from hilum.cli.records import open_records
+    from hilum.records.labelling import Labelling
+
+    database = open_records(data)
+    try:
+        batch = Labelling(database).draw(count, second=second, actor="console", seed=seed)
+    finally:
+        database.close()
+    summary = {"batch": batch.id, "films": batch.films, "of": batch.pool, "twice": batch.twice}
+    finish(
+        summary, as_json=as_json, lines=[f"{batch.films} of {batch.pool} films drawn, {batch.twice} for two readers"]
+    )

@@ -124,6 +124,15 @@ def _plain(value: Any) -> None:
     )
 
 
+def without_floats(value: Any) -> Any:
+    """A JSON value whose numbers with a fraction have become text: what a page says of itself may hold any."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {str(key).encode("ascii", "replace").decode(): without_floats(item) for key, item in value.items()}
+    return [without_floats(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def entry_after(tip: Tip, act: Act, at: datetime) -> Entry:
     """The row that an act makes after the end of the chain.
 

@@ -26,7 +26,7 @@ from sqlalchemy.pool import QueuePool
 from hilum.data_keys import Keyring
 from hilum.errors import ServiceError
 from hilum.files import take_lock
-from hilum.records import study_schema  # noqa: F401  # its tables are among Base's
+from hilum.records import labelling_schema, study_schema  # noqa: F401  # their tables are among Base's
 from hilum.records.schema import HEAD, Base
 from hilum.records.sealed_columns import hang_keys
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
 from hilum.records.identifiers import films_of_patient, films_of_study
+from hilum.records.labelling_schema import BlindLabelRow
 from hilum.records.retention import Retention
 from hilum.records.schema import (
     AnswerRow,
@@ -110,7 +111,8 @@ class Eraser:
                 (PriorRow, PriorRow.prior_id),
             ):
                 session.execute(delete(table).where(column.in_(film_ids)))
-            session.execute(update(ReviewRow).where(ReviewRow.film_id.in_(film_ids)).values(comment=""))
+            for said in (ReviewRow, BlindLabelRow):
+                session.execute(update(said).where(said.film_id.in_(film_ids)).values(comment=""))
             films = list(session.scalars(select(FilmRow).where(FilmRow.id.in_(film_ids))))
             for film in films:
                 film.sop_instance_uid = film.study_instance_uid = None

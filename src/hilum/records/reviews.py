@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from hilum.errors import ServiceError, UsageError
-from hilum.records.audit import Act, append
+from hilum.records.audit import Act, append, without_floats
 from hilum.records.database import Database
 from hilum.records.results_out import queue_review, withdraw_review
 from hilum.records.schema import AnswerRow, FilmRow, ReadingRow, ReviewRow
@@ -210,7 +210,8 @@ class Reviews:
         if said.decision in FINAL:
             reading.claimed_by = reading.claimed_until = None
         detail = {"version": said.version, "decision": said.decision, "finding": said.finding}
-        more = {"model": said.model_sha256, "reason": said.reason_code, "shown": json.loads(said.shown or "{}")}
+        more = {"model": said.model_sha256, "reason": said.reason_code}
+        more |= {"shown": without_floats(json.loads(said.shown or "{}"))}
         append(session, Act(actor=reader, act="film.reviewed", subject=film_id, detail={**detail, **more}), at)
         return _review(said)
 

@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeDecorator
 from hilum.records.sealed_columns import ExactText, SealedText
 from hilum.records.values import STATES
 
-HEAD = "0011"
+HEAD = "0012"
 """The migration that leads to these tables."""
 
 SENDER_LENGTH = 96
@@ -173,7 +173,11 @@ class AuditRow(Base):
     body: Mapped[str] = mapped_column(Text)
     hash: Mapped[str] = mapped_column(String(64))
 
-    __table_args__ = (Index("audit_by_subject", "subject", "seq"),)
+    __table_args__ = (
+        Index("audit_by_subject", "subject", "seq"),
+        Index("audit_by_actor", "actor", "seq"),
+        Index("audit_by_time", "at"),
+    )
 
 
 class UserRow(Base):

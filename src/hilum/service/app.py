@@ -25,6 +25,7 @@ from hilum.service.rest import (
     dicomweb,
     events,
     health,
+    labelling,
     metrics,
     model_history,
     models,
@@ -40,7 +41,17 @@ from hilum.service.rest.access import NotForThem, declared
 from hilum.service.rest.schemas import NOTICE
 from hilum.service.settings import Settings
 from hilum.service.shield import KnownHosts, Shield
-from hilum.service.web import auditing, login, model_page, operations, pages, people, study_pages, uploads
+from hilum.service.web import (
+    auditing,
+    label_pages,
+    login,
+    model_page,
+    operations,
+    pages,
+    people,
+    study_pages,
+    uploads,
+)
 
 STATIC = Path(__file__).parent / "web" / "static"
 DESCRIPTION = f"""
@@ -76,6 +87,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(claims.router)
     app.include_router(reviews.router)
     app.include_router(reader_studies.router)
+    app.include_router(labelling.router)
     app.include_router(users.router)
     app.include_router(audit.router)
     app.include_router(events.router)
@@ -88,6 +100,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(login.router)
     app.include_router(pages.router)
     app.include_router(study_pages.router)
+    app.include_router(label_pages.router)
     app.include_router(uploads.router)
     app.include_router(operations.router)
     app.include_router(people.router)

@@ -16,6 +16,7 @@ from hilum.records.backlog import backlog
 from hilum.records.database import Database
 from hilum.records.events import Events
 from hilum.records.key_change import bring_under_key
+from hilum.records.labelling import Labelling
 from hilum.records.look_ups import LookUps, PriorsPolicy
 from hilum.records.registry import Registry
 from hilum.records.results_out import Outbox
@@ -63,6 +64,7 @@ class ReadingRoom:
     reviews: Reviews
     studies: ReaderStudies
     worklist: Worklist
+    labelling: Labelling
     metrics: Metrics
     events: Events
     streams: Streams
@@ -218,6 +220,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         reviews=Reviews(database, readings=settings.readings, undo=timedelta(seconds=settings.undo_s)),
         studies=ReaderStudies(database),
         worklist=_worklist(settings, database),
+        labelling=Labelling(database, held_for=timedelta(minutes=settings.claim_min)),
         metrics=metrics,
         events=Events(database),
         streams=Streams(settings.event_streams),

@@ -14,7 +14,9 @@ from hilum.service.doors import FIRST_ADMIN
 from hilum.service.rest.access import COOKIE, form_of, needs, open_to_all, room_of
 from hilum.service.web.rendering import render
 
-INSIDE = re.compile(r"/(films/[0-9a-f]{32}|reader-study(/[a-z0-9-]{1,64})?|upload|operations|users|audit|models)?")
+INSIDE = re.compile(
+    r"/(films/[0-9a-f]{32}|reader-study(/[a-z0-9-]{1,64})?|labelling(/batches)?|upload|operations|users|audit|models)?"
+)
 """Where a login may lead: never to another site."""
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)

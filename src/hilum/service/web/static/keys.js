@@ -8,7 +8,7 @@ export const DEFAULTS = {
   rotate: ["r", "Rotate"], flip: ["f", "Flip"], preset: ["w", "Next window preset"], measure: ["m", "Measure"],
   region: ["g", "Draw a region"], prior: ["p", "Prior film beside"], reset: [" ", "Reset the view"],
   agree: ["a", "Agree"], override: ["d", "Override, or settle a disagreement"], next: ["n", "Next film"],
-  undo: ["u", "Undo the last review"], worklist: ["b", "Back to the worklist"], help: ["?", "Keys"],
+  undo: ["u", "Undo the last review"], "cannot-tell": ["t", "Can’t tell, when labelling"], worklist: ["b", "Back to the worklist"], help: ["?", "Keys"],
 };
 
 export function readKeys() {

@@ -1,0 +1,487 @@
+"""The labelling queue: films that were drawn, read without the model's answer, some of them by a second reader.
+
+A batch is drawn with known probabilities (:mod:`hilum.evaluation.selection`), which are kept. Each film waits for as
+many readers as it needs; who opens one holds it for a while, so that two don't label the same film at once unless it is
+to be read twice. A label that leans on the model's answer would only teach the model what it said: so a film whose
+answer a reader has opened is not given to that reader, and a label of it is refused. Labels are events: a change of
+mind is another one, and none is ever changed.
+"""
+
+import json
+import math
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, cast
+
+import numpy as np
+from sqlalchemy import ColumnElement, Select, and_, exists, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from hilum.errors import UsageError
+from hilum.evaluation import selection
+from hilum.randomness import stream
+from hilum.records import creations
+from hilum.records.audit import Act, append, without_floats
+from hilum.records.database import Database
+from hilum.records.labelling_schema import BlindLabelRow, LabelBatchRow, LabelHoldRow, LabelTaskRow
+from hilum.records.reviews import Conflict
+from hilum.records.schema import AuditRow, FilmRow
+from hilum.records.store import now
+from hilum.records.unread import Unread, unread
+
+TaskState = Literal["waiting", "agreed", "differ", "undecided"]
+"""Readers are missing; most of all say the same; they don't; nobody could tell."""
+
+CANNOT_TELL: Mapping[str, str] = {
+    "image-quality": "the film is too poor",
+    "not-frontal": "it is no frontal chest film",
+    "cut-off": "what matters is cut off or covered",
+    "needs-more": "it takes more than this film: history, earlier films, CT",
+    "other": "another reason",
+}
+"""Why a reader can't tell, and what it means."""
+
+MOST_READINGS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One draw."""
+
+    id: str
+    """Opaque id."""
+    drawn_at: datetime
+    """When (UTC)."""
+    drawn_by: str
+    """Who."""
+    films: int
+    """Films drawn."""
+    pool: int
+    """Films that it chose from."""
+    twice: int
+    """Films that two readers label."""
+    states: Mapping[str, int] = field(default_factory=dict)
+    """Films by how far they are; a film that was erased is in none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlindLabel:
+    """One version of one reader's label of one film."""
+
+    film_id: str
+    """The film."""
+    reader: str
+    """Whose."""
+    version: int
+    """1 for the first, one more for each change."""
+    finding: str | None
+    """What the reader says; None for one who can't tell."""
+    reason_code: str
+    """One of :data:`CANNOT_TELL`; empty where there is a finding."""
+    comment: str
+    """In the reader's own words; never in the audit, since it may name somebody."""
+    created_at: datetime
+    """When (UTC)."""
+    seconds: float | None
+    """How long the film was in front of the reader, as the page measured it."""
+    shown: Mapping[str, Any]
+    """What was on the screen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsettled:
+    """A film that its readers label differently, or that none of them can tell."""
+
+    film_id: str
+    """The film."""
+    state: TaskState
+    """``differ`` or ``undecided``."""
+    labels: tuple[BlindLabel, ...]
+    """The newest of each reader."""
+
+
+class Labelling:
+    """The acts on the queue, each one transaction.
+
+    Args:
+        database: where it is kept.
+        clock: gives the instant; tests give their own.
+        held_for: how long a film is held unless that is renewed.
+    """
+
+    def __init__(
+        self, database: Database, clock: Callable[[], datetime] = now, *, held_for: timedelta = timedelta(minutes=5)
+    ) -> None:
+        self._database, self._clock, self._held_for = database, clock, held_for
+
+    def draw(
+        self,
+        count: int,
+        *,
+        second: float,
+        actor: str,
+        seed: int | None = None,
+        request: creations.Request | None = None,
+    ) -> Batch:
+        """Draw a batch from the films that nobody has read.
+
+        Args:
+            count: how many.
+            second: share of them that a second reader labels, too; 0 … 1.
+            actor: who draws.
+            seed: of the draw; None for one by chance, which is kept.
+            request: the request that asks for it, if it may come twice: then the first one's batch is returned.
+
+        Raises:
+            UsageError: more films than there are, a share that is none, or the request's key was used for another.
+            DataError: there are none to choose from.
+            Conflict: somebody drew at the same moment.
+        """
+        if not 0 <= second <= 1:
+            raise UsageError(f"The share of second readers is {second}, but must lie in 0 … 1.")
+        with self._database.write() as session:
+            known = creations.made_before(session, request, self._clock())
+            row = session.get(LabelBatchRow, known) if known else None
+            if row is not None:
+                return _batch(row, _states(session, row.id))
+        with self._database.read() as session:
+            films = unread(session)
+        seed = secrets.randbelow(2**31) if seed is None else seed
+        batch, tasks = _drawn(films, count, second, seed)
+        batch.drawn_at, batch.drawn_by = self._clock(), actor
+        try:
+            with self._database.write() as session:
+                session.add(batch)
+                session.flush()
+                session.add_all(tasks)
+                creations.remember(session, request, batch.id, batch.drawn_at)
+                detail = {"films": count, "pool": batch.pool, "twice": batch.twice, "seed": seed}
+                append(
+                    session, Act(actor=actor, act="labelling.drawn", subject=batch.id, detail=detail), batch.drawn_at
+                )
+        except IntegrityError:
+            raise Conflict("Somebody drew films at the same moment. Look at the queue, then draw again.") from None
+        return _batch(batch, {"waiting": count})
+
+    def batches(self) -> tuple[Batch, ...]:
+        """All draws, the newest first."""
+        with self._database.read() as session:
+            rows = session.scalars(select(LabelBatchRow).order_by(LabelBatchRow.drawn_at.desc(), LabelBatchRow.id))
+            return tuple(_batch(row, _states(session, row.id)) for row in rows.all())
+
+    def unsettled(self, *, viewer: str, limit: int = 100) -> tuple[Unsettled, ...]:
+        """Films whose readers differ, or of whom none can tell, in the order of their batches; who looks is written
+        down."""
+        query = (
+            select(LabelTaskRow.film_id, LabelTaskRow.state)
+            .join(LabelBatchRow, LabelBatchRow.id == LabelTaskRow.batch_id)
+            .where(LabelTaskRow.state.in_(("differ", "undecided")))
+            .order_by(LabelBatchRow.drawn_at, LabelTaskRow.place)
+        )
+        with self._database.write() as session:
+            rows = session.execute(query.limit(limit)).all()
+            if rows:
+                seen = Act(actor=viewer, act="labels.viewed", detail={"films": [film for film, _ in rows]})
+                append(session, seen, self._clock())
+            return tuple(
+                Unsettled(
+                    film_id=film,
+                    state=cast(TaskState, state),
+                    labels=tuple(_label(one) for one in newest_labels(session, film)),
+                )
+                for film, state in rows
+            )
+
+    def waiting(self, reader: str) -> int:
+        """Films that this reader could label."""
+        with self._database.read() as session:
+            return session.scalar(self._open(select(func.count(LabelTaskRow.film_id)), reader)) or 0
+
+    def following(self, reader: str) -> str | None:
+        """The film that this reader labels next, which is held and written down as shown; None when there is none."""
+        held = exists().where(
+            LabelHoldRow.film_id == LabelTaskRow.film_id,
+            LabelHoldRow.reader == reader,
+            LabelHoldRow.until > self._clock(),
+        )
+        passed = exists().where(
+            LabelHoldRow.film_id == LabelTaskRow.film_id, LabelHoldRow.reader == reader, LabelHoldRow.passed
+        )
+        query = self._open(select(LabelTaskRow.film_id), reader).join(
+            LabelBatchRow, LabelBatchRow.id == LabelTaskRow.batch_id
+        )
+        query = query.order_by(held.desc(), passed, LabelBatchRow.drawn_at, LabelTaskRow.place).limit(20)
+        with self._database.write() as session:
+            for film_id in map(str, session.scalars(query).all()):
+                if self._take(session, film_id, reader):
+                    append(session, Act(actor=reader, act="labelling.viewed", subject=film_id), self._clock())
+                    return film_id
+        return None
+
+    def again(self, film_id: str, reader: str) -> BlindLabel:
+        """A film that the reader has labelled, to label it otherwise; it is held and written down as shown.
+
+        Raises:
+            UsageError: the reader has not labelled it, or has opened the model's answer since.
+        """
+        with self._database.write() as session:
+            mine = _newest(session, film_id, reader)
+            if mine is None:
+                raise UsageError("You have not labelled this film. The queue gives you those that are yours.")
+            self._refuse_leaning(session, film_id, reader)
+            self._hold(session, film_id, reader)
+            append(session, Act(actor=reader, act="labelling.viewed", subject=film_id), self._clock())
+            return _label(mine)
+
+    def hold(self, film_id: str, reader: str) -> bool:
+        """Hold a film longer; False where others took its place meanwhile."""
+        with self._database.write() as session:
+            return self._take(session, film_id, reader)
+
+    def release(self, film_id: str, reader: str, *, passed: bool = False) -> None:
+        """Let a film go; one that was passed over comes last for this reader."""
+        with self._database.write() as session:
+            row = session.get(LabelHoldRow, (film_id, reader), with_for_update=True)
+            if row is not None:
+                row.until, row.passed = self._clock(), row.passed or passed
+                if passed:
+                    append(session, Act(actor=reader, act="labelling.passed", subject=film_id), self._clock())
+
+    def put(
+        self,
+        film_id: str,
+        reader: str,
+        *,
+        finding: str | None,
+        reason_code: str = "",
+        comment: str = "",
+        over: int = 0,
+        seconds: float | None = None,
+        shown: Mapping[str, Any] | None = None,
+    ) -> BlindLabel:
+        """Record what a reader says of a film, or a change of it.
+
+        Args:
+            film_id: the film.
+            reader: whose label.
+            finding: what it is; None for a reader who can't tell.
+            reason_code: why not, one of :data:`CANNOT_TELL`.
+            comment: free text.
+            over: the version that it replaces; 0 for the first.
+            seconds: how long the film was in front of the reader.
+            shown: what was on the screen.
+
+        Raises:
+            UsageError: the film is not in the queue, finding and reason don't go together, or the reader has opened
+                the model's answer.
+            Conflict: another version is there than the one that it would replace, or the film is with others now.
+        """
+        if (finding is None) == (reason_code == ""):
+            raise UsageError("A label says which finding it is, or why nobody can tell from this film: one of both.")
+        if reason_code and reason_code not in CANNOT_TELL:
+            raise UsageError(f"{reason_code!r} is no reason. Known: {', '.join(CANNOT_TELL)}.")
+        said = BlindLabelRow(id=secrets.token_hex(16), film_id=film_id, reader=reader, version=over + 1)
+        said.finding, said.reason_code, said.comment, said.seconds = finding, reason_code, comment, seconds
+        said.shown = json.dumps(dict(shown), sort_keys=True) if shown else ""
+        try:
+            with self._database.write() as session:
+                return self._put(session, said, over)
+        except IntegrityError:
+            raise Conflict("The label was changed at the same moment. Load the film again.") from None
+
+    def _put(self, session: Session, said: BlindLabelRow, over: int) -> BlindLabel:
+        film_id, reader, at = said.film_id, said.reader, self._clock()
+        task = session.get(LabelTaskRow, film_id, with_for_update=True)
+        if task is None:
+            raise UsageError("This film is not in the labelling queue.")
+        there = _newest(session, film_id, reader)
+        if there is not None and there.version == over + 1 and _same(there, said):
+            return _label(there)  # the reply was lost, and the same came again
+        if (there.version if there else 0) != over:
+            raise Conflict(
+                f"Version {there.version if there else 0} of your label is there, not {over}. Load it again."
+            )
+        self._refuse_leaning(session, film_id, reader)
+        if there is None and not self._room(session, task, reader):
+            raise Conflict("Other readers label this film now, as many as it needs. Go on with the next one.")
+        said.created_at = at
+        session.add(said)
+        session.flush()
+        _settle(session, task)
+        hold = session.get(LabelHoldRow, (film_id, reader))
+        if hold is not None:
+            session.delete(hold)
+        detail = {"version": said.version, "finding": said.finding, "reason": said.reason_code, "batch": task.batch_id}
+        detail |= {"probability": f"{task.probability:.9f}", "shown": without_floats(json.loads(said.shown or "{}"))}
+        append(session, Act(actor=reader, act="film.labelled", subject=film_id, detail=detail), at)
+        return _label(said)
+
+    def ask_another(self, film_id: str, *, actor: str) -> int:
+        """Ask for one more reader of a film on which there is no agreement.
+
+        Returns:
+            readers that it needs now.
+
+        Raises:
+            UsageError: there is nothing to settle, or it was read often enough.
+        """
+        with self._database.write() as session:
+            task = session.get(LabelTaskRow, film_id, with_for_update=True)
+            if task is None or task.state not in ("differ", "undecided"):
+                raise UsageError("The film's readers don't differ, so there is nothing to settle.")
+            if task.readings >= MOST_READINGS:
+                raise UsageError(f"{task.readings} readers have labelled this film. Leave it out of the labels.")
+            task.readings, task.state = task.readings + 1, "waiting"
+            detail = {"readings": task.readings}
+            append(
+                session, Act(actor=actor, act="labelling.reader-asked", subject=film_id, detail=detail), self._clock()
+            )
+            return task.readings
+
+    def _open(self, query: Select[Any], reader: str) -> Select[Any]:
+        """Films that wait for a reader, and for this one among others."""
+        here = LabelTaskRow.film_id
+        seen = exists().where(
+            AuditRow.subject == here, AuditRow.actor == reader, AuditRow.act == "film.viewed", here != ""
+        )
+        labelled = exists().where(BlindLabelRow.film_id == here, BlindLabelRow.reader == reader)
+        picture = exists().where(FilmRow.id == here, FilmRow.file_sha256 != "")
+        return query.where(
+            LabelTaskRow.state == "waiting",
+            picture,
+            ~labelled,
+            ~seen,
+            self._taken(here, reader) < LabelTaskRow.readings,
+        )
+
+    def _taken(self, film_id: Any, reader: str) -> ColumnElement[int]:
+        """Readers, beside this one, who have labelled a film or hold it now."""
+        given = select(func.count(func.distinct(BlindLabelRow.reader))).where(
+            BlindLabelRow.film_id == film_id, BlindLabelRow.reader != reader
+        )
+        again = exists().where(BlindLabelRow.film_id == film_id, BlindLabelRow.reader == LabelHoldRow.reader)
+        others = and_(LabelHoldRow.reader != reader, LabelHoldRow.until > self._clock(), ~again)
+        held = select(func.count()).select_from(LabelHoldRow).where(LabelHoldRow.film_id == film_id, others)
+        return given.scalar_subquery() + held.scalar_subquery()
+
+    def _room(self, session: Session, task: LabelTaskRow, reader: str) -> bool:
+        return int(session.scalar(select(self._taken(task.film_id, reader))) or 0) < task.readings
+
+    def _take(self, session: Session, film_id: str, reader: str) -> bool:
+        task = session.get(LabelTaskRow, film_id, with_for_update=True)
+        if task is None or (_newest(session, film_id, reader) is None and not self._room(session, task, reader)):
+            return False
+        self._hold(session, film_id, reader)
+        return True
+
+    def _hold(self, session: Session, film_id: str, reader: str) -> None:
+        row = session.get(LabelHoldRow, (film_id, reader)) or LabelHoldRow(film_id=film_id, reader=reader, passed=False)
+        row.until = self._clock() + self._held_for
+        session.add(row)
+
+    def _refuse_leaning(self, session: Session, film_id: str, reader: str) -> None:
+        """Raises UsageError where the reader has opened the film's answer."""
+        opened = select(AuditRow.at).where(
+            AuditRow.subject == film_id, AuditRow.actor == reader, AuditRow.act == "film.viewed"
+        )
+        if session.scalar(opened.limit(1)) is not None:
+            raise UsageError(
+                "You have opened this film's answer, so your label would lean on it. Go on with the next film; this "
+                "one goes to another reader."
+            )
+
+
+def newest_labels(session: Session, film_id: str) -> list[BlindLabelRow]:
+    """The newest label of each reader of a film, by reader."""
+    rows = session.scalars(
+        select(BlindLabelRow)
+        .where(BlindLabelRow.film_id == film_id)
+        .order_by(BlindLabelRow.reader, BlindLabelRow.version)
+    )
+    return list({row.reader: row for row in rows}.values())
+
+
+def agreed_finding(said: Sequence[str | None]) -> str | None:
+    """What more than half of all readers say, those who can't tell among them; None where there is no such finding."""
+    return next((one for one in said if one is not None and 2 * said.count(one) > len(said)), None)
+
+
+def _drawn(films: Unread, count: int, second: float, seed: int) -> tuple[LabelBatchRow, list[LabelTaskRow]]:
+    """A draw as rows. The order of the films, and which are read twice, are chance, and say nothing of why."""
+    n, chance = len(films.film_ids), stream(seed, "labelling", len(films.film_ids))
+    drawn = selection.select(
+        count,
+        chance,
+        uncertain=selection.uncertainty(films.probs),
+        diverse=selection.distance_to_labelled(films.features, films.labelled),
+        disagreement=films.disagreement,
+    )
+    twice = math.ceil(second * count)
+    readings = chance.permutation(np.repeat([2, 1], [twice, count - twice]))
+    how = json.dumps({"seed": seed, "shares": selection.SHARES, "second": second}, sort_keys=True)
+    batch = LabelBatchRow(id=secrets.token_hex(16), films=count, pool=n, twice=twice, how=how)
+    tasks = [
+        LabelTaskRow(
+            film_id=films.film_ids[row],
+            batch_id=batch.id,
+            place=place,
+            probability=float(drawn.probability[row]),
+            readings=int(readings[place]),
+            state="waiting",
+        )
+        for place, row in enumerate(chance.permutation(drawn.rows))
+    ]
+    return batch, tasks
+
+
+def _states(session: Session, batch_id: str) -> dict[str, int]:
+    counted = select(LabelTaskRow.state, func.count()).where(LabelTaskRow.batch_id == batch_id)
+    return {str(state): int(films) for state, films in session.execute(counted.group_by(LabelTaskRow.state))}
+
+
+def _settle(session: Session, task: LabelTaskRow) -> None:
+    said = [one.finding for one in newest_labels(session, task.film_id)]
+    if len(said) < task.readings:
+        task.state = "waiting"
+    elif agreed_finding(said) is not None:
+        task.state = "agreed"
+    else:
+        task.state = "differ" if any(said) else "undecided"
+
+
+def _newest(session: Session, film_id: str, reader: str) -> BlindLabelRow | None:
+    mine = select(BlindLabelRow).where(BlindLabelRow.film_id == film_id, BlindLabelRow.reader == reader)
+    return session.scalar(mine.order_by(BlindLabelRow.version.desc()).limit(1))
+
+
+def _same(one: BlindLabelRow, other: BlindLabelRow) -> bool:
+    return (one.finding, one.reason_code, one.comment) == (other.finding, other.reason_code, other.comment)
+
+
+def _batch(row: LabelBatchRow, states: Mapping[str, int]) -> Batch:
+    return Batch(
+        id=row.id,
+        drawn_at=row.drawn_at,
+        drawn_by=row.drawn_by,
+        films=row.films,
+        pool=row.pool,
+        twice=row.twice,
+        states=dict(states),
+    )
+
+
+def _label(row: BlindLabelRow) -> BlindLabel:
+    return BlindLabel(
+        film_id=row.film_id,
+        reader=row.reader,
+        version=row.version,
+        finding=row.finding,
+        reason_code=row.reason_code,
+        comment=row.comment,
+        created_at=row.created_at,
+        seconds=row.seconds,
+        shown=json.loads(row.shown or "{}"),
+    )

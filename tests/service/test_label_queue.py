@@ -1,0 +1,107 @@
+"""Labelling over REST and on its pages: drawn by a manager, labelled by readers, and never with the model's answer."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from tests.service.conftest import let_in
+from tests.service.small import png
+
+from hilum.records.audit import entries
+from hilum.service.app import Running
+
+KIND = {"Content-Type": "image/png"}
+API = "/api/v1/labelling"
+XSS = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def manager(service: Running) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service, "model-manager")) as client:
+        yield client
+
+
+def reader(service: Running, name: str) -> httpx.Client:
+    access = service.room.access
+    if name not in [user.name for user in access.users()]:
+        access.add_user(name, ["reviewer"], password=None, actor="test")
+    secret = access.add_key(name, actor="test")[1]
+    return httpx.Client(base_url=service.url, timeout=20, headers={"Authorization": f"Bearer {secret}"})
+
+
+@pytest.fixture(scope="module")
+def films(manager: httpx.Client) -> list[str]:
+    sent = [manager.post("/api/v1/studies?wait=10", content=png(60 + i, 40 + i), headers=KIND) for i in range(6)]
+    return [str(one.json()["id"]) for one in sent]
+
+
+def test_a_manager_draws_and_the_same_request_draws_once(manager: httpx.Client, films: list[str]) -> None:
+    key = {"Idempotency-Key": "spring"}
+    new = {"films": 3, "second_percent": 34}
+    first = manager.post(f"{API}/batches", json=new, headers=key)
+    assert (first.status_code, first.json()["pool"], first.json()["twice"]) == (201, 6, 2)
+    assert manager.post(f"{API}/batches", json=new, headers=key).json() == first.json()
+    assert "another request" in manager.post(f"{API}/batches", json={"films": 1}, headers=key).json()["detail"]
+    assert "between 1 and 3" in manager.post(f"{API}/batches", json={"films": 9}).json()["detail"]
+    assert [one["id"] for one in manager.get(f"{API}/batches").json()] == [first.json()["id"]]
+    page = manager.get("/labelling/batches").text
+    assert re.search(r"<td>3</td><td>6</td><td>2</td><td>3</td>", page)
+
+
+def test_readers_label_without_the_answer_and_differ(service: Running, manager: httpx.Client, films: list[str]) -> None:
+    with reader(service, "ann") as ann, reader(service, "bob") as bob:
+        page = ann.get("/labelling").text
+        study = re.search(r'data-study="(\w+)"', page)
+        assert study
+        assert study[1] in films
+        for told in ("±", "probability", "heatmap/", "positive"):
+            assert told not in page.partition('id="film"')[2], told
+        seen: dict[str, list[str]] = {}
+        for client, finding in ((ann, "normal"), (bob, "pneumonia")):
+            while (task := client.post(f"{API}/next").json())["study"]:
+                label = {"finding": finding, "comment": XSS, "seconds": 3.5, "shown": {"zoom": 1.25}}
+                made = client.post(f"{API}/{task['study']}/labels", json=label)
+                assert (made.status_code, made.json()["version"]) == (201, 1)
+                assert client.post(f"{API}/{task['study']}/labels", json=label).json() == made.json()
+                seen.setdefault(task["study"], []).append(finding)
+        twice = [film for film, said in seen.items() if len(said) == 2]
+        assert (len(seen), len(twice)) == (3, 2)
+        stale = ann.post(f"{API}/{twice[0]}/labels", json={"finding": "covid-19"})
+        assert stale.status_code == 412
+        assert (
+            "Did you mean 'normal'" in ann.post(f"{API}/{twice[0]}/labels", json={"finding": "norml"}).json()["detail"]
+        )
+        assert "one of both" in ann.post(f"{API}/{twice[0]}/labels", json={"over": 1}).json()["detail"]
+        assert "No film waits for your label" in ann.get("/labelling").text
+        assert "You said: normal" in ann.get(f"/labelling?film={twice[0]}").text
+    told = manager.get(f"{API}/unsettled").json()
+    assert sorted(one["study"] for one in told) == sorted(twice)
+    assert {label["finding"] for label in told[0]["labels"]} == {"normal", "pneumonia"}
+    page = manager.get("/labelling/batches").text
+    assert XSS not in page
+    assert "&lt;img" in page
+    assert manager.post(f"{API}/{twice[0]}/readers").json() == {"readings": 3}
+    assert manager.post(f"{API}/{'0' * 32}/readers").status_code == 404
+    with service.room.database.read() as session:
+        rows = [(row.actor, row.act) for row in entries(session, subject=twice[0])]
+        looked = [json.loads(row.body)["detail"]["films"] for row in entries(session) if row.act == "labels.viewed"]
+    for one in (("ann", "labelling.viewed"), ("ann", "film.labelled"), ("bob", "film.labelled")):
+        assert one in rows
+    assert all(sorted(films) == sorted(twice) for films in looked)
+    assert len(looked) == 2
+
+
+def test_a_hold_is_kept_let_go_and_passed_over(service: Running, manager: httpx.Client, films: list[str]) -> None:
+    manager.post(f"{API}/batches", json={"films": 2, "second_percent": 0})
+    with reader(service, "cyd") as cyd, reader(service, "dan") as dan:
+        first = cyd.post(f"{API}/next").json()["study"]
+        assert cyd.post(f"{API}/{first}/hold").json() == {"mine": True}
+        assert cyd.delete(f"{API}/{first}/hold", params={"passed": True}).status_code == 204
+        assert cyd.post(f"{API}/next").json()["study"] != first
+        assert service.room.labelling.hold(first, "dan")
+        assert cyd.post(f"{API}/{first}/hold").json() == {"mine": False} or service.room.labelling.waiting("dan")
+        dan.get(f"/films/{first}")
+        refused = dan.post(f"{API}/{first}/labels", json={"finding": "normal"})
+        assert (refused.status_code, "lean on it" in refused.json()["detail"]) == (422, True)
