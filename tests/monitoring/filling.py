@@ -22,7 +22,7 @@ def fill(database: Database, films: Observations, *, reviewed: int = 0) -> None:
         at, refused = datetime.fromtimestamp(films.at[i], UTC), bool(np.isnan(films.scores[i]).any())
         film = {"id": f"{i:032x}", "received_at": at, "origin": "dicom", "calling_ae": "", "format": "dicom"}
         film |= {"content_sha256": f"{i:064x}", "file_sha256": f"{i:064x}", "size": 1, "attempts": 1}
-        film |= {"state": "not-analysed" if refused else "answered", "study_instance_uid": f"1.2.{films.study[i]}"}
+        film |= {"state": "not-analysed" if refused else "answered", "study_instance_uid": f"1.2.{films.patient[i]}"}
         label = None if refused else films.findings[int(films.scores[i].argmax())]
         answer = {"id": f"{i:032x}", "film_id": f"{i:032x}", "model_sha256": "a" * 64, "label": label}
         answer |= {"created_at": at + timedelta(seconds=float(films.seconds[i])), "abstained": False}

@@ -1,4 +1,4 @@
-"""Two simulated spans as one site's: their studies are numbered on."""
+"""Two simulated spans as one site's: their patients are numbered on."""
 
 from dataclasses import replace
 
@@ -7,4 +7,4 @@ from hilum.records.observations import Observations, joined
 
 def together(first: Observations, second: Observations) -> Observations:
     """One site's records after another's."""
-    return joined(first, replace(second, study=second.study + int(first.study.max(initial=-1)) + 1))
+    return joined(first, replace(second, patient=second.patient + int(first.patient.max(initial=-1)) + 1))

@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from scipy import stats
 from tests.monitoring.joining import together
 from tests.monitoring.promises import PLAN, drift, stable_quarter
 
 from hilum.errors import ConfigError, DataError, UsageError
 from hilum.monitoring.alarms import Alarm, acknowledge, advance, close
 from hilum.monitoring.culprits import largest_class_change, name_culprit
-from hilum.monitoring.looks import Look, StreamLook, halves, look, one_a_study, persistent, watch
+from hilum.monitoring.looks import Look, StreamLook, halves, look, one_a_patient, persistent, watch
 from hilum.monitoring.plan import WatchPlan
 from hilum.monitoring.power import detectable
 from hilum.monitoring.selftest import self_test
@@ -51,7 +52,7 @@ def test_one_new_device_is_found_and_named_and_one_stable_quarter_is_quiet() -> 
 
 def test_looks_in_a_row_are_compared_with_films_that_they_do_not_share(usual: Observations) -> None:
     even, odd = halves(usual)
-    assert not set(even.study.tolist()) & set(odd.study.tolist())
+    assert not set(even.patient.tolist()) & set(odd.patient.tolist())
     assert len(even) + len(odd) == len(usual)
 
 
@@ -62,9 +63,35 @@ def test_the_same_films_give_the_same_look(usual: Observations) -> None:
     assert repr(first) == repr(again)
 
 
-def test_films_of_one_study_count_once(usual: Observations) -> None:
-    doubled = replace(usual, study=usual.study // 2)
-    assert len(one_a_study(doubled)) == (len(usual) + 1) // 2
+def test_a_patient_counts_once_until_two_looks_without_a_film_are_over(usual: Observations) -> None:
+    pairs = replace(usual, patient=usual.patient // 2)
+    assert len(one_a_patient(pairs, PLAN)) == (len(usual) + 1) // 2
+    days = np.array([0, 1, 13, 14, 26, 30, 50.0])
+    films = replace(usual.select(np.arange(7)), at=START + days * DAY_S, patient=np.array([5, 8, 8, 5, 8, 9, 8]))
+    counted = (one_a_patient(films, PLAN).at - START) / DAY_S
+    assert counted.tolist() == [14, 30, 50], "who was there in the first two weeks is not known"
+    assert len(one_a_patient(films.select(np.array([0, 1, 5])), PLAN)) == 3
+
+
+def staying(films: Observations, rng: np.random.Generator) -> Observations:
+    """The same site, where one in ten patients stays and has a film a day, alike each day, for a week and more."""
+    stays = np.where(rng.random(len(films)) < 0.1, rng.geometric(1 / 8, len(films)), 1)
+    row = np.repeat(np.arange(len(films)), stays)
+    day = np.arange(len(row)) - np.repeat(np.cumsum(stays) - stays, stays)
+    at = films.at[row] + day * DAY_S
+    order = np.argsort(at, kind="stable")[at[np.argsort(at, kind="stable")] <= films.at[-1]]
+    return replace(films.select(row[order]), at=at[order])
+
+
+def test_patients_who_stay_and_have_a_film_a_day_raise_no_more_alarms() -> None:
+    chance = np.random.default_rng(4)
+    films = staying(simulate(Site(films_a_day=15), 70 + 5 * 7, chance), chance)
+    told = [
+        sum(bool(one.fired) for one in watch(seen_one, PLAN, now=START + 106 * DAY_S).looks)
+        for seen_one in (films, replace(films, patient=np.arange(len(films))))
+    ]
+    assert told[0] <= stats.binom.ppf(0.99, 5, PLAN.look_level)
+    assert told[1] > stats.binom.ppf(0.999, 5, PLAN.look_level), "counted film by film they would"
 
 
 def test_empty_and_small_windows_are_refused_by_name(usual: Observations) -> None:
@@ -72,7 +99,7 @@ def test_empty_and_small_windows_are_refused_by_name(usual: Observations) -> Non
         look(usual, usual.select(np.arange(10)), PLAN, number=2)
     with pytest.raises(DataError, match="No answers were kept in this span"):
         watch(usual.select(np.arange(0)), PLAN, now=START)
-    with pytest.raises(DataError, match="reference holds about 100 films, but 400 are needed"):
+    with pytest.raises(DataError, match="reference holds 100 films, but 400 are needed"):
         look(usual.select(np.arange(100)), usual.select(np.arange(60)), PLAN, number=1)
 
 
@@ -188,4 +215,4 @@ def test_sites_join_in_time(usual: Observations) -> None:
     later = simulate(Site(), 2, np.random.default_rng(1), start=START + 50 * DAY_S)
     both = together(usual, later)
     assert len(both) == len(usual) + len(later)
-    assert len(set(both.study.tolist())) == len(both)
+    assert len(set(both.patient.tolist())) == len(both)

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hilum.change.overrides import overrides
+from hilum.data_keys import Keyring, new_data_key
 from hilum.errors import DataError
+from hilum.monitoring.labels import labelled_films
 from hilum.records.database import Database
 from hilum.records.observations import Observations, observed_findings, read_observations
+from hilum.records.proving import reading
 from hilum.records.reviews import Reviews
 from hilum.records.store import Store
 from hilum.records.values import Identity, NewAnswer, NewFilm, NewObservation
@@ -59,7 +63,9 @@ def seen(number: int, *, features: bool = True, analysed: bool = True) -> NewObs
     )
 
 
-def answered(store: Store, number: int, observation: NewObservation | None, **answer_fields: Any) -> str:
+def answered(
+    store: Store, number: int, observation: NewObservation | None, *, patient: str = "", **answer_fields: Any
+) -> str:
     digest = f"{number:064x}"
     film = NewFilm(content_sha256=digest, file_sha256=digest, size=1, format="dicom", origin="rest")
     store.receive(film)
@@ -75,7 +81,8 @@ def answered(store: Store, number: int, observation: NewObservation | None, **an
         "observation": observation,
     }
     answer = NewAnswer(**values | answer_fields)
-    store.record_answer(claim.film_id, "me", Identity(study_instance_uid=f"1.2.{number}"), answer)
+    identity = Identity(study_instance_uid=f"1.2.{number}", patient_id=patient)
+    store.record_answer(claim.film_id, "me", identity, answer)
     return claim.film_id
 
 
@@ -96,6 +103,25 @@ def test_what_is_kept_with_an_answer_comes_back_as_columns(database: Database, c
     assert found.overridden.tolist() == [1, 0, -1, -1]
     assert found.seconds.min() > 0
     assert np.all(np.diff(found.at) > 0)
+
+
+@pytest.mark.parametrize("keys", [Keyring(), Keyring((new_data_key(),))], ids=["plain", "encrypted"])
+def test_films_of_a_patient_have_one_number_also_where_records_are_encrypted(tmp_path: Path, keys: Keyring) -> None:
+    url, clock = f"sqlite:///{tmp_path / 'hilum.db'}", Clock()
+    opened = Database(url, keys)
+    store = Store(opened, clock)
+    told = {"assessment": {"findings": list(FINDINGS)}, "risk": 0.3}
+    films = [answered(store, i, seen(i), patient=patient, **told) for i, patient in enumerate(("A", "B", "", "A", ""))]
+    Reviews(opened, clock).put(films[0], "ann", decision="override", finding="normal", comment="seen", over=0)
+    opened.close()
+    with reading(url, keys) as session:
+        patients = read_observations(session, FINDINGS).patient.tolist()
+    assert patients[0] == patients[3]
+    assert len(set(patients)) == 4
+    with reading(url) as session:  # the key is needed for nothing but to know what stands for no Patient ID
+        assert len(read_observations(session, FINDINGS)) == 5
+        assert [one.film_id for one in overrides(session)] == [films[0]]
+        assert (labelled_films(session, "normal").label == 1).sum() == 1
 
 
 def test_a_span_of_time_is_read_and_an_empty_one_is_empty(database: Database, clock: Clock) -> None:

@@ -170,11 +170,11 @@ def _plan(path: Path | None, owner: str | None) -> "WatchPlan":
 
 
 def _films(data: Path) -> "Observations":
-    from hilum.cli.records import url_of
+    from hilum.cli.records import keyring_given, url_of
     from hilum.records.observations import observed_findings, read_observations
     from hilum.records.proving import reading
 
-    with reading(url_of(data)) as session:
+    with reading(url_of(data), keyring_given()) as session:
         return read_observations(session, observed_findings(session))
 
 

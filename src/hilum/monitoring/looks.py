@@ -52,7 +52,7 @@ class Look:
     until: float
     """First instant after it."""
     films: int
-    """Films in it, one of each study."""
+    """Films in it, one of each patient."""
     reference: int
     """Films of the half that they were compared with."""
     level: float
@@ -66,19 +66,32 @@ class Look:
         return tuple(stream.name for stream in self.streams if stream.fires)
 
 
-def one_a_study(films: Observations) -> Observations:
-    """The first film of each study: films of one study are alike and would count as many."""
+def one_a_patient(films: Observations, plan: WatchPlan) -> Observations:
+    """Films that count: a patient's first one after two looks' time without any.
+
+    Films of one patient are alike: a few patients with a film a day would look like a change. So who comes again within
+    twice ``look_days`` isn't counted again, in the reference and in looks alike, and two looks in a row share no
+    patient. Where patients come back on later days, the first films only say who was there already.
+    """
     if not len(films):
         return films
-    first = np.unique(films.study, return_index=True)[1]
-    return films if len(first) == len(films) else films.select(np.sort(first))
+    order = np.lexsort((films.at, films.patient))
+    gap = np.diff(films.at[order], prepend=-np.inf)
+    gap[np.flatnonzero(np.diff(films.patient[order], prepend=-1))] = np.inf
+    pause = 2 * plan.look_days * DAY_S
+    again = np.empty(len(films), dtype=bool)
+    again[order] = gap < pause
+    if np.any((gap < pause) & (gap > DAY_S)):
+        again |= films.at < films.at[0] + pause
+    return films.select(~again) if again.any() else films
 
 
 def halves(reference: Observations) -> tuple[Observations, Observations]:
-    """The reference in two: every other film, so that both halves cover its whole time."""
-    rows, failed = np.arange(len(reference)), reference.failed_at
-    even, odd = reference.select(rows[::2]), reference.select(rows[1::2])
-    return replace(even, failed_at=failed[::2]), replace(odd, failed_at=failed[1::2])
+    """The reference in two: every other patient by first film, so that both halves cover its whole time."""
+    _, first, patient = np.unique(reference.patient, return_index=True, return_inverse=True)
+    odd, failed = (np.argsort(np.argsort(first))[patient] % 2).astype(bool), reference.failed_at
+    one, other = reference.select(~odd), reference.select(odd)
+    return replace(one, failed_at=failed[::2]), replace(other, failed_at=failed[1::2])
 
 
 def look(reference: Observations, window: Observations, plan: WatchPlan, *, number: int) -> Look:
@@ -93,15 +106,19 @@ def look(reference: Observations, window: Observations, plan: WatchPlan, *, numb
     Raises:
         DataError: the window or the reference is too small.
     """
-    half, window = halves(one_a_study(reference))[number % 2], one_a_study(window)
+    reference = one_a_patient(reference, plan)
+    return _look(reference, halves(reference)[number % 2], one_a_patient(window, plan), plan, number)
+
+
+def _look(reference: Observations, half: Observations, window: Observations, plan: WatchPlan, number: int) -> Look:
     if len(window) < plan.least_films:
         raise DataError(
             f"The window of look {number} holds {len(window)} films, but {plan.least_films} are needed. "
             "Join it to the next one."
         )
-    if 2 * len(half) + 1 < plan.least_reference:
+    if len(reference) < plan.least_reference:
         raise DataError(
-            f"The reference holds about {2 * len(half)} films, but {plan.least_reference} are needed. Wait longer."
+            f"The reference holds {len(reference)} films, but {plan.least_reference} are needed. Wait longer."
         )
     rng = stream(plan.seed, "look", number)
     found = list(compared(half, window, plan, rng))
@@ -206,10 +223,11 @@ def watch(films: Observations, plan: WatchPlan, *, now: float) -> Watched:
         DataError: no films, films of the future, or times that don't ascend.
     """
     _check_clock(films, now)
-    films = one_a_study(films)
+    films = one_a_patient(films, plan)
     reference, first = _reference(films, plan)
     spans, waiting = _spans(films, first, plan, now)
-    looks = tuple(look(reference, span, plan, number=i + 1) for i, span in enumerate(spans))
+    parts = halves(reference)
+    looks = tuple(_look(reference, parts[i % 2], span, plan, i) for i, span in enumerate(spans, 1))
     return Watched(reference=reference, spans=tuple(spans), looks=looks, waiting=waiting)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from hilum.arrays import Array
 from hilum.errors import DataError
 from hilum.monitoring.culprits import name_culprit
-from hilum.monitoring.looks import look, one_a_study, persistent
+from hilum.monitoring.looks import look, one_a_patient, persistent
 from hilum.monitoring.plan import WatchPlan
 from hilum.randomness import stream
 from hilum.records.observations import STATISTICS, Classes, Observations
@@ -52,7 +52,7 @@ def self_test(reference: Observations, plan: WatchPlan, *, films: int, week: int
     Raises:
         DataError: the reference is too small for two looks.
     """
-    reference = one_a_study(reference)
+    reference = one_a_patient(reference, plan)
     films = min(films, len(reference) // 4)
     if films < plan.least_films:
         raise DataError(

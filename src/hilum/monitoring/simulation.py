@@ -114,7 +114,7 @@ def simulate(site: Site, days: int, rng: np.random.Generator, *, start: float = 
         scores=scores,
         features=features.astype(np.float16),
         overridden=np.where(rng.random(n) < 0.5, (rng.random(n) < 0.06).astype(np.int64), -1),
-        study=np.arange(n),
+        patient=np.arange(n),
         models=Classes(codes=np.zeros(n, dtype=np.int64), levels=("synthetic",)),
     )
 

@@ -11,12 +11,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import func, select, type_coerce
 from sqlalchemy.orm import Session
+from sqlalchemy.types import UserDefinedType
 
 from hilum.arrays import Array, Indices, Vector
+from hilum.data_keys import Keyring
 from hilum.errors import DataError
-from hilum.records.schema import AnswerRow, FilmRow, ObservationRow, ReviewRow
+from hilum.records.schema import AnswerRow, FilmRow, IdentifierRow, ObservationRow, ReviewRow
+from hilum.records.sealed_columns import keys_of
 from hilum.records.values import NewObservation
 
 GROUPS = ("device", "view_position", "sex", "age_band", "size_class")
@@ -78,8 +81,9 @@ class Observations:
     """[n, d] features; NaN where none were kept, and d = 0 when none at all."""
     overridden: Indices
     """[n] 1 a reader overrode, 0 agreed, -1 nobody has read it."""
-    study: Indices
-    """[n] number of the study, so that films of one study aren't counted as many; no identifier."""
+    patient: Indices
+    """[n] number of the patient, so that films of one patient aren't counted as many; of the study where nobody knows
+    the patient. No identifier."""
     models: Classes
     """Digest of the model that answered."""
     failed_at: Vector = field(default_factory=lambda: np.empty(0))
@@ -89,7 +93,7 @@ class Observations:
         n = len(self.at)
         columns = {"outcome": self.outcome, "seconds": self.seconds, "statistics": self.statistics}
         columns |= {"scores": self.scores, "features": self.features, "overridden": self.overridden}
-        columns |= {"study": self.study, "models": self.models.codes}
+        columns |= {"patient": self.patient, "models": self.models.codes}
         columns |= {name: one.codes for name, one in self.groups.items()}
         wrong = [f"{name} has {len(column)}" for name, column in columns.items() if len(column) != n]
         if wrong:
@@ -110,7 +114,7 @@ class Observations:
             scores=self.scores[rows],
             features=self.features[rows],
             overridden=self.overridden[rows],
-            study=self.study[rows],
+            patient=self.patient[rows],
             models=self.models.select(rows),
             failed_at=self.failed_at,
         )
@@ -125,7 +129,7 @@ def joined(first: Observations, second: Observations) -> Observations:
     def classes(one: Classes, other: Classes) -> Classes:
         return Classes(codes=np.concatenate([one.codes, other.codes]), levels=one.levels)
 
-    names = ("at", "outcome", "seconds", "statistics", "scores", "features", "overridden", "study")
+    names = ("at", "outcome", "seconds", "statistics", "scores", "features", "overridden", "patient")
     return Observations(
         **{name: both(name) for name in names},
         groups={name: classes(one, second.groups[name]) for name, one in first.groups.items()},
@@ -187,7 +191,7 @@ def read_observations(
     Raises:
         DataError: a clock jumped, so that an answer stands before its film was received.
     """
-    read = _Reader(len(findings))
+    read = _Reader(len(findings), _nobody(session))
     overrides = _overrides(session)
     for chunk in _rows(session, since, until):
         read.take(chunk, overrides)
@@ -216,26 +220,29 @@ def _inside(at: datetime, since: datetime | None, until: datetime | None) -> boo
 
 
 def _rows(session: Session, since: datetime | None, until: datetime | None) -> Iterator[Sequence[Any]]:
+    """Rows by time, as the database's driver gives them: no value is made into anything on the way."""
     row = ObservationRow
     query = (
         select(
             row.answer_id,
-            row.observed_at,
+            type_coerce(row.observed_at, _AsItLies),
             row.outcome,
             row.seconds,
             row.model_sha256,
-            func.coalesce(FilmRow.study_instance_uid, AnswerRow.film_id),
+            IdentifierRow.patient_index,
+            func.coalesce(type_coerce(FilmRow.study_instance_uid, _AsItLies), AnswerRow.film_id),
             row.device,
             row.view_position,
             row.sex,
             row.age_band,
             row.size_class,
-            row.pixel_statistics,
-            row.scores,
-            row.features,
+            type_coerce(row.pixel_statistics, _AsItLies),
+            type_coerce(row.scores, _AsItLies),
+            type_coerce(row.features, _AsItLies),
         )
         .join(AnswerRow, AnswerRow.id == row.answer_id)
         .join(FilmRow, FilmRow.id == AnswerRow.film_id)
+        .outerjoin(IdentifierRow, IdentifierRow.film_id == AnswerRow.film_id)
         .order_by(row.observed_at, row.answer_id)
     )
     if since is not None:
@@ -243,6 +250,26 @@ def _rows(session: Session, since: datetime | None, until: datetime | None) -> I
     if until is not None:
         query = query.where(row.observed_at < until)
     yield from session.execute(query.execution_options(yield_per=CHUNK)).partitions(CHUNK)
+
+
+class _AsItLies(UserDefinedType[Any]):
+    """A column's value as the driver gives it: SQLite's instants are texts, PostgreSQL's are instants."""
+
+    cache_ok = True
+
+
+def _instants(values: Sequence[Any]) -> Vector:
+    """Seconds since 1970."""
+    if values and isinstance(values[0], str):
+        return np.array(values, dtype="datetime64[us]").astype(np.int64) / 1e6
+    return np.array([one.timestamp() for one in values])
+
+
+def _nobody(session: Session) -> frozenset[str | None]:
+    """What stands for "no Patient ID" among the keyed digests of patients; a film that is no DICOM object has none."""
+    plain = select(IdentifierRow.patient_index).join(FilmRow, FilmRow.id == IdentifierRow.film_id)
+    found = session.scalars(plain.where(FilmRow.format != "dicom").distinct())
+    return frozenset((None, *found, *(keys.index("patient", "") for keys in (Keyring(), keys_of(session)))))
 
 
 def _overrides(session: Session) -> dict[str, int]:
@@ -264,24 +291,25 @@ def _overrides(session: Session) -> dict[str, int]:
 class _Reader:
     """Rows into columns, chunk by chunk; texts become numbers at once, so that a million rows stay small."""
 
-    def __init__(self, k: int) -> None:
-        self._k = k
-        self._codes: dict[str, dict[str, int]] = {name: {} for name in ("model", "study", *GROUPS)}
+    def __init__(self, k: int, nobody: frozenset[str | None]) -> None:
+        self._k, self._nobody = k, nobody
+        self._codes: dict[str, dict[str, int]] = {name: {} for name in ("model", "patient", *GROUPS)}
         self._parts: dict[str, list[Array]] = {}
         self._width = 0
 
     def take(self, rows: Sequence[Any], overrides: Mapping[str, int]) -> None:
         """Add a chunk."""
         k = self._k
-        rows = [r for r in rows if r[12] is None or len(r[12]) == 4 * k]
+        rows = [r for r in rows if r[13] is None or len(r[13]) == 4 * k]
         if not rows:
             return
-        (ids, at, outcome, seconds, model, study, *groups, statistics, scores, features) = zip(*rows, strict=True)
-        self._add("at", np.array([one.timestamp() for one in at]))
+        (ids, at, outcome, seconds, model, who, study, *groups, statistics, scores, features) = zip(*rows, strict=True)
+        self._add("at", _instants(at))
         self._add("outcome", np.array([OUTCOMES.index(one) for one in outcome], dtype=np.int8))
+        patient = [b if a in self._nobody else a for a, b in zip(who, study, strict=True)]
         self._add("seconds", np.array(seconds))
         self._add("overridden", np.array([overrides.get(one, -1) for one in ids], dtype=np.int8))
-        for name, column in zip(("model", "study", *GROUPS), (model, study, *groups), strict=True):
+        for name, column in zip(("model", "patient", *GROUPS), (model, patient, *groups), strict=True):
             known = self._codes[name]
             self._add(name, np.array([known.setdefault(one, len(known)) for one in column], dtype=np.int32))
         self._add("statistics", np.frombuffer(b"".join(statistics), "<f4").reshape(len(rows), len(STATISTICS)))
@@ -325,7 +353,7 @@ class _Reader:
             scores=self._column("scores", np.empty((0, self._k))),
             features=self._features(),
             overridden=self._column("overridden", none),
-            study=self._column("study", none),
+            patient=self._column("patient", none),
             models=Classes(codes=self._column("model", none), levels=texts["model"]),
             failed_at=failed_at,
         )

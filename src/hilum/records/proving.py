@@ -11,12 +11,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
+from hilum.data_keys import Keyring
 from hilum.errors import DataError, ServiceError, UsageError
 from hilum.files import replacing
 from hilum.keys import read_public_key
 from hilum.records.audit import Entry, Tip, Verdict, check
 from hilum.records.heads import read_heads
 from hilum.records.schema import AuditRow
+from hilum.records.sealed_columns import hang_keys
 
 AT_ONCE = 1000
 
@@ -87,14 +89,19 @@ def rows_of(url: str, *, subject: str) -> list[Entry]:
 
 
 @contextlib.contextmanager
-def reading(url: str) -> Iterator[Session]:
+def reading(url: str, keys: Keyring | None = None) -> Iterator[Session]:
     """A session that can't write, beside a service or without one; it neither migrates nor checkpoints.
+
+    Args:
+        url: of the database.
+        keys: data keys, for whoever reads what is encrypted.
 
     Raises:
         ServiceError: the database can't be read, or is none of ours.
     """
     try:
         engine = _read_only(url)
+        hang_keys(engine.dialect, keys or Keyring())
         with Session(engine) as session:
             yield session
         engine.dispose()
