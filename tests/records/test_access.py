@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from hilum.errors import UsageError
-from hilum.records.access import KEY_PREFIX, Access, csrf_token
+from hilum.records.access import KEY_PREFIX, Access, OwnPasswordFirst, csrf_token
 from hilum.records.audit import check, entries
 from hilum.records.database import Database
 from hilum.records.roles import ROLES, scopes_of
@@ -186,3 +186,28 @@ def test_no_role_may_do_everything_and_auditors_see_no_film() -> None:
 def test_the_forms_token_is_not_the_cookies_digest() -> None:
     assert csrf_token("a" * 64) != csrf_token("b" * 64)
     assert csrf_token("a" * 64) != "a" * 64
+
+
+def test_a_temporary_password_runs_out_ends_sessions_and_is_for_others(access: Access, clock: Clock) -> None:
+    access.add_user("ada", ["admin"], password=GOOD, actor="console")
+    access.add_user("bob", ["viewer"], password=GOOD, actor="ada")
+    before = access.log_in("bob", GOOD) or ""
+    with pytest.raises(UsageError, match="lock you out"):
+        access.set_temporary_password("ada", actor="ada")
+    given = access.set_temporary_password("bob", actor="ada")
+    assert access.by_session(before) is None
+    assert access.log_in("bob", GOOD) is None
+    with pytest.raises(OwnPasswordFirst):
+        access.log_in("bob", given)
+    clock.now += timedelta(hours=72)
+    assert access.log_in("bob", given) is None
+    with pytest.raises(UsageError, match="no longer good"):
+        access.choose_password("bob", GOOD)
+    again = access.set_temporary_password("bob", actor="ada")
+    with pytest.raises(UsageError, match="another password than the temporary"):
+        access.choose_password("bob", again)
+    access.choose_password("bob", GOOD)
+    assert access.log_in("bob", GOOD)
+    access.disable("bob", actor="ada")
+    with pytest.raises(UsageError, match="is disabled"):
+        access.set_temporary_password("bob", actor="ada")

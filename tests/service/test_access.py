@@ -89,6 +89,7 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("GET", "/api/v1/users"): {"admin"},
     ("POST", "/api/v1/users"): {"admin"},
     ("POST", "/api/v1/users/{name}/disable"): {"admin"},
+    ("POST", "/api/v1/users/{name}/password"): {"admin"},
     ("GET", "/api/v1/keys"): {"admin"},
     ("POST", "/api/v1/keys"): {"admin"},
     ("DELETE", "/api/v1/keys/{key_id}"): {"admin"},
@@ -103,6 +104,7 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("GET", "/health/ready"): None,
     ("GET", "/login"): None,
     ("POST", "/login"): None,
+    ("POST", "/password"): None,
     ("GET", "/enter"): None,
     ("POST", "/enter"): None,
 }
@@ -243,6 +245,49 @@ def test_from_the_first_link_to_a_logout(fresh: Running) -> None:
     assert check(rows).whole
     assert rows[-1].act == "audit.read", "reading it is written down as well"
     assert PASSWORD not in "".join(row.body for row in rows)
+
+
+def test_a_password_that_an_admin_set_is_good_for_one_login_and_then_for_nothing(fresh: Running) -> None:
+    access = fresh.room.access
+    for name, role in (("root", "admin"), ("rex", "viewer")):
+        access.add_user(name, [role], password=None, actor="test")
+    headers = {"Authorization": f"Bearer {access.add_key('root', actor='test')[1]}"}
+    with httpx.Client(base_url=fresh.url, timeout=20, headers=headers) as admin:
+        given = admin.post("/api/v1/users/rex/password").json()
+        assert (given["user"], given["hours"], len(given["temporary_password"])) == ("rex", 72, 16)
+        own = admin.post("/api/v1/users/root/password")
+        assert (own.status_code, "lock you out" in own.json()["detail"]) == (422, True)
+        shown = admin.get("/users").text
+        assert "temporary password until" in shown
+        assert given["temporary_password"] not in shown
+    with browser(fresh) as http:
+        login = {"name": "rex", "password": given["temporary_password"], "next": "/models"}
+        page = http.post("/login", data=login)
+        assert (page.status_code, "Your own password" in page.text, "set-cookie" in page.headers) == (200, True, False)
+        token = re.search(r'name="token" value="([^"]+)"', page.text)
+        assert token
+        assert http.get(f"/enter?token={token[1]}").status_code == 410, "it opens nothing but the choice"
+        for password, again, words in (
+            ("short", "short", "has 5 characters"),
+            (PASSWORD, PASSWORD + "!", "differ"),
+            (given["temporary_password"],) * 2 + ("another password than the temporary one",),
+        ):
+            form = {"token": token[1], "password": password, "again": again, "next": "/models"}
+            refused = http.post("/password", data=form)
+            assert (refused.status_code, words in refused.text) == (422, True)
+        form = {"token": token[1], "password": PASSWORD, "again": PASSWORD, "next": "/models"}
+        assert http.post("/password", data=form, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 410
+        inside = http.post("/password", data=form)
+        assert (inside.status_code, inside.headers["location"]) == (303, "/models")
+        assert http.get("/models").status_code == 200
+    with browser(fresh) as http:
+        assert http.post("/password", data=form).status_code == 410
+        assert http.post("/login", data=login).status_code == 401, "the temporary one is good for nothing now"
+        assert http.post("/login", data=login | {"password": PASSWORD}).status_code == 303
+    with fresh.room.database.read() as session:
+        rows = [row for row in entries(session, subject="rex") if row.act == "user.password"]
+    assert [(row.actor, '"temporary":true' in row.body) for row in rows] == [("root", True), ("rex", False)]
+    assert given["temporary_password"] not in "".join(row.body for row in rows)
 
 
 def test_who_sees_a_film_is_written_down(service: Running) -> None:

@@ -96,3 +96,12 @@ def test_the_whole_is_verified_and_a_changed_row_is_named(service: Running, audi
     finally:
         heads.write_bytes(kept)
     assert (damaged.status_code, "is no signed head" in damaged.text) == (422, True)
+    bad = heads.with_name("audit-0.pub")
+    bad.write_text("no key")
+    try:
+        unusable = auditor.post("/audit/verify")
+    finally:
+        bad.unlink()
+    assert (unusable.status_code, "audit-0.pub holds no" in unusable.text) == (422, True)
+    for page in (damaged, unusable):
+        assert str(heads.parent) not in page.text, "where the service keeps its files is nobody's business"

@@ -47,6 +47,11 @@ def test_a_user_and_a_key_are_made_and_ended(service: Running, browser: Browser)
     page.get_by_role("button", name="Revoke").click()
     expect(page.locator("td", has_text="revoked")).to_be_visible()
     assert service.room.access.by_key(secret) is None
+    page.get_by_role("button", name="Set the password of bob").click()
+    expect(page.locator("#secret")).to_contain_text("temporary password of bob")
+    temporary = page.locator("#secret code").inner_text()
+    page.goto("/users")
+    assert temporary not in page.content()
     page.get_by_role("button", name="Disable bob").click()
     expect(page.locator("td", has_text="disabled")).to_be_visible()
 

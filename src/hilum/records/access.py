@@ -26,6 +26,8 @@ from hilum.records.store import now
 NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 KEY_PREFIX, KEY_ID = "hilum_", re.compile(r"[0-9a-f]{16}")
 SESSION_HOURS = 12
+TEMPORARY_HOURS, TEMPORARY_BYTES = 72, 12
+"""How long a password that an admin set can be used, and its random bytes (96 bits)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,8 @@ class User:
     """Since when it may do nothing; None while it may."""
     has_password: bool
     """False for one that comes by keys only."""
+    temporary_until: datetime | None = None
+    """Until when the password that an admin set can be used (UTC); None for one of the user's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,10 @@ class Caller:
     """What it may do."""
     session: str | None = None
     """Digest of the session's cookie; None when a key was given."""
+
+
+class OwnPasswordFirst(UsageError):
+    """The password is the temporary one that an admin set: the user must choose one of their own first."""
 
 
 class Access:
@@ -154,9 +162,59 @@ class Access:
         """
         kept = hash_password(password, name=name)
         with self._database.write() as session:
-            _existing(session, name).password = kept
+            row = _existing(session, name)
+            row.password, row.temporary_until = kept, None
             session.execute(delete(SessionRow).where(SessionRow.user_name == name))
             self._note(session, actor, "user.password", name)
+
+    def set_temporary_password(self, name: str, *, actor: str) -> str:
+        """Give another user a password that is good for one login, behind which they choose their own.
+
+        The user's sessions end; keys go on.
+
+        Returns:
+            the password, which is shown this once and kept as its hash only.
+
+        Raises:
+            UsageError: no such user, it is disabled, or it is the actor.
+        """
+        if name == actor:
+            raise UsageError("You can't set your own password here, which could lock you out. Ask another admin.")
+        password = secrets.token_urlsafe(TEMPORARY_BYTES)
+        kept = hash_password(password)
+        with self._database.write() as session:
+            row = _existing(session, name)
+            if row.disabled_at is not None:
+                raise UsageError(f"The user {name!r} is disabled, so a password would open nothing.")
+            row.password, row.temporary_until = kept, self._clock() + timedelta(hours=TEMPORARY_HOURS)
+            session.execute(delete(SessionRow).where(SessionRow.user_name == name))
+            self._note(session, actor, "user.password", name, temporary=True)
+        return password
+
+    def choose_password(self, name: str, password: str) -> None:
+        """Replace the temporary password by the user's own.
+
+        Raises:
+            UsageError: it is no longer good, or the new one is too short or the same.
+        """
+        with self._database.read() as session:
+            old = self._kept(_existing(session, name))
+        if password_fits(old, password):
+            raise UsageError("Choose another password than the temporary one, which others have seen.")
+        kept = hash_password(password, name=name)
+        with self._database.write() as session:
+            row = _existing(session, name)
+            if row.temporary_until is None or row.password != old or not old:
+                raise UsageError("The temporary password is no longer good. Ask an admin for another one.")
+            row.password, row.temporary_until = kept, None
+            self._note(session, name, "user.password", name, temporary=False)
+
+    def _kept(self, row: UserRow | None) -> str:
+        """What a password must fit to come in by it; empty where none does."""
+        if row is None or row.disabled_at is not None:
+            return ""
+        over = row.temporary_until is not None and row.temporary_until <= self._clock()
+        return "" if over else row.password
 
     def disable(self, name: str, *, actor: str) -> None:
         """Let a user do nothing any more: its sessions end, its keys count no more. Its past stays in the audit.
@@ -279,11 +337,16 @@ class Access:
 
         Returns:
             the cookie; None when name and password don't fit, or the user may do nothing.
+
+        Raises:
+            OwnPasswordFirst: they fit, but the password is a temporary one.
         """
         with self._database.read() as session:
             row = session.get(UserRow, name) if NAME.fullmatch(name) else None
-            kept = row.password if row is not None and row.disabled_at is None else ""
+            kept = self._kept(row)
         if password_fits(kept, password):
+            if row is not None and row.temporary_until is not None:
+                raise OwnPasswordFirst("This password is a temporary one. Choose your own first.")
             return self.begin_session(name, how="password")
         with self._database.write() as session:
             # What was typed as a name may be a password: only a known name is written down.
@@ -354,6 +417,7 @@ def _user(row: UserRow) -> User:
         created_at=row.created_at,
         disabled_at=row.disabled_at,
         has_password=bool(row.password),
+        temporary_until=row.temporary_until,
     )
 
 

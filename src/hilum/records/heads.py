@@ -105,10 +105,11 @@ def read_heads(path: Path, keys: Sequence[PublicKey]) -> tuple[Head, ...]:
     try:
         lines = Path(path).read_bytes().splitlines(keepends=True)
     except OSError as error:
-        raise UsageError(f"The heads {path} can't be read ({error.strerror}). Give them with --heads.") from None
+        name = Path(path).name  # the page of the audit shows this, and where the service keeps it is nobody's business
+        raise UsageError(f"The heads {name} can't be read ({error.strerror}). Give them with --heads.") from None
     if lines and not lines[-1].endswith(b"\n"):
         lines.pop()  # broken off by a crash while it was written, and so never relied on
-    return tuple(_head(line, f"{path}, line {number}", keys) for number, line in enumerate(lines, 1))
+    return tuple(_head(line, f"{Path(path).name}, line {number}", keys) for number, line in enumerate(lines, 1))
 
 
 def _head(line: bytes, where: str, keys: Sequence[PublicKey]) -> Head:

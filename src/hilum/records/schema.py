@@ -190,6 +190,7 @@ class UserRow(Base):
     roles: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
     disabled_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    temporary_until: Mapped[datetime | None] = mapped_column(UtcTime)
 
 
 class ApiKeyRow(Base):

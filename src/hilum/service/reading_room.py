@@ -70,6 +70,7 @@ class ReadingRoom:
     streams: Streams
     dicomweb: DicomWeb
     links: Links = field(default_factory=Links)
+    own_passwords: Links = field(default_factory=Links)
     throttle: Throttle = field(default_factory=Throttle)
     last_seen: dict[str, int] = field(default_factory=dict)
     witness: Witness | None = None

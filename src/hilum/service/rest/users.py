@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from hilum.config import canonical_json
 from hilum.records import creations
-from hilum.records.access import ApiKey, Caller, User
+from hilum.records.access import TEMPORARY_HOURS, ApiKey, Caller, User
 from hilum.records.cursors import write_cursor
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.schemas import Problem
@@ -32,6 +32,7 @@ class UserOut(BaseModel):
     created_at: datetime = Field(description="When it was made (UTC).")
     disabled_at: datetime | None = Field(description="Since when it may do nothing; null while it may.")
     has_password: bool = Field(description="False for one that comes by keys only.")
+    temporary_until: datetime | None = Field(description="Until when an admin's password is good; null for their own.")
 
 
 class UserList(BaseModel):
@@ -49,6 +50,14 @@ class NewUser(BaseModel):
     name: str = Field(description="1 to 64 lower-case letters, digits and . _ @ -.")
     roles: list[str] = Field(description="One or more roles.", max_length=8)
     password: SecretStr | None = Field(default=None, description="12 characters or more; null for keys only.")
+
+
+class TemporaryPassword(BaseModel):
+    """A password that an admin set."""
+
+    user: str = Field(description="Whose.")
+    temporary_password: str = Field(description="Good for one login. Shown this once; only its hash is kept.")
+    hours: int = Field(description="How long it can be used.")
 
 
 class KeyOut(BaseModel):
@@ -125,6 +134,16 @@ def disable_user(request: Request, name: str, caller: Admin) -> None:
     room_of(request).access.disable(name, actor=caller.name)
 
 
+@router.post("/users/{name}/password", response_model=TemporaryPassword, summary="Set another user's password")
+def reset_password(request: Request, name: str, caller: Admin) -> TemporaryPassword:
+    """Give another user a temporary password: at the next login they must choose their own. Their sessions end.
+
+    Asked again, it gives another one and the one before is good for nothing.
+    """
+    password = room_of(request).access.set_temporary_password(name, actor=caller.name)
+    return TemporaryPassword(user=name, temporary_password=password, hours=TEMPORARY_HOURS)
+
+
 @router.get("/keys", response_model=KeyList, summary="List keys")
 def keys(request: Request, caller: Admin, limit: Limit = 50, cursor: Cursor = None) -> KeyList:
     """One page of keys, oldest first, without their secrets."""
@@ -166,6 +185,7 @@ def _user(user: User) -> UserOut:
         created_at=user.created_at,
         disabled_at=user.disabled_at,
         has_password=user.has_password,
+        temporary_until=user.temporary_until,
     )
 
 

@@ -54,7 +54,7 @@ def verify(request: Request, caller: Auditor) -> HTMLResponse:
     try:
         proof = _prove(room.settings)
     except HilumError as error:
-        sorry = str(error)
+        sorry = str(error).replace(f"{room.settings.data}/", "")
     whole = proof is not None and proof.verdict.whole
     with room.database.write() as session:
         rows = proof.verdict.rows if proof else 0

@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from hilum.errors import UsageError
-from hilum.records.access import SESSION_HOURS, Caller
+from hilum.records.access import SESSION_HOURS, Caller, OwnPasswordFirst
 from hilum.service.doors import FIRST_ADMIN
 from hilum.service.rest.access import COOKIE, form_of, needs, open_to_all, room_of
 from hilum.service.web.rendering import render
@@ -42,11 +42,33 @@ async def log_in(request: Request) -> Response:
         reply = _login(request, onward, f"Too many failures for this name. Wait {math.ceil(wait / 60)} min.", 429)
         reply.headers["Retry-After"] = str(int(wait) + 1)
         return reply
-    token = await run_in_threadpool(room.access.log_in, name, form["password"])
+    try:
+        token = await run_in_threadpool(room.access.log_in, name, form["password"])
+    except OwnPasswordFirst:
+        return _own_password(request, room.own_passwords.make(name), onward)
     if token is None:
         room.throttle.failed(name)
         return _login(request, onward, "Name and password don't fit, or the user is disabled.", 401)
     return _enter(request, token, onward)
+
+
+@router.post("/password", dependencies=[open_to_all])
+async def choose_password(request: Request) -> Response:
+    """Choose one's own password in place of a temporary one, which was given just before; then come in."""
+    form, room = await form_of(request), room_of(request)
+    token, password, onward = form.get("token", ""), form.get("password", ""), form.get("next", "/")
+    name = room.own_passwords.leads_to(token)
+    if name is None or not _same_site(request):
+        return _login(request, onward, "Log in with the temporary password again, then choose your own.", 410)
+    if password != form.get("again"):
+        return _own_password(request, token, onward, "The two passwords differ.", 422)
+    try:
+        await run_in_threadpool(room.access.choose_password, name, password)
+        session = await run_in_threadpool(room.access.begin_session, name, how="new password")
+    except UsageError as error:
+        return _own_password(request, token, onward, str(error), 422)
+    room.own_passwords.use(token)
+    return _enter(request, session, onward)
 
 
 @router.post("/logout")
@@ -89,6 +111,10 @@ async def make_first_admin(request: Request) -> Response:
 
 def _login(request: Request, onward: str, sorry: str = "", status: int = 200) -> HTMLResponse:
     return render(request, "login.html", status=status, onward=_inside(onward), sorry=sorry)
+
+
+def _own_password(request: Request, token: str, onward: str, sorry: str = "", status: int = 200) -> HTMLResponse:
+    return render(request, "own_password.html", status=status, token=token, onward=_inside(onward), sorry=sorry)
 
 
 def _enter(request: Request, token: str, onward: str) -> Response:

@@ -30,13 +30,24 @@ async function once(act) {
   }
 }
 
+function tell(words, secret) {
+  const shown = document.createElement("code"), again = document.createElement("a");
+  shown.textContent = secret;
+  again.href = location.pathname;
+  again.textContent = "Copied: show the list";
+  at("secret").replaceChildren(words, shown, " ", again);
+  at("secret").classList.remove("hidden");
+  at("secret").scrollIntoView({ block: "nearest" });
+}
+
 document.addEventListener("click", (event) => {
   const button = event.target.closest?.("button[data-post]");
   if (!button || (button.dataset.ask && !confirm(button.dataset.ask))) return;
   once(async () => {
     const body = button.dataset.id ? { id: button.dataset.id } : undefined;
     const reply = await ask(button.dataset.post, { method: button.dataset.method ?? "POST", body });
-    const { requeued } = reply.status === 204 ? {} : await reply.json();
+    const { requeued, user, temporary_password, hours } = reply.status === 204 ? {} : await reply.json();
+    if (temporary_password) return tell(`The temporary password of ${user}, shown this once and good for ${hours} hours: `, temporary_password);
     location.assign(requeued === undefined ? button.dataset.then : `${button.dataset.then}?done=${requeued}`);
   });
 });
@@ -65,13 +76,7 @@ for (const form of document.querySelectorAll("form[data-make]")) {
       const reply = await ask(form.dataset.make, { method: "POST", body, headers: { "Idempotency-Key": key } });
       const made = await reply.json();
       if (form.dataset.then) return location.assign(form.dataset.then);
-      const shown = document.createElement("code"), again = document.createElement("a");
-      shown.textContent = made.secret;
-      again.href = location.pathname;
-      again.textContent = "Copied: show the list";
-      at("secret").replaceChildren(`The secret of ${made.user}’s key, shown this once: `, shown, " ", again);
-      at("secret").classList.remove("hidden");
-      at("secret").scrollIntoView({ block: "nearest" });
+      tell(`The secret of ${made.user}’s key, shown this once: `, made.secret);
       form.reset();
       last = "";
     });
