@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeDecorator
 from hilum.records.sealed_columns import ExactText, SealedText
 from hilum.records.values import STATES
 
-HEAD = "0012"
+HEAD = "0013"
 """The migration that leads to these tables."""
 
 SENDER_LENGTH = 96
