@@ -36,12 +36,13 @@ def test_the_budget_is_spent_over_the_looks_of_a_quarter() -> None:
 
 def test_a_plan_names_all_that_is_wrong_with_it() -> None:
     with pytest.raises(ConfigError) as caught:
-        WatchPlan(owner=" ", false_alarms_a_quarter=0, look_days=0, share_floor=1.5)
+        WatchPlan(owner=" ", false_alarms_a_quarter=0, look_days=0, share_floor=1.5, day_s=0)
     assert [text.split(" is ")[0] for text in caught.value.problems] == [
         "owner",
         "false_alarms_a_quarter",
         "look_days",
         "share_floor",
+        "day_s",
     ]
 
 
@@ -117,6 +118,16 @@ def test_few_films_wait_for_the_next_look() -> None:
     plan = WatchPlan(owner="qm", reference_days=40, least_films=100, look_days=7)
     watched = watch(films, plan, now=START + 70 * DAY_S)
     assert [len(span) >= 100 for span in watched.spans] == [True, True]  # two weeks each, not four looks of one
+
+
+def test_in_a_rehearsal_weeks_pass_in_minutes_and_the_looks_are_the_same() -> None:
+    films = simulate(Site(), 40 + 14, np.random.default_rng(3))
+    plan = WatchPlan(owner="qm", reference_days=40)
+    fast = replace(films, at=START + (films.at - START) / 1440)
+    looks = watch(films, plan, now=START + 54 * DAY_S).looks
+    again = watch(fast, replace(plan, day_s=60), now=START + 54 * 60).looks
+    assert len(looks) == 2
+    assert [repr(one.streams) for one in again] == [repr(one.streams) for one in looks]
 
 
 def a_look(*fired: str) -> Look:

@@ -13,12 +13,10 @@ import numpy as np
 from hilum.arrays import Array
 from hilum.errors import DataError
 from hilum.evaluation.audits import holm
-from hilum.monitoring.plan import WatchPlan
+from hilum.monitoring.plan import DAY_S, WatchPlan
 from hilum.monitoring.two_sample import Found, compare_classes, compare_features, compare_numbers, compare_shares
 from hilum.randomness import stream
 from hilum.records.observations import GROUPS, OUTCOMES, STATISTICS, Observations
-
-DAY_S = 86_400.0
 
 Kind = Literal["class", "number", "features", "share"]
 
@@ -246,7 +244,7 @@ def _check_clock(films: Observations, now: float) -> None:
 
 def _reference(films: Observations, plan: WatchPlan) -> tuple[Observations, int]:
     """The films that are usual, and the row that the first look begins at."""
-    end = films.at[0] + plan.reference_days * DAY_S
+    end = films.at[0] + plan.reference_days * plan.day_s
     first = max(int(np.searchsorted(films.at, end)), min(plan.least_reference, len(films)))
     return films.select(np.arange(first)), first
 
@@ -255,13 +253,13 @@ def _spans(films: Observations, first: int, plan: WatchPlan, now: float) -> tupl
     spans: list[Observations] = []
     if first >= len(films):
         return spans, 0
-    begin, end = first, films.at[first] + plan.look_days * DAY_S
+    begin, end = first, films.at[first] + plan.look_days * plan.day_s
     while end <= now:
         until = int(np.searchsorted(films.at, end))
         if until - begin >= plan.least_films:
             spans.append(films.select(np.arange(begin, until)))
             begin = until
-        end += plan.look_days * DAY_S
+        end += plan.look_days * plan.day_s
     return spans, len(films) - begin
 
 

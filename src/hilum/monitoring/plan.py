@@ -9,6 +9,7 @@ from hilum.config import from_mapping
 from hilum.errors import ConfigError
 
 DAYS_A_QUARTER = 91
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ class WatchPlan:
     """An alarm closes by itself after so many looks in a row without a finding."""
     seed: int = 0
     """Of the permutations: the same records and plan give the same looks."""
+    day_s: float = DAY_S
+    """Seconds of a day: shorter in a rehearsal alone, where weeks are to pass in minutes."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -61,6 +64,8 @@ class WatchPlan:
         for name in ("share_floor", "distance_floor", "features_floor"):
             if not 0 <= getattr(self, name) < 1:
                 problems.append(f"{name} is {getattr(self, name)}, but must lie in 0 … 1, without 1.")
+        if not 0 < self.day_s <= DAY_S:
+            problems.append(f"day_s is {self.day_s}, but must lie above 0 and be at most {DAY_S:g}.")
         if problems:
             raise ConfigError(problems)
 

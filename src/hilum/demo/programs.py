@@ -1,0 +1,133 @@
+"""Other programs beside a story: found, started in a folder, and stopped with it, also after a kill."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from hilum.errors import ServiceError, UsageError
+
+
+def program(name: str, *, package: str, also: Sequence[Path] = ()) -> Path:
+    """Where a program lies.
+
+    Args:
+        name: of its file.
+        package: of Debian and Ubuntu, for the message.
+        also: folders to look in beside PATH.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(map(str, [*also, "/usr/sbin"])))
+    if found is None:
+        raise UsageError(f"{name} is not installed, and the clinic's story needs it: apt-get install {package}.")
+    return Path(found)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on just now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def until(true: Callable[[], bool], what: str, *, within_s: float, every_s: float = 0.1) -> None:
+    """Wait until something is so.
+
+    Raises:
+        ServiceError: it isn't, after so long.
+    """
+    deadline = time.monotonic() + within_s
+    while not true():
+        if time.monotonic() > deadline:
+            raise ServiceError(f"Not within {within_s:g} s: {what}. The logs in the story's folder say more.")
+        time.sleep(every_s)
+
+
+@contextlib.contextmanager
+def beside(
+    name: str,
+    command: Sequence[str | Path],
+    folder: Path,
+    *,
+    ends_by: signal.Signals = signal.SIGTERM,
+    environment: Mapping[str, str] | None = None,
+    user: str | None = None,
+    cwd: Path | None = None,
+    within_s: float = 60,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs while the block does; its log is ``NAME.log`` and its number ``NAME.pid`` in the folder.
+
+    It has a session of its own, so that Ctrl-C reaches the story alone, which then stops its programs in their order.
+
+    Args:
+        name: what it is called.
+        command: its words; one names the folder, by which :func:`stop_left_over` knows it again.
+        folder: of its log.
+        ends_by: the signal that ends it well.
+        environment: None for this process's.
+        user: runs it, where this process is root.
+        cwd: folder that it starts in.
+        within_s: how long it may take to end; then it is killed.
+    """
+    rights = {"user": user, "group": user, "extra_groups": []} if user else {}
+    with (
+        open(folder / f"{name}.log", "ab") as log,
+        subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=dict(environment) if environment is not None else None,
+            cwd=cwd,
+            **rights,  # type: ignore[call-overload]  # the same keywords for all
+        ) as process,
+    ):
+        note = folder / f"{name}.pid"
+        note.write_text(f"{process.pid}\n")
+        try:
+            yield process
+        finally:
+            process.send_signal(ends_by)
+            try:
+                process.wait(within_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            note.unlink(missing_ok=True)
+
+
+def stop_left_over(folder: Path) -> list[str]:
+    """Stop what a story that was killed left running in this folder.
+
+    Returns:
+        names of what was stopped. Only a process whose command line names the folder is touched, since numbers of
+        processes are given anew.
+    """
+    stopped = []
+    for note in sorted(folder.glob("*.pid")):
+        number = note.read_text().strip()
+        words = Path(f"/proc/{number}/cmdline")
+        with contextlib.suppress(OSError, ProcessLookupError, ValueError):
+            if os.fsencode(folder.resolve()) in words.read_bytes():
+                # SIGQUIT is PostgreSQL's immediate stop, which takes its own processes along; others just end.
+                os.kill(int(number), signal.SIGQUIT if note.stem == "postgres" else signal.SIGKILL)
+                stopped.append(note.stem)
+                until(lambda seen=words: not _runs(seen), f"{note.stem} ends", within_s=20)  # type: ignore[misc]
+        note.unlink(missing_ok=True)
+    return stopped
+
+
+def _runs(words: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(words.read_bytes())  # a zombie's is empty
+    return False

@@ -1,0 +1,95 @@
+"""A story knows what failed, what was left in the audit, and goes on with its programs stopped."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hilum.demo import browsing, postgres, programs
+from hilum.demo.clinic_page import clinic_page
+from hilum.demo.clinic_proof import _found
+from hilum.demo.programs import beside, program, stop_left_over
+from hilum.demo.telling import Telling
+from hilum.errors import DataError, MissingExtra, UsageError
+from hilum.reports.page import render_page
+
+
+def test_a_failed_check_fails_the_story_and_is_told_on_its_page() -> None:
+    said: list[str] = []
+    telling = Telling(said.append)
+    with telling.step("Films") as step:
+        step.check(True, "two films came")
+        step.check(False, "two films were answered")
+    with pytest.raises(DataError), telling.step("Answers"):
+        raise DataError("There is no film.")
+    assert not telling.passed
+    assert telling.failures == ("Films: two films were answered", "Answers: There is no film.")
+    assert "    FAILED  two films were answered" in said
+    page = render_page(clinic_page(telling, []))
+    assert "2 checks failed." in page
+    assert "Answers: There is no film." in page
+    assert "Synthetic phantom films" in page
+
+
+def test_a_story_whose_checks_pass_says_how_many() -> None:
+    telling = Telling(lambda _: None)
+    with telling.step("Films") as step:
+        step.check(True, "two films came")
+        step.type("hilum audit verify")
+    page = render_page(clinic_page(telling, []))
+    assert telling.passed
+    assert "All 1 checks of 1 steps passed." in page
+    assert "hilum audit verify" in page
+
+
+def test_an_act_is_proved_by_a_row_for_every_subject() -> None:
+    telling = Telling(lambda _: None)
+    with telling.step("Films") as step:
+        step.left("film.answered", "a", "b", "c")
+    rows = [
+        {"seq": 4 + i, "act": "film.answered", "subject": name, "actor": "service"} for i, name in enumerate("abab")
+    ]
+    found = _found(step, "film.answered", ("a", "b", "c"), rows)
+    assert (found.subjects, found.found, found.rows, found.actors) == (3, 2, "row 4 to 7", "service")
+
+
+def test_a_program_is_stopped_with_its_block_and_one_left_over_by_its_folder(tmp_path: Path) -> None:
+    sleeper = [sys.executable, "-c", "import sys, time; time.sleep(60)", tmp_path]
+    with beside("sleeper", sleeper, tmp_path) as process:
+        assert (tmp_path / "sleeper.pid").read_text() == f"{process.pid}\n"
+    assert process.returncode == -signal.SIGTERM
+    assert not list(tmp_path.glob("*.pid"))
+    # A story that was killed leaves the note and the program.
+    left = subprocess.Popen([str(word) for word in sleeper], start_new_session=True)
+    (tmp_path / "sleeper.pid").write_text(f"{left.pid}\n")
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    (tmp_path / "other.pid").write_text(f"{other.pid}\n")
+    try:
+        assert stop_left_over(tmp_path) == ["sleeper"]
+        assert left.wait(10) == -signal.SIGKILL
+        assert other.poll() is None, "a number that was given to another program is left alone"
+    finally:
+        other.kill()
+        other.wait()
+    assert stop_left_over(tmp_path) == []
+
+
+def test_what_is_missing_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs.shutil, "which", lambda *_, **__: None)
+    with pytest.raises(UsageError, match=r"Orthanc is not installed, .*: apt-get install orthanc\."):
+        program("Orthanc", package="orthanc")
+    assert browsing.browser_at() == (None, "Chromium is not installed (apt-get install chromium)")
+    monkeypatch.setattr(browsing, "find_spec", lambda _: None)
+    assert browsing.browser_at() == (None, "Playwright is not installed (pip install playwright)")
+    monkeypatch.setattr(postgres, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtra, match="postgres"):
+        postgres.programs()
+
+
+def test_a_folder_that_the_database_cannot_enter_is_refused(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(UsageError, match=r"can't enter .+\. Give a folder that everybody may enter"):
+        postgres._reachable(closed / "postgres")
