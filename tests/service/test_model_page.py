@@ -3,14 +3,18 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
 from tests.service.conftest import let_in
-from tests.service.small import SmallModel
+from tests.service.small import SmallModel, png
 
+from hilum.bundle.card import KeyMetric, Measured, ModelCard
 from hilum.records.registry import Registered, Registry
+from hilum.records.reviews import Noted
 from hilum.service.app import Running
+from hilum.service.web.model_figures import side_by_side
 
 XSS = "<img src=x onerror=alert(1)>"
 
@@ -55,3 +59,58 @@ def test_changes_are_told_newest_first_page_by_page(
     assert "The first one." in before
     assert "Older changes" not in before
     assert "hilum change" not in http.get("/models").text, "a reader is told of no act that is not for readers"
+
+
+def card(version: str, auroc: float, **more: Any) -> ModelCard:
+    measured = Measured(
+        what="AUROC", finding="pneumonia", on="external test", value=auroc, low=auroc - 0.05, high=auroc + 0.05, n=1200
+    )
+    error = Measured(what="expected calibration error", finding="all", on="external test", value=0.031)
+    return ModelCard(
+        name="chest", version=version, usefulness=KeyMetric(results=(measured,)), safety=KeyMetric(results=(error,)),
+        not_validated_on=("children",), calibration="Temperature scaling.", **more,
+    )  # fmt: skip
+
+
+def test_cards_stand_side_by_side_with_a_dash_where_one_has_no_such_line() -> None:
+    unsure = Measured(what="sensitivity", finding="normal", on="internal", value=None, reason="Too few.")
+    other = replace(card("1", 0.8), usefulness=KeyMetric(results=(unsure,)))
+    lines = side_by_side([card("2", 0.9), None, other])
+    assert [(line.on, line.what) for line in lines] == [
+        ("external test", "AUROC"), ("external test", "expected calibration error"), ("internal", "sensitivity"),
+    ]  # fmt: skip
+    assert lines[0].cells == ("0.90 (0.85–0.95), n 1,200", "–", "–")
+    assert lines[1].cells == ("0.031", "–", "0.031")
+    assert lines[2].cells == ("–", "–", "not estimable: Too few.")
+
+
+def test_the_page_shows_figures_of_earlier_versions_and_what_readers_did(
+    service: Running, manager: httpx.Client, model: SmallModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Shelved:
+        def card(self, sha256: str) -> ModelCard | None:
+            return card("1", 0.77) if sha256 == "d" * 64 else None
+
+    monkeypatch.setattr(model, "model", replace(model.model, card=card("2", 0.91)))
+    Registry(service.room.database).register(registered("d", "earlier"), actor="ada")
+    monkeypatch.setattr(service.room, "switch", Shelved())
+    film = manager.post("/api/v1/studies?wait=10", content=png(233), headers={"Content-Type": "image/png"}).json()["id"]
+    for reader, decision, finding in (("ada", "agree", None), ("bob", "override", "normal")):
+        noted = Noted(reason_code="overcalled" if finding else "")
+        service.room.reviews.put(
+            film,
+            reader,
+            decision=decision,
+            finding=finding,
+            comment="",
+            over=0,
+            noted=noted,  # type: ignore[arg-type]
+        )
+    service.room.reviews.put(film, "cyd", decision="agree", finding=None, comment="", over=0)
+    service.room.reviews.put(film, "cyd", decision="withdraw", finding=None, comment="", over=1)
+    text = manager.get("/models").text
+    for words in ("0.91 (0.86–0.96)", "0.77 (0.72–0.82)", "Not tested on: children", "Temperature scaling."):
+        assert words in text
+    assert re.search(
+        r"<td>2</td><td>50 % \(9–91 %\)</td><td class=\"wrap\">the model saw what is not there: 1</td>", text
+    )

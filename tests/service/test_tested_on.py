@@ -1,7 +1,7 @@
 """What a model was tested on stands beside its answer, out of its card; what it was fitted on is no test."""
 
 from hilum.bundle.card import DataSet, ModelCard
-from hilum.service.bundled import _tested_on
+from hilum.service.bundled import validated_on
 
 
 def test_the_sets_that_were_tested_are_named_and_the_fitted_one_is_not() -> None:
@@ -11,5 +11,5 @@ def test_the_sets_that_were_tested_are_named_and_the_fitted_one_is_not() -> None
         DataSet(name="no films"),
     )
     card = ModelCard(name="chest", version="1", data=sets)
-    assert _tested_on(card) == ("external test: 1,250 films of 199 patients from hospital-b",)
-    assert _tested_on(None) == ()
+    assert validated_on(card) == ("external test: 1,250 films of 199 patients from hospital-b",)
+    assert validated_on(None) == ()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from hilum.bundle.card import ModelCard
 from hilum.errors import ServiceError
 from hilum.imaging.viewing import ViewerFilm
 from hilum.records.values import HeatmapRecord, Identity, NewAnswer
@@ -32,6 +33,8 @@ class Model:
     """What it was tested on, a sentence each."""
     not_validated: tuple[str, ...] = ()
     """What it is not for or was not tested on, and what its tests warn of."""
+    card: ModelCard | None = None
+    """What its bundle says of it; None when there is no card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,8 +65,9 @@ class Bundled:
             version=info.version,
             findings=info.findings,
             thresholds=info.thresholds,
-            validated=_tested_on(card),
-            not_validated=() if card is None else (*card.not_intended_for, *card.warnings, *card.limits),
+            validated=validated_on(card),
+            not_validated=not_validated_on(card),
+            card=card,
         )
 
     @property
@@ -137,7 +138,7 @@ class Bundled:
         )
 
 
-def _tested_on(card: ModelCard | None) -> tuple[str, ...]:
+def validated_on(card: ModelCard | None) -> tuple[str, ...]:
     """The sets that the card has results for: its first set is what the model was fitted on."""
     if card is None:
         return ()
@@ -147,6 +148,14 @@ def _tested_on(card: ModelCard | None) -> tuple[str, ...]:
         for one in card.data[1:]
         if one.films and one.patients
     )
+
+
+def not_validated_on(card: ModelCard | None) -> tuple[str, ...]:
+    """What the card says that the model is not for, was not tested on, and is warned of."""
+    if card is None:
+        return ()
+    untested = tuple(f"Not tested on: {one}" for one in card.not_validated_on)
+    return (*card.not_intended_for, *untested, *card.warnings, *card.limits)
 
 
 @contextlib.contextmanager

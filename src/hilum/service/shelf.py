@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hilum.bundle.archive import SUFFIX
+from hilum.bundle.card import CARD_JSON_MEMBER, ModelCard, read_card
 from hilum.bundle.reading import Bundle, read_bundle
 from hilum.errors import BundleError, ServiceError
 from hilum.files import sync_directory, sync_tree
@@ -27,6 +28,7 @@ class Shelf:
 
     def __init__(self, folder: Path, trusted: Sequence[PublicKey] = ()) -> None:
         self._folder, self._trusted = folder, trusted
+        self._cards: dict[str, ModelCard | None] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for left_over in folder.glob(".*"):
             _remove(left_over)
@@ -51,6 +53,16 @@ class Shelf:
         if bundle.sha256 != sha256:
             raise BundleError(f"The bundle kept as {sha256[:12]} is {bundle.sha256[:12]}. Send the right one again.")
         return bundle
+
+    def card(self, sha256: str) -> ModelCard | None:
+        """What a bundle here says of itself, read once; None when it isn't here, was changed or has no card."""
+        if sha256 not in self._cards:
+            try:
+                content = self.open(sha256).contents.get(CARD_JSON_MEMBER, b"")
+                self._cards[sha256] = read_card(content, CARD_JSON_MEMBER) if content else None
+            except BundleError:
+                return None
+        return self._cards[sha256]
 
     def put(self, source: Path) -> Bundle:
         """Verify a bundle and keep a copy; what is kept is what was verified.

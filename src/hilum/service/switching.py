@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hilum.bundle.card import ModelCard
 from hilum.bundle.reading import Bundle
 from hilum.bundle.signature import read_trusted
 from hilum.errors import BundleError, HilumError, ServiceError
@@ -98,6 +99,10 @@ class Switch:
     def model(self) -> Model:
         """The model in production."""
         return self._now.production.bundled.model
+
+    def card(self, sha256: str) -> ModelCard | None:
+        """What a bundle on the shelf says of itself; None when it isn't here or has no card."""
+        return self._shelf.card(sha256)
 
     @property
     def trouble(self) -> str | None:
