@@ -112,6 +112,17 @@ def test_the_whole_way_of_a_change(place: Path) -> None:
     assert said("audit", "verify", *at)["whole"]
 
 
+def test_the_registry_is_changed_beside_who_owns_the_records(place: Path, tmp_path: Path) -> None:
+    """As with a service on SQLite, which finds the row within a second and exchanges the model."""
+    owner = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+    done = said("change", "begin", place / "one.hilum", "--reason", "the first", "--data", tmp_path)
+    holds = Registry(owner).current()
+    assert holds is not None
+    assert (holds.production, holds.actor) == (done["production"], "console")
+    assert said("audit", "verify", "--data", tmp_path)["whole"]
+    owner.close()
+
+
 def test_bounds_are_judged_on_what_happened_since_the_last_change(place: Path, tmp_path: Path) -> None:
     """Overrides of the new model break the bound: the verb goes back in one step, and says why."""
     plan, at = place / "pccp.yaml", ("--data", tmp_path)

@@ -1,12 +1,16 @@
 """The database is durable, has one writer, and says clearly when it can't be used."""
 
 import sqlite3
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from hilum.errors import ServiceError
+from hilum.records.audit import Act, append, check, entries
 from hilum.records.database import Database, has_wal_reset_fault, sqlite_protection
 from hilum.records.schema import HEAD, Base
 
@@ -177,6 +181,82 @@ def test_a_second_writer_is_refused_until_the_first_has_gone(url: str) -> None:
         Database(url)
     first.close()
     Database(url).close()
+
+
+def test_who_may_write_beside_the_owner_neither_checkpoints_nor_migrates(url: str, tmp_path: Path) -> None:
+    owner, wal = Database(url), tmp_path / "hilum.db-wal"
+    guest = Database(url, beside=True)
+    main = (tmp_path / "hilum.db").read_bytes()
+    for statement in ("CREATE TABLE t (x)", "INSERT INTO t VALUES (zeroblob(9000000))", "INSERT INTO t VALUES (1)"):
+        with guest.write() as session:  # more pages than the owner lets gather
+            session.execute(text(statement))
+    assert (tmp_path / "hilum.db").read_bytes() == main
+    guest.close()
+    assert ((tmp_path / "hilum.db").read_bytes(), wal.exists()) == (main, True)
+    with owner.write() as session:
+        assert session.execute(text("SELECT count(*) FROM t")).scalar_one() == 2
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ServiceError, match="of another version than this hilum, and a running service"):
+        Database(url, beside=True)
+    owner.close()
+    assert not wal.exists()
+
+
+def test_two_processes_never_write_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hilum.records.database.WRITING_S", 0.05)
+    owner, guest = Database(url), Database(url, beside=True)
+    with owner.write(), pytest.raises(ServiceError, match="has been writing to the records for more than 0.05 s"):
+        guest.write().__enter__()
+    with guest.write() as session:
+        session.execute(text("CREATE TABLE t (x)"))
+    with owner.read() as session:
+        assert session.execute(text("SELECT count(*) FROM t")).scalar_one() == 0
+    guest.close()
+    owner.close()
+
+
+def test_without_an_owner_who_may_write_beside_one_owns_the_file(url: str) -> None:
+    alone = Database(url, beside=True)
+    with pytest.raises(ServiceError, match="in use by another hilum process"):
+        Database(url)
+    alone.close()
+
+
+@pytest.mark.system
+def test_no_act_is_lost_while_two_processes_write(url: str) -> None:
+    """The owner checkpoints all the time; another process writes until it is killed; the chain stays whole."""
+    owner = Database(url)
+    with subprocess.Popen([sys.executable, "-c", OTHER, url], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        told, mine = [other.stdout.readline().strip()], 0
+        while mine < 400:
+            with owner.write() as session:
+                append(session, Act(actor="owner", act="x", subject=str(mine)), datetime.now(UTC))
+            owner.tidy()
+            mine += 1
+        other.kill()
+        told += other.stdout.read().split()
+    with owner.read() as session:
+        rows = entries(session)
+    assert check(rows).whole
+    assert sum(row.actor == "owner" for row in rows) == mine
+    theirs = [row.subject for row in rows if row.actor == "other"]
+    assert len(told) > 100, "who writes all the time lets the other in"
+    assert theirs[: len(told)] == told, "what was said to be written is there"
+    owner.close()
+
+
+OTHER = """
+import sys
+from datetime import UTC, datetime
+from hilum.records.audit import Act, append
+from hilum.records.database import Database
+database = Database(sys.argv[1], beside=True)
+for number in range(1_000_000):
+    with database.write() as session:
+        append(session, Act(actor="other", act="x", subject=str(number)), datetime.now(UTC))
+    print(number, flush=True)
+"""
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def begin(
     from hilum.records.registry import Registered, Registry
 
     read = read_bundle(bundle)
-    database = open_records(data)
+    database = open_records(data, beside=True)
     try:
         registry = Registry(database)
         info = read.info
@@ -223,7 +223,7 @@ def shadow(
     from hilum.records.registry import Registry
 
     rules, found, digest = read_plan(plan), read_evidence(evidence), read_bundle(bundle).sha256
-    database = open_records(data)
+    database = open_records(data, beside=True)
     try:
         where = str(bundle.resolve())
         done = to_shadow(Registry(database), proposal, rules, found, bundle_sha256=digest, location=where, actor=actor)
@@ -257,7 +257,7 @@ def _step(step: str, data: Path, as_json: bool, **arguments: Any) -> None:
     from hilum.errors import UsageError
     from hilum.records.registry import Registry
 
-    database = open_records(data)
+    database = open_records(data, beside=True)
     try:
         registry = Registry(database)
         holds = registry.current()
@@ -288,7 +288,7 @@ def bounds(
     from hilum.records.shadows import trial_counts
 
     rules = read_plan(plan).rollback
-    database = open_records(data)
+    database = open_records(data, beside=True)
     try:
         registry = Registry(database)
         holds = registry.current()
@@ -315,7 +315,7 @@ def rollback(
     from hilum.cli.records import open_records
     from hilum.records.registry import Registry
 
-    database = open_records(data)
+    database = open_records(data, beside=True)
     try:
         done = Registry(database).rollback(actor=actor, reason=reason)
     finally:
@@ -347,7 +347,7 @@ def history(data: DataOption = HERE, as_json: JsonOption = False) -> None:
     from hilum.cli.records import open_records
     from hilum.records.registry import Registry
 
-    database = open_records(data)
+    database = open_records(data, beside=True)
     try:
         rows = Registry(database).history()
     finally:

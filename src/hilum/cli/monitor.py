@@ -28,8 +28,7 @@ ByOption = Annotated[str, typer.Option("--by", help="Who does it.")]
 def monitor() -> None:
     """Watch for drift, keep alarms, test the watching; docs/monitoring.md says what a look does.
 
-    Reports and self-tests read the records beside a running service. What changes alarms needs records in PostgreSQL,
-    or an SQLite file that no service has open.
+    All of it works on the records of a running service as well.
     """
 
 
@@ -71,7 +70,7 @@ def check(
     from hilum.monitoring.webhook import tell
 
     rules = _plan(plan, owner)
-    database = open_records(data)
+    database = open_records(data, beside=True)
     try:
         book = AlarmBook(database)
         seen = _watch(_films(data), rules)
@@ -150,7 +149,7 @@ def _act(step: str, data: Path, alarm_id: str, as_json: bool, **arguments: str) 
     from hilum.cli.records import open_records
     from hilum.monitoring.alarm_book import AlarmBook
 
-    database = open_records(data)
+    database = open_records(data, beside=True)
     try:
         done = getattr(AlarmBook(database), step)(alarm_id, **arguments)
     finally:

@@ -27,8 +27,12 @@ def url_of(data: Path) -> str:
     return os.environ.get(DATABASE) or f"sqlite:///{(data / 'hilum.db').resolve()}"
 
 
-def open_records(data: Path) -> "Database":
-    """The records, to change them; an SQLite file must not be in use by a service.
+def open_records(data: Path, *, beside: bool = False) -> "Database":
+    """The records, to change them.
+
+    Args:
+        data: the service's folder.
+        beside: also while a service has an SQLite file open; else it must not be in use.
 
     Raises:
         ServiceError: they can't be opened or are in use.
@@ -36,7 +40,7 @@ def open_records(data: Path) -> "Database":
     from hilum.records.database import Database
 
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Database(url_of(data))
+    return Database(url_of(data), beside=beside)
 
 
 def keyring_given() -> "Keyring":

@@ -3,17 +3,20 @@
 SQLite's write-ahead log was corruptible in 3.7.0–3.51.2 (mended in 3.51.3, and in 3.44.6 and 3.50.7): a connection that
 checkpointed while another began the log anew could skip a committed transaction (https://sqlite.org/wal.html, "The
 WAL-Reset Bug"). Refusing those versions would leave out every current Debian and Ubuntu, so the race is made impossible
-instead: exactly one connection writes and checkpoints, behind a lock; the readers' connections are ``query_only`` and
-never checkpoint; mmap is off; and a lock beside the file keeps every other hilum process that would write out. Docs:
-``docs/decisions/0009``.
+instead: one process owns the file, and one connection of it writes and checkpoints, behind a lock; the readers'
+connections are ``query_only`` and never checkpoint; mmap is off. A process that may write beside the owner, such as
+``hilum change promote``, never checkpoints or migrates, and both take a lock beside the file around each transaction,
+so that no two processes ever write or checkpoint at once. Docs: ``docs/decisions/0009``.
 
 PostgreSQL takes many writers; there an advisory lock orders migrations.
 """
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,11 @@ WAL_RESET_FAULT = ((3, 7, 0), (3, 51, 3))
 WAL_RESET_MENDED = (((3, 44, 6), (3, 45, 0)), ((3, 50, 7), (3, 51, 0)))
 """Older lines that were mended too: from, and up to but not including."""
 
+WRITING_S = 10.0
+"""Longest wait for another process's transaction on an SQLite file, as PostgreSQL's lock_timeout."""
+
+WRITING_POLL_S = 0.002
+
 MIGRATION_LOCK = 0x68696C01
 """Key of PostgreSQL's advisory lock around a migration."""
 
@@ -57,11 +65,11 @@ def sqlite_protection(version: tuple[int, int, int]) -> str:
     name = ".".join(map(str, version))
     if has_wal_reset_fault(version):
         return (
-            f"SQLite {name} has the WAL-reset fault; the single writing connection, which alone checkpoints, avoids "
+            f"SQLite {name} has the WAL-reset fault; a single lock around each transaction and its checkpoint avoids "
             "it. Let no other program write to the file or checkpoint it (Litestream, the sqlite3 shell); the mend is "
             "SQLite 3.51.3, 3.50.7 or 3.44.6, or PostgreSQL."
         )
-    return f"SQLite {name} is free of the WAL-reset fault; a single connection writes all the same."
+    return f"SQLite {name} is free of the WAL-reset fault; a single lock orders writers all the same."
 
 
 class Database:
@@ -70,19 +78,29 @@ class Database:
     Args:
         url: an SQLAlchemy URL, such as ``sqlite:///hilum.db`` or ``postgresql+psycopg://host/hilum``.
         keys: data keys; what is written is encrypted with the active one, where it identifies.
+        beside: also take an SQLite file that another process owns: its schema is left as it is, and it is not
+            checkpointed. For short acts whose rows the owner looks for, as it does on PostgreSQL.
 
     Raises:
         ServiceError: the URL is of no known kind, the database can't be opened or is in use, or its schema is newer.
     """
 
-    def __init__(self, url: str, keys: Keyring | None = None) -> None:
+    def __init__(self, url: str, keys: Keyring | None = None, *, beside: bool = False) -> None:
         self._held = contextlib.ExitStack()
+        self._queue: tuple[int, ...] = ()
+        owned = True
         try:
             parsed = make_url(url)
             self.is_sqlite = parsed.get_backend_name() == "sqlite"
-            self._writer = _sqlite_engine(url, readers=0) if self.is_sqlite else _postgres_engine(url)
+            if self.is_sqlite and parsed.database not in (None, "", ":memory:"):
+                owned = self._take(Path(str(parsed.database)), beside=beside)
+            self._writer = _sqlite_engine(url, readers=0, owned=owned) if self.is_sqlite else _postgres_engine(url)
             self._reader = _sqlite_engine(url, readers=READERS) if self.is_sqlite else self._writer
+        except ServiceError:
+            self._held.close()
+            raise
         except (SQLAlchemyError, ImportError) as error:
+            self._held.close()
             raise ServiceError(
                 f"Database URL can't be used ({type(error).__name__}). Give sqlite:///FILE, or postgresql+psycopg://… "
                 "after pip install 'hilum[postgres]'."
@@ -94,12 +112,49 @@ class Database:
             threading.Lock() if self.is_sqlite else contextlib.nullcontext()
         )
         try:
-            if self.is_sqlite and parsed.database not in (None, "", ":memory:"):
-                self._held.enter_context(_sole_writer(Path(str(parsed.database))))
-            self._migrate()
+            with self._turn():
+                self._migrate() if owned else self._check_schema()
         except BaseException:
             self.close()
             raise
+
+    def _take(self, path: Path, *, beside: bool) -> bool:
+        """Own an SQLite file, or where another process does and it may be, write beside it; whether it is owned."""
+        owner = _owning(path)
+        if owner is None and not beside:
+            raise ServiceError(
+                f"The records {path} are in use by another hilum process. Stop it first; those of a running service "
+                "are looked at and changed over REST: /api/v1/users, /api/v1/keys, /api/v1/results."
+            )
+        if owner is not None:
+            self._held.callback(os.close, owner)
+        # First one waits, then one writes: so who writes all the time lets another process in between.
+        for name in (f"{path.name}.waiting", f"{path.name}.writing"):
+            self._queue += (os.open(path.with_name(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600),)
+            self._held.callback(os.close, self._queue[-1])
+        return owner is not None
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Keep other processes from writing to an SQLite file; the kernel gives the lock back however this one ends.
+
+        Raises:
+            ServiceError: another process is at it for too long.
+        """
+        if not self._queue:
+            yield
+            return
+        waiting, writing = self._queue
+        end = time.monotonic() + WRITING_S
+        _locked_until(waiting, end)
+        try:
+            _locked_until(writing, end)
+        finally:
+            fcntl.flock(waiting, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(writing, fcntl.LOCK_UN)
 
     @property
     def protection(self) -> str | None:
@@ -113,7 +168,13 @@ class Database:
         Raises:
             ServiceError: the database is away, full or damaged; nothing of the block was kept.
         """
-        with self._lock, _foreign_errors(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with (
+            self._lock,
+            self._turn(),
+            _foreign_errors(),
+            Session(self._writer, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextlib.contextmanager
@@ -138,7 +199,7 @@ class Database:
             whole: nor in pages that were freed earlier: the file is written anew. PostgreSQL, which keeps dead rows
                 until it is vacuumed, is asked to do it either way.
         """
-        with _foreign_errors(), self._lock, contextlib.closing(self._writer.raw_connection()) as plain:
+        with _foreign_errors(), self._lock, self._turn(), contextlib.closing(self._writer.raw_connection()) as plain:
             if self.is_sqlite:
                 for statement in (*(("VACUUM",) if whole else ()), "PRAGMA wal_checkpoint(TRUNCATE)"):
                     plain.cursor().execute(statement).fetchall()
@@ -155,8 +216,21 @@ class Database:
     def close(self) -> None:
         """Close the readers, then the writer, which is so the one that checkpoints."""
         self._reader.dispose()
-        self._writer.dispose()
+        # Where another process hangs in a transaction, the writer's connection is left to the end of this one.
+        with contextlib.suppress(ServiceError), self._turn():
+            self._writer.dispose()
+        self._queue = ()
         self._held.close()
+
+    def _check_schema(self) -> None:
+        """Only the owner of a file brings its schema up to date."""
+        with self.read() as session:
+            versions = session.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+        if versions != [HEAD]:
+            raise ServiceError(
+                "The records are of another version than this hilum, and a running service has them open. Stop it, and "
+                "start this version."
+            )
 
     def _migrate(self) -> None:
         """Bring the schema to this version's.
@@ -236,24 +310,30 @@ def _foreign_errors() -> Iterator[None]:
         ) from None
 
 
-@contextlib.contextmanager
-def _sole_writer(path: Path) -> Iterator[None]:
-    """Keep other hilum processes from writing to the file; the kernel gives the lock back however this one ends."""
+def _owning(path: Path) -> int | None:
+    """A lock that one process has for as long as it lives; None when another one has it."""
     try:
-        descriptor = take_lock(path.with_name(f"{path.name}.lock"))
+        return take_lock(path.with_name(f"{path.name}.lock"))
     except BlockingIOError:
-        raise ServiceError(
-            f"The records {path} are in use by another hilum process. Stop it first; those of a running service "
-            "are looked at and changed over REST: /api/v1/users, /api/v1/keys, /api/v1/results."
-        ) from None
+        return None
     except OSError as error:
         raise ServiceError(
             f"The database can't be opened ({error.strerror}). Check that its folder exists and is writable."
         ) from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+
+
+def _locked_until(descriptor: int, end: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise ServiceError(
+                    f"Another hilum process has been writing to the records for more than {WRITING_S:g} s. Look what "
+                    "it does, and end it."
+                ) from None
+            time.sleep(WRITING_POLL_S)
 
 
 def _postgres_engine(url: str) -> Engine:
@@ -261,7 +341,7 @@ def _postgres_engine(url: str) -> Engine:
     return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8, pool_timeout=10, connect_args=options)
 
 
-def _sqlite_engine(url: str, *, readers: int) -> Engine:
+def _sqlite_engine(url: str, *, readers: int, owned: bool = True) -> Engine:
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -275,7 +355,8 @@ def _sqlite_engine(url: str, *, readers: int) -> Engine:
         connection.isolation_level = None  # transactions are begun below, not by the driver's guess
         # What is deleted is overwritten with zeros: an erased name shall not lie in a free page.
         pragmas = ["busy_timeout=5000", "foreign_keys=ON", "mmap_size=0", "secure_delete=ON"]
-        pragmas += ["query_only=ON", "wal_autocheckpoint=0"] if readers else ["journal_mode=WAL", "synchronous=FULL"]
+        pragmas += ["query_only=ON"] if readers else ["journal_mode=WAL", "synchronous=FULL"]
+        pragmas += [] if owned and not readers else ["wal_autocheckpoint=0"]
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
