@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hilum.data_keys import Keyring, new_data_key
 from hilum.imaging import wire
-from hilum.sealing import CHUNK_BYTES, Sealer
+from hilum.sealing import CHUNK_BYTES, Sealer, new_file_key
 from hilum.service.film_files import StoredFilm
 
 SIZES_MB = (2, 18)
@@ -38,7 +38,7 @@ def measure(size_mb: int, folder: Path, times: int) -> dict[str, float]:
     digest, view = hashlib.sha256(plain).hexdigest(), memoryview(plain)
 
     def pieces() -> Iterator[bytes]:
-        sealer = Sealer(key)
+        sealer = Sealer(new_file_key(key))
         for at in range(0, len(view), CHUNK_BYTES):
             yield sealer.update(view[at : at + CHUNK_BYTES])
         yield sealer.finish(digest)

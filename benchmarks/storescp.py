@@ -7,7 +7,7 @@ measured as it comes, which writes without fsync and knows no records, and with 
 folder.
 
 python benchmarks/storescp.py                        24 films, 5 runs each
-python benchmarks/storescp.py --profile              besides, where hilum's time goes
+python benchmarks/storescp.py --profile              besides, where hilum's time goes, with the listener in one process
 """
 
 import argparse
@@ -50,12 +50,10 @@ def free_port() -> int:
 
 
 def answers(port: int, process: "subprocess.Popen[Any]") -> None:
-    """Wait until somebody listens."""
-    while True:
+    """Wait until somebody answers a C-ECHO."""
+    while subprocess.run(["echoscu", "-aec", "HILUM", "127.0.0.1", str(port)], capture_output=True).returncode:
         assert process.poll() is None, "the receiver ended"
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -150,6 +148,8 @@ def receive(folder: Path, port: int, profile: bool) -> None:
     from hilum.records.database import Database
     from hilum.records.store import Store
     from hilum.service.dicom.listener import Listener
+    from hilum.service.dicom.listener_process import ListenerProcess, terms_of
+    from hilum.service.dicom.reception import Reception
     from hilum.service.film_files import FilmFiles
     from hilum.service.intake import Intake
     from hilum.service.settings import MIB, read_settings
@@ -168,7 +168,11 @@ def receive(folder: Path, port: int, profile: bool) -> None:
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     watched = Sampled() if profile else None
-    listener = Listener(settings, intake)
+    listener: Listener | ListenerProcess
+    if profile:
+        listener = Listener(terms_of(settings), intake, socket.create_server(("127.0.0.1", port)))
+    else:
+        listener = ListenerProcess(settings, Reception(intake, lambda _: False), said=lambda _: None)
     while not ended.wait(0.005):
         if watched:
             watched.look()

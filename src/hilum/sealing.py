@@ -20,6 +20,7 @@ exchanged or a changed chunk, a changed header, and a file under another file's 
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from hilum.data_keys import NO_KEY, DataKey, Keyring
@@ -38,18 +39,41 @@ LARGEST_CHUNK = 1 << 26
 _VERSION, _SCHEME, _LAST_CHUNK = 1, 1, 2**32 - 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileKey:
+    """The key of one file: who has it can write or read that file, and nothing else. Its bytes are in no repr."""
+
+    key_id: str
+    """Id of the data key that it was derived from."""
+    salt: bytes
+    """16 random bytes, which the file's header holds."""
+    raw: bytes = field(repr=False)
+    """32 bytes."""
+
+
+def new_file_key(key: DataKey) -> FileKey:
+    """A key for a new file."""
+    salt = os.urandom(16)
+    return FileKey(key_id=key.id, salt=salt, raw=_derived(key, salt))
+
+
+def sealed_bytes(plain_bytes: int) -> int:
+    """How long the encrypted file of so many plain bytes is."""
+    pieces = max(1, -(-plain_bytes // CHUNK_BYTES))
+    return HEADER_BYTES + plain_bytes + pieces * TAG_BYTES
+
+
 class Sealer:
     """Encrypts a file as its bytes come.
 
     Args:
-        key: the data key.
+        key: the file's own key, of :func:`new_file_key`.
         chunk_bytes: plain bytes of a chunk.
     """
 
-    def __init__(self, key: DataKey, chunk_bytes: int = CHUNK_BYTES) -> None:
-        salt = os.urandom(16)
-        self._header = HEADER.pack(MAGIC, _VERSION, _SCHEME, chunk_bytes, bytes.fromhex(key.id), salt)
-        self._gcm, self._chunk_bytes = _gcm(key, salt), chunk_bytes
+    def __init__(self, key: FileKey, chunk_bytes: int = CHUNK_BYTES) -> None:
+        self._header = HEADER.pack(MAGIC, _VERSION, _SCHEME, chunk_bytes, bytes.fromhex(key.key_id), key.salt)
+        self._gcm, self._chunk_bytes = _gcm(key.raw), chunk_bytes
         self._pending, self._number, self._begun = bytearray(), 0, False
 
     def update(self, plain: bytes | bytearray | memoryview) -> bytes:
@@ -125,13 +149,17 @@ def _opened(header: bytes, keys: Keyring) -> tuple[Any, int]:
             f"An encrypted file is of version {version}, scheme {scheme}, which this version of hilum doesn't know, or "
             "its header is damaged. Use the version that wrote it, or restore it from a backup."
         )
-    return _gcm(keys.key(key_id.hex()), salt), size
+    return _gcm(_derived(keys.key(key_id.hex()), salt)), size
 
 
-def _gcm(key: DataKey, salt: bytes) -> Any:
+def _derived(key: DataKey, salt: bytes) -> bytes:
+    return key.derived("file/1", salt)
+
+
+def _gcm(raw: bytes) -> Any:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    return AESGCM(key.derived("file/1", salt))
+    return AESGCM(raw)
 
 
 def _nonce(number: int, last: bool) -> bytes:

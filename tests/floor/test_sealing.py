@@ -6,7 +6,7 @@ import pytest
 
 from hilum.data_keys import DataKey, Keyring
 from hilum.errors import DataError
-from hilum.sealing import HEADER_BYTES, TAG_BYTES, Sealer, chunks, key_id_of
+from hilum.sealing import CHUNK_BYTES, HEADER_BYTES, TAG_BYTES, Sealer, chunks, key_id_of, new_file_key, sealed_bytes
 
 KEY = DataKey(raw=bytes(range(32)))
 RING = Keyring([KEY])
@@ -14,7 +14,7 @@ CHUNK = 16
 
 
 def sealed(plain: bytes, name: str = "a", step: int = 7) -> bytes:
-    sealer = Sealer(KEY, CHUNK)
+    sealer = Sealer(new_file_key(KEY), CHUNK)
     parts = [sealer.update(plain[at : at + step]) for at in range(0, len(plain), step)]
     return b"".join([*parts, sealer.finish(name)])
 
@@ -32,6 +32,18 @@ def test_what_went_in_comes_out(size: int, step: int) -> None:
     assert len(content) == HEADER_BYTES + size + TAG_BYTES * max(1, -(-size // CHUNK))
     assert key_id_of(content) == KEY.id
     assert key_id_of(b"\x89PNG" * 20) == key_id_of(b"HILUMENC") == ""
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1])
+def test_the_length_of_an_encrypted_file_is_known_before(size: int) -> None:
+    sealer = Sealer(new_file_key(KEY))
+    assert len(sealer.update(bytes(size)) + sealer.finish("a")) == sealed_bytes(size)
+
+
+def test_the_key_of_one_file_opens_no_other_and_is_not_shown() -> None:
+    one, other = new_file_key(KEY), new_file_key(KEY)
+    assert one.raw != other.raw
+    assert repr(one.raw) not in repr(one)
 
 
 def test_every_flipped_bit_is_found() -> None:

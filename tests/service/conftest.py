@@ -12,8 +12,9 @@ from hilum.service.settings import Settings, read_settings
 
 
 def settings_in(folder: Path, **changes: object) -> Settings:
-    values = {"bundle": folder / "none.hilum", "data": folder / "data", "port": 0, "dicom_port": 0, "least_free_mb": 1}
-    given = {**values, "drain_s": 5, **changes}
+    """Without a DICOM listener, whose process costs half a second, unless a port is given."""
+    values = {"bundle": folder / "none.hilum", "data": folder / "data", "port": 0, "least_free_mb": 1, "drain_s": 5}
+    given = {**values, "dicom_port": None, **changes}
     # None is "not given" to read_settings, and would be port 11112 in every test at once.
     return read_settings(without_dicom=given["dicom_port"] is None, **given)
 
@@ -33,8 +34,12 @@ def model() -> SmallModel:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, model: SmallModel) -> Iterator[Running]:
-    settings = settings_in(tmp_path_factory.mktemp("service"), largest_film_mb=1)
+def service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model: SmallModel
+) -> Iterator[Running]:
+    """With a DICOM listener where the module says ``DICOM_PORT = 0``."""
+    port = getattr(request.module, "DICOM_PORT", None)
+    settings = settings_in(tmp_path_factory.mktemp("service"), largest_film_mb=1, dicom_port=port)
     with running(settings, answering=model, drawing=SmallDrawing()) as started:
         yield started
 

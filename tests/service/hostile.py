@@ -7,10 +7,13 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from pynetdicom import AE, evt
 from tests.service.small import CR, dataset
+
+from hilum.service.app import Running
 
 ASSOCIATE, DATA, RELEASE = 1, 4, 5
 LENGTHS = (0, 1, 2, 5, 6, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
@@ -118,10 +121,22 @@ def attack(port: int, parts: Sequence[bytes], *, stays: bool, within_s: float) -
         return time.monotonic() - started
 
 
-def resident_mb() -> float:
-    """Memory of this process in use."""
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+def listener_of(service: Running) -> int:
+    """Id of the process that peers are met by."""
+    listener = service.room.listener
+    assert listener is not None
+    assert listener.process_id is not None, listener.trouble
+    return listener.process_id
+
+
+def resident_mb(process_id: int) -> float:
+    """Memory of a process in use."""
+    return int(Path(f"/proc/{process_id}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def threads_of(process_id: int) -> int:
+    """Threads of a process."""
+    return len(list(Path(f"/proc/{process_id}/task").iterdir()))
 
 
 def attack_often(port: int, count: int, seed: int, *, within_s: float) -> tuple[Counter[str], tuple[float, str]]:

@@ -21,6 +21,7 @@ from hilum.service.dicom.classes import STORAGE, TRANSFER_SYNTAXES
 
 ECHO = "1.2.840.10008.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
+DICOM_PORT = 0
 
 
 @contextlib.contextmanager
@@ -59,7 +60,7 @@ def still_serves(service: Running) -> bool:
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    settings = settings_in(tmp_path_factory.mktemp("impatient"), network_timeout_s=1)
+    settings = settings_in(tmp_path_factory.mktemp("impatient"), dicom_port=0, network_timeout_s=1)
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as started:
         yield started
 
@@ -170,7 +171,7 @@ def test_a_peer_that_trickles_is_cut_off_while_a_good_one_finishes(impatient: Ru
 
 
 def test_a_calling_title_that_is_not_on_the_list_is_rejected(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path, allowed_ae_titles=("MODALITY",), association_deadline_s=4)
+    settings = settings_in(tmp_path, dicom_port=0, allowed_ae_titles=("MODALITY",), association_deadline_s=4)
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
         with associated(port_of(service), title="STRANGER") as association:
             assert association.is_rejected
@@ -184,7 +185,7 @@ def test_a_calling_title_that_is_not_on_the_list_is_rejected(tmp_path: Path) -> 
 
 
 def test_skipped_classes_are_accepted_and_dropped(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path, other_classes="skip")
+    settings = settings_in(tmp_path, dicom_port=0, other_classes="skip")
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
         film = dataset(207, SOPClassUID=CT)
         film.file_meta.MediaStorageSOPClassUID = CT
@@ -194,7 +195,7 @@ def test_skipped_classes_are_accepted_and_dropped(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_out_of_resources_and_ready_says_so(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path, least_free_mb=10**9)
+    settings = settings_in(tmp_path, dicom_port=0, least_free_mb=10**9)
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
         with associated(port_of(service)) as association:
             assert association.send_c_store(dataset(208)).Status == 0xA700

@@ -42,6 +42,7 @@ def encrypted(folder: Path, pairs: dict[str, Pair], clients: str, **changes: obj
     pair, ca = pairs["server"], None if clients == "on" else pairs["ours"].certificate
     settings = settings_in(
         folder,
+        dicom_port=0,
         dicom_tls=clients,
         dicom_certificate=pair.certificate,
         dicom_key=pair.key,
@@ -177,6 +178,7 @@ def test_a_check_looks_at_every_certificate(tmp_path: Path, pairs: dict[str, Pai
     own.write_bytes(good.certificate.read_bytes() + good.key.read_bytes())
     settings = settings_in(
         tmp_path,
+        dicom_port=0,
         tls_certificate=good.certificate,
         tls_key=good.key,
         dicom_tls="required",
@@ -213,12 +215,12 @@ def test_a_check_looks_at_every_certificate(tmp_path: Path, pairs: dict[str, Pai
 )
 def test_settings_that_make_no_sense_are_told(tmp_path: Path, given: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        settings_in(tmp_path, **given)
+        settings_in(tmp_path, dicom_port=0, **given)
 
 
 def test_certificates_of_senders_stand_in_for_titles(tmp_path: Path) -> None:
     given = {"host": "10.0.0.1", "tls_certificate": "c", "tls_key": "k", "dicom_tls": "required", "dicom_ca": "a"}
-    assert settings_in(tmp_path, data_key=new_data_key().text, **given).allowed_ae_titles == ()
+    assert settings_in(tmp_path, dicom_port=0, data_key=new_data_key().text, **given).allowed_ae_titles == ()
 
 
 @pytest.mark.system

@@ -5,7 +5,6 @@ import logging
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,11 +22,13 @@ from tests.service.hostile import (
     attack,
     attack_often,
     command,
+    listener_of,
     pdu,
     pdv,
     recorded,
     resident_mb,
     store,
+    threads_of,
 )
 from tests.service.small import CR, SmallDrawing, SmallModel, dataset
 from tests.service.test_dicom import associated, port_of, still_serves
@@ -47,7 +48,7 @@ WAIT_S = 30.0
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("hostile")
-    settings = settings_in(folder, network_timeout_s=1, largest_film_mb=1, maximum_associations=10)
+    settings = settings_in(folder, dicom_port=0, network_timeout_s=1, largest_film_mb=1, maximum_associations=10)
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as started:
         yield started
 
@@ -61,8 +62,9 @@ def good(impatient: Running) -> list[bytes]:
 
 
 def all_end(service: Running, attacks: dict[str, list[bytes]]) -> None:
-    """Each of them, all at once, has its connection closed, and the service goes on."""
-    before = resident_mb()
+    """Each of them, all at once, has its connection closed, and the listener goes on."""
+    process = listener_of(service)
+    before = resident_mb(process)
     with ThreadPoolExecutor(8) as peers:
         ended = {
             name: peers.submit(attack, port_of(service), parts, stays=True, within_s=WAIT_S)
@@ -70,8 +72,9 @@ def all_end(service: Running, attacks: dict[str, list[bytes]]) -> None:
         }
     for name, one in ended.items():
         assert one.exception() is None, name
-    assert resident_mb() - before < 256
+    assert resident_mb(process) - before < 256
     assert still_serves(service)
+    assert listener_of(service) == process, "and it is still the same one"
 
 
 def test_lengths_of_every_pdu(impatient: Running, good: list[bytes]) -> None:
@@ -121,7 +124,8 @@ def test_presentation_data_that_is_none(impatient: Running, good: list[bytes]) -
 
 def test_a_flood_of_connections_is_bounded_and_passes(impatient: Running, good: list[bytes]) -> None:
     """Half of them say nothing, half associate and then say nothing."""
-    threads = threading.active_count()
+    process = listener_of(impatient)
+    threads = threads_of(process)
     with contextlib.ExitStack() as stack:
         for number in range(60):
             with contextlib.suppress(OSError):
@@ -129,7 +133,7 @@ def test_a_flood_of_connections_is_bounded_and_passes(impatient: Running, good: 
                 if number % 2:
                     peer.sendall(good[0])
         most = 2 * impatient.room.settings.maximum_associations
-        assert threading.active_count() - threads < 3 * most + 10, "two threads an association, and one a connection"
+        assert threads_of(process) - threads < 3 * most + 10, "two threads an association, and one a connection"
         deadline = time.monotonic() + WAIT_S
         while not still_serves(impatient):
             assert time.monotonic() < deadline, "those that say nothing are closed after 1 s"
@@ -204,7 +208,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """With a real bundle: films are decoded in its sandbox."""
     folder = tmp_path_factory.mktemp("real")
     bundle = small_bundle(folder / "small.hilum")
-    with running(settings_in(folder, bundle=bundle, decode_memory_mb=256, decode_wall_s=5)) as started:
+    with running(settings_in(folder, dicom_port=0, bundle=bundle, decode_memory_mb=256, decode_wall_s=5)) as started:
         yield started
 
 
@@ -250,23 +254,26 @@ def test_five_hundred_films_that_lie(real: Running) -> None:
 
 
 def attacked(service: Running, count: int, seed: int) -> None:
-    threads, before = threading.active_count(), resident_mb()
+    assert still_serves(service)
+    process = listener_of(service)
+    threads, before = threads_of(process), resident_mb(process)
     lasting = logging.getLogger("pynetdicom").level
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
     try:
         ways, slowest = attack_often(port_of(service), count, seed, within_s=WAIT_S)
     finally:
         logging.getLogger("pynetdicom").setLevel(lasting)
-    more = resident_mb() - before
+    more = resident_mb(process) - before
     print(f"{count} associations, slowest end {slowest[0]:.1f} s ({slowest[1]}), {more:.0f} MB more")
     assert set(ways) == set(WAYS) or count < 200
     assert slowest[0] < WAIT_S
-    assert resident_mb() - before < 256
+    assert resident_mb(process) - before < 256
     deadline = time.monotonic() + WAIT_S
-    while threading.active_count() > threads + 4:
-        assert time.monotonic() < deadline, [one.name for one in threading.enumerate()]
+    while threads_of(process) > threads + 4:
+        assert time.monotonic() < deadline, threads_of(process)
         time.sleep(0.1)
     assert still_serves(service)
+    assert listener_of(service) == process, "and it is still the same one"
     with associated(port_of(service)) as association:
         assert association.send_c_store(dataset(901, 77)).Status == 0x0000, "and it still keeps films"
 

@@ -15,7 +15,7 @@ from hilum.bundle.reading import read_bundle
 from hilum.errors import BundleError, UsageError
 from hilum.inference.runtimes import OnnxRuntime
 from hilum.inference.selftest import self_test
-from hilum.service import model_process
+from hilum.service import child_process
 from hilum.service.answering import ModelDied
 from hilum.service.model_process import ModelLimits, ModelProcess
 
@@ -56,7 +56,7 @@ def test_it_answers_as_the_runtime_does_bit_for_bit(bundle: Path, process: Model
 def test_a_killed_process_is_replaced_and_the_batch_can_be_tried_again(bundle: Path, process: ModelProcess) -> None:
     size = read_bundle(bundle).info.preprocessing.size
     before, restarts = process.run(tiles(2, size)), process.restarts
-    with process._lock:  # so that the batch meets it, and not the watchdog
+    with process._kept.lock:  # so that the batch meets it, and not the watchdog
         send(process, signal.SIGKILL)
         with pytest.raises(ModelDied, match=r"The model's process ended \(SIGKILL\)"):
             process.run(tiles(2, size))
@@ -75,7 +75,7 @@ def test_the_watchdog_replaces_one_that_died_while_nobody_asked(process: ModelPr
 def test_a_process_that_hangs_over_a_batch_is_stopped(bundle: Path, digest: str) -> None:
     size = read_bundle(bundle).info.preprocessing.size
     with ModelProcess(bundle, sha256=digest, limits=ModelLimits(threads=1, wall_s=1.0)) as process:
-        with process._lock:
+        with process._kept.lock:
             send(process, signal.SIGSTOP)
             with pytest.raises(ModelDied, match="took longer than 1 s to answer a batch, and was stopped"):
                 process.run(tiles(1, size))
@@ -86,7 +86,7 @@ def test_a_process_without_memory_is_replaced(bundle: Path, digest: str) -> None
     """Its limit leaves no room for a batch's activations; how it ends is the runtime's affair, that it ends is ours."""
     size = read_bundle(bundle).info.preprocessing.size
     with ModelProcess(bundle, sha256=digest, limits=ModelLimits(threads=1)) as process:
-        with process._lock:
+        with process._kept.lock:
             assert process.process_id is not None
             resource.prlimit(process.process_id, resource.RLIMIT_AS, (1 << 20, 1 << 20))
             died = 0
@@ -105,7 +105,7 @@ def test_while_none_comes_up_it_says_so_and_goes_on_when_one_does(
 ) -> None:
     copy = tmp_path / "copy.hilum"
     copy.write_bytes(bundle.read_bytes())
-    monkeypatch.setattr(model_process, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(child_process, "LONGEST_PAUSE_S", 0.1)
     size = read_bundle(bundle).info.preprocessing.size
     with ModelProcess(copy, sha256=digest, limits=ModelLimits(threads=1)) as process:
         copy.unlink()

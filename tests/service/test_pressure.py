@@ -51,7 +51,7 @@ class Slow(SmallModel):
 
 def test_rest_says_429_and_dicom_out_of_resources_until_there_is_room_again(tmp_path: Path) -> None:
     model = Slow()
-    settings = settings_in(tmp_path, most_waiting=2)
+    settings = settings_in(tmp_path, dicom_port=0, most_waiting=2)
     with (
         running(settings, answering=model, drawing=SmallDrawing()) as service,  # type: ignore[arg-type]
         httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,

@@ -22,10 +22,11 @@ from hilum.records.values import FilmRecord
 from hilum.service.app import Running, running
 from hilum.service.certificates import server_context
 from hilum.service.destinations import read_destination
-from hilum.service.dicom.listener import asked_for
+from hilum.service.dicom.listener_process import terms_of
 from hilum.service.dicom.pacs import Pacs, asking, fetch, move_study, what_it_takes
 from hilum.service.dicom.patients import Ambiguous, Patient, asked_with, same_patient
 from hilum.service.dicom.priors import Film, Found, find_priors
+from hilum.service.dicom.terms import asked_for
 from hilum.service.dicom.unfetched import Unfetched
 
 NEW = "20261101"
@@ -40,7 +41,7 @@ def until(true: Callable[[], object], what: str, within_s: float = 60) -> None:
 
 @contextlib.contextmanager
 def reading_room(folder: Path, pacs: Archive, **changes: object) -> Iterator[Running]:
-    settings = settings_in(folder, pacs=pacs.setting, **{"results_retry_cap_s": 0.05, **changes})
+    settings = settings_in(folder, dicom_port=0, pacs=pacs.setting, **{"results_retry_cap_s": 0.05, **changes})
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
         pacs.destinations["HILUM"] = ("127.0.0.1", service.dicom_port or 0)
         yield service
@@ -109,8 +110,8 @@ def test_only_what_comes_of_our_own_move_may_be_a_prior(
 ) -> None:
     request = C_STORE()
     request.MoveOriginatorApplicationEntityTitle = originator
-    assert asked_for(request, calling, settings_in(tmp_path, pacs="x=dicom://ARCHIVE@h:104")) is ours
-    assert not asked_for(request, calling, settings_in(tmp_path))
+    assert asked_for(request, calling, terms_of(settings_in(tmp_path, pacs="x=dicom://ARCHIVE@h:104"))) is ours
+    assert not asked_for(request, calling, terms_of(settings_in(tmp_path)))
 
 
 def test_a_prior_that_is_sent_by_itself_is_answered(tmp_path: Path) -> None:

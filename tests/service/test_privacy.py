@@ -53,7 +53,7 @@ class Leaky(SmallModel):
 
 
 def test_canaries_are_nowhere(tmp_path: Path, log: io.StringIO) -> None:
-    settings = settings_in(tmp_path, max_attempts=1)
+    settings = settings_in(tmp_path, dicom_port=0, max_attempts=1)
     replies: list[httpx.Response] = []
     with running(settings, answering=Leaky(), drawing=SmallDrawing()) as service:  # type: ignore[arg-type]
         with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http:

@@ -59,7 +59,7 @@ def race(folder: Path, films: int, sends: int, seed: int) -> None:
     order = [FIRST + chance.randrange(films) for _ in range(sends - films)] + [FIRST + i for i in range(films)]
     doors = REST_SENDERS + DICOM_SENDERS + WEB_SENDERS
     shares = [order[i::doors] for i in range(doors)]
-    settings = settings_in(folder)
+    settings = settings_in(folder, dicom_port=0)
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
         headers = let_in(service)
         with ThreadPoolExecutor(len(shares)) as pool:

@@ -5,12 +5,15 @@ import io
 import ipaddress
 import json
 import re
+import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -102,6 +105,30 @@ def test_a_refusal_says_whether_to_try_again(report: ResultObject, status: int, 
     ):
         hand_over([report], destination, calling="HILUM")
     assert (refused.value.code, refused.value.permanent) == (f"status-{status:04x}", permanent)
+
+
+def test_a_destination_that_answers_without_an_end_is_cut_off(report: ResultObject) -> None:
+    """What it announces is 4 GiB long; without the limit the sender would wait for it, and keep it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as peers:
+
+        def answer() -> bytes:
+            peer, _ = listening.accept()
+            with peer:
+                peer.settimeout(60)
+                peer.recv(65536)
+                peer.sendall(struct.pack(">BBL", 2, 0, 0xFFFFFFFF) + bytes(1000))
+                with contextlib.suppress(ConnectionResetError):
+                    while peer.recv(65536):
+                        pass
+                return b""
+
+        peer, started = peers.submit(answer), time.monotonic()
+        destination = read_destination(f"pacs=dicom://PACS@127.0.0.1:{listening.getsockname()[1]}")
+        with pytest.raises(Undelivered, match="gives no association") as away:
+            hand_over([report], destination, calling="HILUM", timeout_s=50)
+        assert time.monotonic() - started < 30, "cut off, and not waited for"
+        assert peer.result(60) == b""
+    assert not away.value.permanent
 
 
 @pytest.mark.parametrize("status", [0xB000, 0x0111])
@@ -479,7 +506,7 @@ def test_a_film_sent_to_the_service_comes_back_as_a_report(tmp_path: Path) -> No
     """The whole way, with the sandboxed child that reads the film; tests/system/test_orthanc.py goes it too."""
     with archive() as (destination, held):
         to = f"pacs=dicom://PACS@127.0.0.1:{destination.port}"
-        settings = settings_in(tmp_path, results_to=to)
+        settings = settings_in(tmp_path, dicom_port=0, results_to=to)
         with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
             sent = dataset(301, 230, SeriesInstanceUID="1.2.3", PatientName="Doe^Jane")
             with associated(service.dicom_port or 0) as association:

@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from hilum.errors import HilumError, ServiceError
 from hilum.service.answering import Answering, Drawing
 from hilum.service.doors import FIRST_ADMIN
 from hilum.service.logs import logger, start_logs
+from hilum.service.ports import bound
 from hilum.service.reading_room import ReadingRoom, open_reading_room
 from hilum.service.rest import (
     audit,
@@ -155,7 +155,7 @@ def running(
         BundleError: the bundle is damaged.
     """
     with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(_bound(settings))
+        listening = stack.enter_context(bound(settings.host, settings.port, option="--port"))
         room = stack.enter_context(open_reading_room(settings, answering, drawing))
         server = _Server(create_app(room), settings)
         thread = threading.Thread(target=server.run, args=([listening],), name="hilum-web", daemon=True)
@@ -253,21 +253,6 @@ class _Server(uvicorn.Server):
     def tell_to_stop(self) -> None:
         """Finish the requests in work, then end."""
         self.should_exit = True
-
-
-@contextlib.contextmanager
-def _bound(settings: Settings) -> Iterator[socket.socket]:
-    try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((settings.host, settings.port))
-    except OSError as error:
-        raise ServiceError(
-            f"Port {settings.port} on {settings.host} can't be used ({error.strerror}). Give another with --port."
-        ) from None
-    with listening:
-        yield listening
 
 
 def _await_start(server: _Server, thread: threading.Thread, within_s: float = 60) -> None:

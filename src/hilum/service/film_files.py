@@ -21,7 +21,7 @@ from typing import BinaryIO
 from hilum.data_keys import NO_KEY, Keyring
 from hilum.errors import DataError, FilmError
 from hilum.files import replacing, sync_directory
-from hilum.sealing import CHUNK_BYTES, HEADER_BYTES, Sealer, chunks, key_id_of
+from hilum.sealing import CHUNK_BYTES, HEADER_BYTES, Sealer, chunks, key_id_of, new_file_key
 
 NO_KEYS = Keyring()
 """Of a service without a data key."""
@@ -161,7 +161,7 @@ class FilmFiles:
         film, key = self.film(file_sha256), self.keys.active
         if key is None or film.key_id() == key.id:
             return False
-        sealer = Sealer(key)
+        sealer = Sealer(new_file_key(key))
         with replacing(film.path) as temporary:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "wb") as out:

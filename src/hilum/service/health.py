@@ -26,7 +26,8 @@ def look(
     stopping: bool,
     films_folder: str,
     least_free_bytes: int,
-    listener_alive: bool | None,
+    listener: bool,
+    listener_trouble: str | None,
 ) -> Health:
     """Look at every part.
 
@@ -38,7 +39,8 @@ def look(
         stopping: whether the service drains.
         films_folder: where films lie.
         least_free_bytes: below this nothing is accepted.
-        listener_alive: None when there is no DICOM listener.
+        listener: whether there is a DICOM listener.
+        listener_trouble: why no film can come in over DICOM just now; None when all is well.
     """
     broken = {"model": model_trouble, "records": None, "storage": storage_broken, "audit": audit_broken}
     checks = {part: why or "ok" for part, why in broken.items()}
@@ -49,8 +51,8 @@ def look(
     free = shutil.disk_usage(films_folder).free
     enough = free >= least_free_bytes
     checks["disk"] = "ok" if enough else f"{free >> 20} MiB free; {least_free_bytes >> 20} MiB are needed."
-    if listener_alive is not None:
-        checks["dicom"] = "ok" if listener_alive else "The DICOM listener is not running."
+    if listener:
+        checks["dicom"] = listener_trouble or "ok"
     if stopping:
         checks["service"] = "The service is stopping."
     return Health(ready=all(value == "ok" for value in checks.values()), checks=checks)

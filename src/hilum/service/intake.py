@@ -10,8 +10,6 @@ set to zero before anything is hashed or kept, so that the digest on record is t
 """
 
 import contextlib
-import errno
-import hashlib
 import os
 import shutil
 import threading
@@ -23,17 +21,10 @@ from types import TracebackType
 from hilum.errors import ServiceError
 from hilum.records.store import Store
 from hilum.records.values import NewFilm, Receipt
-from hilum.sealing import CHUNK_BYTES, Sealer
-from hilum.service.container import HEAD_BYTES, PREAMBLE_BYTES, Container, recognise
+from hilum.sealing import new_file_key
 from hilum.service.film_files import FilmFiles
+from hilum.service.film_writing import FilmWriter, Written, pass_by, refused_by
 from hilum.service.refusals import Refused
-
-
-def pass_by(_: str) -> None:
-    """Do nothing at a named point; tests kill the process there instead."""
-
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Intake:
@@ -99,18 +90,11 @@ class Intake:
             raise self.refusal(error) from None
 
     def refusal(self, error: OSError, *, while_syncing: bool = False) -> Refused:
-        """What a failed write means. After a failed sync nothing can be trusted: nothing more is acknowledged."""
-        if error.errno in FULL:
-            return Refused(
-                "The disk is full; nothing of the film was kept. Free some, then send it again.", code="no-space"
-            )
-        what = os.strerror(error.errno) if error.errno else type(error).__name__
-        message = (
-            f"The storage failed ({what}); nothing of the film was kept. Check the disk, then start the service again."
-        )
-        if while_syncing:
-            self.broken = message
-        return Refused(message, code="storage-failed")
+        """What a failed call means. After a failed sync nothing can be trusted: nothing more is acknowledged."""
+        refused = refused_by(error)
+        if while_syncing and refused.code == "storage-failed":
+            self.broken = str(refused)
+        return refused
 
 
 class Arrival:
@@ -121,12 +105,15 @@ class Arrival:
         self._path = intake.files.incoming / uuid.uuid4().hex
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._file = os.fdopen(descriptor, "wb", buffering=0)
-        self._head: bytearray | None = bytearray()
-        self._container: Container | None = None
-        self._file_digest, self._content_digest = hashlib.sha256(), hashlib.sha256()
-        self._size = 0
-        key = intake.files.keys.active
-        self._sealer = Sealer(key) if key else None
+        active = intake.files.keys.active
+        self.key = new_file_key(active) if active else None
+        """What the file is encrypted with; None leaves it plain."""
+        self._writer = FilmWriter(
+            self._file,
+            key=self.key,
+            largest_bytes=intake.largest_bytes,
+            point=intake.point,
+        )
 
     def __enter__(self) -> "Arrival":
         return self
@@ -138,9 +125,14 @@ class Arrival:
         self._path.unlink(missing_ok=True)
 
     @property
+    def descriptor(self) -> int:
+        """The open file, for who writes it in our place."""
+        return self._file.fileno()
+
+    @property
     def format(self) -> str:
-        """Kind of file; known after :data:`HEAD_BYTES` bytes or at the finish."""
-        return self._container.format if self._container else ""
+        """Kind of file; known after its first bytes or at the finish."""
+        return self._writer.format
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Add bytes.
@@ -148,46 +140,7 @@ class Arrival:
         Raises:
             Refused: too many, of no known kind, or the disk is full.
         """
-        self._size += len(chunk)
-        if self._size > self._intake.largest_bytes:
-            raise Refused(
-                f"The film is larger than the {self._intake.largest_bytes >> 20} MiB accepted. "
-                "Raise HILUM_LARGEST_FILM_MB if films of this size are expected.",
-                code="too-large",
-            )
-        if self._head is None:
-            self._keep(chunk, chunk)
-            return
-        self._head += chunk
-        if len(self._head) >= HEAD_BYTES:
-            self._keep_head()
-
-    def _keep_head(self) -> None:
-        head, self._head = self._head or bytearray(), None
-        self._container = container = recognise(bytes(head[:HEAD_BYTES]))
-        if container.format == "dicom":
-            head[:PREAMBLE_BYTES] = bytes(PREAMBLE_BYTES)
-        self._content_digest.update(container.content_prefix)
-        self._keep(head, memoryview(head)[container.content_starts :])
-
-    def _keep(self, chunk: bytes | bytearray | memoryview, content: bytes | memoryview) -> None:
-        self._file_digest.update(chunk)
-        self._content_digest.update(content)
-        self._intake.point("write")
-        if self._sealer is None:
-            self._write(chunk)
-            return
-        view = memoryview(chunk)
-        for at in range(0, len(view), CHUNK_BYTES):  # so that no second copy of a whole film is in memory
-            self._write(self._sealer.update(view[at : at + CHUNK_BYTES]))
-
-    def _write(self, content: bytes | bytearray | memoryview) -> None:
-        rest = memoryview(content)
-        try:
-            while len(rest):
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            raise self._intake.refusal(error) from None
+        self._writer.write(chunk)
 
     def finish(
         self,
@@ -199,6 +152,7 @@ class Arrival:
         sop_instance_uid: str | None = None,
         expected: str | None = None,
         urgent: bool = False,
+        written: Written | None = None,
     ) -> Receipt:
         """Make the film durable and record it.
 
@@ -210,6 +164,7 @@ class Arrival:
             sop_instance_uid: what the peer announced.
             expected: kind of file that the sender declared; None for any.
             urgent: whether the sender asked for it to be read at once.
+            written: what somebody else wrote to :attr:`descriptor`; None for what came by :meth:`write`.
 
         Returns:
             the receipt: now, and not before, the sender may be told.
@@ -218,18 +173,13 @@ class Arrival:
             Refused: nothing was kept.
             UsageError: the key was used for another film.
         """
-        if self._head is not None:
-            self._keep_head()
-        if expected is not None and expected != self.format:
-            raise Refused(
-                f"The body is declared as {expected} but is {self.format}. Declare what it is.", code="unsupported"
-            )
-        digest = self._file_digest.hexdigest()
+        written = written or self._writer.finish(expected)
+        digest = written.file_sha256
         film = NewFilm(
-            content_sha256=self._content_digest.hexdigest(),
+            content_sha256=written.content_sha256,
             file_sha256=digest,
-            size=self._size,
-            format=self.format,
+            size=written.size,
+            format=written.format,
             origin=origin,
             calling_ae=calling_ae,
             sop_instance_uid=sop_instance_uid,
@@ -237,7 +187,7 @@ class Arrival:
             sender=f"dicom:{calling_ae}" if calling_ae else actor or origin,
             urgent=urgent,
         )
-        self._make_durable(digest)
+        self._make_durable()
         with self._placing():
             self._place(digest)
             receipt = self._record(film, actor or origin)
@@ -265,9 +215,7 @@ class Arrival:
         except ServiceError as error:
             raise Refused(f"{error} The film was not accepted; send it again.", code="records-away") from None
 
-    def _make_durable(self, digest: str) -> None:
-        if self._sealer is not None:
-            self._write(self._sealer.finish(digest))
+    def _make_durable(self) -> None:
         try:
             self._intake.point("fsync")
             self._intake.fsync(self._file.fileno())

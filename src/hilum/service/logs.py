@@ -55,8 +55,14 @@ def start_logs(out: TextIO | None = None, level: int = logging.INFO) -> None:
         log.handlers[:], log.propagate = [handler], False
         log.setLevel(level)
     logging.getLogger("uvicorn.access").disabled = True
-    # pynetdicom and pydicom log what peers sent; our own lines say what matters of it. Their warnings quote it as well,
-    # each in new words, and Python would remember every one of them.
+    quieten()
+
+
+def quieten() -> None:
+    """Keep pynetdicom and pydicom from logging what peers sent; our own lines say what matters of it.
+
+    Their warnings quote it as well, each in new words, and Python would remember every one of them.
+    """
     for name in ("pynetdicom", "pydicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         warnings.filterwarnings("ignore", module=rf"{name}(\..*)?$")

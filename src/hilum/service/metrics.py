@@ -52,6 +52,23 @@ class Metrics:
         self._model_restarts = Counter(
             "hilum_model_restarts", "Times that the model's process was started again.", registry=self.registry
         )
+        self._dicom_films = Counter(
+            "hilum_dicom_films",
+            "Films by C-STORE to the listener, by what became of them.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self._dicom_refusals = Counter(
+            "hilum_dicom_refusals",
+            "DICOM connections and associations that were refused or cut off, by reason.",
+            ("code",),
+            registry=self.registry,
+        )
+        self._listener_restarts = Counter(
+            "hilum_listener_restarts",
+            "Times that the DICOM listener's process was started again.",
+            registry=self.registry,
+        )
         self.registry.register(self)  # collect() is all that it needs
 
     def request(self, route: str, status: int, seconds: float) -> None:
@@ -78,6 +95,26 @@ class Metrics:
     def model_restarted(self) -> None:
         """Count that the model's process was started again."""
         self._model_restarts.inc()
+
+    def dicom_film(self, outcome: str) -> None:
+        """Count a film by C-STORE.
+
+        Args:
+            outcome: ``received``, ``refused`` or ``skipped``.
+        """
+        self._dicom_films.labels(outcome).inc()
+
+    def dicom_refusal(self, code: str) -> None:
+        """Count a DICOM peer that was refused or cut off.
+
+        Args:
+            code: why, one of few.
+        """
+        self._dicom_refusals.labels(code).inc()
+
+    def listener_restarted(self, _: str) -> None:
+        """Count that the DICOM listener's process was started again."""
+        self._listener_restarts.inc()
 
     def collect(self) -> Iterator[Metric]:
         """What is looked at only when asked."""

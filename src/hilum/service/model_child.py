@@ -3,16 +3,10 @@
 Tiles and outputs lie in memory that both processes see; only a few bytes say what is there.
 """
 
-import json
 import mmap
 import os
-import resource
 import socket
-import struct
-import sys
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,11 +15,11 @@ from hilum.bundle.reading import read_bundle
 from hilum.errors import HilumError
 from hilum.inference.precision import open_in
 from hilum.inference.runtimes import Answer, Runtime
+from hilum.service.child_wire import FAILED, OK, OUT_OF_MEMORY, PING, limit, receive, send
 
-REQUEST = struct.Struct("<BI")
-REPLY = struct.Struct("<BI")
-PING, RUN = 0, 1
-OK, FAILED, OUT_OF_MEMORY = 0, 1, 2
+RUN = 16
+"""Asked with the number of tiles."""
+
 MOST_TILES = 8
 """Tiles of one request: the memory between the processes is made for so many."""
 
@@ -82,57 +76,35 @@ def main(
             shapes = _shapes(loaded.run(np.full((1, 1, size, size), 128, np.uint8)))
             del opened
         except HilumError as error:
-            _send(connection, FAILED, {"kind": type(error).__name__, "text": str(error)})
+            send(connection, FAILED, {"kind": type(error).__name__, "text": str(error)})
             return
         about = {"sha256": digest, "size": size, "shapes": shapes, "threads": loaded.threads}
-        _send(connection, OK, {**about, "name": loaded.name, "precision": loaded.precision})
-        _limit(memory_mb)
+        send(connection, OK, {**about, "name": loaded.name, "precision": loaded.precision})
+        limit(memory_mb=memory_mb, file_bytes=0)  # it writes no files; its memory has its length already
         _serve(connection, memory, size, shapes, loaded)
 
 
 def _serve(connection: socket.socket, memory: int, size: int, shapes: Shapes, runtime: Runtime) -> None:
     shared: Shared | None = None
-    while header := _exactly(connection, REQUEST.size):
-        what, count = REQUEST.unpack(header)
+    while True:
+        try:
+            what, count, _ = receive(connection)
+        except EOFError:
+            return  # the service has ended
         if what == PING:
-            _send(connection, OK, None)
+            send(connection, OK)
             continue
         shared = shared or Shared(memory, size, shapes)
         try:
             answer = runtime.run(shared.tiles[:count])
             for name, values in answer.as_mapping().items():
                 shared.outputs[name][:count] = values
-            _send(connection, OK, None)
+            send(connection, OK)
         except MemoryError:
-            _send(connection, OUT_OF_MEMORY, None)
+            send(connection, OUT_OF_MEMORY)
         except HilumError as error:
-            _send(connection, FAILED, {"kind": type(error).__name__, "text": str(error)})
+            send(connection, FAILED, {"kind": type(error).__name__, "text": str(error)})
 
 
 def _shapes(answer: Answer) -> dict[str, tuple[int, ...]]:
     return {name: values.shape[1:] for name, values in answer.as_mapping().items()}
-
-
-def _limit(memory_mb: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it writes no files; its memory has its length already
-    if memory_mb and sys.platform == "linux":
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        most = used + (memory_mb << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-
-
-def _send(connection: socket.socket, status: int, content: Any) -> None:
-    body = b"" if content is None else json.dumps(content).encode()
-    connection.sendall(REPLY.pack(status, len(body)) + body)
-
-
-def _exactly(connection: socket.socket, size: int) -> bytes:
-    """So many bytes; none when the other side has gone."""
-    content = bytearray()
-    while len(content) < size:
-        part = connection.recv(size - len(content))
-        if not part:
-            return b""
-        content += part
-    return bytes(content)

@@ -42,7 +42,7 @@ from hilum.service.witness import Witness, open_witness
 from hilum.service.workflow import Workflow
 
 if TYPE_CHECKING:
-    from hilum.service.dicom.listener import Listener
+    from hilum.service.dicom.listener_process import ListenerProcess
     from hilum.service.looking_back import LookingBack
     from hilum.service.results_out import ResultsOut
     from hilum.service.switching import Switch
@@ -80,7 +80,7 @@ class ReadingRoom:
     senders: "ResultsOut | None" = None
     look_ups: LookUps
     looking_back: "LookingBack | None" = None
-    listener: "Listener | None" = None
+    listener: "ListenerProcess | None" = None
     upkeep: Upkeep | None = None
     stopping: bool = False
 
@@ -94,7 +94,8 @@ class ReadingRoom:
             least_free_bytes=self.intake.least_free_bytes,
             model_trouble=self.answering.trouble or (self.switch.behind if self.switch else None),
             audit_broken=self.witness.broken if self.witness else None,
-            listener_alive=None if self.settings.dicom_port is None else bool(self.listener and self.listener.alive),
+            listener=self.settings.dicom_port is not None,
+            listener_trouble=self.listener.trouble if self.listener else "The DICOM listener is not running.",
         )
 
     def model_changed(self, model: Model) -> None:
@@ -162,10 +163,10 @@ def open_reading_room(
         room.workflow.start()
         stack.callback(_drain, room)
         if settings.dicom_port is not None:
-            from hilum.service.dicom.listener import Listener
+            from hilum.service.listening import open_listener
 
-            room.listener = Listener(settings, room.intake, expected=room.look_ups.expected)
-            stack.callback(room.listener.stop, settings.drain_s)
+            opened = open_listener(settings, room.intake, room.look_ups, room.metrics, database)
+            room.listener = stack.enter_context(opened)
         yield room
 
 

@@ -8,8 +8,8 @@ class Refused(ServiceError):
 
     Attributes:
         code: machine-readable reason: ``too-large``, ``unsupported``, ``empty``, ``cut-off`` (the film's fault);
-            ``no-space``, ``storage-failed``, ``records-away``, ``stopping``, ``too-slow``, ``busy``, ``too-many`` (try
-            again later).
+            ``no-space``, ``storage-failed``, ``records-away``, ``stopping``, ``too-slow``, ``busy``, ``too-many``,
+            ``internal`` (try again later).
     """
 
     def __init__(self, message: str, *, code: str) -> None:

@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     """An association is closed after so long, whatever it does."""
     network_timeout_s: float = Field(default=30, gt=0)
     """A DICOM peer that is silent for so long, or takes so long over one PDU, is cut off."""
+    listener_memory_mb: int = Field(default=2048, ge=256)
+    """Memory limit of the listener's process, MiB beside what it starts with: for films that come at the same time."""
 
     results_to: Annotated[tuple[str, ...], NoDecode] = Field(default=(), repr=False)
     """Where results are sent: ``NAME=dicom://AETITLE@HOST:PORT`` (``dicoms`` with TLS) or ``NAME=https://HOST/PATH``

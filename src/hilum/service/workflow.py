@@ -24,7 +24,7 @@ from hilum.records.values import Answered, Claim, NewAnswer, State
 from hilum.service.answering import Answering, ModelDied, Ready
 from hilum.service.batcher import Batcher
 from hilum.service.film_files import FilmFiles
-from hilum.service.intake import pass_by
+from hilum.service.film_writing import pass_by
 from hilum.service.logs import logger, where
 
 PASSING = frozenset(("timeout", "crashed", "out-of-memory"))

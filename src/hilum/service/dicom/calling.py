@@ -35,7 +35,7 @@ def quiet() -> None:
 
 
 @contextlib.contextmanager
-def associated(
+def asked(
     node: Destination,
     contexts: Sequence[PresentationContext],
     *,
@@ -47,10 +47,10 @@ def associated(
     roles: Sequence[Any] = (),
     keep: Callable[[Any], int] | None = None,
 ) -> Iterator[Association]:
-    """An association with a PACS; released on leaving.
+    """An association that a DICOM node was asked for, whether it gave it or not; released on leaving.
 
     Args:
-        node: the PACS.
+        node: who is asked.
         contexts: what we ask for.
         calling: our AE title.
         tls: how its certificate is checked; needed when the node wants TLS.
@@ -59,9 +59,6 @@ def associated(
         largest_message: bytes of the largest message received.
         roles: role selections, for C-GET.
         keep: gives the status of a C-STORE on this association.
-
-    Raises:
-        Unfetched: there is none, or it was broken off.
     """
     quiet()
 
@@ -92,15 +89,29 @@ def associated(
             tls_args=(tls, node.host) if node.tls and tls else None,
         )
         try:
-            if not association.is_established:
-                raise _none(association, node, calling)
+            yield association
+        finally:
+            _close(association, timeout_s)
+
+
+@contextlib.contextmanager
+def associated(
+    node: Destination, contexts: Sequence[PresentationContext], *, calling: str, **more: Any
+) -> Iterator[Association]:
+    """An association with a PACS; takes what :func:`asked` takes.
+
+    Raises:
+        Unfetched: there is none, or it was broken off.
+    """
+    with asked(node, contexts, calling=calling, **more) as association:
+        if not association.is_established:
+            raise _none(association, node, calling)
+        try:
             yield association
         except (RuntimeError, ValueError, OSError) as error:
             raise Unfetched(
                 f"{node.ae_title} broke the association off ({type(error).__name__}). See its log.", code="broken-off"
             ) from None
-        finally:
-            _close(association, timeout_s)
 
 
 def _none(association: Association, node: Destination, calling: str) -> Unfetched:

@@ -1,5 +1,10 @@
 """What is accepted over DICOM (PS3.4 annex B.5, PS3.6 annex A)."""
 
+import re
+
+UID = re.compile(r"[0-9.]{1,64}")
+"""Characters and length of a UID (PS3.5 section 9.1)."""
+
 VERIFICATION = "1.2.840.10008.1.1"
 
 STORAGE = {

@@ -2,7 +2,6 @@
 
 import io
 import ssl
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,9 @@ from hilum.service.destinations import Destination, Undelivered
 from hilum.service.dicom.result import ResultObject
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+
+LARGEST_ANSWER = 1 << 20
+"""Bytes of the largest message that is read: an answer to C-STORE has a few hundred."""
 
 # PS3.4 table B.2-1 and PS3.7 annex C.
 DUPLICATE = 0x0111
@@ -23,43 +25,36 @@ def hand_over(
     calling: str,
     tls: ssl.SSLContext | None = None,
     timeout_s: float = 30,
+    deadline_s: float = 900,
 ) -> None:
-    """Store objects over one association. An object that is there already counts as stored.
+    """Store objects over one association, guarded as those that others ask us for.
+
+    An object that is there already counts as stored.
 
     Args:
         objects: what to store.
         destination: a DICOM node.
         calling: our AE title.
         tls: how its certificate is checked; needed when the destination wants TLS.
-        timeout_s: longest wait for a connection or an answer.
+        timeout_s: longest wait for a connection, an answer, or one PDU.
+        deadline_s: the association ends after so long, whatever the node does.
 
     Raises:
         Undelivered: not all of them were stored; storing all again does no harm.
     """
-    from pynetdicom import AE
     from pynetdicom.presentation import build_context
 
-    entity = AE(ae_title=calling)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = timeout_s
+    from hilum.service.dicom.calling import asked
+
     classes = dict.fromkeys(one.sop_class_uid for one in objects)
     # One context for each transfer syntax: a peer that takes both then gets the bytes as they are.
     contexts = [build_context(sop_class, syntax) for sop_class in classes for syntax in (EXPLICIT, IMPLICIT)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they would quote what the peer sent
-        association = entity.associate(
-            destination.host,
-            destination.port,
-            contexts=contexts,
-            ae_title=destination.ae_title,
-            tls_args=(tls, destination.host) if destination.tls and tls else None,
-        )
-        try:
-            if not association.is_established:
-                raise _no_association(association, destination, calling, len(contexts))
-            for one in objects:
-                _store(association, one, destination)
-        finally:
-            _close(association)
+    how = {"calling": calling, "tls": tls, "timeout_s": timeout_s, "deadline_s": deadline_s}
+    with asked(destination, contexts, largest_message=LARGEST_ANSWER, **how) as association:  # type: ignore[arg-type]
+        if not association.is_established:
+            raise _no_association(association, destination, calling, len(contexts))
+        for one in objects:
+            _store(association, one, destination)
 
 
 def _no_association(association: Any, destination: Destination, calling: str, offered: int) -> Undelivered:
@@ -111,11 +106,3 @@ def _judge(status: int, destination: Destination) -> None:
         code=f"status-{status:04x}",
         permanent=permanent,
     )
-
-
-def _close(association: Any) -> None:
-    if association.is_established:
-        association.release()
-    left = association.dul.socket
-    if left is not None and left.socket is not None:
-        left.socket.close()  # pynetdicom leaves it open when the peer hung up first

@@ -58,7 +58,7 @@ class GuardedSocket(AssociationSocket):
     def ready(self) -> bool:
         """True when there is something to read, and room for it."""
         if time.monotonic() > self.ends and self.socket is not None:
-            logger().warning("association cut off", reason="association deadline")
+            logger().warning("association cut off", code="deadline", reason="association deadline")
             self.close()
             return False
         if self.assoc.dimse.msg_queue.qsize() >= QUEUED_MESSAGES:
@@ -105,9 +105,9 @@ class GuardedSocket(AssociationSocket):
     def _check(self, nr_bytes: int) -> None:
         self.message_bytes += nr_bytes
         if nr_bytes > self.largest_pdu:
-            self._refuse(f"a PDU of {nr_bytes} bytes, more than {self.largest_pdu}")
+            self._refuse("pdu-size", f"a PDU of {nr_bytes} bytes, more than {self.largest_pdu}")
         if self.message_bytes > self.largest_message:
-            self._refuse(f"a message of more than {self.largest_message} bytes")
+            self._refuse("message-size", f"a message of more than {self.largest_message} bytes")
 
     def _fill(self, view: memoryview) -> int:
         wanted = len(view)
@@ -115,7 +115,7 @@ class GuardedSocket(AssociationSocket):
         while len(view):
             left = ends - time.monotonic()
             if left <= 0:
-                self._refuse(f"a PDU that is not complete after {self.pdu_s:g} s")
+                self._refuse("too-slow", f"a PDU that is not complete after {self.pdu_s:g} s")
             connection: socket.socket | None = self.socket
             if connection is None:
                 break
@@ -146,8 +146,8 @@ class GuardedSocket(AssociationSocket):
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
-    def _refuse(self, what: str) -> None:
-        logger().warning("association cut off", reason=what)
+    def _refuse(self, code: str, what: str) -> None:
+        logger().warning("association cut off", code=code, reason=what)
         raise OSError(f"The peer sent {what}.")
 
 
@@ -159,12 +159,27 @@ def message_complete(event: Any) -> None:
 
 
 class Server(ThreadedAssociationServer):
-    """pynetdicom's server with room for more than five connections that were not taken yet.
+    """pynetdicom's server on a socket that listens already.
 
-    Beyond that room the kernel drops them, and a peer tries again after a second, three, seven.
+    Args:
+        listening: the socket; whoever else has it open keeps peers waiting while this server is away.
+        given: as for pynetdicom's.
     """
 
-    request_queue_size = 128
+    def __init__(self, *given: Any, listening: socket.socket, **more: Any) -> None:
+        self._listening = listening
+        super().__init__(*given, **more)
+
+    def server_bind(self) -> None:
+        """Take the socket."""
+        if self.socket is not None:  # the one that its base class made
+            self.socket.close()
+        self.socket = self._listening
+        self.socket.settimeout(self.ae.network_timeout)
+        self.server_address = self.socket.getsockname()
+
+    def server_activate(self) -> None:
+        """It listens already."""
 
 
 def watch(association: Any) -> None:
@@ -186,7 +201,8 @@ def _ending(run: Callable[[], None], association: Any) -> Callable[[], None]:
         try:
             run()
         except Exception as error:
-            logger().warning("association cut off", reason=f"what the protocol does not have ({type(error).__name__})")
+            reason = f"what the protocol does not have ({type(error).__name__})"
+            logger().warning("association cut off", code="protocol", reason=reason)
             association.is_aborted, association.is_established = True, False
             association._kill = association.dul._kill_thread = True
             association._reactor_checkpoint.set()
@@ -221,7 +237,7 @@ def guarded_handler(
     class GuardedHandler(RequestHandler):
         def handle(self) -> None:
             if len(self.server.active_associations) >= most_connections:
-                self._turn_away("too many connections")
+                self._turn_away("too-many", "too many connections")
                 return
             if tls is not None and not self._encrypt(tls):
                 return
@@ -229,20 +245,20 @@ def guarded_handler(
 
         def _encrypt(self, context: ssl.SSLContext) -> bool:
             if not shaking_hands.acquire(blocking=False):
-                self._turn_away("too many connections that shake hands")
+                self._turn_away("too-many", "too many connections that shake hands")
                 return False
             try:
                 self.request.settimeout(handshake_s)
                 self.request = context.wrap_socket(self.request, server_side=True)
             except (ssl.SSLError, OSError, ValueError) as error:
-                self._turn_away(f"no TLS ({getattr(error, 'reason', None) or type(error).__name__})")
+                self._turn_away("no-tls", f"no TLS ({getattr(error, 'reason', None) or type(error).__name__})")
                 return False
             finally:
                 shaking_hands.release()
             return True
 
-        def _turn_away(self, why: str) -> None:
-            logger().warning("connection refused", reason=why)
+        def _turn_away(self, code: str, why: str) -> None:
+            logger().warning("connection refused", code=code, reason=why)
             self.server.shutdown_request(self.request)
 
         def _create_association(self) -> Any:

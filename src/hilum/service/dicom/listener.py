@@ -1,9 +1,9 @@
-"""The DICOM listener: C-ECHO and C-STORE.
+"""The DICOM listener: C-ECHO and C-STORE. It runs in a process of its own (:mod:`hilum.service.dicom.listener_child`).
 
 Bytes go to the intake as they came; success is said when they are durable, and nothing is decoded here.
 """
 
-import ssl
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -12,9 +12,7 @@ from typing import Any
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.transport import AssociationSocket
 
-from hilum.errors import ServiceError
-from hilum.service.certificates import server_context
-from hilum.service.dicom.classes import STORAGE, SUCCESS, TRANSFER_SYNTAXES, VERIFICATION
+from hilum.service.dicom.classes import STORAGE, SUCCESS, TRANSFER_SYNTAXES, UID, VERIFICATION
 from hilum.service.dicom.limits import (
     ADVERTISED_PDU_BYTES,
     LARGEST_PDU_BYTES,
@@ -23,68 +21,55 @@ from hilum.service.dicom.limits import (
     guarded_handler,
     message_complete,
 )
-from hilum.service.dicom.receiving import UID, announced, answer_store, keep
-from hilum.service.intake import Intake
+from hilum.service.dicom.receiving import Door, announced, answer_store, keep
+from hilum.service.dicom.terms import Terms, asked_for
 from hilum.service.logs import logger
-from hilum.service.settings import MIB, Settings
 
-COMMAND_BYTES = 1 * MIB
+COMMAND_BYTES = 1 << 20
 
 
 class Listener:
     """Listens until stopped.
 
     Args:
-        settings: address, titles and limits.
-        intake: where films go.
-        expected: is the film with this SOP instance UID wanted as a prior?
+        terms: titles and limits.
+        door: where films go.
+        listening: the socket, bound and listening.
 
     Raises:
-        ServiceError: the port is taken, or a certificate can't be used.
+        ServiceError: a certificate can't be used.
     """
 
-    def __init__(
-        self, settings: Settings, intake: Intake, *, expected: Callable[[str], bool] = lambda uid: False
-    ) -> None:
-        self._settings, self._intake, self._expected = settings, intake, expected
-        entity = _entity(settings)
+    def __init__(self, terms: Terms, door: Door, listening: socket.socket) -> None:
+        self._terms, self._door = terms, door
+        entity = _entity(terms)
         guard: Callable[[AssociationSocket], GuardedSocket] = lambda plain: GuardedSocket(  # noqa: E731
             plain,
             largest_pdu=LARGEST_PDU_BYTES,
-            largest_message=settings.largest_film_mb * MIB + COMMAND_BYTES,
-            pdu_s=settings.network_timeout_s,
-            association_s=settings.association_deadline_s,
+            largest_message=terms.largest_film_bytes + COMMAND_BYTES,
+            pdu_s=terms.network_timeout_s,
+            association_s=terms.association_deadline_s,
         )
-        try:
-            self._server = entity.make_server(
-                (settings.host, settings.dicom_port or 0),
-                evt_handlers=[
-                    (evt.EVT_C_STORE, self._store),
-                    (evt.EVT_C_ECHO, _echo),
-                    (evt.EVT_DIMSE_RECV, message_complete),
-                    (evt.EVT_REJECTED, _rejected),
-                ],
-                server_class=Server,
-                request_handler=guarded_handler(
-                    guard,
-                    2 * settings.maximum_associations,
-                    tls=_tls(settings),
-                    handshake_s=settings.network_timeout_s,
-                ),
-            )
-        except OSError as error:
-            raise ServiceError(
-                f"The DICOM port {settings.dicom_port} on {settings.host} can't be used ({error.strerror}). "
-                "Give another with --dicom-port."
-            ) from None
+        self._server = entity.make_server(
+            listening.getsockname(),
+            evt_handlers=[
+                (evt.EVT_C_STORE, self._store),
+                (evt.EVT_C_ECHO, _echo),
+                (evt.EVT_DIMSE_RECV, message_complete),
+                (evt.EVT_REJECTED, _rejected, [terms]),
+            ],
+            server_class=Server,
+            listening=listening,
+            request_handler=guarded_handler(
+                guard,
+                2 * terms.maximum_associations,
+                tls=terms.context(),
+                handshake_s=terms.network_timeout_s,
+            ),
+        )
         entity._servers.append(self._server)  # as AE.start_server does: shutdown() takes it out again
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="hilum-dicom", daemon=True)
         self._thread.start()
-
-    @property
-    def port(self) -> int:
-        """The port in use."""
-        return int(self._server.server_address[1])
 
     @property
     def alive(self) -> bool:
@@ -111,52 +96,31 @@ class Listener:
             logger().info("film skipped", origin="dicom", sop_class=sop_class if UID.fullmatch(sop_class) else "?")
             return SUCCESS
         calling = event.assoc.requestor.ae_title.strip()
-        fetched = asked_for(event.request, calling, self._settings) and self._expected(sop_instance)
-        keep(event, self._intake, sop_instance_uid=sop_instance, calling_ae=calling, fetched=fetched)
+        fetched = asked_for(event.request, calling, self._terms)
+        keep(event, self._door, sop_instance_uid=sop_instance, calling_ae=calling, fetched=fetched)
         return SUCCESS
 
 
-def asked_for(request: Any, calling: str, settings: Settings) -> bool:
-    """Does a film come because of our own C-MOVE?
-
-    The C-STORE then names us as the move's originator (PS3.7, 9.1.1.1); some archives name nobody there, or themselves.
-
-    Args:
-        request: the C-STORE.
-        calling: who sends.
-        settings: who we are, and who is asked.
-    """
-    pacs = settings.pacs_node
-    if pacs is None:
-        return False
-    originator = str(request.MoveOriginatorApplicationEntityTitle or "").strip()
-    return originator == settings.ae_title or (calling == pacs.ae_title and originator in ("", pacs.ae_title))
-
-
-def _entity(settings: Settings) -> AE:
-    entity = AE(ae_title=settings.ae_title)
-    entity.maximum_associations = settings.maximum_associations
+def _entity(terms: Terms) -> AE:
+    entity = AE(ae_title=terms.ae_title)
+    entity.maximum_associations = terms.maximum_associations
     entity.maximum_pdu_size = ADVERTISED_PDU_BYTES
-    entity.network_timeout = settings.network_timeout_s
-    entity.acse_timeout = entity.dimse_timeout = settings.network_timeout_s
-    entity.require_calling_aet = list(settings.allowed_ae_titles)
+    entity.network_timeout = terms.network_timeout_s
+    entity.acse_timeout = entity.dimse_timeout = terms.network_timeout_s
+    entity.require_calling_aet = list(terms.allowed_ae_titles)
     entity.add_supported_context(VERIFICATION)
     others = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
-    for storage in STORAGE if settings.other_classes == "refuse" else dict.fromkeys([*STORAGE, *others]):
+    for storage in dict.fromkeys([*STORAGE, *others]) if terms.skip_other_classes else STORAGE:
         entity.add_supported_context(storage, list(TRANSFER_SYNTAXES))
     return entity
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    pair = settings.dicom_pair
-    if settings.dicom_tls == "off" or pair is None:
-        return None
-    return server_context(*pair, clients=settings.dicom_tls, authorities=settings.dicom_ca)
 
 
 def _echo(_: Any) -> int:
     return SUCCESS
 
 
-def _rejected(_: Any) -> None:
-    logger().warning("association rejected", reason="calling AE title is not on the list, or too many associations")
+def _rejected(event: Any, terms: Terms) -> None:
+    allowed = terms.allowed_ae_titles
+    stranger = bool(allowed) and event.assoc.requestor.ae_title.strip() not in allowed
+    reason = "its AE title is not on the list" if stranger else "too many associations"
+    logger().warning("association rejected", code="title" if stranger else "too-many", reason=reason)

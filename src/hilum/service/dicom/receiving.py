@@ -1,22 +1,38 @@
 """What happens to a C-STORE, on whichever association it comes: bytes to the intake, success when they are durable."""
 
-import re
 import warnings
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from pynetdicom.dsutils import encode_file_meta
 
 from hilum.records.values import Receipt
-from hilum.service.dicom.classes import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, STORAGE
-from hilum.service.intake import Intake
+from hilum.service.dicom.classes import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, STORAGE, UID
 from hilum.service.logs import logger, where
 from hilum.service.refusals import Refused
 
 HIGH_PRIORITY = 1
 """(0000,0700) Priority of a C-STORE that is urgent; medium is 0 and low is 2 (PS3.7 table 9.3-1)."""
 
-UID = re.compile(r"[0-9.]{1,64}")
+
+class Arriving(Protocol):
+    """A film on its way in, as :class:`hilum.service.intake.Arrival` is one."""
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Add bytes."""
+
+    def finish(
+        self, *, origin: str, calling_ae: str, sop_instance_uid: str | None, expected: str | None, urgent: bool
+    ) -> Receipt:
+        """Make it durable and record it."""
+
+
+class Door(Protocol):
+    """Where films go: the intake, or :class:`hilum.service.dicom.far_intake.FarIntake`, which asks it."""
+
+    def begin(self) -> AbstractContextManager[Arriving]:
+        """Make ready for one film."""
 
 
 def answer_store(event: Any, receive: Callable[[Any], int]) -> int:
@@ -44,15 +60,15 @@ def announced(event: Any) -> tuple[str, str]:
     return sop_class, sop_instance
 
 
-def keep(event: Any, intake: Intake, *, sop_instance_uid: str, calling_ae: str, fetched: bool) -> Receipt:
+def keep(event: Any, door: Door, *, sop_instance_uid: str, calling_ae: str, fetched: bool) -> Receipt:
     """Make the film of a C-STORE durable, as it came.
 
     Args:
         event: pynetdicom's.
-        intake: where films go.
+        door: where films go.
         sop_instance_uid: as announced.
         calling_ae: what the peer calls itself.
-        fetched: we asked for it as a prior.
+        fetched: we asked for it as a prior, by what the peer says; the records know better.
 
     Raises:
         Refused: nothing was kept.
@@ -63,7 +79,7 @@ def keep(event: Any, intake: Intake, *, sop_instance_uid: str, calling_ae: str, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they would quote what the peer sent
         meta = encode_file_meta(event.file_meta)
-    with intake.begin() as arrival:
+    with door.begin() as arrival:
         arrival.write(bytes(128) + b"DICM" + meta)
         arrival.write(content.getbuffer())
         receipt = arrival.finish(

@@ -1,0 +1,272 @@
+"""Child processes of the service: started, asked whether they are there, and started again when they are not.
+
+The model's process and the DICOM listener's are such. A child has no environment but what it needs, no open files but
+its own, and ends with its parent: the socket between them then closes.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from hilum.errors import BundleError, HilumError, ServiceError, UsageError
+from hilum.service.child_wire import FAILED, OUT_OF_MEMORY, PING, receive, send
+from hilum.service.logs import logger
+
+STARTUP_S = 120.0
+"""How long a child may take to load what it needs; generous, since a busy machine must not refuse a good one."""
+
+BEAT_S = 1.0
+"""How often the watchdog asks."""
+
+ANSWER_TO_BEAT_S = 20.0
+"""How long an idle child may take to say that it is there; generous for the same reason."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+"""Waits between attempts to start a child that doesn't come up: each is twice the one before."""
+
+BOOT = (
+    "import importlib, json, sys; settings = json.loads(sys.argv[1]); sys.path[:] = settings.pop('path'); "
+    "importlib.import_module(settings.pop('module')).main(**settings)"
+)
+KINDS: Mapping[str, type[HilumError]] = {"BundleError": BundleError, "ServiceError": ServiceError}
+
+
+class ChildDied(ServiceError):
+    """A child process ended, hung or ran out of memory."""
+
+
+def child_environment(**more: str) -> dict[str, str]:
+    """The least that a child needs, and what is given."""
+    return {"LANG": "C.UTF-8", "PATH": os.defpath, "HOME": str(Path.home()), **more}
+
+
+class ChildProcess:
+    """One child process and this side of its socket; it is asked one thing at a time.
+
+    Args:
+        name: what it is called after "the".
+        module: its function ``main`` is called there with ``descriptor``, the child's end of the socket, and `given`.
+        given: JSON's kinds; everybody on this machine can read it, so nothing secret.
+        environment: all of its environment.
+        descriptors: open files that it gets as well, under the same numbers.
+        memory_setting: what to raise when it has no memory left.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        given: Mapping[str, Any],
+        *,
+        environment: Mapping[str, str],
+        descriptors: Sequence[int] = (),
+        memory_setting: str,
+    ) -> None:
+        self.name, self._memory_setting = name, memory_setting
+        self._socket, theirs = socket.socketpair()
+        said = {"path": sys.path, "module": module, "descriptor": theirs.fileno(), **given}
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", BOOT, json.dumps(said)],
+                    pass_fds=[theirs.fileno(), *descriptors],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=dict(environment),
+                    start_new_session=True,  # Ctrl-C at a terminal is for the parent to handle
+                )
+        except BaseException:
+            self._socket.close()
+            raise
+
+    @property
+    def process_id(self) -> int:
+        """Its id."""
+        return self._process.pid
+
+    def ask(self, kind: int, content: Any, within_s: float, to: str) -> Any:
+        """Ask one thing and wait for the answer.
+
+        Args:
+            kind: what.
+            content: JSON's kinds.
+            within_s: longest wait.
+            to: what it is to do, for the sentence when it doesn't.
+
+        Raises:
+            ChildDied: it must then be replaced.
+            HilumError: what the child says is wrong.
+        """
+        try:
+            self._socket.settimeout(within_s)
+            send(self._socket, kind, content)
+        except OSError:
+            raise self._ended() from None
+        return self.reply(within_s, to)
+
+    def reply(self, within_s: float, to: str) -> Any:
+        """Wait for what it says; raises as :meth:`ask` does."""
+        try:
+            self._socket.settimeout(within_s)
+            status, said, _ = receive(self._socket)
+        except TimeoutError:
+            raise ChildDied(f"The {self.name} took longer than {within_s:g} s to {to}, and was stopped.") from None
+        except ValueError:
+            raise ChildDied(f"The {self.name} said what is no message, and was stopped.") from None
+        except (OSError, EOFError):
+            raise self._ended() from None
+        if status == OUT_OF_MEMORY:
+            raise ChildDied(f"The {self.name} has no memory left. Raise {self._memory_setting}.")
+        if status == FAILED:
+            raise KINDS.get(said["kind"], UsageError)(said["text"])
+        return said
+
+    def beat(self, within_s: float) -> None:
+        """Ask whether it is there; raises as :meth:`ask` does."""
+        self.ask(PING, None, within_s, "say that it is there")
+
+    def _ended(self) -> ChildDied:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(2.0)
+        code = self._process.returncode
+        name = signal.Signals(-code).name if code is not None and code < 0 else f"exit {code}"
+        return ChildDied(f"The {self.name} ended ({name}).")
+
+    def kill(self) -> None:
+        """End the process and collect it."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._process.kill()
+        self._process.wait()
+        self._socket.close()
+
+
+class Child(Protocol):
+    """What is kept."""
+
+    def beat(self, within_s: float) -> None:
+        """Say that it is there; raises a HilumError when it is to be replaced."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
+C = TypeVar("C", bound=Child)
+
+
+class Kept(Generic[C]):
+    """A child that is there again after it ended. Usable from several threads.
+
+    Args:
+        name: what it is called after "the".
+        start: starts one; raises a HilumError when none comes up.
+        restarted: told the reason each time another child takes the place of one.
+        settle_s: one that ends sooner than this after its start is not replaced at once, but after pauses that grow.
+
+    Raises:
+        HilumError: of the first start.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        start: Callable[[], C],
+        *,
+        restarted: Callable[[str], None] = lambda reason: None,
+        settle_s: float = 0.0,
+    ) -> None:
+        self._name, self._start, self._restarted, self._settle_s = name, start, restarted, settle_s
+        self.lock, self._closed, self._bell = threading.RLock(), threading.Event(), threading.Event()
+        self.trouble: str | None = None
+        self.restarts, self._failures, self._next_try = 0, 0, 0.0
+        self.child: C | None = start()
+        self._since = time.monotonic()
+        self._watchdog = threading.Thread(target=self._watch, name="hilum-watchdog", daemon=True)
+        self._watchdog.start()
+
+    @property
+    def closed(self) -> bool:
+        """True from :meth:`close` on."""
+        return self._closed.is_set()
+
+    def close(self) -> None:
+        """End the child; what it was asked fails."""
+        self._closed.set()
+        self._bell.set()
+        child = self.child
+        if child is not None:
+            child.kill()
+        self._watchdog.join()
+
+    def look_now(self) -> None:
+        """Something happened to the child: the watchdog need not wait for its next beat."""
+        self._bell.set()
+
+    def _watch(self) -> None:
+        while not self.closed:
+            self._bell.wait(BEAT_S)
+            self._bell.clear()
+            if self.closed or not self.lock.acquire(blocking=False):
+                continue  # who holds it asks the child something, with a limit of its own
+            try:
+                self._look()
+            finally:
+                self.lock.release()
+
+    def _look(self) -> None:
+        if self.child is None:
+            if time.monotonic() >= self._next_try:
+                self.replace(self.trouble or "")
+            return
+        try:
+            self.child.beat(ANSWER_TO_BEAT_S)
+        except HilumError as error:
+            self.replace(str(error))
+            return
+        if time.monotonic() - self._since >= self._settle_s:
+            self._failures = 0
+
+    def replace(self, reason: str) -> None:
+        """Another child in the place of this one, if it comes up; else the watchdog tries again, ever less often.
+
+        Args:
+            reason: what was wrong with this one.
+        """
+        early = self.child is not None and time.monotonic() - self._since < self._settle_s
+        if self.child is not None:
+            self.child.kill()
+            self.child = None
+        if self.closed:
+            return
+        if early:
+            self._put_off(reason)
+            return
+        logger().error(f"{self._name} is started again", reason=reason)
+        try:
+            self.child = self._start()
+        except (HilumError, OSError) as error:
+            self._put_off(str(error))
+            return
+        self._since = time.monotonic()
+        if self._closed.is_set():  # while it started
+            self.child.kill()
+        self.trouble = None
+        self.restarts += 1
+        self._restarted(reason)
+
+    def _put_off(self, reason: str) -> None:
+        self.trouble = f"The {self._name} doesn't come up: {reason}"
+        self._failures += 1
+        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (self._failures - 1))
+        self._next_try = time.monotonic() + pause_s
+        logger().error(f"{self._name} doesn't come up", reason=reason, again_in_s=pause_s)

@@ -1,0 +1,66 @@
+"""On what terms peers are met: plain values, so that the listener's process need not know the service's settings."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hilum.service.certificates import server_context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Titles, limits and certificates."""
+
+    ae_title: str
+    """Our AE title."""
+    allowed_ae_titles: tuple[str, ...] = ()
+    """Calling AE titles that may send; empty for any."""
+    skip_other_classes: bool = False
+    """Accept, drop and log other storage classes."""
+    pacs_ae_title: str | None = None
+    """The PACS that may send what we asked for by C-MOVE; None when none is asked."""
+    largest_film_bytes: int = 128 << 20
+    """Largest film."""
+    maximum_associations: int = 10
+    """Associations at once."""
+    association_deadline_s: float = 900
+    """An association is closed after so long, whatever it does."""
+    network_timeout_s: float = 30
+    """A peer that is silent for so long, or takes so long over one PDU, is cut off."""
+    tls: Literal["off", "on", "optional", "required"] = "off"
+    """Whether connections are encrypted, and peers asked for a certificate."""
+    certificate: str = ""
+    """PEM file of our certificate chain."""
+    key: str = ""
+    """PEM file of its private key."""
+    authorities: str | None = None
+    """PEM file of who may have signed peers' certificates."""
+
+    def context(self) -> ssl.SSLContext | None:
+        """How peers' connections are encrypted; None where they are not.
+
+        Raises:
+            ServiceError: a certificate can't be used.
+        """
+        if self.tls == "off":
+            return None
+        authorities = Path(self.authorities) if self.authorities else None
+        return server_context(Path(self.certificate), Path(self.key), clients=self.tls, authorities=authorities)
+
+
+def asked_for(request: Any, calling: str, terms: Terms) -> bool:
+    """Does a film come because of our own C-MOVE, by what it says?
+
+    The C-STORE then names us as the move's originator (PS3.7, 9.1.1.1); some archives name nobody there, or themselves.
+
+    Args:
+        request: the C-STORE.
+        calling: who sends.
+        terms: who we are, and who is asked.
+    """
+    pacs = terms.pacs_ae_title
+    if pacs is None:
+        return False
+    originator = str(request.MoveOriginatorApplicationEntityTitle or "").strip()
+    return originator == terms.ae_title or (calling == pacs and originator in ("", pacs))
