@@ -1,6 +1,7 @@
 """What a hostile peer sends: whole associations as bytes, taken from a good one, and changed by chance."""
 
 import contextlib
+import json
 import os
 import socket
 import struct
@@ -8,11 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pynetdicom import AE, evt
 from tests.service.small import CR, dataset
 
+from hilum.records.audit import entries
+from hilum.records.database import Database
 from hilum.service.app import Running
 
 ASSOCIATE, DATA, RELEASE = 1, 4, 5
@@ -127,6 +131,12 @@ def listener_of(service: Running) -> int:
     assert listener is not None
     assert listener.process_id is not None, listener.trouble
     return listener.process_id
+
+
+def noted(database: Database) -> list[dict[str, Any]]:
+    """What the audit says of refused peers."""
+    with database.read() as session:
+        return [json.loads(row.body)["detail"] for row in entries(session) if row.act == "association.refused"]
 
 
 def resident_mb(process_id: int) -> float:

@@ -35,7 +35,9 @@ def issue(
         x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
         .not_valid_before(today + since)
         .not_valid_after(today + until)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(here)]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(here), x509.DNSName(f"{name}.example")]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
         .sign(by.signer if by else key, hashes.SHA256())
     )

@@ -1,10 +1,13 @@
 """Films in over TLS: who is let in, who is turned away, and what a certificate's keeper is told."""
 
 import contextlib
+import hashlib
+import re
 import shutil
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +15,16 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from pynetdicom import AE
 from tests.service.conftest import settings_in
+from tests.service.hostile import noted
 from tests.service.pem import DAY, Pair, issue, key_pem
 from tests.service.small import CR, SmallDrawing, SmallModel, dataset, dicom
 
 from hilum.data_keys import new_data_key
-from hilum.errors import ConfigError, ServiceError
+from hilum.errors import ConfigError, ServiceError, UsageError
 from hilum.service.app import Running, running
 from hilum.service.certificates import client_context, look_at_authorities, look_at_pair, server_context
 from hilum.service.checking import check_service
+from hilum.service.dicom.sender_certificates import read_sender_certificate
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +58,9 @@ def encrypted(folder: Path, pairs: dict[str, Pair], clients: str, **changes: obj
         yield service
 
 
-def stored(service: Running, tls: ssl.SSLContext | None, number: int = 1) -> bool:
+def stored(service: Running, tls: ssl.SSLContext | None, number: int = 1, title: str = "MODALITY") -> bool:
     """Does a sender get a film in?"""
-    entity = AE(ae_title="MODALITY")
+    entity = AE(ae_title=title)
     entity.add_requested_context(CR)
     entity.connection_timeout = entity.acse_timeout = 20
     port = service.dicom_port or 0
@@ -101,6 +106,63 @@ def test_a_certificate_that_may_be_shown_must_be_good(tmp_path: Path, pairs: dic
         assert stored(service, sender(pairs, None), 1)
         assert stored(service, sender(pairs, "modality"), 2)
         assert not stored(service, sender(pairs, "stranger"), 3)
+
+
+def test_a_title_has_to_show_its_certificate(tmp_path: Path, pairs: dict[str, Pair]) -> None:
+    """Any certificate that the authority signed lets a sender in, but not under another's title."""
+    folder = tmp_path / "others"
+    folder.mkdir()
+    other = issue(folder, "other", by=pairs["ours"])
+    bound = ("MODALITY=sha256:" + "0" * 64, "MODALITY=cn:modality", "CR2=san:Other.Example")
+    with encrypted(tmp_path, pairs, "optional", dicom_sender_certificates=bound) as service:
+        others = sender({**pairs, "other": other}, "other")
+        assert stored(service, sender(pairs, "modality"), 1)
+        assert stored(service, others, 2, "CR2")
+        assert stored(service, others, 3, "UNBOUND")
+        assert not stored(service, others, 4), "MODALITY shows another certificate"
+        assert not stored(service, sender(pairs, "modality"), 5, "CR2")
+        assert not stored(service, sender(pairs, None), 6), "MODALITY shows none"
+        assert sum(service.room.store.counts().values()) == 3
+        database = service.room.database
+        deadline = time.monotonic() + 30
+        while len(found := noted(database)) < 3:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+    said = [(one["code"], one["calling_ae"], one["certificate"], one["times"]) for one in found]
+    assert sorted(said) == sorted(
+        [
+            ("certificate", "MODALITY", fingerprint(other), 1),
+            ("certificate", "CR2", fingerprint(pairs["modality"]), 1),
+            ("certificate", "MODALITY", "none", 1),
+        ]
+    )
+
+
+def fingerprint(pair: Pair) -> str:
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pair.certificate.read_text())).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("CT1=sha256:" + ":".join(["3F"] * 32), "sha256", "3f" * 32),
+        (" CT1 = cn:Archive, Hospital ".replace(",", ""), "cn", "Archive Hospital"),
+        ("CT1=san:CR2.Hospital.Example", "san", "cr2.hospital.example"),
+    ],
+)
+def test_a_senders_certificate_is_named_in_three_ways(text: str, kind: str, value: str) -> None:
+    one = read_sender_certificate(text)
+    assert (one.title, one.kind, one.value) == ("CT1", kind, value)
+
+
+@pytest.mark.parametrize(
+    "text", ["CT1", "CT1=3f", "=cn:x", "CT1=cn:", "CT1=md5:3f", "CT1=sha256:3f", "CT1CT1CT1CT1CT1CT=cn:x"]
+)
+def test_what_names_no_certificate_is_told(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"{text!r} names no sender's certificate. Write TITLE=sha256")):
+        read_sender_certificate(text)
+    with pytest.raises(ConfigError, match="names no sender's certificate"):
+        settings_in(tmp_path, dicom_port=0, dicom_sender_certificates=text)
 
 
 def test_peers_that_never_shake_hands_keep_nobody_out(tmp_path: Path, pairs: dict[str, Pair]) -> None:
@@ -200,6 +262,7 @@ def test_a_check_looks_at_every_certificate(tmp_path: Path, pairs: dict[str, Pai
     [
         ({"dicom_certificate": "c"}, "HILUM_DICOM_CERTIFICATE and HILUM_DICOM_KEY go together"),
         ({"dicom_certificate": "c", "dicom_key": "k"}, "certificate is given but not used: set HILUM_DICOM_TLS"),
+        ({"dicom_sender_certificates": "A=cn:a"}, "HILUM_DICOM_SENDER_CERTIFICATES says which .* not asked for any"),
         ({"dicom_tls": "on"}, "HILUM_DICOM_TLS=on needs a certificate"),
         ({"dicom_tls": "required", "dicom_certificate": "c", "dicom_key": "k"}, "HILUM_DICOM_CA names who signs"),
         ({"dicom_tls": "on", "dicom_certificate": "c", "dicom_key": "k", "dicom_ca": "a"}, "leave it out otherwise"),

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import itertools
-import json
 import os
 import signal
 import socket
@@ -16,13 +15,12 @@ from typing import Any
 import httpx
 import pytest
 from tests.service.conftest import let_in, settings_in
-from tests.service.hostile import listener_of
+from tests.service.hostile import listener_of, noted
 from tests.service.small import SmallDrawing, SmallModel, dataset, dicom
 from tests.service.test_dicom import associated, port_of, still_serves
 
 from hilum.data_keys import new_data_key
 from hilum.errors import ServiceError
-from hilum.records.audit import entries
 from hilum.records.database import Database
 from hilum.records.store import Store
 from hilum.service import child_process
@@ -158,11 +156,6 @@ def test_peers_that_are_refused_are_counted_and_noted(tmp_path: Path) -> None:
     assert [one["times"] for one in noted(database)] == [1, 2], "at once, and the others when it stops"
     assert noted(database)[0] == {"code": "title", "times": 1}, "a title that nobody knows may be a name"
     database.close()
-
-
-def noted(database: Database) -> list[dict[str, Any]]:
-    with database.read() as session:
-        return [json.loads(row.body)["detail"] for row in entries(session) if row.act == "association.refused"]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from hilum.data_keys import Keyring, read_keyring
 from hilum.errors import ConfigError, UsageError
 from hilum.records.retention import Retention, retention_of
 from hilum.service.destinations import Destination, read_destination
+from hilum.service.dicom.sender_certificates import read_sender_certificate
 
 MIB = 1024 * 1024
 OTHERS = frozenset(("HILUM_DEIDENTIFICATION_KEY", "HILUM_MONITOR_WEBHOOK"))
@@ -57,6 +58,9 @@ class Settings(BaseSettings):
     """PEM file of its private key; None: ``tls_key``."""
     dicom_ca: Path | None = None
     """PEM file of the authorities that senders' certificates are checked with."""
+    dicom_sender_certificates: Annotated[tuple[str, ...], NoDecode] = ()
+    """Certificates that calling AE titles have to show: ``TITLE=sha256:FINGERPRINT``, ``TITLE=cn:NAME`` or
+    ``TITLE=san:NAME``, comma-separated. A title that isn't named needs none of its own."""
     unprotected_network: bool = False
     """Accept that REST, page or films in are not encrypted on the way: a proxy does it, or the network is trusted."""
     audit_key: Path | None = None
@@ -166,7 +170,14 @@ class Settings(BaseSettings):
     undo_s: float = Field(default=60, ge=0)
     """How long a review can be undone; it is sent on only after that."""
 
-    @field_validator("allowed_ae_titles", "allowed_hosts", "trusted_keys", "results_to", mode="before")
+    @field_validator(
+        "allowed_ae_titles",
+        "allowed_hosts",
+        "trusted_keys",
+        "results_to",
+        "dicom_sender_certificates",
+        mode="before",
+    )
     @classmethod
     def _from_commas(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -177,6 +188,16 @@ class Settings(BaseSettings):
         wrong = [title for title in value if not 1 <= len(title) <= 16 or not title.isascii() or "\\" in title]
         if wrong:
             raise ValueError(f"{wrong} are no AE titles: 1 to 16 ASCII characters without a backslash")
+        return value
+
+    @field_validator("dicom_sender_certificates")
+    @classmethod
+    def _sender_certificates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                read_sender_certificate(text)
+            except UsageError as error:
+                raise ValueError(str(error).rstrip(".")) from None
         return value
 
     @field_validator("results_to")
@@ -235,6 +256,11 @@ class Settings(BaseSettings):
             )
 
     def _dicom_tls_makes_sense(self) -> None:
+        if self.dicom_sender_certificates and self.dicom_tls not in ("optional", "required"):
+            raise ValueError(
+                "HILUM_DICOM_SENDER_CERTIFICATES says which certificates senders show, and they are not asked for any: "
+                "set HILUM_DICOM_TLS=required (or optional) and HILUM_DICOM_CA"
+            )
         if (self.dicom_certificate is None) != (self.dicom_key is None):
             raise ValueError("HILUM_DICOM_CERTIFICATE and HILUM_DICOM_KEY go together: give both, or neither")
         if self.dicom_tls == "off":

@@ -214,12 +214,32 @@ def _ending(run: Callable[[], None], association: Any) -> Callable[[], None]:
     return watched
 
 
+def _admit(association: Any, admits: Callable[[str], bool]) -> None:
+    """Have a peer's AE title judged before anything is negotiated; pynetdicom has no place to ask.
+
+    A refused one gets "rejected permanent, calling AE title not recognised" (PS3.8 section 9.3.4).
+    """
+    acse = association.acse
+    negotiate = acse._negotiate_as_acceptor
+
+    def judged() -> None:
+        title = str(association.requestor.primitive.calling_ae_title).strip()
+        if admits(title):
+            negotiate()
+            return
+        acse.send_reject(0x01, 0x01, 0x03)
+        association.kill()
+
+    acse._negotiate_as_acceptor = judged
+
+
 def guarded_handler(
     guard: Callable[[AssociationSocket], GuardedSocket],
     most_connections: int,
     *,
     tls: ssl.SSLContext | None = None,
     handshake_s: float = 30,
+    admits: Callable[[str, Any], bool] | None = None,
 ) -> type[RequestHandler]:
     """A request handler for pynetdicom's server whose sockets are guarded and whose connections are counted.
 
@@ -231,6 +251,7 @@ def guarded_handler(
         most_connections: connections at once, negotiated or not; further ones are closed unanswered.
         tls: how peers are met; None without TLS.
         handshake_s: the TLS handshake must be complete after so long.
+        admits: may the peer on this socket call itself by this AE title? None admits all.
     """
     shaking_hands = threading.Semaphore(most_connections)
 
@@ -267,6 +288,8 @@ def guarded_handler(
             if plain is not None:
                 association.dul.socket = guard(plain)
             watch(association)
+            if admits is not None:
+                _admit(association, lambda title: admits(title, self.request))
             return association
 
     return GuardedHandler

@@ -22,6 +22,7 @@ from hilum.service.dicom.limits import (
     message_complete,
 )
 from hilum.service.dicom.receiving import Door, announced, answer_store, keep
+from hilum.service.dicom.sender_certificates import is_proved, read_sender_certificate, shown
 from hilum.service.dicom.terms import Terms, asked_for
 from hilum.service.logs import logger
 
@@ -65,6 +66,7 @@ class Listener:
                 2 * terms.maximum_associations,
                 tls=terms.context(),
                 handshake_s=terms.network_timeout_s,
+                admits=_proof_of_titles(terms),
             ),
         )
         entity._servers.append(self._server)  # as AE.start_server does: shutdown() takes it out again
@@ -113,6 +115,28 @@ def _entity(terms: Terms) -> AE:
     for storage in dict.fromkeys([*STORAGE, *others]) if terms.skip_other_classes else STORAGE:
         entity.add_supported_context(storage, list(TRANSFER_SYNTAXES))
     return entity
+
+
+def _proof_of_titles(terms: Terms) -> Callable[[str, Any], bool] | None:
+    """Tells whether a peer has shown the certificate of the title that it calls itself by."""
+    if not terms.sender_certificates:
+        return None
+    certificates = [read_sender_certificate(text) for text in terms.sender_certificates]
+
+    def admits(title: str, connection: Any) -> bool:
+        by = shown(connection)
+        if is_proved(title, by, certificates):
+            return True
+        logger().warning(
+            "association rejected",
+            code="certificate",
+            reason="its certificate is not the one that its AE title has to show",
+            calling_ae=title,
+            certificate=by.sha256 or "none",
+        )
+        return False
+
+    return admits
 
 
 def _echo(_: Any) -> int:

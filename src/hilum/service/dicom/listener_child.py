@@ -43,7 +43,8 @@ def main(
         terms: fields of :class:`~hilum.service.dicom.listener.Terms`.
         memory_mb: address space on top of what is in use once all is loaded.
     """
-    met = Terms(**{**terms, "allowed_ae_titles": tuple(terms["allowed_ae_titles"])})
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in terms.items()}
+    met = Terms(**given)
     threading.stack_size(STACK_BYTES)
     _tell_news(socket.socket(fileno=news))
     with socket.socket(fileno=descriptor) as told:

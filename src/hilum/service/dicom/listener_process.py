@@ -80,6 +80,12 @@ class ListenerProcess:
         return self._kept.trouble if self._kept else None
 
     @property
+    def ready(self) -> bool:
+        """True while a process takes connections."""
+        child = self._kept.child if self._kept else None
+        return child is not None and child.ready
+
+    @property
     def process_id(self) -> int | None:
         """Of the process; None while there is none."""
         child = self._kept.child if self._kept else None
@@ -200,4 +206,5 @@ def terms_of(settings: Settings) -> Terms:
         certificate=str(pair[0].absolute()) if pair else "",
         key=str(pair[1].absolute()) if pair else "",
         authorities=str(settings.dicom_ca.absolute()) if settings.dicom_ca else None,
+        sender_certificates=settings.dicom_sender_certificates,
     )

@@ -36,6 +36,8 @@ class Terms:
     """PEM file of its private key."""
     authorities: str | None = None
     """PEM file of who may have signed peers' certificates."""
+    sender_certificates: tuple[str, ...] = ()
+    """Certificates that calling AE titles have to show, as :mod:`.sender_certificates` reads them."""
 
     def context(self) -> ssl.SSLContext | None:
         """How peers' connections are encrypted; None where they are not.

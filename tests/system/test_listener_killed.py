@@ -1,0 +1,93 @@
+"""``kill -9`` of the DICOM listener's process while storescu sends: the sender tries again, and all is there once."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import text
+from tests.service.conftest import let_in, settings_in
+from tests.service.small import SmallDrawing, SmallModel, dicom
+
+from hilum.records.audit import check, entries
+from hilum.service.app import Running, running
+
+pytestmark = pytest.mark.system
+
+SIDE, FILMS, KILLS = 1024, 30, 4
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> list[Path]:
+    """Synthetic, 1 MiB each, so that a film takes a while."""
+    paths = []
+    for number in range(FILMS):
+        paths.append(tmp_path / f"{number}.dcm")
+        pixels = bytes([number + 1]) * (SIDE * SIDE)
+        paths[-1].write_bytes(dicom(number + 1, Rows=SIDE, Columns=SIDE, PixelData=pixels))
+    return paths
+
+
+@contextlib.contextmanager
+def killing(service: Running, chance: random.Random, killed: list[int]) -> Iterator[None]:
+    """Kill the listener's process again and again, each time as soon as it was there for a random while."""
+    ended = threading.Event()
+
+    def kill() -> None:
+        listener = service.room.listener
+        assert listener is not None
+        while len(killed) < KILLS and not ended.is_set():
+            if listener.ready:
+                ended.wait(chance.uniform(0.05, 0.6))
+                process = listener.process_id
+                if process is not None and process not in killed:
+                    os.kill(process, signal.SIGKILL)
+                    killed.append(process)
+            ended.wait(0.01)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.timeout(300)
+def test_killed_while_films_come_in(tmp_path: Path, films: list[Path], need: Callable[[object, str], None]) -> None:
+    need(shutil.which("storescu"), "DCMTK (storescu)")
+    settings, killed, tries = settings_in(tmp_path, dicom_port=0), list[int](), 0
+    deadline = time.monotonic() + 240
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
+        command = ["storescu", "-aec", "HILUM", "127.0.0.1", str(service.dicom_port), *map(str, films)]
+        headers, well = let_in(service), False
+        with killing(service, random.Random(1), killed):
+            while not well or len(killed) < KILLS:
+                well = subprocess.run(command, capture_output=True, timeout=120).returncode == 0
+                tries += 1
+                assert time.monotonic() < deadline, (tries, killed)
+                reply = httpx.get(f"{service.url}/api/v1/studies", headers=headers, timeout=60)
+                assert reply.status_code == 200, "the rest of the service goes on"
+        while set(service.room.store.counts()) != {"answered"}:
+            assert time.monotonic() < deadline, service.room.store.counts()
+            time.sleep(0.05)
+        listener = service.room.listener
+        assert listener is not None
+        assert listener.restarts >= KILLS
+        assert not list(service.room.intake.files.incoming.iterdir()), "nothing half is left"
+        with service.room.database.read() as session:
+            answered = session.execute(text("SELECT film_id FROM answers")).scalars().all()
+            rows = entries(session)
+        assert len(answered) == len(set(answered)) == FILMS
+        assert check(rows).whole
+        assert sum(row.act == "film.received" for row in rows) == FILMS
+    print(f"{len(killed)} kills, {tries} tries, {FILMS} films")
