@@ -55,8 +55,52 @@ def test_a_password_opens_a_session_that_ends(access: Access, clock: Clock) -> N
     assert caller is not None
     assert (caller.name, caller.scopes) == ("ada", ROLES["reviewer"] | ROLES["auditor"])
     assert access.by_session(token[:-1]) is None
-    clock.now += timedelta(hours=13)
+    clock.now += timedelta(minutes=15)
     assert access.by_session(token) is None
+
+
+def test_what_is_done_puts_a_sessions_end_off_and_what_a_page_asks_by_itself_does_not(
+    access: Access, clock: Clock
+) -> None:
+    access.add_user("ada", ["viewer"], password=None, actor="console")
+    token, began = access.begin_session("ada", how="link"), clock.now
+    for _ in range(3):
+        clock.now += timedelta(minutes=14)
+        caller = access.by_session(token, active=True)
+        assert caller is not None
+        assert caller.left_s == 15 * 60
+        assert caller.at_most_s == 12 * 3600 - (clock.now - began).total_seconds()
+    clock.now += timedelta(minutes=14)
+    assert access.by_session(token) is not None
+    clock.now += timedelta(minutes=2)
+    assert access.by_session(token, active=True) is None, "it is over, whatever is done now"
+
+
+def test_a_session_ends_at_last_whatever_is_done(access: Access, clock: Clock) -> None:
+    access.add_user("ada", ["viewer"], password=None, actor="console")
+    token = access.begin_session("ada", how="link")
+    for _ in range(12 * 6 - 1):
+        clock.now += timedelta(minutes=10)
+        caller = access.by_session(token, active=True)
+    assert caller is not None
+    assert caller.left_s == caller.at_most_s == 600
+    clock.now += timedelta(minutes=10)
+    assert access.by_session(token, active=True) is None
+
+
+def test_the_end_of_a_session_is_written_down_once_and_why(access: Access, database: Database, clock: Clock) -> None:
+    for name in ("ada", "bob"):
+        access.add_user(name, ["viewer"], password=None, actor="console")
+    idle, left = access.begin_session("ada", how="link"), access.begin_session("bob", how="link")
+    clock.now += timedelta(minutes=20)
+    assert access.by_session(idle) is None
+    assert access.by_session(idle) is None
+    assert access.by_session(left) is None
+    access.begin_session("ada", how="link")
+    with database.read() as session:
+        ended = [row for row in entries(session) if row.act == "session.expired"]
+    assert sorted(row.actor for row in ended) == ["ada", "bob"]
+    assert all('"ended_at":"2026-01-01T00:15:00+00:00","why":"idle"' in row.body for row in ended)
 
 
 def test_logging_out_a_new_password_and_disabling_end_sessions(access: Access) -> None:

@@ -69,6 +69,7 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("POST", "/api/v1/labelling/{film_id}/readers"): {"model-manager", "admin"},
     ("GET", "/api/v1/results"): {"model-manager", "admin"},
     ("POST", "/api/v1/results/requeue"): {"model-manager", "admin"},
+    ("POST", "/api/v1/look-ups/requeue"): {"model-manager", "admin"},
     ("POST", "/api/v1/models"): {"model-manager", "admin"},
     ("POST", "/api/v1/models/active"): {"model-manager", "admin"},
     ("GET", "/api/v1/models/active"): {"viewer", "reviewer", "model-manager", "admin"},
@@ -100,6 +101,8 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("POST", "/dicom-web/studies/{study}"): {"reviewer", "model-manager", "admin"},
     **{("GET", f"/dicom-web{path}"): {"reviewer", "admin"} for path in DICOMWEB},
     ("POST", "/logout"): EVERYBODY,
+    ("GET", "/session"): EVERYBODY,
+    ("POST", "/session"): EVERYBODY,
     ("GET", "/health/live"): None,
     ("GET", "/health/ready"): None,
     ("GET", "/login"): None,
@@ -189,7 +192,8 @@ def browser(service: Running) -> httpx.Client:
 def test_from_the_first_link_to_a_logout(fresh: Running) -> None:
     """One story: no way in but the console's link; an admin is made once; sessions, forms and their end."""
     with browser(fresh) as http:
-        assert http.get("/").headers["location"] == "/login?next=/"
+        assert http.get("/").headers["location"] == "/login"
+        assert http.get("/upload").headers["location"] == "/login?next=/upload"
         wrong = {"name": "admin", "password": "admin", "next": "/"}
         assert http.post("/login", data=wrong).status_code == 401
         assert http.get("/enter?token=x").status_code == 410
@@ -228,11 +232,12 @@ def test_from_the_first_link_to_a_logout(fresh: Running) -> None:
         assert http.post("/logout", data={"csrf": csrf[1]}).headers["location"] == "/login"
         assert http.get("/").status_code == 303
     with browser(fresh) as http:
-        assert http.post("/login", data={"name": "otto", "password": PASSWORD}).status_code == 303
-        refused = http.get("/")
+        assert http.post("/login", data={"name": "otto", "password": PASSWORD}).headers["location"] == "/audit"
+        assert http.get("/").headers["location"] == "/audit", "each role has a page of its own"
+        refused = http.get("/films/next")
         assert (refused.status_code, "films:read" in refused.text) == (403, True)
         assert 'action="/logout"' in refused.text, "a page with a way out"
-        program = http.get("/", headers={"Accept": "application/json"})
+        program = http.get("/films/next", headers={"Accept": "application/json"})
         assert (program.status_code, program.headers["content-type"]) == (403, "application/problem+json")
     with httpx.Client(base_url=fresh.url, headers={"Authorization": f"Bearer {key['secret']}"}) as http:
         acts = [row["act"] for row in http.get("/api/v1/audit").json()["entries"]]

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from hilum.cli.verbs import app
 from hilum.records.database import Database
 from hilum.records.results_out import Outbox
+from hilum.records.schema import LookUpRow
 from hilum.records.store import now
 from hilum.service.app import Running
 
@@ -23,6 +24,29 @@ def given_up(database: Database, number: int) -> None:
     delivery = outbox.claim("pacs", "me", lease_s=10)
     assert delivery is not None
     outbox.failed(delivery.id, "me", code="sop-class", reason="PACS does not take it.", retry_after_s=None)
+
+
+def not_looked_up(database: Database, number: int) -> None:
+    """A film whose look-up of earlier films was given up."""
+    at = now()
+    answered(database, now, number)
+    with database.write() as session:
+        session.add(
+            LookUpRow(film_id=f"film{number}", state="dead", attempts=7, created_at=at, due_at=at, finished_at=at,
+                      reason_code="away", reason="The PACS does not answer.")
+        )  # fmt: skip
+
+
+def test_look_ups_that_were_given_up_are_made_again_one_and_all(service: Running) -> None:
+    for number in (951, 952, 953):
+        not_looked_up(service.room.database, number)
+    with httpx.Client(base_url=service.url, headers=let_in(service, "admin"), timeout=20) as http:
+        wrong = http.post("/api/v1/look-ups/requeue", json={"id": "nothing"})
+        assert (wrong.status_code, "No finished look-up is of a film" in wrong.json()["detail"]) == (422, True)
+        assert http.post("/api/v1/look-ups/requeue", json={"id": "film951"}).json() == {"requeued": 1}
+        assert [one.film_id for one in service.room.look_ups.lost()] == ["film953", "film952"]
+        assert http.post("/api/v1/look-ups/requeue").json() == {"requeued": 2}
+        assert service.room.look_ups.lost() == ()
 
 
 def test_dead_letters_are_shown_and_requeued(service: Running) -> None:

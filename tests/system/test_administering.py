@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, expect
-from tests.service.test_results_rest import given_up
+from sqlalchemy import update
+from tests.service.test_results_rest import given_up, not_looked_up
 from tests.system.browser import CHROMIUM, chromium, let_in, serving
 
+from hilum.records.schema import AuditRow
 from hilum.service.app import Running
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")]
@@ -66,6 +68,52 @@ def test_dead_letters_are_tried_again_one_and_all(service: Running, browser: Bro
     page.get_by_role("button", name="Try all again").click()
     expect(page.locator(".toast")).to_have_text("2 are in the queue again.")
     assert service.room.outbox.dead() == ()
+
+
+def test_look_ups_that_were_given_up_are_made_again(service: Running, browser: Browser) -> None:
+    for number in (941, 942, 943):
+        not_looked_up(service.room.database, number)
+    page = let_in(service, browser, "mel", "model-manager").new_page()
+    page.goto("/operations")
+    page.get_by_role("button", name="Look again for earlier films of film film942").click()
+    expect(page.locator(".toast")).to_have_text("1 is in the queue again.")
+    page.get_by_role("button", name="Look again for all").click()
+    expect(page.locator(".toast")).to_have_text("2 are in the queue again.")
+    assert service.room.look_ups.lost() == ()
+
+
+def test_an_auditor_searches_pages_on_verifies_and_is_shown_what_was_tampered_with(
+    service: Running, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hilum.service.web.auditing.LINES", 5)
+    access = service.room.access
+    access.add_user("otto", ("auditor",), password="open sesame, please", actor="test")
+    for number in range(7):
+        access.add_user(f"walked-{number}", ("viewer",), password=None, actor="test")
+    page = browser.new_context(base_url=service.url).new_page()
+    page.goto("/")
+    page.locator("#name").fill("otto")
+    page.locator("#password").fill("open sesame, please")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/audit")
+    page.get_by_label("Act").fill("user.added")
+    page.get_by_label("By").fill("test")
+    page.keyboard.press("Enter")
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(5)
+    expect(rows.first).to_contain_text("walked-6")
+    page.get_by_role("link", name="Older rows").click()
+    expect(rows.first).to_contain_text("walked-1")
+    page.get_by_role("link", name="walked-0").click()
+    expect(rows).to_have_count(1)
+    service.room.witness.sign()  # type: ignore[union-attr]
+    page.get_by_role("button", name="Verify the whole audit").click()
+    expect(page.get_by_role("status", name="Verdict")).to_contain_text("The audit is whole.")
+    with service.room.database.write() as session:
+        session.execute(update(AuditRow).where(AuditRow.seq == 3).values(actor="mallory"))
+    page.get_by_role("button", name="Verify the whole audit").click()
+    expect(page.get_by_role("status", name="Verdict")).to_contain_text("Changed at row 3.")
+    page.context.close()
 
 
 def test_axe_finds_nothing_on_the_pages_of_each_role(service: Running, browser: Browser) -> None:

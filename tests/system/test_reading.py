@@ -179,6 +179,37 @@ def test_a_lost_connection_keeps_the_review_and_sends_it_once(service: Running, 
     context.close()
 
 
+def test_a_film_on_the_screen_outlives_a_lost_connection(service: Running, browser: Browser) -> None:
+    same = {"PatientID": "SYNTHETIC-1"}
+    later = send(service, film(1, **same), film(2, WindowCenter=900, WindowWidth=800, **same))[1]
+    context, page = reader(service, browser)
+    open_film(page, later)
+    ready(page)
+    context.set_offline(True)
+    page.keyboard.press("i")
+    assert page.evaluate("hilum.viewer.state.inverted") is True
+    page.keyboard.press("p")
+    expect(page.locator("#readout")).to_have_text("The service can't be reached.")
+    context.set_offline(False)
+    page.keyboard.press("p")
+    page.keyboard.press("p")
+    page.wait_for_selector("#prior-stage canvas.film-pixels")
+    context.close()
+
+
+def test_a_worklist_says_that_the_connection_is_lost_and_comes_back(service: Running, browser: Browser) -> None:
+    context, page = reader(service, browser)
+    page.goto("/")
+    expect(page.locator("#live")).to_have_text("0 films")
+    context.set_offline(True)
+    expect(page.locator("#live")).to_have_text("Connection lost; trying again.", timeout=30_000)
+    send(service, film(1))
+    context.set_offline(False)
+    expect(page.locator("#live")).to_have_text("1 film", timeout=30_000)
+    expect(page.locator("tr[data-place]")).to_have_count(1)
+    context.close()
+
+
 def test_an_expired_session_keeps_what_was_written(service: Running, browser: Browser) -> None:
     (film_id,) = send(service, film(1))
     service.room.access.add_user("eve", ("reviewer",), password="open sesame, please", actor="test")
@@ -190,8 +221,7 @@ def test_an_expired_session_keeps_what_was_written(service: Running, browser: Br
     page.locator("#comment").fill("kept through the login")
     context.clear_cookies()
     page.keyboard.press("Control+Enter")
-    expect(page.locator("#trouble")).to_contain_text("Your session has ended")
-    page.get_by_role("link", name="Log in again").click()
+    page.wait_for_url("**/login?next=/films/*")
     page.locator("#name").fill("eve")
     page.locator("#password").fill("open sesame, please")
     page.keyboard.press("Enter")

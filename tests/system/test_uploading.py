@@ -4,6 +4,7 @@ import io
 import struct
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -130,6 +131,31 @@ def test_a_dropped_file_is_sent_and_the_page_stays(page: Page) -> None:
         list(film(11)),
     )
     expect(page.locator("#live")).to_contain_text("1 received")
+    assert page.url.endswith("/upload")
+
+
+def drop(page: Page, *paths: Path) -> None:
+    """Drop what lies on the disk, as a file manager does."""
+    devtools, data = page.context.new_cdp_session(page), {"items": [], "files": [*map(str, paths)]}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        event = {"type": kind, "x": 200, "y": 200, "data": {**data, "dragOperationsMask": 1}}
+        devtools.send("Input.dispatchDragEvent", event)
+
+
+def test_a_folder_and_a_zip_are_dropped_and_opened_to_the_bottom(service: Running, page: Page, tmp_path: Path) -> None:
+    deep = tmp_path / "disk" / "study" / "series"
+    deep.mkdir(parents=True)
+    (deep / "one.dcm").write_bytes(film(31))
+    (deep.parent / "two.dcm").write_bytes(film(32))
+    (tmp_path / "disk" / "DICOMDIR").write_bytes(b"directory")
+    (tmp_path / "disk" / "report.txt").write_bytes(b"no film")
+    (tmp_path / "more.zip").write_bytes(zipped(in__three=film(33), again=film(31)))
+    drop(page, tmp_path / "disk", tmp_path / "more.zip")
+    expect(page.locator("#live")).to_have_text(
+        "5 of 5 done, 3 received, 1 there already, 1 refused, 1 left out (no films by name)"
+    )
+    for name in ("disk/study/series/one.dcm", "disk/study/two.dcm", "disk/report.txt", "more.zip/in/three"):
+        expect(page.locator("#rows")).to_contain_text(name)
     assert page.url.endswith("/upload")
 
 

@@ -191,6 +191,20 @@ def test_the_prior_film_of_the_patient_is_linked(page: Page, films: dict[str, st
     expect(page.locator("#readout")).to_have_text("No prior film of this patient is recorded here.")
 
 
+def test_a_prior_that_comes_later_is_there_without_loading_the_page_again(
+    page: Page, films: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as not_fetched_yet:
+        not_fetched_yet.setattr("hilum.service.web.pages.prior_of", lambda *_: None)
+        open_film(page, films["later"])
+        page.keyboard.press("p")
+        expect(page.locator("#readout")).to_have_text("No prior film of this patient is recorded here.")
+        expect(page.locator("#prior")).to_be_hidden()
+    page.keyboard.press("p")
+    page.wait_for_selector("#prior-stage canvas.film-pixels")
+    expect(page.locator("#prior")).to_have_attribute("aria-pressed", "true")
+
+
 def test_keys_are_changed_kept_and_switched_off(page: Page, films: dict[str, str]) -> None:
     open_film(page, films["windowed"])
     page.keyboard.press("?")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from hilum.errors import UsageError
@@ -25,9 +25,27 @@ from hilum.records.store import now
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 KEY_PREFIX, KEY_ID = "hilum_", re.compile(r"[0-9a-f]{16}")
-SESSION_HOURS = 12
 TEMPORARY_HOURS, TEMPORARY_BYTES = 72, 12
 """How long a password that an admin set can be used, and its random bytes (96 bits)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTimes:
+    """How long a session lasts; what is done in it puts its end off, as far as ``whole`` allows."""
+
+    idle: timedelta = timedelta(minutes=15)
+    """It ends when nobody has done anything for so long."""
+    whole: timedelta = timedelta(hours=12)
+    """It ends so long after its login, whatever is done."""
+
+    def end(self, began: datetime, active: datetime) -> datetime:
+        """When a session ends that began and was last active then."""
+        return min(began + self.whole, active + self.idle)
+
+    @property
+    def step(self) -> timedelta:
+        """An end that would move by less is left, so that not every page is a write."""
+        return self.idle / 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +96,10 @@ class Caller:
     """What it may do."""
     session: str | None = None
     """Digest of the session's cookie; None when a key was given."""
+    left_s: float | None = None
+    """Seconds until the session ends if nothing is done; None when a key was given."""
+    at_most_s: float | None = None
+    """Seconds until it ends whatever is done; None when a key was given."""
 
 
 class OwnPasswordFirst(UsageError):
@@ -90,10 +112,13 @@ class Access:
     Args:
         database: where they are kept.
         clock: gives the instant; tests give their own.
+        times: how long a session lasts.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], datetime] = now) -> None:
-        self._database, self._clock = database, clock
+    def __init__(
+        self, database: Database, clock: Callable[[], datetime] = now, *, times: SessionTimes | None = None
+    ) -> None:
+        self._database, self._clock, self._times = database, clock, times or SessionTimes()
 
     def add_user(
         self, name: str, roles: Sequence[str], *, password: str | None, actor: str, request: Request | None = None
@@ -365,24 +390,55 @@ class Access:
             if row.disabled_at is not None:
                 raise UsageError(f"The user {name!r} is disabled. Ask an admin.")
             at = self._clock()
-            session.execute(delete(SessionRow).where(SessionRow.expires_at <= at))
-            ends = at + timedelta(hours=SESSION_HOURS)
+            self._end_expired(session, at)
+            ends = self._times.end(at, at)
             session.add(SessionRow(token_sha256=_digest(token), user_name=name, created_at=at, expires_at=ends))
             self._note(session, name, "login.succeeded", name, how=how)
         return token
 
-    def by_session(self, token: str) -> Caller | None:
-        """Whose session this cookie is; None when it has ended."""
-        found_by = _digest(token)
+    def by_session(self, token: str, *, active: bool = False) -> Caller | None:
+        """Whose session this cookie is; None when it has ended, which is written down once.
+
+        Args:
+            token: the cookie.
+            active: whether a person does something now, which puts the end off; what a page asks by itself doesn't.
+        """
+        found_by, at = _digest(token), self._clock()
         with self._database.read() as session:
             found = session.execute(
                 select(SessionRow, UserRow)
                 .join(UserRow, UserRow.name == SessionRow.user_name)
                 .where(SessionRow.token_sha256 == found_by, UserRow.disabled_at.is_(None))
             ).first()
-            if found is None or found[0].expires_at <= self._clock():
+            if found is None:
                 return None
-            return Caller(name=found[1].name, scopes=scopes_of(found[1].roles.split()), session=found_by)
+            row, user = found
+            began, ends, name, roles = row.created_at, row.expires_at, user.name, user.roles.split()
+        last = began + self._times.whole
+        if min(ends, last) <= at:
+            with self._database.write() as session:
+                self._end_expired(session, at)
+            return None
+        later = self._times.end(began, at)
+        if active and abs(later - ends) >= self._times.step:
+            with self._database.write() as session:
+                row_of_it = update(SessionRow).where(SessionRow.token_sha256 == found_by)
+                session.execute(row_of_it.values(expires_at=later))
+            ends = later
+        left_s, at_most_s = (round((end - at).total_seconds(), 3) for end in (min(ends, last), last))
+        return Caller(name=name, scopes=scopes_of(roles), session=found_by, left_s=left_s, at_most_s=at_most_s)
+
+    def _end_expired(self, session: Session, at: datetime) -> None:
+        """End every session whose time is over, each with a row in the audit."""
+        began_too_long_ago = SessionRow.created_at <= at - self._times.whole
+        over = session.scalars(select(SessionRow).where(or_(SessionRow.expires_at <= at, began_too_long_ago))).all()
+        for row in over:
+            last = row.created_at + self._times.whole
+            why = "idle" if row.expires_at < last else "whole"
+            gone = session.execute(delete(SessionRow).where(SessionRow.token_sha256 == row.token_sha256))
+            if getattr(gone, "rowcount", 0):  # else another process was faster
+                ended = min(row.expires_at, last).isoformat()
+                self._note(session, row.user_name, "session.expired", row.user_name, why=why, ended_at=ended)
 
     def log_out(self, caller: Caller) -> None:
         """End a session."""

@@ -26,6 +26,7 @@ from hilum.service.rest import (
     events,
     health,
     labelling,
+    look_ups,
     metrics,
     model_history,
     models,
@@ -93,6 +94,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(events.router)
     app.include_router(dicomweb.router)
     app.include_router(results.router)
+    app.include_router(look_ups.router)
     app.include_router(models.router)
     app.include_router(model_history.router)
     app.include_router(health.router)

@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
 
 KEPT_BYTES = 64 * 1024 * 1024
 
@@ -17,19 +18,33 @@ class PictureCache:
     def __init__(self, largest: int = KEPT_BYTES) -> None:
         self._largest, self._kept = largest, 0
         self._pictures: OrderedDict[tuple[str, ...], bytes] = OrderedDict()
+        self._drawn: dict[tuple[str, ...], Future[bytes]] = {}
         self._lock = threading.Lock()
 
     def get(self, key: tuple[str, ...], draw: Callable[[], bytes]) -> bytes:
-        """A picture, drawn unless it is there. Two who ask at once may both draw it."""
+        """A picture, drawn unless it is there. Of those who ask at once one draws it, and what it raises all raise."""
         with self._lock:
             if key in self._pictures:
                 self._pictures.move_to_end(key)
                 return self._pictures[key]
-        picture = draw()
+            others = self._drawn.get(key)
+            if others is None:
+                ours = self._drawn[key] = Future()
+        if others is not None:
+            return others.result()
+        try:
+            ours.set_result(self._keep(key, draw()))
+        except BaseException as error:
+            ours.set_exception(error)
+        finally:
+            with self._lock:
+                del self._drawn[key]
+        return ours.result()
+
+    def _keep(self, key: tuple[str, ...], picture: bytes) -> bytes:
         with self._lock:
-            if key not in self._pictures:
-                self._pictures[key] = picture
-                self._kept += len(picture)
+            self._pictures[key] = picture
+            self._kept += len(picture)
             while self._kept > self._largest and self._pictures:
                 self._kept -= len(self._pictures.popitem(last=False)[1])
         return picture

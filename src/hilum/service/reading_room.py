@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hilum.errors import ServiceError
 from hilum.files import take_lock
-from hilum.records.access import Access
+from hilum.records.access import Access, SessionTimes
 from hilum.records.backlog import backlog
 from hilum.records.database import Database
 from hilum.records.events import Events
@@ -218,7 +218,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         workflow=workflow,
         announcements=announcements,
         database=database,
-        access=Access(database),
+        access=_access(settings, database),
         reviews=Reviews(database, readings=settings.readings, undo=timedelta(seconds=settings.undo_s)),
         studies=ReaderStudies(database),
         worklist=_worklist(settings, database),
@@ -239,6 +239,11 @@ class _Restarts:
     def __call__(self, reason: str) -> None:
         if self.tells is not None:
             self.tells()
+
+
+def _access(settings: Settings, database: Database) -> Access:
+    idle, whole = timedelta(minutes=settings.session_idle_min), timedelta(hours=settings.session_hours)
+    return Access(database, times=SessionTimes(idle=idle, whole=whole))
 
 
 def _worklist(settings: Settings, database: Database) -> Worklist:

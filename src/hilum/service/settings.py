@@ -167,6 +167,10 @@ class Settings(BaseSettings):
     """How many readers a film needs; two who differ are settled by a third."""
     claim_min: float = Field(default=5, gt=0)
     """How long a reader holds a film that is open on the page, minutes; the page renews it."""
+    session_idle_min: float = Field(default=15, gt=0)
+    """A person's session ends when nobody has done anything at its page for so long; the page warns before."""
+    session_hours: float = Field(default=12, gt=0, le=24 * 30)
+    """It ends so long after its login, whatever is done."""
     undo_s: float = Field(default=60, ge=0)
     """How long a review can be undone; it is sent on only after that."""
 

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, urlencode
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
@@ -146,16 +146,24 @@ async def caller_of(request: Request) -> Caller | None:
     if scheme:
         return await run_in_threadpool(access.by_key, key.strip()) if scheme.lower() == "bearer" else None
     cookie = request.cookies.get(COOKIE)
-    return await run_in_threadpool(access.by_session, cookie) if cookie else None
+    return await run_in_threadpool(access.by_session, cookie, active=_by_hand(request)) if cookie else None
 
 
 def _is_page(request: Request) -> bool:
-    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    return request.method == "GET" and _by_hand(request)
+
+
+def _by_hand(request: Request) -> bool:
+    """Whether a person opens a page or sends a form; what a page's script asks for by itself accepts anything."""
+    return "text/html" in request.headers.get("accept", "")
 
 
 def _unknown(request: Request) -> Exception:
     if _is_page(request):
-        return LoginFirst("/login?next=" + quote(request.url.path, safe="/"))
+        path = request.url.path
+        onward = {"next": path} if path != "/" else {}  # the role's own page otherwise
+        ended = {"ended": "1"} if COOKIE in request.cookies else {}
+        return LoginFirst(f"/login?{urlencode(onward | ended, safe='/')}".rstrip("?"))
     return HTTPException(
         401,
         "Nobody is logged in. Send a key as Authorization: Bearer KEY (hilum users add-key makes one), or log in at "

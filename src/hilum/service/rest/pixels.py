@@ -1,5 +1,6 @@
 """``/api/v1/studies/{id}/pixels``: a film's own grey values, for a viewer that sets its window itself."""
 
+import contextlib
 import gzip
 import json
 import zlib
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
+from hilum.errors import HilumError
 from hilum.imaging.viewing import ViewerFilm
 from hilum.records.access import Caller
 from hilum.records.values import FilmRecord
@@ -56,7 +58,7 @@ def pixels(
     if if_none_match is not None and tag in (one.strip() for one in if_none_match.split(",")):
         room.store.picture_viewed(film_id, what, viewer=caller.name)
         return Response(status_code=304, headers={"ETag": tag, "Cache-Control": KEPT})
-    head, encoding, body = _unpack(room.pictures.get((film_id, film.file_sha256, "pixels"), lambda: _make(room, film)))
+    head, encoding, body = _unpack(_drawn(room, film))
     room.store.picture_viewed(film_id, what, viewer=caller.name)
     headers = {"ETag": tag, "Cache-Control": KEPT, "Vary": "Accept-Encoding", HEADER: head}
     if encoding and "gzip" in accept_encoding:
@@ -64,6 +66,16 @@ def pixels(
     elif encoding:
         body = gzip.decompress(body)
     return Response(body, media_type="application/octet-stream", headers=headers)
+
+
+def draw_ahead(room: ReadingRoom, film: FilmRecord) -> None:
+    """Begin with the pixels of a film whose page was asked for; what goes wrong is said when they are asked for."""
+    with contextlib.suppress(HilumError):
+        _drawn(room, film)
+
+
+def _drawn(room: ReadingRoom, film: FilmRecord) -> bytes:
+    return room.pictures.get((film.film_id, film.file_sha256, "pixels"), lambda: _make(room, film))
 
 
 def _make(room: ReadingRoom, film: FilmRecord) -> bytes:

@@ -46,7 +46,7 @@ class ResultsOut(BaseModel):
 
 
 class Requeue(BaseModel):
-    """Which dead letters are to be tried again."""
+    """Which of those given up are to be tried again."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -56,7 +56,7 @@ class Requeue(BaseModel):
 class Requeued(BaseModel):
     """What was put back."""
 
-    requeued: int = Field(description="Dead letters that are in the queue again.")
+    requeued: int = Field(description="How many are in the queue again.")
 
 
 @router.get("", response_model=ResultsOut, summary="Look at results on their way")

@@ -1,4 +1,4 @@
-"""Logging in and out, and the page where the first admin is made."""
+"""Logging in and out, how long a session lasts, and the page where the first admin is made."""
 
 import math
 import re
@@ -6,13 +6,22 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from hilum.errors import UsageError
-from hilum.records.access import SESSION_HOURS, Caller, OwnPasswordFirst
+from hilum.records.access import Caller, OwnPasswordFirst, csrf_token
 from hilum.service.doors import FIRST_ADMIN
 from hilum.service.rest.access import COOKIE, form_of, needs, open_to_all, room_of
 from hilum.service.web.rendering import render
+
+HOMES = (
+    ("reviews:write", "/"),
+    ("users:write", "/operations"),
+    ("models:write", "/models"),
+    ("films:read", "/"),
+    ("audit:read", "/audit"),
+)
+"""Where a login leads that was for no page in particular: the first whose scope the user has."""
 
 INSIDE = re.compile(
     r"/(films/[0-9a-f]{32}|reader-study(/[a-z0-9-]{1,64})?|labelling(/batches)?|upload|operations|users|audit|models)?"
@@ -23,16 +32,16 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
 @router.get("/login", dependencies=[open_to_all])
-def login_page(request: Request, next: str = "/") -> HTMLResponse:
-    """The form."""
-    return _login(request, next)
+def login_page(request: Request, next: str = "", ended: bool = False) -> HTMLResponse:
+    """The form; ``ended`` says that a session was there."""
+    return _login(request, next, ended=ended)
 
 
 @router.post("/login", dependencies=[open_to_all])
 async def log_in(request: Request) -> Response:
     """Begin a session by name and password."""
     form, room = await form_of(request), room_of(request)
-    name, onward = form.get("name", "").strip().lower(), form.get("next", "/")
+    name, onward = form.get("name", "").strip().lower(), form.get("next", "")
     if not _same_site(request):
         return _login(request, onward, "The form came from another site. Log in here.", 403)
     if not name or not form.get("password"):
@@ -49,14 +58,27 @@ async def log_in(request: Request) -> Response:
     if token is None:
         room.throttle.failed(name)
         return _login(request, onward, "Name and password don't fit, or the user is disabled.", 401)
-    return _enter(request, token, onward)
+    return await run_in_threadpool(_enter, request, token, onward)
+
+
+@router.get("/session", response_class=JSONResponse)
+def session(caller: Annotated[Caller, needs(None)]) -> JSONResponse:
+    """Whose session this is and how long it lasts; asking doesn't put its end off."""
+    return _session(caller)
+
+
+@router.post("/session", response_class=JSONResponse)
+def stay(request: Request, caller: Annotated[Caller, needs(None)]) -> JSONResponse:
+    """A person does something at a page: the end is put off."""
+    token = request.cookies.get(COOKIE, "")
+    return _session((caller.session and room_of(request).access.by_session(token, active=True)) or caller)
 
 
 @router.post("/password", dependencies=[open_to_all])
 async def choose_password(request: Request) -> Response:
     """Choose one's own password in place of a temporary one, which was given just before; then come in."""
     form, room = await form_of(request), room_of(request)
-    token, password, onward = form.get("token", ""), form.get("password", ""), form.get("next", "/")
+    token, password, onward = form.get("token", ""), form.get("password", ""), form.get("next", "")
     name = room.own_passwords.leads_to(token)
     if name is None or not _same_site(request):
         return _login(request, onward, "Log in with the temporary password again, then choose your own.", 410)
@@ -68,7 +90,7 @@ async def choose_password(request: Request) -> Response:
     except UsageError as error:
         return _own_password(request, token, onward, str(error), 422)
     room.own_passwords.use(token)
-    return _enter(request, session, onward)
+    return await run_in_threadpool(_enter, request, session, onward)
 
 
 @router.post("/logout")
@@ -89,8 +111,8 @@ def enter(request: Request, token: str = "") -> Response:
         return render(request, "first.html", token=token, sorry="", name="")
     user = room.links.use(token)
     if not user:
-        return _login(request, "/", "This link was used already, or the service was started again since.", 410)
-    return _enter(request, room.access.begin_session(user, how="link"), "/")
+        return _login(request, "", "This link was used already, or the service was started again since.", 410)
+    return _enter(request, room.access.begin_session(user, how="link"), "")
 
 
 @router.post("/enter", dependencies=[open_to_all])
@@ -99,18 +121,32 @@ async def make_first_admin(request: Request) -> Response:
     form, room = await form_of(request), room_of(request)
     token, name = form.get("token", ""), form.get("name", "").strip().lower()
     if room.links.leads_to(token) != FIRST_ADMIN:
-        return _login(request, "/", "This link was used already, or the service was started again since.", 410)
+        return _login(request, "", "This link was used already, or the service was started again since.", 410)
     roles = ("reviewer", "model-manager", "admin")
     try:
         await run_in_threadpool(room.access.add_first_admin, name, roles, form.get("password", ""))
     except UsageError as error:
         return render(request, "first.html", status=422, token=token, sorry=str(error), name=name)
     room.links.use(token)
-    return _enter(request, await run_in_threadpool(room.access.begin_session, name, how="first"), "/")
+    token = await run_in_threadpool(room.access.begin_session, name, how="first")
+    return await run_in_threadpool(_enter, request, token, "")
 
 
-def _login(request: Request, onward: str, sorry: str = "", status: int = 200) -> HTMLResponse:
-    return render(request, "login.html", status=status, onward=_inside(onward), sorry=sorry)
+def home_of(caller: Caller) -> str:
+    """The page that a person's roles are for."""
+    return next((path for scope, path in HOMES if scope in caller.scopes), "/")
+
+
+def _login(request: Request, onward: str, sorry: str = "", status: int = 200, *, ended: bool = False) -> HTMLResponse:
+    settings = room_of(request).settings
+    times = {"idle_min": f"{settings.session_idle_min:g}", "whole_h": f"{settings.session_hours:g}"}
+    return render(request, "login.html", status=status, onward=_inside(onward), sorry=sorry, ended=ended, **times)
+
+
+def _session(caller: Caller) -> JSONResponse:
+    csrf = csrf_token(caller.session) if caller.session else ""
+    left = {"left_s": caller.left_s, "at_most_s": caller.at_most_s}
+    return JSONResponse({"user": caller.name, "csrf": csrf, **left})
 
 
 def _own_password(request: Request, token: str, onward: str, sorry: str = "", status: int = 200) -> HTMLResponse:
@@ -118,13 +154,16 @@ def _own_password(request: Request, token: str, onward: str, sorry: str = "", st
 
 
 def _enter(request: Request, token: str, onward: str) -> Response:
-    reply = RedirectResponse(_inside(onward), status_code=303)
+    room = room_of(request)
+    caller = room.access.by_session(token)
+    home = home_of(caller) if caller is not None else "/"
+    reply = RedirectResponse(_inside(onward) or home, status_code=303)
     reply.set_cookie(
         COOKIE,
         token,
-        max_age=SESSION_HOURS * 3600,
+        max_age=math.ceil(room.settings.session_hours * 3600),
         path="/",
-        secure=room_of(request).settings.tls,
+        secure=room.settings.tls,
         httponly=True,
         samesite="strict",
     )
@@ -132,7 +171,8 @@ def _enter(request: Request, token: str, onward: str) -> Response:
 
 
 def _inside(onward: str) -> str:
-    return onward if INSIDE.fullmatch(onward) else "/"
+    """Where to go on; empty for the role's own page."""
+    return onward if INSIDE.fullmatch(onward) else ""
 
 
 def _same_site(request: Request) -> bool:

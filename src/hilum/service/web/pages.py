@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.background import BackgroundTask
 
 from hilum.records.access import Caller
 from hilum.records.priors import prior_of
@@ -14,8 +15,10 @@ from hilum.records.worklist import OPEN, Entry, Lines, Wanted
 from hilum.service.reading_first import hidden, reads_first, veiled
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.rest.access import needs, room_of
+from hilum.service.rest.pixels import draw_ahead
 from hilum.service.rest.reviews import sees_others
 from hilum.service.rest.studies import FILM_ID
+from hilum.service.web.login import home_of
 from hilum.service.web.phrases import READING_WORDS, STATE_WORDS
 from hilum.service.web.rendering import render
 from hilum.service.web.views import FilmView, film_view, review_view
@@ -82,12 +85,15 @@ def film(
     request: Request,
     film_id: str,
     caller: Annotated[Caller, needs("films:read")],
-    part: Literal["page", "answer"] = "page",
+    part: Literal["page", "answer", "prior"] = "page",
 ) -> Response:
-    """One film with its answer; with ``part=answer`` the answer alone, once it may be seen."""
+    """One film with its answer; with ``part=answer`` the answer alone, once it may be seen; with ``part=prior`` the
+    id of the patient's earlier film, which may have come since."""
     room = room_of(request)
     if room.studies.under_study(film_id, caller.name):
         return RedirectResponse("/reader-study?blinded=1", status_code=303)
+    if part == "prior":
+        return PlainTextResponse((prior_of(room.database, film_id) if FILM_ID.fullmatch(film_id) else None) or "")
     record = room.store.film(film_id, viewer=caller.name) if FILM_ID.fullmatch(film_id) else None
     if record is None:
         return render(request, "unknown.html", status=404, caller=caller)
@@ -99,7 +105,9 @@ def film(
     }
     if part == "answer":
         return render(request, "answer.html", caller=caller, **shown)
-    return render(request, "film.html", caller=caller, **shown, **_reading(room, caller, record))
+    reply = render(request, "film.html", caller=caller, **shown, **_reading(room, caller, record))
+    reply.background = BackgroundTask(draw_ahead, room, record)  # while the browser reads the page
+    return reply
 
 
 def _reading(room: ReadingRoom, caller: Caller, record: FilmRecord) -> dict[str, Any]:
@@ -112,6 +120,7 @@ def _reading(room: ReadingRoom, caller: Caller, record: FilmRecord) -> dict[str,
     seen = [review_view(one) for one in counting if others or one.reader == caller.name]
     return {
         "prior": prior_of(room.database, film_id),
+        "looks_back": True,
         "following": room.worklist.following(film_id, reader=caller.name),
         "reader": reader and record.answer is not None,
         "reading": READING_WORDS[status],
@@ -125,8 +134,11 @@ def _reading(room: ReadingRoom, caller: Caller, record: FilmRecord) -> dict[str,
     }
 
 
-async def not_for_them(request: Request, error: Any) -> HTMLResponse:
-    """What a person sees whose roles don't reach the page: why, and the way out."""
+async def not_for_them(request: Request, error: Any) -> Response:
+    """What a person sees whose roles don't reach the page: why, and the way out; from ``/`` on to the role's own."""
+    home = home_of(error.caller)
+    if request.url.path == "/" and home != "/":
+        return RedirectResponse(home, status_code=303)
     return render(request, "not_for_them.html", status=403, caller=error.caller, sentence=error.sentence)
 
 

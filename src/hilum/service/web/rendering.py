@@ -44,7 +44,9 @@ def render(
         caller: who is logged in; None on the pages before.
         **values: what the template shows.
     """
-    model = room_of(request).answering.model
+    room = room_of(request)
+    model, idle_s = room.answering.model, 60 * room.settings.session_idle_min
     csrf = csrf_token(caller.session) if caller is not None and caller.session is not None else ""
-    text = _environment().get_template(template).render(**_common(), model=model, caller=caller, csrf=csrf, **values)
+    common = {**_common(), "model": model, "caller": caller, "csrf": csrf, "idle_s": idle_s}
+    text = _environment().get_template(template).render(**common, **values)
     return HTMLResponse(text, status_code=status)

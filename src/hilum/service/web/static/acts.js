@@ -1,16 +1,10 @@
 // What an admin does with buttons and forms: each is one request to the REST interface, whose refusals are shown as they are.
-import { SessionEnded, ask } from "./http.js";
+import { ask } from "./http.js";
 
 const at = (id) => document.getElementById(id);
 
 function trouble(error) {
-  at("trouble").replaceChildren(error.message);
-  if (error instanceof SessionEnded) {
-    const anchor = document.createElement("a");
-    anchor.href = `/login?next=${location.pathname}`;
-    anchor.textContent = "Log in again";
-    at("trouble").append(" ", anchor);
-  }
+  at("trouble").textContent = error.message;
   at("trouble").classList.remove("hidden");
   at("trouble").scrollIntoView({ block: "nearest" });
 }

@@ -1,6 +1,7 @@
 // The film page: puts the viewer, its tools and the keys together.
 import { ask } from "./http.js";
 import { Keys } from "./keys.js";
+import { drop, keep, kept } from "./kept.js";
 import { percentileWindow, fetchFilm } from "./view/pixels.js";
 import { lengthWords } from "./view/overlay.js";
 import { Pointer } from "./view/pointer.js";
@@ -9,7 +10,7 @@ import { Viewer } from "./view/viewer.js";
 const page = document.getElementById("film");
 const at = (id) => document.getElementById(id);
 const renderer = new URLSearchParams(location.search).get("renderer") ?? "auto";
-const STEP = 10, PAN = 40, NUDGE = 24;
+const STEP = 10, PAN = 40, NUDGE = 24, LOOK_MS = 20_000;
 
 export const viewer = new Viewer(at("stage"), { renderer, changed: linked });
 let beside = null;
@@ -112,8 +113,16 @@ function nextPreset() {
   say(`Window: ${at("preset").selectedOptions[0].textContent}`);
 }
 
+// An earlier film may be fetched from the PACS after this one was opened.
+async function lookForPrior() {
+  if (page.dataset.prior || !at("prior") || document.hidden) return;
+  page.dataset.prior = await (await ask(`/films/${page.dataset.study}?part=prior`)).text();
+  at("prior").classList.toggle("hidden", !page.dataset.prior);
+}
+
 async function prior() {
   const button = at("prior"), stage = at("prior-stage");
+  await lookForPrior().catch((error) => say(error.message));
   if (!page.dataset.prior) return say("No prior film of this patient is recorded here.");
   const on = stage.classList.toggle("hidden") === false;
   press(button, on);
@@ -232,6 +241,30 @@ async function awaitAnswer() {
   }
 }
 
+// At the end of a session the view is kept, and is there again after the login.
+const VIEW = `view/${page.dataset.study}`;
+document.addEventListener("hilum-keep", () => {
+  const measures = viewer.shapes.filter((shape) => shape.kind === "measure");
+  const heat = pressed(at("overlay")), opacity = Number(at("opacity").value);
+  keep(VIEW, { state: viewer.state, measures, style, heat, opacity, finding: chosen()?.value });
+});
+document.addEventListener("hilum-locked", () => (viewer.film = null));
+
+// True when the heat map is wanted, as it is on a film that is opened anew.
+function comeBack() {
+  const before = kept(VIEW);
+  drop(VIEW);
+  if (!before || !viewer.film) return true;
+  viewer.shapes.push(...before.measures);
+  const radio = [...document.querySelectorAll('input[name="finding"]')].find((one) => one.value === before.finding);
+  if (radio && !radio.disabled) radio.checked = true;
+  if (before.style !== style) restyle();
+  fade(before.opacity);
+  viewer.set(before.state);
+  press(at("invert"), before.state.inverted);
+  return before.heat;
+}
+
 async function start() {
   keys.label();
   for (const id of ["overlay", "style", "invert", "zoom-in", "zoom-out", "fit", "rotate", "flip", "prior", "reset", "help"]) {
@@ -250,7 +283,8 @@ async function start() {
     page.dataset.ready = "no";
     sorry(`This film can’t be drawn. ${error.message}`);
   }
-  showHeat(true);
+  showHeat(comeBack());
+  setInterval(() => lookForPrior().catch(() => {}), LOOK_MS);
   if (page.dataset.waiting === "yes") awaitAnswer();
   const following = at("next")?.dataset.study;
   // Ahead of its turn, so that the next film is there at once.

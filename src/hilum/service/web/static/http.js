@@ -22,7 +22,10 @@ export async function ask(address, { method = "GET", body, headers = {}, signal,
     if (error.name === "AbortError") throw error;
     throw new ConnectionLost("The service can't be reached.");
   }
-  if (reply.type === "opaqueredirect" || reply.status === 401) throw new SessionEnded("Your session has ended.");
+  if (reply.type === "opaqueredirect" || reply.status === 401) {
+    document.dispatchEvent(new Event("hilum-ended")); // the page is hidden
+    throw new SessionEnded("Your session has ended.");
+  }
   if (reply.status >= 502 && reply.status <= 504) throw new ConnectionLost("The service can't answer now.");
   if (!reply.ok) {
     const told = await reply.json().catch(() => ({}));

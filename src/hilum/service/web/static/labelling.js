@@ -1,33 +1,24 @@
 // Labelling: the film without the model's answer, one finding by its key, saved with Enter, and on to the next film. What
 // is being written is kept in this tab, through a lost connection and an expired session.
-import { ConnectionLost, SessionEnded, ask } from "./http.js";
+import { ConnectionLost, ask } from "./http.js";
 import { actions, keys, say, shown, viewer, whenDigit } from "./film.js";
+import * as tab from "./kept.js";
 import { spent } from "./spent.js";
 
 const at = (id) => document.getElementById(id);
 const study = at("film").dataset.study, over = Number(at("label").dataset.version);
-const here = `/api/v1/labelling/${study}`, caller = document.body.dataset.caller;
-const DRAFT = `hilum.label.${study}.${caller}`, LAST = "hilum.label.last";
+const here = `/api/v1/labelling/${study}`, DRAFT = `label/${study}`, LAST = "label/last";
 const RENEW_MS = 60_000, RETRY_MS = 2000;
 const choices = [...document.querySelectorAll('input[name="label"]')];
 const chosen = () => choices.find((one) => one.checked);
 let busy = false, leaving = false;
 
-function trouble(text, link) {
-  at("trouble").replaceChildren(text);
-  if (link) {
-    const anchor = document.createElement("a");
-    anchor.href = link;
-    anchor.textContent = "Log in again";
-    at("trouble").append(" ", anchor);
-  }
+function trouble(text) {
+  at("trouble").textContent = text;
   at("trouble").classList.toggle("hidden", !text);
 }
 
-function failed(error) {
-  if (error instanceof SessionEnded) trouble("Your session has ended. Your label is kept in this tab.", "/login?next=/labelling");
-  else trouble(error.message);
-}
+const failed = (error) => trouble(error.message);
 
 function showReason() {
   const cannot = chosen()?.value === "";
@@ -36,12 +27,12 @@ function showReason() {
 
 function keep() {
   const draft = { at: choices.indexOf(chosen()), reason: at("why-not").value, comment: at("comment").value };
-  sessionStorage.setItem(DRAFT, JSON.stringify(draft));
+  tab.keep(DRAFT, draft);
   showReason();
 }
 
 function restore() {
-  const draft = JSON.parse(sessionStorage.getItem(DRAFT) ?? "null");
+  const draft = tab.kept(DRAFT);
   if (draft) {
     if (choices[draft.at]) choices[draft.at].checked = true;
     at("why-not").value = draft.reason;
@@ -81,8 +72,8 @@ async function save() {
   busy = true;
   try {
     await send({ finding: said.value || null, reason_code: reason, comment: at("comment").value, over });
-    sessionStorage.removeItem(DRAFT);
-    sessionStorage.setItem(LAST, JSON.stringify({ study, caller, words: said.value || "can’t tell" }));
+    tab.drop(DRAFT);
+    tab.keep(LAST, { study, words: said.value || "can’t tell" });
     leaving = true;
     location.assign("/labelling");
   } catch (error) {
@@ -113,8 +104,8 @@ async function hold() {
 }
 
 function offerLast() {
-  const last = JSON.parse(sessionStorage.getItem(LAST) ?? "null");
-  if (!last || last.caller !== caller || last.study === study) return;
+  const last = tab.kept(LAST);
+  if (!last || last.study === study) return;
   const link = document.createElement("a");
   link.href = `/labelling?film=${last.study}`;
   link.textContent = "Label it otherwise";
@@ -134,6 +125,7 @@ at("form").addEventListener("submit", (event) => {
   save();
 });
 at("form").addEventListener("input", keep);
+document.addEventListener("hilum-keep", keep);
 document.addEventListener("keydown", (event) => {
   const takes = event.target.matches?.("button, a, summary, select, textarea, input");
   const saves = event.ctrlKey || (!takes && !document.querySelector("dialog[open]"));

@@ -1,14 +1,14 @@
 // A reader's review: own opinion first where asked for, agree, override with finding, region, reason and comment, and on
 // to the next film. What is being written is kept in this tab, through a lost connection and an expired session.
-import { ConnectionLost, Refused, SessionEnded, ask } from "./http.js";
+import { ConnectionLost, Refused, ask } from "./http.js";
+import * as tab from "./kept.js";
 import { actions, keys, say, showHeat, shown, useTool, viewer, watchFindings, whenDigit } from "./film.js";
 import { spent } from "./spent.js";
 import { offerUndo, remember, undo } from "./undo.js";
 
 const page = document.getElementById("film"), section = document.getElementById("review");
 const at = (id) => document.getElementById(id);
-const study = page.dataset.study, caller = document.body.dataset.caller;
-const DRAFT = `hilum.draft.${study}.${caller}`;
+const study = page.dataset.study, DRAFT = `draft/${study}`;
 const RENEW_MS = 60_000, RETRY_MS = 2000;
 const WORDS = { agree: "You agreed with the answer on", override: "You overrode the answer on", adjudicate: "You settled" };
 const mine = `/api/v1/studies/${study}/reviews/mine`;
@@ -18,14 +18,8 @@ const regions = () =>
   viewer.shapes.filter((one) => one.kind === "region").map(({ from: [x0, y0], to: [x1, y1] }) =>
     [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)].map((v) => Math.round(v)));
 
-function trouble(text, link) {
-  at("trouble").replaceChildren(text);
-  if (link) {
-    const anchor = document.createElement("a");
-    anchor.href = link;
-    anchor.textContent = "Log in again";
-    at("trouble").append(" ", anchor);
-  }
+function trouble(text) {
+  at("trouble").textContent = text;
   at("trouble").classList.toggle("hidden", !text);
 }
 
@@ -35,11 +29,11 @@ function keep() {
     finding: at("instead").value, reason: at("reason").value, comment: at("comment").value,
     opinion: document.querySelector('input[name="opinion"]:checked')?.value ?? "", regions: regions(),
   };
-  sessionStorage.setItem(DRAFT, JSON.stringify(draft));
+  tab.keep(DRAFT, draft);
 }
 
 function restore() {
-  const draft = JSON.parse(sessionStorage.getItem(DRAFT) ?? "null");
+  const draft = tab.kept(DRAFT);
   if (!draft) return;
   at("instead").value = draft.finding;
   at("reason").value = draft.reason;
@@ -91,11 +85,10 @@ async function send(body, then) {
     const tag = await put(body);
     version = Number(tag.match(/\d+/)[0]);
     trouble("");
-    sessionStorage.removeItem(DRAFT);
+    tab.drop(DRAFT);
     await then(tag);
   } catch (error) {
-    if (error instanceof SessionEnded) trouble("Your session has ended. Your review is kept in this tab.", `/login?next=/films/${study}`);
-    else trouble(error.message);
+    trouble(error.message);
   } finally {
     busy = false;
   }
@@ -166,8 +159,7 @@ async function hold() {
     if (at("trouble").dataset.about === "claim") trouble("");
   } catch (error) {
     at("trouble").dataset.about = "claim";
-    if (error instanceof SessionEnded) trouble("Your session has ended. What you wrote is kept in this tab.", `/login?next=/films/${study}`);
-    else if (error instanceof ConnectionLost) trouble("Connection lost; trying again. What you wrote is kept.");
+    if (error instanceof ConnectionLost) trouble("Connection lost; trying again. What you wrote is kept.");
   }
 }
 globalThis.addEventListener("pagehide", () => {
@@ -193,6 +185,7 @@ at("other").addEventListener("submit", (event) => {
   override();
 });
 section.addEventListener("input", keep);
+document.addEventListener("hilum-keep", keep);
 document.addEventListener("drawn", () => {
   showRegions();
   keep();

@@ -1,5 +1,6 @@
 // A film of a reader study: a finding and a confidence, recorded once, then the next film. There is no way back.
-import { ConnectionLost, Refused, SessionEnded, ask } from "./http.js";
+import { ConnectionLost, Refused, ask } from "./http.js";
+import * as tab from "./kept.js";
 import { keys, say, showHeat, shown, watchFindings, whenDigit } from "./film.js";
 import { spent } from "./spent.js";
 
@@ -7,26 +8,20 @@ const page = document.getElementById("film"), section = document.getElementById(
 const at = (id) => document.getElementById(id);
 const { name, session, position } = section.dataset;
 const here = `/reader-study/${name}`, RETRY_MS = 2000;
-const DRAFT = `hilum.study.${name}.${session}.${position}.${document.body.dataset.caller}`;
+const DRAFT = `study/${name}/${session}/${position}`;
 let stage = section.dataset.stage, busy = false;
 const radios = () => [...document.querySelectorAll('input[name="opinion"]')];
 const opinion = () => radios().find((one) => one.checked)?.value ?? "";
 
-function trouble(text, link) {
-  at("trouble").replaceChildren(text);
-  if (link) {
-    const anchor = document.createElement("a");
-    anchor.href = link;
-    anchor.textContent = "Log in again";
-    at("trouble").append(" ", anchor);
-  }
+function trouble(text) {
+  at("trouble").textContent = text;
   at("trouble").classList.toggle("hidden", !text);
 }
 
-const keep = () => sessionStorage.setItem(DRAFT, JSON.stringify({ stage, opinion: opinion(), rating: at("rating").value }));
+const keep = () => tab.keep(DRAFT, { stage, opinion: opinion(), rating: at("rating").value });
 
 function restore() {
-  const draft = JSON.parse(sessionStorage.getItem(DRAFT) ?? "null");
+  const draft = tab.kept(DRAFT);
   if (!draft || draft.stage !== stage) return;
   for (const one of radios()) one.checked = one.value === draft.opinion;
   at("rating").value = draft.rating;
@@ -72,14 +67,13 @@ async function record() {
   try {
     const said = { session: Number(session), position: Number(position), stage, finding: opinion(), rating };
     const next = await put({ ...said, seconds: spent(), shown: shown() });
-    sessionStorage.removeItem(DRAFT);
+    tab.drop(DRAFT);
     trouble("");
     if (next.session === said.session && next.position === said.position) await uncover();
     else location.assign(next.film ? here : "/reader-study");
   } catch (error) {
-    if (error instanceof SessionEnded) trouble("Your session has ended. What you said is kept in this tab.", `/login?next=${here}`);
     // It was recorded before, by a request whose reply was lost or in another tab: the page shows what is next.
-    else if (error instanceof Refused && error.status === 412) location.assign(here);
+    if (error instanceof Refused && error.status === 412) location.assign(here);
     else trouble(error.message);
   } finally {
     busy = false;
@@ -93,6 +87,7 @@ at("opinion").addEventListener("submit", (event) => {
 at("slide").addEventListener("input", () => (at("rating").value = at("slide").value));
 at("rating").addEventListener("input", () => (at("slide").value = at("rating").value || 50));
 section.addEventListener("input", keep);
+document.addEventListener("hilum-keep", keep);
 document.addEventListener("keydown", (event) => {
   const free = !event.target.matches?.("button, a, summary, select, textarea, input");
   if (event.key !== "Enter" || event.defaultPrevented || !free || document.querySelector("dialog[open]")) return;

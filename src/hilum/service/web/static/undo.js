@@ -1,16 +1,16 @@
 // The last review can be undone for a minute, from whatever page comes next; undoing is an event of its own.
 import { ask } from "./http.js";
+import { drop, keep, kept } from "./kept.js";
 
-const STORED = "hilum.last", FOR_MS = 60_000;
+const STORED = "last", FOR_MS = 60_000;
 
 export function remember(study, etag, words) {
-  const said = { study, etag, words, at: Date.now(), reader: document.body.dataset.caller };
-  sessionStorage.setItem(STORED, JSON.stringify(said));
+  keep(STORED, { study, etag, words, at: Date.now() });
 }
 
 function last() {
-  const said = JSON.parse(sessionStorage.getItem(STORED) ?? "null");
-  return said && said.reader === document.body.dataset.caller && Date.now() - said.at < FOR_MS ? said : null;
+  const said = kept(STORED);
+  return said && Date.now() - said.at < FOR_MS ? said : null;
 }
 
 export async function undo() {
@@ -20,7 +20,7 @@ export async function undo() {
     await ask(`/api/v1/studies/${said.study}/reviews/mine`, {
       method: "PUT", body: { decision: "withdraw" }, headers: { "If-Match": said.etag },
     });
-    sessionStorage.removeItem(STORED);
+    drop(STORED);
     location.assign(`/films/${said.study}`);
   } catch (error) {
     place.textContent = error.message;

@@ -80,6 +80,10 @@ function post(blob, moved) {
   });
 }
 
+// Sending is work: a session doesn't end under it, but at its last hour, and then nothing holds the page back.
+setInterval(() => working && document.dispatchEvent(new Event("hilum-busy")), 1000);
+document.addEventListener("hilum-locked", () => (ended = true));
+
 async function deliver(blob, row) {
   for (let tries = 1; ; tries += 1) {
     const { status, said, after } = await post(blob, row.progress);
@@ -105,7 +109,7 @@ function end(row) {
   ended = true;
   row.show("not sent", { kind: "failed", reason: "The session ended." });
   const anchor = document.createElement("a");
-  anchor.href = "/login?next=/upload";
+  anchor.href = "/login?next=/upload&ended=1";
   anchor.textContent = "Log in again";
   at("trouble").replaceChildren("Your session has ended; what is not marked as received was not sent. ", anchor, ", then drop it again: nothing is kept twice.");
   at("trouble").classList.remove("hidden");

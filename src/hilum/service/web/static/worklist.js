@@ -72,8 +72,7 @@ async function load(from) {
     place();
   } catch (error) {
     lost = true;
-    if (error instanceof SessionEnded) return location.assign("/login?next=/");
-    say("Connection lost; trying again.");
+    if (!(error instanceof SessionEnded)) say("Connection lost; trying again.");
   } finally {
     busy = false;
     if (again) {
@@ -117,7 +116,7 @@ const KEYS = {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || writes(event.target) || localStorage.getItem("hilum.keys.off") === "yes") return;
+  if (document.querySelector("dialog[open]") || event.ctrlKey || event.metaKey || event.altKey || writes(event.target) || localStorage.getItem("hilum.keys.off") === "yes") return;
   if (event.key === "Enter" && !event.target.matches?.("a, button")) shownRows().find((row) => Number(row.dataset.place) === active)?.querySelector("a").click();
   else if (KEYS[event.key]) {
     event.preventDefault();

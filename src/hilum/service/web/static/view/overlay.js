@@ -16,15 +16,20 @@ export class Overlay {
     this.context = canvas.getContext("2d");
   }
 
-  draw({ matrix, film, heat, opacity, shapes, ratio }) {
-    const { context, canvas } = this;
+  // quick leaves out the finer smoothing. What lies over the film is drawn only when it changed.
+  draw({ matrix, film, heat, opacity, shapes, ratio, quick }) {
+    const { context, canvas } = this, something = Boolean(heat || shapes.length);
+    const lies = something && [matrix, opacity, ratio, quick, canvas.width, canvas.height, JSON.stringify(shapes)].join();
+    if (lies === this.lies && heat === this.heat) return;
+    Object.assign(this, { lies, heat });
+    canvas.hidden = !something; // an empty one costs as much to lay over the film as a full one
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (heat) {
       context.setTransform(...matrix);
       context.globalAlpha = opacity;
       context.imageSmoothingEnabled = true;
-      context.imageSmoothingQuality = "high";
+      context.imageSmoothingQuality = quick ? "low" : "high";
       context.drawImage(heat, 0, 0, film.columns, film.rows);
       context.setTransform(1, 0, 0, 1, 0, 0);
       context.globalAlpha = 1;

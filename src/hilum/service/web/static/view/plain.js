@@ -1,18 +1,37 @@
-// Draws a film with the processor alone: where there is no WebGL 2, or only one that the processor imitates.
+// Draws a film with the processor alone: where there is no WebGL 2, or only one that the processor imitates. A film lies
+// along the canvas's sides, so the place in the film that a canvas pixel shows is what its column gives plus what its row
+// gives. The film's values at the canvas's pixels are kept: another window is then one look-up a pixel.
 import { greyTable } from "./levels.js";
 import { invert } from "./geometry.js";
 
 const OUTSIDE = 0xff000000;
+
+// For each of count canvas pixels along one side: the place of its value, how far it lies beside it, and the first and the
+// last pixel that shows the film. from, step: film pixels; size: of the film's side; stride: from one value to the next.
+function along(count, from, step, size, stride, smooth) {
+  const place = new Int32Array(count), next = new Int32Array(count), part = new Float32Array(count);
+  let first = count, last = -1;
+  for (let i = 0, at = from; i < count; i++, at = from + step * i) {
+    if (at < 0 || at >= size) continue;
+    if (i < first) first = i;
+    last = i;
+    const whole = smooth ? Math.max(0, Math.floor(at - 0.5)) : Math.floor(at);
+    place[i] = whole * stride;
+    next[i] = whole < size - 1 ? stride : 0;
+    part[i] = smooth ? Math.max(0, at - 0.5 - whole) : 0;
+  }
+  return { place, next, part, first, last };
+}
 
 export class PlainRenderer {
   constructor(canvas, levels) {
     this.kind = "2d";
     this.canvas = canvas;
     this.levels = levels;
-    this.context = canvas.getContext("2d", { alpha: false, desynchronized: true });
+    this.context = canvas.getContext("2d", { alpha: false });
     this.bytes = new Uint8Array(65536);
     this.colours = new Uint32Array(65536);
-    this.known = "";
+    this.known = this.lies = this.box = "";
   }
 
   // quick leaves out the smoothing between pixels, for frames of a movement.
@@ -21,18 +40,17 @@ export class PlainRenderer {
     if (!this.image || this.image.width !== width || this.image.height !== height) {
       this.image = this.context.createImageData(width, height);
       this.out = new Uint32Array(this.image.data.buffer);
+      this.values = new Uint16Array(width * height);
+      this.lies = this.box = "";
+    }
+    const exact = Number.isInteger(Math.hypot(matrix[0], matrix[1])), lies = matrix.join();
+    if (lies !== this.lies || !(quick || exact || this.smooth)) {
+      this.smooth = !(quick || exact);
+      this.sample(matrix);
+      this.lies = lies;
     }
     this.fill(window, inverted);
-    const scale = Math.hypot(matrix[0], matrix[1]);
-    const level = this.levels.for(scale);
-    const back = invert(matrix);
-    const ratioX = level.columns / this.levels.list[0].columns, ratioY = level.rows / this.levels.list[0].rows;
-    const step = { xx: back[0] * ratioX, xy: back[1] * ratioY, yx: back[2] * ratioX, yy: back[3] * ratioY };
-    // Of the canvas's pixels their middles count; values lie in the middle of the film's pixels.
-    const x0 = (back[0] / 2 + back[2] / 2 + back[4]) * ratioX, y0 = (back[1] / 2 + back[3] / 2 + back[5]) * ratioY;
-    if (quick || Number.isInteger(scale)) this.nearest(level, x0, y0, step, width, height);
-    else this.smooth(level, x0 - 0.5, y0 - 0.5, step, width, height);
-    this.context.putImageData(this.image, 0, 0);
+    this.show();
   }
 
   fill(window, inverted) {
@@ -43,33 +61,49 @@ export class PlainRenderer {
     this.known = wanted;
   }
 
-  nearest({ values, rows, columns }, x0, y0, { xx, xy, yx, yy }, width, height) {
-    const { out, colours } = this;
-    for (let row = 0, at = 0; row < height; row++) {
-      let x = x0 + yx * row, y = y0 + yy * row;
-      for (let column = 0; column < width; column++, x += xx, y += xy) {
-        out[at++] = x >= 0 && y >= 0 && x < columns && y < rows ? colours[values[(y | 0) * columns + (x | 0)]] : OUTSIDE;
+  sample(matrix) {
+    const { width, height } = this.canvas, level = this.levels.for(Math.hypot(matrix[0], matrix[1]));
+    const [a, b, c, d, e, f] = invert(matrix), whole = this.levels.list[0];
+    const rx = level.columns / whole.columns, ry = level.rows / whole.rows;
+    // Of the canvas's pixels their middles count; values lie in the middle of the film's pixels.
+    const x = (a / 2 + c / 2 + e) * rx, y = (b / 2 + d / 2 + f) * ry, turned = a === 0;
+    const sideX = [level.columns, 1, this.smooth], sideY = [level.rows, level.columns, this.smooth];
+    this.across = turned ? along(width, y, b * ry, ...sideY) : along(width, x, a * rx, ...sideX);
+    this.down = turned ? along(height, x, c * rx, ...sideX) : along(height, y, d * ry, ...sideY);
+    if (this.smooth) this.between(level.values);
+    else this.nearest(level.values);
+  }
+
+  nearest(from) {
+    const { values, across: { place, first, last }, down, canvas: { width } } = this;
+    for (let row = down.first; row <= down.last; row++) {
+      const start = down.place[row], line = row * width;
+      for (let column = first; column <= last; column++) values[line + column] = from[start + place[column]];
+    }
+  }
+
+  between(from) {
+    const { values, across: { place, next, part, first, last }, down, canvas: { width } } = this;
+    for (let row = down.first; row <= down.last; row++) {
+      const start = down.place[row], below = down.next[row], share = down.part[row], line = row * width;
+      for (let column = first; column <= last; column++) {
+        const here = start + place[column], there = here + below, beside = next[column], fine = part[column];
+        const upper = from[here] + fine * (from[here + beside] - from[here]);
+        const lower = from[there] + fine * (from[there + beside] - from[there]);
+        values[line + column] = (upper + share * (lower - upper) + 0.5) | 0;
       }
     }
   }
 
-  smooth({ values, rows, columns }, x0, y0, { xx, xy, yx, yy }, width, height) {
-    const { out, colours } = this;
-    const lastX = columns - 1, lastY = rows - 1;
-    for (let row = 0, at = 0; row < height; row++) {
-      let x = x0 + yx * row, y = y0 + yy * row;
-      for (let column = 0; column < width; column++, x += xx, y += xy) {
-        if (x < -0.5 || y < -0.5 || x >= lastX + 0.5 || y >= lastY + 0.5) {
-          out[at++] = OUTSIDE;
-          continue;
-        }
-        const left = x < 0 ? 0 : x | 0, top = y < 0 ? 0 : y | 0;
-        const fx = x < 0 ? 0 : x - left, fy = y < 0 ? 0 : y - top;
-        const here = top * columns + left, right = left < lastX ? 1 : 0, below = top < lastY ? columns : 0;
-        const upper = values[here] + fx * (values[here + right] - values[here]);
-        const lower = values[here + below] + fx * (values[here + below + right] - values[here + below]);
-        out[at++] = colours[(upper + fy * (lower - upper) + 0.5) | 0];
-      }
+  show() {
+    const { out, values, colours, across: { first, last }, down, canvas: { width } } = this;
+    const box = [first, down.first, last, down.last].join();
+    if (box !== this.box) out.fill(OUTSIDE);
+    for (let row = down.first; row <= down.last; row++) {
+      for (let at = row * width + first, end = row * width + last; at <= end; at++) out[at] = colours[values[at]];
     }
+    if (box !== this.box) this.context.putImageData(this.image, 0, 0);
+    else this.context.putImageData(this.image, 0, 0, first, down.first, last - first + 1, down.last - down.first + 1);
+    this.box = box;
   }
 }

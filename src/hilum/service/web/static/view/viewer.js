@@ -84,6 +84,7 @@ export class Viewer {
 
   resized() {
     this.ratio = globalThis.devicePixelRatio || 1;
+    this.pen = (this.ratio * parseFloat(getComputedStyle(document.documentElement).fontSize)) / 15;
     const width = Math.max(1, Math.round(this.stage.clientWidth * this.ratio));
     const height = Math.max(1, Math.round(this.stage.clientHeight * this.ratio));
     for (const canvas of [this.top, this.base]) {
@@ -120,7 +121,7 @@ export class Viewer {
     const { view, window, inverted, opacity } = this.state;
     const matrix = matrixOf(view, this.film, this.size);
     this.renderer.draw(matrix, window, inverted, this.quick);
-    this.overlay.draw({ matrix, film: this.film, heat: this.heat, opacity, shapes: this.shapes, ratio: this.ratio });
+    this.overlay.draw({ matrix, film: this.film, heat: this.heat, opacity, shapes: this.shapes, ratio: this.pen, quick: this.quick });
     this.frames.push(performance.now());
     if (this.frames.length > 600) this.frames.splice(0, 300);
   }

@@ -37,14 +37,19 @@ function shader(gl, kind, text) {
   return made;
 }
 
+function imitated(gl) {
+  const told = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = String(gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+  return /swiftshader|llvmpipe|software|basic render/i.test(name);
+}
+
 // True when WebGL 2 is there and no processor imitates it (that is slower than drawing plainly).
 export function worthwhile() {
   const gl = document.createElement("canvas").getContext("webgl2");
   if (!gl) return false;
-  const told = gl.getExtension("WEBGL_debug_renderer_info");
-  const name = String(gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+  const slow = imitated(gl);
   gl.getExtension("WEBGL_lose_context")?.loseContext();
-  return !/swiftshader|llvmpipe|software|basic render/i.test(name);
+  return !slow;
 }
 
 export class WebglRenderer {
@@ -52,9 +57,10 @@ export class WebglRenderer {
     this.kind = "webgl2";
     this.canvas = canvas;
     this.levels = levels;
-    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, preserveDrawingBuffer: true });
+    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false });
     if (!gl) throw new Error("WebGL 2 is not there.");
     this.gl = gl;
+    this.imitated = imitated(gl);
     this.textures = new Map();
     this.program = gl.createProgram();
     gl.attachShader(this.program, shader(gl, gl.VERTEX_SHADER, VERTEX));
@@ -83,7 +89,7 @@ export class WebglRenderer {
     return this.textures.get(level);
   }
 
-  draw(matrix, window, inverted) {
+  draw(matrix, window, inverted, quick) {
     const { gl, at, canvas } = this;
     const scale = Math.hypot(matrix[0], matrix[1]);
     const level = this.levels.for(scale);
@@ -96,7 +102,7 @@ export class WebglRenderer {
     gl.uniform2f(at.ends, window.low, window.high);
     gl.uniform1f(at.height, canvas.height);
     gl.uniform1i(at.inverted, inverted ? 1 : 0);
-    gl.uniform1i(at.smoothly, Number.isInteger(scale) ? 0 : 1);
+    gl.uniform1i(at.smoothly, Number.isInteger(scale) || (quick && this.imitated) ? 0 : 1);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 }
