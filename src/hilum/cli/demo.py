@@ -73,9 +73,11 @@ def demo(
 def _clinic(
     config: "ClinicConfig", out: Path, stay: bool, quiet: bool, as_json: bool, said: Callable[[str], None]
 ) -> None:
+    import os
+
     from hilum.demo.clinic import tell_clinic
 
-    summary = tell_clinic(config, out, stay=stay, progress=progress(quiet), said=said)
+    summary = tell_clinic(config, out, stay=stay, environment=os.environ, progress=progress(quiet), said=said)
     report = out / "clinic.html"
     lines = [f"not as it must be: {failure}" for failure in summary["failures"]]
     lines.append(f"everything lies in {out}/; the page is {report}")

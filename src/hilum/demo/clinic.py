@@ -8,7 +8,7 @@ import contextlib
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,7 @@ def tell_clinic(
     out: Path,
     *,
     stay: bool,
+    environment: Mapping[str, str],
     progress: Progress | None = None,
     said: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -137,6 +138,7 @@ def tell_clinic(
         config: how large it is.
         out: folder of everything.
         stay: keep the clinic up after the story until SIGINT or SIGTERM.
+        environment: that hilum's programs are run in; a site's own settings (``HILUM_…``) are left out.
         progress: where progress goes.
         said: told each step in sentences.
 
@@ -153,7 +155,7 @@ def tell_clinic(
     out.mkdir(parents=True, exist_ok=True)
     with _ending_well(), contextlib.ExitStack() as stack:
         try:
-            room, found = _told(config, out, telling, stack, progress or Silent())
+            room, found = _told(config, out, environment, telling, stack, progress or Silent())
         except HilumError as error:
             _written(out, telling, (), str(error))
             raise
@@ -190,7 +192,12 @@ def _written(out: Path, telling: Telling, found: tuple[Found, ...], failed: str 
 
 
 def _told(
-    config: ClinicConfig, out: Path, telling: Telling, stack: contextlib.ExitStack, progress: Progress
+    config: ClinicConfig,
+    out: Path,
+    environment: Mapping[str, str],
+    telling: Telling,
+    stack: contextlib.ExitStack,
+    progress: Progress,
 ) -> tuple[Room, tuple[Found, ...]]:
     """Every step; what runs is stopped with the stack."""
     made = make_model(config, out, telling, progress)
@@ -201,7 +208,7 @@ def _told(
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir()
-        room = stack.enter_context(open_room(folder, made.bundle, step))
+        room = stack.enter_context(open_room(folder, made.bundle, environment, step))
     clinic_days.told(config, made, room, telling)
     return room, clinic_proof.told(room, telling)
 

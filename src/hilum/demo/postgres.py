@@ -73,7 +73,7 @@ def cluster(folder: Path, port: int) -> Iterator[str]:
         address = ["-h", "127.0.0.1", "-p", str(port), "-U", NAME]
         ready = [str(at / "pg_isready"), "-q", *address]
         until(lambda: subprocess.run(ready, check=False).returncode == 0, "PostgreSQL is ready", within_s=60)
-        _run([at / "createdb", *address, NAME], own, user, PGPASSWORD=password)
+        _create_database(port, password)
         yield f"postgresql+psycopg://{NAME}:{password}@127.0.0.1:{port}/{NAME}"
 
 
@@ -87,7 +87,15 @@ def _reachable(own: Path) -> None:
         )
 
 
-def _run(command: list[str | Path], cwd: Path, user: str | None, **environment: str) -> None:
+def _create_database(port: int, password: str) -> None:
+    import psycopg
+
+    where = {"host": "127.0.0.1", "port": port, "user": NAME, "password": password, "dbname": "postgres"}
+    with psycopg.connect(**where, autocommit=True) as connection:  # type: ignore[arg-type]  # plain keywords
+        connection.execute(f"CREATE DATABASE {NAME}")
+
+
+def _run(command: list[str | Path], cwd: Path, user: str | None) -> None:
     rights = {"user": user, "group": user, "extra_groups": []} if user else {}
     done = subprocess.run(
         [str(word) for word in command],
@@ -95,7 +103,6 @@ def _run(command: list[str | Path], cwd: Path, user: str | None, **environment: 
         text=True,
         check=False,
         cwd=cwd,
-        env=os.environ | environment,
         **rights,  # type: ignore[call-overload]  # the same keywords for both
     )
     if done.returncode:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import secrets
 import shlex
 import subprocess
@@ -188,12 +187,13 @@ class Room:
 
 
 @contextlib.contextmanager
-def open_room(folder: Path, bundle: Path, step: Step) -> Iterator[Room]:
+def open_room(folder: Path, bundle: Path, environment: Mapping[str, str], step: Step) -> Iterator[Room]:
     """PostgreSQL, Orthanc and the service, running while the block does.
 
     Args:
         folder: a new one.
         bundle: the first model.
+        environment: of the caller.
         step: told what is done.
     """
     database, rest, dicom, hilum_port, page = free_ports(5)
@@ -207,7 +207,7 @@ def open_room(folder: Path, bundle: Path, step: Step) -> Iterator[Room]:
             database_url=url,
             pacs=pacs,
             url=f"http://127.0.0.1:{page}",
-            environment=_environment(folder, url, pacs),
+            environment=_environment(environment, folder, url, pacs),
         )
         for name, role in USERS.items():
             room.add_user(step, name, role)
@@ -222,9 +222,9 @@ def open_room(folder: Path, bundle: Path, step: Step) -> Iterator[Room]:
         yield room
 
 
-def _environment(folder: Path, url: str, pacs: Pacs) -> dict[str, str]:
-    """Ours without a site's settings, and with the clinic's."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("HILUM_")}
+def _environment(given: Mapping[str, str], folder: Path, url: str, pacs: Pacs) -> dict[str, str]:
+    """The caller's without a site's settings, and with the clinic's."""
+    ours = {name: value for name, value in given.items() if not name.startswith("HILUM_")}
     return ours | {
         "HILUM_DATABASE_URL": url,
         "HILUM_DATA": str(folder / "service"),
