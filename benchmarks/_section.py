@@ -14,7 +14,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,20 @@ def verdict(value: float, bar: float, shown: str = ".1f", *, least: bool = True)
     """The bar, and whether a median meets it."""
     met = value >= bar if least else value <= bar
     return f"{'≥' if least else '≤'} {bar:{shown}}: {'met' if met else '**not met**'}"
+
+
+def in_turn(ways: Mapping[str, Callable[[], object]], repeats: int, warm: int = 2) -> dict[str, list[float]]:
+    """Milliseconds of each way, taken in turn, so that a slow moment of the machine meets all of them."""
+    for run in ways.values():
+        for _ in range(warm):
+            run()
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, run in ways.items():
+            started = time.perf_counter()
+            run()
+            times[name].append(1000.0 * (time.perf_counter() - started))
+    return times
 
 
 @contextlib.contextmanager

@@ -26,15 +26,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from _section import Save, clocked, head, main, spread, table, verdict
+from _one_film import film_of, films_text, films_to_answers, tiles_of_reduced_films
+from _section import Save, head, in_turn, main, spread, table, verdict
 
 from hilum.bundle.reference import ReferenceAnswers
 from hilum.bundle.schema import BundleInfo
@@ -42,15 +42,8 @@ from hilum.bundle.writing import write_bundle
 from hilum.datasets.phantom.cohort import plan_cohort
 from hilum.datasets.phantom.config import PhantomConfig
 from hilum.datasets.phantom.rendering import render
-from hilum.imaging import dicom_reading
-from hilum.imaging.dicom_writing import FilmHeader, film_bytes
-from hilum.imaging.intended_use import GatePolicy
 from hilum.imaging.preprocessing import Preprocessing, preprocess
-from hilum.imaging.quality import measure_quality
-from hilum.imaging.reading import read_film
 from hilum.inference import openvino_runtime, runtimes
-from hilum.inference.assess import Assessor, open_bundle
-from hilum.inference.assessment import Assessment
 from hilum.inference.choosing import installed, open_runtime
 from hilum.inference.machine import available_cpus
 from hilum.models.classifier import Classifier, ClassifierConfig, build_classifier
@@ -59,18 +52,6 @@ from hilum.models.export import INPUT, export_onnx
 
 FINDINGS = ("normal", "pneumonia", "covid-19")
 BARS = {"whole / bare": 1.05, "usual": 60.0, "careful": 8.0, "ensemble": 1.3}
-PIECES = {
-    "decoder": "decoder",
-    "reading": "reading",
-    "quality": "quality",
-    "tile": "tile",
-    "prepare": "preparing",
-    "inference": "inference",
-    "json": "JSON",
-}
-"""Pieces of the way from bytes to an answer, with their columns."""
-
-FILM_MS, BESIDE_DECODING_MS = {1024: 60.0, 3000: 150.0}, 60.0
 MEMORY_MB, START_S = 500.0, 2.0
 
 START = """
@@ -89,21 +70,7 @@ print(json.dumps({"seconds": seconds, "rss_mb": now / 1024, "peak_mb": peak / 10
 """A process that opens a bundle and answers a film: seconds behind Python's own start, and its memory."""
 
 
-PARTS = ("whole_bare", "usual", "ensembles", "films", "starts")
-
-
-def in_turn(ways: Mapping[str, Callable[[], object]], repeats: int, warm: int = 2) -> dict[str, list[float]]:
-    """Milliseconds of each way, taken in turn, so that a slow moment of the machine meets all of them."""
-    for run in ways.values():
-        for _ in range(warm):
-            run()
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, run in ways.items():
-            started = time.perf_counter()
-            run()
-            times[name].append(1000.0 * (time.perf_counter() - started))
-    return times
+PARTS = ("whole_bare", "usual", "ensembles", "films", "reduced", "starts")
 
 
 def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
@@ -277,73 +244,6 @@ def bundle_of(model: bytes, size: int, path: Path) -> Path:
     return write_bundle(path, info=info, model_onnx=model, reference=reference, card_markdown="# Timed\n")
 
 
-def film_of(side: int, syntax: str, seed: int = 0) -> bytes:
-    """A phantom film of side × side, 12 bits; one of 3,000 is drawn at a third and enlarged, with noise."""
-    drawn = min(side, 1000 if side % 1000 == 0 else 1024)
-    plan = plan_cohort(PhantomConfig(patients=1, size=drawn, second_film_share=0))[0]
-    pixels = np.clip(render(plan).pixels, 0, 1)
-    pixels = np.kron(pixels, np.ones((side // drawn, side // drawn)))[:side, :side]
-    noisy = pixels + np.random.default_rng(seed).normal(0, 0.01, pixels.shape)
-    header = FilmHeader(bits_stored=12, patient_id="SYNTHETIC", age_years=50)
-    return film_bytes((np.clip(noisy, 0, 1) * 4095).astype(np.uint16), header, transfer_syntax=syntax)[0]
-
-
-def films_to_answers(options: argparse.Namespace, bundle: Path, threads: int) -> list[dict[str, Any]]:
-    """DICOM bytes to a JSON answer with the heat map of every finding, its pieces, and one map drawn besides."""
-    sides = (256,) if options.smoke else (1024, 3000)
-    rows = []
-    with open_bundle(bundle, threads, policy=GatePolicy(second_decoder=False)) as opened:
-        for side in sides:
-            for syntax in ("explicit-le", "jpeg2000-lossless"):
-                content = film_of(side, syntax)
-                repeats = max(3, options.repeats // (4 if syntax == "jpeg2000-lossless" else 2))
-                with clocked([(dicom_reading, "decode_frame", "decoder")]) as seconds:
-                    decoded: list[float] = []
-                    times = in_turn(ways_to_answer(opened, content, seconds, decoded), repeats)
-                # The decoder's time in the very runs that were timed; those before them were to warm up.
-                if syntax != "explicit-le":
-                    times["decoder"] = [1000 * one for one in decoded[-repeats:]]
-                rows.append({"side": side, "syntax": syntax, "bytes": len(content), **times})
-    return rows
-
-
-def ways_to_answer(
-    opened: Assessor, content: bytes, seconds: dict[str, float], decoded: list[float]
-) -> dict[str, Callable[[], object]]:
-    """The whole way of a film, and each of its pieces alone.
-
-    Args:
-        opened: the bundle.
-        content: the film's file.
-        seconds: what the decoder has taken so far, from `clocked`.
-        decoded: seconds of the decoder in each run of the whole way are appended here.
-    """
-
-    def made() -> Assessment:
-        (one,) = opened.assess_prepared([opened.prepare(content)])
-        assert one.analysed, one.reasons
-        assert '"heatmaps":{"' in one.to_canonical_json(maps=True)
-        return one
-
-    def answer() -> None:
-        before = seconds.get("decoder", 0.0)
-        made()
-        decoded.append(seconds.get("decoder", 0.0) - before)
-
-    prepared, film, assessment = opened.prepare(content), read_film(content), made()
-    tiles, preprocessing = prepared.tile[None, None], opened.info.preprocessing
-    return {
-        "answer": answer,
-        "drawn": lambda: made().heatmap("covid-19").png(),
-        "reading": lambda: read_film(content),
-        "quality": lambda: measure_quality(film.pixels),
-        "tile": lambda: preprocess(film.pixels, preprocessing),
-        "prepare": lambda: opened.prepare(content),
-        "inference": lambda: opened.runtime.run(tiles),
-        "json": lambda: assessment.to_canonical_json(maps=True),
-    }
-
-
 def starts(options: argparse.Namespace, bundle: Path, work: Path) -> list[dict[str, Any]]:
     film = work / "film.dcm"
     film.write_bytes(film_of(256 if options.smoke else 1024, "explicit-le"))
@@ -375,6 +275,7 @@ def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
             ("usual", lambda: against_usual(options, classifier, model, threads)),
             ("ensembles", lambda: ensembles(options, classifier, threads)),
             ("films", lambda: films_to_answers(options, bundle, threads)),
+            ("reduced", lambda: tiles_of_reduced_films(options)),
             ("starts", lambda: starts(options, bundle, work)),
         )
         for name, part in parts:
@@ -390,7 +291,7 @@ def write(found: dict[str, Any]) -> str:
         f"of each runtime, random weights, synthetic films; the graph has {found['megabytes']:.1f} MB. Milliseconds: "
         "median (smallest–largest).\n\n"
     )
-    parts = [_whole_bare(found), _usual(found), _ensembles(found), _films(found), _starts(found)]
+    parts = [_whole_bare(found), _usual(found), _ensembles(found), films_text(found), _starts(found)]
     return f"{head(found)}\n{subject}" + "\n".join(parts)
 
 
@@ -436,38 +337,6 @@ def _ensembles(found: dict[str, Any]) -> str:
     words = f"Shared up to `{part['cut']}`; the graph grows from {sizes['one']:.1f} to {sizes['five']:.1f} MB.\n\n"
     columns = ["runtime", "batch", "five members, ms", "one, ms", "five / one", "bar"]
     return "### Five members on one prefix\n\n" + words + table(columns, rows)
-
-
-def _films(found: dict[str, Any]) -> str:
-    rows, pieces = [], []
-    for row in found.get("films", []):
-        plain = row["syntax"] == "explicit-le"
-        name = f"{row['side']:,}², {'uncompressed' if plain else row['syntax']}"
-        if not plain:
-            alone = row.get("decoder", row.get("decode"))
-            beside = [whole - own for whole, own in zip(row["answer"], alone, strict=True)]
-            bar = verdict(statistics.median(beside), BESIDE_DECODING_MS, ".0f", least=False)
-            judged = f"{spread(beside)} beside the decoder, {bar}"
-        else:
-            most = FILM_MS.get(row["side"])
-            judged = verdict(statistics.median(row["answer"]), most, ".0f", least=False) if most else "none"
-        rows.append([name, spread(row["answer"]), judged, spread(row["drawn"])])
-        if "inference" in row:
-            pieces.append([name, *(spread(row[one]) if one in row else "–" for one in PIECES)])
-    words = (
-        "DICOM bytes to a JSON answer with the heat map of every finding as numbers, in one process (ONNX Runtime); "
-        "and the same with one map drawn over the film, as a PNG of 256 pixels. Compressed films by one decoder, whose "
-        "own time the bar leaves out; the second one, which checks it unless a site's policy says otherwise, adds its "
-        "own time.\n\n"
-    )
-    columns = ["film", "answer, ms", "bar", "with a picture, ms"]
-    about = (
-        "\nThe pieces of it, each alone; the decoder's are those of the whole way. Reading goes from bytes to "
-        "presentation values (the decoder is part of it) with the file's digest beside it; preparing is reading, then "
-        "quality and tile, beside each other from 4 million pixels on.\n\n"
-    )
-    apart = about + table(["film", *PIECES.values()], pieces) if pieces else ""
-    return "### One film\n\n" + words + table(columns, rows) + apart
 
 
 def _starts(found: dict[str, Any]) -> str:

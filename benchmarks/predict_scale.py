@@ -22,8 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from _one_film import film_of
 from _section import Save, head, main, table, verdict
-from one_pass import bundle_of, classifier_of, film_of, films_of
+from one_pass import bundle_of, classifier_of, films_of
 
 from hilum.inference.assess import MAX_BATCH
 from hilum.inference.choosing import open_runtime

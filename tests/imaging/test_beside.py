@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hilum.imaging import beside as module
+from hilum.imaging import pixel_order
 from hilum.imaging.beside import beside
 from hilum.imaging.dicom_writing import FilmHeader, film_bytes
 from hilum.imaging.intended_use import GatePolicy
@@ -68,6 +69,7 @@ def test_a_film_is_prepared_alike_either_way(monkeypatch):
     config, policy = Preprocessing(size=64), GatePolicy()
     plain = prepare_film(content, config, policy)
     monkeypatch.setattr(preparing, "LARGE", 1)
+    monkeypatch.setattr(pixel_order, "LARGE", 1)
     together = prepare_film(content, config, policy)
     with Sandbox(1, preload=("hilum.inference.preparing",)) as sandbox:
         in_child = sandbox.run(prepare_film, content, config, policy)

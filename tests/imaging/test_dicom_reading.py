@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import UID
 from tests.imaging.jpeg_by_hand import extended_jpeg, lossless_jpeg
 
@@ -53,11 +53,10 @@ def stored_film(bits, signed):
         ("explicit-le", True),
         ("explicit-be", False),
         ("deflated", False),
-        ("rle", False),
     ],
 )
 def test_only_samples_that_numpy_can_read_are_left_where_they_lie(syntax, in_place):
-    """Native little-endian pixels are not copied out of the file; swapped, deflated and packed ones have to be."""
+    """Native little-endian pixels are not copied out of the file; swapped and deflated ones have to be."""
     stored = stored_film(12, False)
     content = film_bytes(stored, FilmHeader(bits_stored=12), transfer_syntax=syntax)[0]
     found = examine(io.BytesIO(content), Limits())
@@ -68,6 +67,20 @@ def test_only_samples_that_numpy_can_read_are_left_where_they_lie(syntax, in_pla
     after = content + b"\xfc\xff\xfc\xffOB\0\0\x04\0\0\0\0\0\0\0"  # padding of the data set, PS3.10 section 7.2
     if syntax != "deflated":
         np.testing.assert_array_equal(read_film(after).pixels, read_film(content).pixels)
+
+
+def test_an_only_fragment_is_taken_from_where_it_lies(as_bytes):
+    """Encoded pixels in one fragment are not copied by pydicom; in several they are joined, and are the same film."""
+    stored = stored_film(12, False)
+    content = film_bytes(stored, FilmHeader(bits_stored=12), transfer_syntax="jpeg2000-lossless")[0]
+    dataset = pydicom.dcmread(io.BytesIO(content))
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    view = dicom_reading._in_place(content, examine(io.BytesIO(content), Limits()))
+    assert bytes(view) == frame
+    dataset.PixelData = encapsulate([frame], fragments_per_frame=2)
+    parted = as_bytes(dataset)
+    assert dicom_reading._in_place(parted, examine(io.BytesIO(parted), Limits())) is None
+    np.testing.assert_array_equal(read_film(parted).pixels, read_film(content).pixels)
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS)

@@ -12,6 +12,7 @@ from hilum.config import canonical_json, from_mapping, to_mapping
 from hilum.errors import ConfigError
 from hilum.imaging.dicom_writing import FilmHeader, film_bytes
 from hilum.imaging.intended_use import CHECKS, Check, Gate, GatePolicy, check_intended_use, read_policy
+from hilum.imaging.preprocessing import area_average
 from hilum.imaging.quality import measure_quality
 from hilum.imaging.radiograph import FilmFacts, Radiograph
 from hilum.imaging.reading import read_film
@@ -273,3 +274,21 @@ def test_tiny_films_are_measured(shape):
     """No division by zero, no NaN."""
     quality = measure_quality(np.full(shape, 7, np.uint16))
     assert all(np.isfinite(value) for value in to_mapping(quality).values())
+
+
+@pytest.mark.parametrize("shape", [(700, 900), (1024, 1024), (60, 40)])
+def test_measures_are_those_of_plain_numpy(shape):
+    """However they are counted: percentiles, shares, histogram and gradients to the last bit."""
+    random = np.random.default_rng(0)
+    film = (random.random(shape) * np.linspace(0, 1.2, shape[1])).clip(0.004, 1.0)
+    film = np.where(random.random(shape) < 0.02, 0, film * 65535).astype(np.uint16)
+    quality = measure_quality(film)
+    averaged = area_average(film, min(256, shape[0]), min(256, shape[1])) / 65535.0
+    sampled = film[:: -(-shape[0] // 512), :: -(-shape[1] // 512)]
+    low, high = np.percentile(averaged, (1.0, 99.0))
+    shares = np.bincount(sampled.ravel() >> 8, minlength=256) / sampled.size
+    gradient = np.mean([np.abs(np.diff(averaged, axis=axis)).mean() for axis in (0, 1)])
+    assert (quality.contrast, quality.sharpness) == (high - low, gradient / (high - low))
+    assert (quality.black_share, quality.white_share) == (np.mean(averaged <= 0.01), np.mean(averaged >= 0.99))
+    assert (quality.clipped_black, quality.clipped_white) == (np.mean(sampled == 0), np.mean(sampled == 65535))
+    assert quality.entropy_bits == pytest.approx(-np.sum(shares[shares > 0] * np.log2(shares[shares > 0])), abs=1e-12)

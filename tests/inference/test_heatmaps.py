@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tests.inference.films import SIDE, film
 
-from hilum.imaging.preprocessing import Preprocessing
+from hilum.imaging.preprocessing import Preprocessing, heatmap_on_film
 from hilum.imaging.reading import read_film
 from hilum.inference.assess import Assessor
 from hilum.inference.heatmaps import Heatmap
@@ -51,10 +51,19 @@ def test_a_smaller_top_makes_the_same_activation_hotter(heatmap: Heatmap) -> Non
 
 
 def test_without_the_film_the_picture_has_its_proportions(heatmap: Heatmap) -> None:
-    assert heatmap.on_film().shape == (256, 192, 3)
-    assert replace(heatmap, film_shape=(2048, 1024)).on_film().shape == (256, 128, 3)
+    assert heatmap.on_film().shape == (224, 168, 3)
+    assert replace(heatmap, film_shape=(2048, 1024)).on_film().shape == (224, 112, 3)
     large = replace(heatmap, film_shape=(2048, 1024), tile=np.zeros((300, 300), np.uint8))
     assert large.on_film().shape == (300, 150, 3), "never smaller than what the model saw"
+
+
+def test_a_picture_as_large_as_the_tile_is_the_tile(heatmap: Heatmap) -> None:
+    tile = np.random.default_rng(0).integers(0, 256, (224, 224)).astype(np.uint8)
+    square = replace(heatmap, tile=tile, film_shape=(1000, 1000), preprocessing=Preprocessing())
+    np.testing.assert_array_equal(square.picture(), tile)
+    np.testing.assert_array_equal(heatmap_on_film(tile, (224, 224), Preprocessing()), tile)
+    boxed = replace(square, film_shape=(1000, 900), preprocessing=Preprocessing(resize="letterbox"))
+    assert boxed.picture().shape == (224, 202)
 
 
 def test_a_film_at_hand_is_drawn_at_full_size(assessor: Assessor, tmp_path: Path) -> None:

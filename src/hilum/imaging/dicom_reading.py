@@ -105,9 +105,10 @@ def encoded_frame(
         return None
 
     def read() -> tuple[Any, SampleFormat, str, bytes]:
-        dataset = _dataset(io.BytesIO(content), pixels=True)
+        in_place = _in_place(content, structure)
+        dataset = _dataset(io.BytesIO(content), pixels=in_place is None)
         form = sample_format(dataset, structure, limits)
-        return dataset, form, structure.transfer_syntax, _frame(dataset, structure)
+        return dataset, form, structure.transfer_syntax, _frame(dataset, structure, in_place)
 
     return _at_the_boundary(read)
 
@@ -146,10 +147,17 @@ def _dataset(stream: BinaryIO, *, pixels: bool, keywords: tuple[str, ...] = ()) 
 
 
 def _in_place(content: bytes, structure: Structure) -> memoryview | None:
-    """Native pixels where they lie in the file, not copied; ``None`` where they have to be unpacked or swapped."""
-    if structure.pixels_at is None or structure.transfer_syntax not in LITTLE_ENDIAN or structure.pixels != PIXEL_DATA:
+    """Pixels where they lie in the file, not copied: native samples, or the only fragment of encoded ones.
+
+    Returns:
+        ``None`` where they have to be unpacked, swapped or joined.
+    """
+    syntax = structure.transfer_syntax
+    encoded = syntax in CODECS and CODECS[syntax].decode is not None
+    as_needed = structure.fragments == 1 if encoded else syntax in LITTLE_ENDIAN and not structure.fragments
+    if structure.pixels_at is None or structure.pixels != PIXEL_DATA or not as_needed:
         return None
-    return memoryview(content)[structure.pixels_at : structure.pixels_at + structure.pixel_bytes]
+    return memoryview(content)[structure.pixels_at : structure.pixels_end]
 
 
 def _film(
@@ -160,7 +168,7 @@ def _film(
     codes = _codes(dataset, structure, form, in_place)
     flags: list[str] = ["several-frames"] if "NumberOfFrames" in dataset else []
     checked = not (second_decoder and structure.fragments) or check_decoded(
-        codes, _frame(dataset, structure), structure.transfer_syntax, form
+        codes, _frame(dataset, structure, in_place), structure.transfer_syntax, form
     )
     if not checked:
         flags.append("one-decoder")
@@ -243,18 +251,20 @@ def _check_bits(allocated: int, stored: int, samples: int, photometric: str) -> 
 
 
 def _codes(dataset: Any, structure: Structure, form: SampleFormat, in_place: memoryview | None) -> Array:
-    if in_place is not None:
-        return native_samples(in_place, form, big_endian=False, words=False)
-    element = dataset["PixelData"]
     syntax = structure.transfer_syntax
     if CODECS[syntax].decode is None:
+        if in_place is not None:
+            return native_samples(in_place, form, big_endian=False, words=False)
+        element = dataset["PixelData"]
         big_endian = syntax == "1.2.840.10008.1.2.2"
         return native_samples(element.value, form, big_endian=big_endian, words=element.VR == "OW")
-    return decode_frame(_frame(dataset, structure), syntax, form)
+    return decode_frame(_frame(dataset, structure, in_place), syntax, form)
 
 
-def _frame(dataset: Any, structure: Structure) -> bytes:
+def _frame(dataset: Any, structure: Structure, in_place: memoryview | None) -> bytes:
     """The fragments of the only frame, joined."""
+    if in_place is not None:
+        return bytes(in_place)
     if structure.fragments == 0:
         raise FilmError("The compressed pixel data hold no fragment.", code="no-pixels")
     from pydicom.encaps import get_frame

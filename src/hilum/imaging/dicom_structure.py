@@ -34,7 +34,9 @@ class Structure:
         pixels: tag of the element that holds the pixels, or ``None``.
         pixel_bytes: its length, the item headers of fragments included.
         fragments: fragments of encapsulated pixels, the offset table excluded; 0 for native pixels.
-        pixels_at: where in the file the bytes of native pixels begin; ``None`` for others, and in a deflated file.
+        pixels_at: where in the file the bytes of native pixels, or of an only fragment, begin; ``None`` for several
+            fragments, and in a deflated file.
+        pixels_end: where they end.
     """
 
     transfer_syntax: str
@@ -44,6 +46,7 @@ class Structure:
     pixel_bytes: int
     fragments: int
     pixels_at: int | None = None
+    pixels_end: int = 0
 
 
 def examine(stream: BinaryIO, limits: Limits) -> Structure:
@@ -75,6 +78,7 @@ def examine(stream: BinaryIO, limits: Limits) -> Structure:
         pixel_bytes=walk.pixel_bytes,
         fragments=walk.fragments,
         pixels_at=walk.pixels_at if walk is meta else None,
+        pixels_end=walk.pixels_end,
     )
 
 
@@ -116,6 +120,7 @@ class _Walk:
         self.elements = self.depth = self.pixel_bytes = self.fragments = 0
         self.pixels: int | None = None
         self.pixels_at: int | None = None
+        self.pixels_end = 0
 
     def file_meta(self) -> str:
         """Walk over group 0002 (always explicit, little endian) and return the transfer syntax."""
@@ -194,7 +199,7 @@ class _Walk:
         start = self.at
         if length != UNDEFINED:
             self._skip(length)
-            self.pixels_at, self.pixel_bytes = start, length
+            self.pixels_at, self.pixels_end, self.pixel_bytes = start, self.at, length
             return
         while True:
             tag, _, length = self._header(implicit=True)
@@ -203,11 +208,15 @@ class _Walk:
             if tag != ITEM or length == UNDEFINED:
                 raise FilmError("Encapsulated pixel data hold something other than fragments.", code="unreadable")
             self._count()
+            self.pixels_at = self.at
             self._skip(length)
+            self.pixels_end = self.at
             self.fragments += 1
         # The first item is the basic offset table (PS3.5 A.4), which may be empty but is always there.
         self.fragments = max(0, self.fragments - 1)
         self.pixel_bytes = self.at - start
+        if self.fragments != 1:
+            self.pixels_at = None
 
     def _count(self) -> None:
         self.elements += 1

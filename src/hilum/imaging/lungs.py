@@ -152,7 +152,10 @@ def _levelled(values: Array) -> Array:
     """Grey values as their rank in the body, 0 … 1, with the air around the body taken for tissue."""
     outside = _wider(_air_around(values), AIR_MARGIN * len(values) / GRID)
     inside = np.sort(values[~outside])
-    ranks: Array = np.searchsorted(inside, values) / max(1, len(inside))
+    # Looked up in order, neighbours are found where the last one was.
+    order = np.argsort(values, axis=None)
+    ranks: Array = np.empty(values.shape)
+    ranks.ravel()[order] = np.searchsorted(inside, values.ravel()[order]) / max(1, len(inside))
     ranks[outside] = AIR_RANK
     slow = ndimage.gaussian_filter(ranks, len(values) / 4, mode="nearest")
     levelled: Array = ranks - FLATTENING * (slow - ranks.mean())
@@ -163,9 +166,12 @@ def _air_around(values: Array) -> Mask:
     """Dark pixels that hang together with the film's border and aren't lung: above the shoulders, beside the body."""
     span = values.max() - values.min()
     dark = values < values.min() + 0.12 * span
-    labels, _ = ndimage.label(dark)
-    rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    around: Mask = np.isin(labels, rim[rim > 0])
+    labels, number = ndimage.label(dark)
+    touching = np.zeros(number + 1, bool)
+    for rim in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        touching[rim] = True
+    touching[0] = False
+    around: Mask = touching[labels]
     return around
 
 

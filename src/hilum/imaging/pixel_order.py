@@ -9,17 +9,19 @@ more than 32-fold, so that a blank film's noise doesn't become a picture; 8-bit 
 values already and are taken as they are.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from hilum.arrays import Array, Pixels
+from hilum.imaging.beside import LARGE, beside
+from hilum.imaging.straight_line import WHITE, straight_line
 
-WHITE = 65535
 LARGEST_STRETCH = 32.0
-AT_A_TIME = 1 << 18
-"""Pixels looked up at a time."""
+AT_A_TIME = 1 << 17
+"""Pixels worked on at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -164,20 +166,35 @@ def present(codes: Array, order: PixelOrder) -> Pixels:
     Returns:
         uint16 [h, w], 0 black … 65535 white.
     """
-    return look_up(codes, order.table(_used(codes, order)))
+    codes, least, most = _within(codes, order.bits)
+    table = order.table(_used(codes, order, least, most))
+    line = straight_line(table, least, most) if codes.size >= len(table) else None
+    if line is None:
+        return _taken(codes, table)
+    pixels = np.empty(codes.shape, np.uint16)
+    beyond = least < min(line.black, line.white) or most > max(line.black, line.white)
+    _each_strip(codes, lambda strip: line.apply(codes[strip], pixels[strip], beyond=beyond))
+    return pixels
 
 
-def _used(codes: Array, order: PixelOrder) -> Array:
+def _within(codes: Array, bits: int) -> tuple[Array, int, int]:
+    """Codes without what lies beyond their bits, the smallest and the largest of them."""
+    least, most = int(codes.min()), int(codes.max())
+    if most >> bits:
+        codes = codes & _mask(codes, bits)
+        least, most = int(codes.min()), int(codes.max())
+    return codes, least, most
+
+
+def _used(codes: Array, order: PixelOrder, least: int, most: int) -> Array:
     """Which codes a film holds, bool [2^bits], as far as `PixelOrder.table` asks: all, where it doesn't."""
     if order.voi is not None or order.bits <= 8:
         return np.ones(1 << order.bits, bool)
     if order.padding is not None or order.signed or isinstance(order.modality, Lut):
         return codes_in_use(codes, order.bits)
     # Values rise (or fall) with the codes, so that the ends tell the range; they are found in a tenth of the time.
-    used, mask = np.zeros(1 << order.bits, bool), _mask(codes, order.bits)
-    for strip in _strips(codes):
-        part = codes[strip] & mask
-        used[[part.min(), part.max()]] = True
+    used = np.zeros(1 << order.bits, bool)
+    used[[least, most]] = True
     return used
 
 
@@ -198,11 +215,13 @@ def look_up(codes: Array, table: Array) -> Pixels:
         codes: uint8 or uint16 [h, w]; bits beyond the table's are ignored.
         table: uint16 [2^bits].
     """
-    mask = _mask(codes, len(table).bit_length() - 1)
+    return _taken(_within(codes, len(table).bit_length() - 1)[0], table)
+
+
+def _taken(codes: Array, table: Array) -> Pixels:
     pixels = np.empty(codes.shape, np.uint16)
-    for strip in _strips(codes):
-        # "clip" clips nothing, since the mask leaves no other codes; "raise" would look up into a copy first.
-        np.take(table, codes[strip] & mask, out=pixels[strip], mode="clip")
+    # "clip" clips nothing, since all codes are within; "raise" would look up into a copy first.
+    _each_strip(codes, lambda strip: np.take(table, codes[strip], out=pixels[strip], mode="clip"))
     return pixels
 
 
@@ -211,6 +230,18 @@ def _mask(codes: Array, bits: int) -> Any:
 
 
 def _strips(codes: Array) -> list[slice]:
-    # NumPy turns indices into 64-bit numbers first, so they are looked up some rows at a time.
+    # NumPy turns codes into larger numbers first, so they are taken some rows at a time, which stay in the cache.
     step = max(1, AT_A_TIME // max(1, codes.shape[1]))
     return [slice(start, start + step) for start in range(0, codes.shape[0], step)]
+
+
+def _each_strip(codes: Array, work: Callable[[slice], object]) -> None:
+    """Work on all strips; the halves of a large film beside each other."""
+    strips = _strips(codes)
+
+    def through(some: list[slice]) -> None:
+        for strip in some:
+            work(strip)
+
+    half = len(strips) // 2
+    beside(lambda: through(strips[:half]), lambda: through(strips[half:]), worth_it=codes.size >= LARGE)

@@ -8,6 +8,7 @@ the order of summation. Rows are summed first, straight from the film's uint16 v
 copied as floats.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +16,10 @@ import numpy as np
 
 from hilum.arrays import Array, Heatmap, Pixels, Tile
 from hilum.errors import ConfigError, UsageError
+from hilum.imaging.percentiles import percentiles
 
 FEW = 8
-"""Most rows, or columns, of a film under one of a grid that are faster summed over all cells at once."""
+"""Most rows, or columns, of a film under one of a grid that are taken one after the other from all cells at once."""
 
 VERSION = 1
 """Raised whenever the same film and config would give another tile."""
@@ -184,11 +186,11 @@ def _sum_blocks(pixels: Array, height: int, width: int) -> Array:
 
     The quotient by the area is the same number as that of the weighted sums: both are exact and rounded once.
     """
+    across = pixels.shape[1] // width
     rows = _whole_rows(pixels, _edges(len(pixels), height)[0], _kind_for(len(pixels)))
-    step = pixels.shape[1] // width
-    sums: Array = rows[:, ::step].astype(np.uint64)
-    for first in range(1, step):
-        sums += rows[:, first::step]
+    sums: Array = rows[:, ::across].astype(np.uint64)
+    for first in range(1, across):
+        sums += rows[:, first::across]
     return sums
 
 
@@ -221,8 +223,10 @@ def _sum_rows(pixels: Array, height: int) -> Array:
 
 def _whole_rows(pixels: Array, row: Array, kind: type) -> Array:
     """Sum of the rows from each edge to before the next: [cells, columns] of a kind that holds it."""
-    least = len(pixels) // (len(row) - 1)
-    if 1 <= least <= FEW:
+    cells = len(row) - 1
+    alike = math.gcd(len(pixels), cells)
+    least = len(pixels) // cells
+    if alike == 1 and 1 <= least <= FEW:
         # The first rows of all cells at once, then the second ones: fewer calls than cell by cell.
         sums: Array = pixels[row[:-1]].astype(kind)
         for step in range(1, least):
@@ -230,34 +234,37 @@ def _whole_rows(pixels: Array, row: Array, kind: type) -> Array:
         longer = np.flatnonzero(np.diff(row) > least)
         sums[longer] += pixels[row[longer] + least]
         return sums
-    sums = np.empty((len(row) - 1, pixels.shape[1]), kind)
-    for i in range(len(sums)):
-        np.add.reduce(pixels[row[i] : row[i + 1]], axis=0, dtype=kind, out=sums[i])
-    return sums
+    # Edges lie alike in each of so many equal parts of the film, whose cells are summed at once.
+    parts = pixels.reshape(alike, len(pixels) // alike, pixels.shape[1])
+    sums = np.empty((alike, cells // alike, pixels.shape[1]), kind)
+    for i in range(cells // alike):
+        np.add.reduce(parts[:, row[i] : row[i + 1]], axis=1, dtype=kind, out=sums[:, i])
+    return sums.reshape(cells, pixels.shape[1])
 
 
 def _sum_columns(sums: Array, width: int) -> Array:
     """Columns summed under each column of the grid, as `_sum_rows` does: whole numbers [height, width]."""
     column, part = _edges(sums.shape[1], width)
-    before = np.zeros((sums.shape[0], sums.shape[1] + 1), np.uint64)
-    np.cumsum(sums, axis=1, out=before[:, 1:])
-    # The last edge lies on the border, where nothing is left over.
-    inside = np.minimum(column, sums.shape[1] - 1)
-    up_to = np.take(before, column, axis=1) * np.uint64(width) + np.take(sums, inside, axis=1) * part.astype(np.uint64)
-    within: Array = np.diff(up_to, axis=1)
+    within: Array = np.add.reduceat(sums, column[:-1], axis=1, dtype=np.uint64)
+    # Where a cell holds no column's beginning, `reduceat` gives the column that it lies in.
+    within *= np.uint64(width) * (np.diff(column) > 0).astype(np.uint64)
+    partial = np.take(sums, column[1:-1], axis=1) * part[1:-1].astype(np.uint64)
+    within[:, :-1] += partial
+    within[:, 1:] -= partial
     return within
 
 
 def _to_bytes(averaged: Array, config: Preprocessing) -> Tile:
     low, high = 0.0, 65535.0
     if config.intensity == "percentile":
-        low, high = (float(one) for one in np.percentile(averaged, (config.low_percent, config.high_percent)))
+        low, high = percentiles(averaged, (config.low_percent, config.high_percent))
     elif config.intensity == "minmax":
         low, high = float(averaged.min()), float(averaged.max())
     if high <= low:
         low, high = 0.0, 65535.0
     scaled = (averaged - low) * (255.0 / (high - low))
-    tile: Tile = np.floor(np.clip(scaled, 0.0, 255.0) + 0.5).astype(np.uint8)
+    # Half up: what is not negative is cut off to the whole number below.
+    tile: Tile = (np.clip(scaled, 0.0, 255.0) + 0.5).astype(np.uint8)
     return tile
 
 

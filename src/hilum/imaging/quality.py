@@ -7,9 +7,11 @@ most that don't. What else a picture shows is asked of the header, and of the cl
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
-from hilum.arrays import Array, Pixels
+from hilum.arrays import Array, Mask, Pixels
 from hilum.imaging.lungs import frontal_fit
+from hilum.imaging.percentiles import percentiles
 from hilum.imaging.preprocessing import area_average
 
 GRID = 256
@@ -63,16 +65,16 @@ def measure_quality(pixels: Pixels) -> Quality:
     averaged = grid / 65535.0
     rounded = (grid + 0.5).astype(np.uint16)
     sampled = np.ascontiguousarray(pixels[:: -(-height // SAMPLE), :: -(-width // SAMPLE)])
-    low, high = (float(one) for one in np.percentile(averaged, (1.0, 99.0)))
+    low, high = percentiles(averaged, (1.0, 99.0))
     return Quality(
         height=height,
         width=width,
         contrast=high - low,
         mean=float(averaged.mean()),
-        black_share=float(np.mean(averaged <= 0.01)),
-        white_share=float(np.mean(averaged >= 0.99)),
-        clipped_black=float(np.mean(sampled == 0)),
-        clipped_white=float(np.mean(sampled == 65535)),
+        black_share=_share(averaged <= 0.01),
+        white_share=_share(averaged >= 0.99),
+        clipped_black=_share(sampled == 0),
+        clipped_white=_share(sampled == 65535),
         entropy_bits=_entropy(sampled),
         sharpness=_gradient(averaged) / (high - low) if high > low else 0.0,
         structure=_neighbours(rounded),
@@ -80,15 +82,24 @@ def measure_quality(pixels: Pixels) -> Quality:
     )
 
 
+def _share(where: Mask) -> float:
+    return int(np.count_nonzero(where)) / where.size
+
+
 def _entropy(pixels: Pixels) -> float:
-    counts = np.bincount((pixels >> 8).ravel(), minlength=256)
+    # Pillow counts bytes as they are; NumPy would turn them into 64-bit numbers first.
+    counts = np.array(Image.fromarray((pixels >> 8).astype(np.uint8)).histogram())
     shares = counts[counts > 0] / counts.sum()
     return float(max(0.0, -np.sum(shares * np.log2(shares))))
 
 
 def _gradient(picture: Array) -> float:
-    steps = [np.abs(np.diff(picture, axis=axis)) for axis in (0, 1) if picture.shape[axis] > 1]
-    return float(np.mean([step.mean() for step in steps])) if steps else 0.0
+    means = []
+    for axis in (0, 1):
+        if picture.shape[axis] > 1:
+            step = np.diff(picture, axis=axis)
+            means.append(np.abs(step, out=step).mean())
+    return float(np.mean(means)) if means else 0.0
 
 
 def _neighbours(grid: Pixels) -> float:

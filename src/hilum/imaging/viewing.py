@@ -15,9 +15,10 @@ import numpy as np
 from hilum.arrays import Array, Pixels
 from hilum.imaging.dicom_reading import is_dicom, read_dicom_codes
 from hilum.imaging.limits import Limits
-from hilum.imaging.pixel_order import WHITE, PixelOrder, Window, codes_in_use, look_up, present
+from hilum.imaging.pixel_order import PixelOrder, Window, codes_in_use, look_up, present
 from hilum.imaging.radiograph import FilmFacts
 from hilum.imaging.reading import file_content, read_film
+from hilum.imaging.straight_line import WHITE
 
 LEAST_STEPS = 2048
 """A window must span so many of the 65,536 values; a narrower one would show steps, and is applied here instead."""

@@ -16,9 +16,9 @@ from hilum.imaging.radiograph import Radiograph
 UNIT = "logit"
 """Unit of a heat map: how much of the logit a pixel of the feature map gives."""
 
-_PICTURE = 256
+_PICTURE = 224
 """Longer side, in pixels, of a picture that is drawn without the film itself; that of the tile where it is larger.
-Beyond the tile there is nothing to show, and packing pixels is most of what a picture costs."""
+Beyond the tile there is nothing to show, and packing pixels is most of what a picture costs; words need some room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,6 +79,8 @@ class Heatmap:
         rows, columns = self.film_shape
         scale = min(1.0, max(_PICTURE, len(self.tile)) / max(rows, columns))
         shape = (max(1, round(rows * scale)), max(1, round(columns * scale)))
+        if shape == self.tile.shape and self.preprocessing.resize == "stretch":
+            return self.tile  # pixel for pixel what would come out
         grey = heatmap_on_film(self.tile.astype(np.float32), shape, self.preprocessing)
         picture: Tile = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
         return picture

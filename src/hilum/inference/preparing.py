@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hilum.arrays import Tile
-from hilum.imaging.beside import beside
+from hilum.imaging.beside import LARGE, beside
 from hilum.imaging.intended_use import Gate, GatePolicy, check_intended_use
 from hilum.imaging.limits import Limits
 from hilum.imaging.preprocessing import Preprocessing, preprocess
@@ -13,9 +13,6 @@ from hilum.imaging.quality import Quality, measure_quality
 from hilum.imaging.radiograph import FilmFacts, Radiograph
 from hilum.imaging.reading import file_content, read_film
 from hilum.imaging.tile_reading import film_tile
-
-LARGE = 1 << 22
-"""Pixels from which a film is measured and averaged at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

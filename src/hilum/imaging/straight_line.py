@@ -1,0 +1,71 @@
+"""Tables that are straight lines between black and white, computed instead of looked up.
+
+Most films have one: a linear window, or the range in use from end to end. A line through whole numbers is a product, a
+sum and a quotient of 32-bit numbers, which a processor does for many pixels at once; a look-up goes pixel by pixel. A
+line is taken only where it gives the table's own numbers for every code of the film, so nobody can tell.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hilum.arrays import Array
+
+WHITE = 65535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StraightLine:
+    """A table that rises, or falls, from black at one code to white at another, and stays so beyond."""
+
+    black: int
+    """The last code that is black, coming from white."""
+    white: int
+    """The first code that is white, coming from black."""
+
+    def apply(self, codes: Array, out: Array, *, beyond: bool) -> None:
+        """Put codes through the line.
+
+        Args:
+            codes: uint8 or uint16, of any shape.
+            out: uint16 of the same shape, written over: 0 black … 65535 white, rounded half up.
+            beyond: some code may lie beyond black or white.
+        """
+        if beyond:
+            codes = np.clip(codes, min(self.black, self.white), max(self.black, self.white), dtype=codes.dtype)
+        span = abs(self.white - self.black)
+        factor = WHITE if self.white > self.black else -WHITE
+        # Below 2^32 at the end, and in modular arithmetic on the way: 65535 · 65535 + 32767 fits.
+        greys = np.multiply(codes, _whole(factor), dtype=np.uint32)
+        greys += _whole(span // 2 - factor * self.black)
+        greys //= _whole(span)
+        out[...] = greys
+
+
+def _whole(number: int) -> np.uint32:
+    return np.uint32(number % (1 << 32))
+
+
+def straight_line(table: Array, least: int, most: int) -> StraightLine | None:
+    """The line that gives a table's numbers.
+
+    Args:
+        table: uint16 [n], value of each code.
+        least: smallest code of the film.
+        most: largest code of the film.
+
+    Returns:
+        ``None`` where no line gives them, for every code from ``least`` to ``most``.
+    """
+    blacks, whites = int(np.count_nonzero(table == 0)), int(np.count_nonzero(table == WHITE))
+    if not blacks or not whites or blacks + whites == len(table) or table[0] == table[-1]:
+        return None
+    last = len(table) - 1
+    rises = table[0] < table[-1]
+    line = StraightLine(
+        black=blacks - 1 if rises else last - (blacks - 1), white=last - (whites - 1) if rises else whites - 1
+    )
+    codes = np.arange(least, most + 1, dtype=np.uint16)
+    computed = np.empty(codes.shape, np.uint16)
+    line.apply(codes, computed, beyond=True)
+    return line if np.array_equal(computed, table[least : most + 1]) else None
