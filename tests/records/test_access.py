@@ -147,6 +147,27 @@ def test_a_disabled_users_key_counts_no_more(access: Access) -> None:
     assert access.by_key(secret) is None
 
 
+def test_a_remembered_key_is_forgotten_at_any_revocation_and_when_it_ends(database: Database) -> None:
+    clock = Clock()
+    access, elsewhere = Access(database, clock), Access(database, clock)
+    access.add_user("pacs", ["viewer"], password=None, actor="console")
+    access.add_user("modality", ["viewer"], password=None, actor="console")
+    key, secret = access.add_key("pacs", actor="console")
+    _, other = access.add_key("modality", days=1, actor="console")
+    assert access.memory.find(secret) is None, "it was not looked up yet"
+    assert access.by_key(secret) == access.memory.find(secret) is not None
+    assert access.by_key(other) == access.memory.find(other) is not None
+    assert access.memory.find(secret + "x") is None
+    elsewhere.revoke_key(key.id, actor="console")
+    assert (access.memory.find(secret), access.by_key(secret), access.memory.find(secret)) == (None, None, None)
+    assert access.memory.find(other) is None
+    assert access.by_key(other) == access.memory.find(other) is not None
+    clock.now += timedelta(days=1)
+    assert access.memory.find(other) is None
+    elsewhere.disable("modality", actor="console")
+    assert access.by_key(other) is None
+
+
 def test_no_secret_lies_in_the_database_or_the_audit(access: Access, database: Database) -> None:
     access.add_user("ada", ["admin"], password=GOOD, actor="console")
     _, secret = access.add_key("ada", actor="console")

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from hilum.errors import UsageError
 from hilum.records.database import Database
-from hilum.records.results_out import Outbox, queue_answer
+from hilum.records.results_out import Outbox, queue_answers
 from hilum.records.schema import AnswerRow, AuditRow, FilmRow, HeatmapRow
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -73,7 +73,7 @@ def answered(database: Database, clock: Callable[[], datetime], number: int = 1,
         session.add(answer)
         session.flush()
         session.add(HeatmapRow(answer_id=answer.id, finding="pneumonia", rows=1, columns=1, values=bytes(4)))
-        return queue_answer(session, answer.id, film, clock())
+        return queue_answers(session, {answer.id: film}, clock())
 
 
 def test_an_answer_is_queued_for_every_destination_there_is(database: Database, outbox: Outbox, clock: Clock) -> None:

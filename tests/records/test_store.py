@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from hilum.errors import ServiceError, UsageError
+from hilum.records.audit import entries
 from hilum.records.database import Database
 from hilum.records.store import Store
-from hilum.records.values import Answered, HeatmapRecord, Identity, NewAnswer, NewFilm
+from hilum.records.values import Answered, HeatmapRecord, Identity, NewAnswer, NewFilm, Recorded
 
 MODEL = "m" * 64
 HOUR = timedelta(hours=1)
@@ -262,5 +263,29 @@ def test_answers_are_recorded_together_or_not_at_all(store: Store) -> None:
     with pytest.raises(ServiceError, match="is not in the records"):
         store.record_answers("w", [both[0], Answered(film_id="0" * 32, identity=Identity(), answer=answer())])
     assert store.counts() == {"preparing": 2}
-    assert store.record_answers("w", both) == ["answered", "answered"]
-    assert store.record_answers("w", both) == [None, None]
+    assert [one.state for one in store.record_answers("w", both)] == ["answered", "answered"]
+    assert [one.state for one in store.record_answers("w", both)] == [None, None]
+
+
+def test_who_waits_for_an_answer_is_in_the_audit_with_it_and_gets_it_from_memory(
+    store: Store,
+) -> None:
+    film_id = store.receive(film("a")).film_id
+    store.claims("w", lease_s=60, max_attempts=3, most=1)
+    one = Answered(film_id=film_id, identity=Identity(sop_instance_uid="1.2.3"), answer=answer())
+    (recorded,) = store.record_answers("w", [one], {film_id: ["ada", "grace"]})
+    assert recorded.film == store.film(film_id)
+    with store._database.read() as session:
+        acts = [(row.act, row.actor) for row in entries(session, subject=film_id)]
+    assert acts[-3:] == [("film.answered", "service"), ("film.viewed", "ada"), ("film.viewed", "grace")]
+    assert store.record_answers("w", [one], {film_id: ["ada"]}) == [Recorded(state=None)]
+
+
+def test_of_films_that_claim_one_uid_in_one_transaction_only_the_first_is_answered(store: Store) -> None:
+    ids = [store.receive(film(name)).film_id for name in "ab"]
+    store.claims("w", lease_s=60, max_attempts=3, most=2)
+    same = Identity(sop_instance_uid="1.2.3")
+    both = [Answered(film_id=film_id, identity=same, answer=answer()) for film_id in ids]
+    recorded = store.record_answers("w", both, {film_id: ["ada"] for film_id in ids})
+    assert [one.state for one in recorded] == ["answered", "quarantined"]
+    assert recorded[1].film is None

@@ -138,9 +138,10 @@ class Held(SmallModel):
 def test_a_stop_finishes_what_is_in_work_and_leaves_the_rest_queued(bench: Callable[..., Bench]) -> None:
     model = Held()
     one = bench(model, hands=1)
-    first, second = one.send(png(50)), one.send(png(51))
+    first = one.send(png(50))
     one.workflow.start()
-    model.begun.wait(5)
+    assert model.begun.wait(30)
+    second = one.send(png(51))
     threading.Timer(0.2, model.release.set).start()
     assert one.workflow.stop(5)
     assert one.outcome(first).state == "answered"

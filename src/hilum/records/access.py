@@ -18,6 +18,7 @@ from hilum.records.audit import Act, append
 from hilum.records.creations import MadeBefore, Request, made_before, remember
 from hilum.records.cursors import read_cursor
 from hilum.records.database import Database
+from hilum.records.key_memory import KeyMemory
 from hilum.records.passwords import hash_password, password_fits
 from hilum.records.roles import known_roles, known_scopes, scopes_of
 from hilum.records.schema import ApiKeyRow, SessionRow, UserRow
@@ -119,6 +120,7 @@ class Access:
         self, database: Database, clock: Callable[[], datetime] = now, *, times: SessionTimes | None = None
     ) -> None:
         self._database, self._clock, self._times = database, clock, times or SessionTimes()
+        self.memory: KeyMemory[Caller] = KeyMemory(database, clock)
 
     def add_user(
         self, name: str, roles: Sequence[str], *, password: str | None, actor: str, request: Request | None = None
@@ -257,6 +259,7 @@ class Access:
             row.disabled_at = row.disabled_at or self._clock()
             session.execute(delete(SessionRow).where(SessionRow.user_name == name))
             self._note(session, actor, "user.disabled", name)
+        self._database.revocations += 1
 
     def add_key(
         self,
@@ -338,12 +341,14 @@ class Access:
                 raise UsageError("There is no key with this id. hilum users list-keys lists them.")
             row.revoked_at = row.revoked_at or self._clock()
             self._note(session, actor, "key.revoked", key_id)
+        self._database.revocations += 1
 
     def by_key(self, given: str) -> Caller | None:
         """Who has this key; None when it counts for nothing."""
         key_id, _, secret = given.removeprefix(KEY_PREFIX).partition("_")
         if not given.startswith(KEY_PREFIX) or not secret:
             return None
+        before = self._database.revocations
         with self._database.read() as session:
             found = session.execute(
                 select(ApiKeyRow, UserRow)
@@ -355,7 +360,9 @@ class Access:
             key, user = found
             if key.expires_at is not None and key.expires_at <= self._clock():
                 return None
-            return Caller(name=user.name, scopes=scopes_of(user.roles.split()) & set(key.scopes.split()))
+            caller = Caller(name=user.name, scopes=scopes_of(user.roles.split()) & set(key.scopes.split()))
+        self.memory.keep(given, caller, expires_at=key.expires_at, revocations=before)
+        return caller
 
     def log_in(self, name: str, password: str) -> str | None:
         """Begin a session by password.

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
 from hilum.errors import UsageError
@@ -28,6 +28,10 @@ GENESIS = "0" * 64
 CHAIN_LOCK = 0x68696C02
 """Key of PostgreSQL's advisory lock: one row after another, whoever writes."""
 
+OWN_TIP = "audit tip"
+"""Under this name a session holds where the chain ends for its transaction."""
+
+COLUMNS = ("seq", "at", "actor", "act", "subject", "body", "hash")
 LARGEST_INTEGER = 2**53 - 1
 FIELDS = frozenset(("act", "actor", "at", "detail", "previous", "seq", "subject"))
 
@@ -172,14 +176,34 @@ def append(session: Session, act: Act, at: datetime) -> Entry:
     Raises:
         UsageError: the act's detail is not plain.
     """
+    return append_all(session, [act], at)[0]
+
+
+def append_all(session: Session, acts: Sequence[Act], at: datetime) -> list[Entry]:
+    """Write several acts down, one after another, in the transaction that does them; see :func:`append`."""
     session.flush()
+    tip = _own_tip(session)
+    made: list[Entry] = []
+    for act in acts:
+        made.append(entry_after(tip, act, at))
+        tip = Tip(seq=made[-1].seq, hash=made[-1].hash)
+    if made:
+        rows = [{name: getattr(entry, name) for name in COLUMNS} for entry in made]
+        table: Any = AuditRow.__table__
+        session.connection().execute(insert(table), rows)
+        session.info[OWN_TIP] = session.get_transaction(), tip
+    return made
+
+
+def _own_tip(session: Session) -> Tip:
+    """Where the chain ends for this transaction, which nobody else can make longer until it ends."""
+    transaction, tip = session.info.get(OWN_TIP, (None, None))
+    if transaction is not None and transaction is session.get_transaction():
+        known: Tip = tip
+        return known
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
-    entry = entry_after(tip_of(session), act, at)
-    row = {name: getattr(entry, name) for name in ("seq", "at", "actor", "act", "subject", "body", "hash")}
-    session.add(AuditRow(**row))
-    session.flush()
-    return entry
+    return tip_of(session)
 
 
 def tip_of(session: Session) -> Tip:

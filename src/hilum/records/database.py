@@ -17,9 +17,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -32,7 +32,9 @@ from hilum.files import take_lock
 from hilum.records import labelling_schema, study_schema  # noqa: F401  # their tables are among Base's
 from hilum.records.schema import HEAD, Base
 from hilum.records.sealed_columns import hang_keys
+from hilum.records.together import Together
 
+T = TypeVar("T")
 READERS = 4
 WAL_RESET_FAULT = ((3, 7, 0), (3, 51, 3))
 """First version with the fault, and the first without."""
@@ -79,7 +81,8 @@ class Database:
         url: an SQLAlchemy URL, such as ``sqlite:///hilum.db`` or ``postgresql+psycopg://host/hilum``.
         keys: data keys; what is written is encrypted with the active one, where it identifies.
         beside: also take an SQLite file that another process owns: its schema is left as it is, and it is not
-            checkpointed. For short acts whose rows the owner looks for, as it does on PostgreSQL.
+            checkpointed. For short acts whose rows the owner looks for, as it does on PostgreSQL; not for
+            users and keys, which it remembers.
 
     Raises:
         ServiceError: the URL is of no known kind, the database can't be opened or is in use, or its schema is newer.
@@ -111,6 +114,11 @@ class Database:
         self._lock: contextlib.AbstractContextManager[Any] = (
             threading.Lock() if self.is_sqlite else contextlib.nullcontext()
         )
+        self._together = Together(self.write)
+        self.alone = self.is_sqlite and owned
+        """Whether no other process changes users and keys."""
+        self.revocations = 0
+        """How often this process let a key or a user count no more."""
         try:
             with self._turn():
                 self._migrate() if owned else self._check_schema()
@@ -176,6 +184,21 @@ class Database:
             session.begin(),
         ):
             yield session
+
+    def share(self, act: Callable[[Session], T]) -> T:
+        """Run an act in a writing transaction that it shares with those of other threads that come meanwhile.
+
+        Args:
+            act: as :meth:`hilum.records.together.Together.run` wants it.
+
+        Returns:
+            what it returned, once that is durable.
+
+        Raises:
+            ServiceError: the database is away, full or damaged; nothing of the act was kept.
+            Exception: what the act raised.
+        """
+        return self._together.run(act)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:

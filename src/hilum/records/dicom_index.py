@@ -9,15 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
-from hilum.records.results_out import Delivery, answer_as_sent
+from hilum.records.results_out import Delivery, answer_as_sent, answers_as_sent
 from hilum.records.schema import AnswerRow, DicomObjectRow, FilmRow, FollowerRow, ReviewRow
 from hilum.records.store import now
-from hilum.records.values import FINISHED
+from hilum.records.values import FINISHED, WAITING
 
 FILM = "film"
 """The kind of object that is a film; the others are kinds of results."""
@@ -67,6 +68,13 @@ class Known:
     """Their ids, in the same order."""
     reviews: tuple[tuple[str, str], ...]
     """Ids of its reviews, each with the id of the answer that was judged."""
+    waiting: bool = False
+    """Whether it is still to be answered: then another event will come."""
+    was_read: bool = False
+    """Whether the film was read whole, and so is known to be sound."""
+
+
+NOTHING = Known(usable=False, file_sha256="", film=None, answers=(), answer_ids=(), reviews=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,24 +108,27 @@ class DicomIndex:
 
     def known(self, film_id: str) -> Known:
         """What there is of a film."""
+        return self.known_all([film_id])[film_id]
+
+    def known_all(self, film_ids: Sequence[str]) -> dict[str, Known]:
+        """What there is of films, in a few queries however many they are."""
         with self._database.read() as session:
-            film = session.get(FilmRow, film_id)
-            if film is None or not _usable(film):
-                return Known(usable=False, file_sha256="", film=None, answers=(), answer_ids=(), reviews=())
-            analysed = select(AnswerRow).where(AnswerRow.film_id == film_id, AnswerRow.risk.is_not(None))
-            answers = {row.model_sha256: row.id for row in session.scalars(analysed)}
-            reviews = session.scalars(select(ReviewRow).where(ReviewRow.film_id == film_id))
-            own = session.scalar(
-                select(DicomObjectRow).where(DicomObjectRow.film_id == film_id, DicomObjectRow.kind == FILM)
-            )
-            return Known(
-                usable=True,
-                file_sha256=film.file_sha256,
-                film=_object(own, _header(own)) if own else None,
-                answers=tuple(answer_as_sent(session, one) for one in answers.values()),
-                answer_ids=tuple(answers.values()),
-                reviews=tuple((row.id, answers[row.model_sha256]) for row in reviews if row.model_sha256 in answers),
-            )
+            films = {row.id: row for row in session.scalars(select(FilmRow).where(FilmRow.id.in_(film_ids)))}
+            wanted = [film_id for film_id, row in films.items() if _usable(row)]
+            analysed = select(AnswerRow).where(AnswerRow.film_id.in_(wanted), AnswerRow.risk.is_not(None))
+            answers: dict[str, dict[str, AnswerRow]] = {film_id: {} for film_id in wanted}
+            for row in session.scalars(analysed):
+                answers[row.film_id][row.model_sha256] = row
+            sent = answers_as_sent(session, [row for ones in answers.values() for row in ones.values()])
+            reviews: dict[str, list[ReviewRow]] = {film_id: [] for film_id in wanted}
+            for review in session.scalars(select(ReviewRow).where(ReviewRow.film_id.in_(wanted))):
+                reviews[review.film_id].append(review)
+            kept = select(DicomObjectRow).where(DicomObjectRow.film_id.in_(wanted), DicomObjectRow.kind == FILM)
+            own = {row.film_id: row for row in session.scalars(kept)}
+            found = dict.fromkeys(film_ids, NOTHING)
+            for film_id in wanted:
+                found[film_id] = _known(films[film_id], own.get(film_id), answers[film_id], sent, reviews[film_id])
+            return found
 
     def put(
         self, objects: Iterable[DicomObject], *, gone: Sequence[str] = (), follower: str = "", place: int = 0
@@ -140,17 +151,25 @@ class DicomIndex:
         with self._database.write() as session:
             if gone:
                 session.execute(delete(DicomObjectRow).where(DicomObjectRow.film_id.in_(gone)))
-            for one in objects:
-                there = session.get(DicomObjectRow, one.sop_instance_uid) is not None
-                if not there and session.get(FilmRow, one.film_id) is not None:
-                    session.add(_row(one))
-                    session.flush()
+            new = self._new(session, objects)
+            if new:
+                session.connection().execute(insert(_TABLE), [_row(one) for one in new])
             if follower:
                 row = session.get(FollowerRow, follower)
                 if row is None:
                     session.add(FollowerRow(name=follower, place=place))
                 else:
                     row.place = max(row.place, place)
+
+    def _new(self, session: Session, objects: Sequence[DicomObject]) -> list[DicomObject]:
+        """Those that are not there yet, each once, and whose film still is."""
+        if not objects:
+            return []
+        wanted = {one.sop_instance_uid: one for one in objects}
+        known = select(DicomObjectRow.sop_instance_uid).where(DicomObjectRow.sop_instance_uid.in_(list(wanted)))
+        there = set(session.scalars(known))
+        films = set(session.scalars(select(FilmRow.id).where(FilmRow.id.in_({one.film_id for one in objects}))))
+        return [one for uid, one in wanted.items() if uid not in there and one.film_id in films]
 
     def study_uids(self, narrowing: Narrowing, *, offset: int, limit: int) -> list[str]:
         """Studies by date, the newest first, so many behind so many."""
@@ -213,21 +232,43 @@ def _usable(film: FilmRow) -> bool:
     return film.format == "dicom" and film.state != "quarantined" and bool(film.file_sha256) and not forgotten
 
 
-def _row(one: DicomObject) -> DicomObjectRow:
-    header = json.dumps(one.header, separators=(",", ":")) if one.kind == FILM else ""
-    return DicomObjectRow(
-        sop_instance_uid=one.sop_instance_uid,
-        study_instance_uid=one.study_instance_uid,
-        series_instance_uid=one.series_instance_uid,
-        sop_class_uid=one.sop_class_uid,
-        kind=one.kind,
-        film_id=one.film_id,
-        answer_id=one.answer_id,
-        review_id=one.review_id,
-        modality=one.modality[:16],
-        study_date=one.study_date[:8],
-        header=header,
+_TABLE: Any = DicomObjectRow.__table__
+
+
+def _known(
+    film: FilmRow,
+    own: DicomObjectRow | None,
+    answers: Mapping[str, AnswerRow],
+    sent: Mapping[str, Delivery],
+    reviews: Sequence[ReviewRow],
+) -> Known:
+    ids = {model: row.id for model, row in answers.items()}
+    return Known(
+        usable=True,
+        file_sha256=film.file_sha256,
+        film=_object(own, _header(own)) if own else None,
+        answers=tuple(sent[answer_id] for answer_id in ids.values()),
+        answer_ids=tuple(ids.values()),
+        reviews=tuple((row.id, ids[row.model_sha256]) for row in reviews if row.model_sha256 in ids),
+        waiting=film.state in WAITING,
+        was_read=film.state in ("answered", "not-analysed") and film.reason_code != "prior",
     )
+
+
+def _row(one: DicomObject) -> dict[str, Any]:
+    return {
+        "sop_instance_uid": one.sop_instance_uid,
+        "study_instance_uid": one.study_instance_uid,
+        "series_instance_uid": one.series_instance_uid,
+        "sop_class_uid": one.sop_class_uid,
+        "kind": one.kind,
+        "film_id": one.film_id,
+        "answer_id": one.answer_id,
+        "review_id": one.review_id,
+        "modality": one.modality[:16],
+        "study_date": one.study_date[:8],
+        "header": json.dumps(one.header, separators=(",", ":")) if one.kind == FILM else "",
+    }
 
 
 def _header(row: DicomObjectRow) -> dict[str, Any]:

@@ -4,10 +4,11 @@ Nothing else in the records says it. Results, audit and queue name a film by its
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from hilum.data_keys import Keyring
@@ -17,24 +18,34 @@ from hilum.records.values import Identity
 
 
 def keep_identity(session: Session, film_id: str, identity: Identity) -> None:
-    """Record who a film is of, over what was recorded before.
+    """Record who a film is of; see :func:`keep_identities`."""
+    keep_identities(session, {film_id: identity})
+
+
+def keep_identities(session: Session, known: Mapping[str, Identity]) -> None:
+    """Record who films are of, over what was recorded before.
 
     Args:
         session: of a writing transaction.
-        film_id: the film.
-        identity: what its header says.
+        known: by film id, what its header says.
     """
     keys = keys_of(session)
-    said = {name: value.replace("\0", "") for name, value in asdict(identity).items() if value}
-    session.merge(
-        IdentifierRow(
-            film_id=film_id,
-            key_id=keys.active_id,
-            sealed=keys.seal(json.dumps(said, sort_keys=True).encode(), _place(film_id)),
-            patient_index=keys.index("patient", said.get("patient_id", "")),
-            accession_index=keys.index("accession", said.get("accession_number", "")),
+    rows = []
+    for film_id, identity in known.items():
+        said = {name: value.replace("\0", "") for name, value in asdict(identity).items() if value}
+        rows.append(
+            {
+                "film_id": film_id,
+                "key_id": keys.active_id,
+                "sealed": keys.seal(json.dumps(said, sort_keys=True).encode(), _place(film_id)),
+                "patient_index": keys.index("patient", said.get("patient_id", "")),
+                "accession_index": keys.index("accession", said.get("accession_number", "")),
+            }
         )
-    )
+    table: Any = IdentifierRow.__table__
+    connection = session.connection()
+    connection.execute(delete(table).where(table.c.film_id.in_(list(known))))
+    connection.execute(insert(table), rows)
 
 
 def identities(session: Session, film_ids: Sequence[str]) -> dict[str, Identity]:

@@ -5,7 +5,7 @@ A look-up is queued in the transaction that records an answer and leased while i
 prior because it was asked for, whichever association brings it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -97,9 +97,8 @@ def queue_look_up(session: Session, film: FilmRow, at: datetime) -> bool:
     return True
 
 
-def set_aside(film: FilmRow) -> None:
-    """Keep a fetched film as a prior, without an answer."""
-    film.state, film.reason_code, film.reason = "not-analysed", "prior", PRIOR
+SET_ASIDE: Mapping[str, str] = {"state": "not-analysed", "reason_code": "prior", "reason": PRIOR}
+"""Columns of a fetched film that is kept as a prior, without an answer."""
 
 
 def take_up(film: FilmRow, origin: str) -> bool:

@@ -139,42 +139,38 @@ def joined(first: Observations, second: Observations) -> Observations:
     )
 
 
-def observe(
-    session: Session,
+def observation_values(
     answer_id: str,
     seen: NewObservation,
     *,
     model_sha256: str,
     received: datetime,
     answered: datetime,
-) -> None:
-    """Keep what an answer looked like, in the transaction that records it.
+) -> dict[str, Any]:
+    """The row that keeps what an answer looked like, for the transaction that records it.
 
     Args:
-        session: of that transaction.
         answer_id: the answer.
         seen: what it looked like.
         model_sha256: who answered.
         received: when the film was acknowledged.
         answered: when the answer was recorded.
     """
-    session.add(
-        ObservationRow(
-            answer_id=answer_id,
-            observed_at=received,
-            model_sha256=model_sha256,
-            outcome=seen.outcome,
-            seconds=(answered - received).total_seconds(),
-            device=seen.device[:64],
-            view_position=seen.view_position[:16],
-            sex=seen.sex[:16],
-            age_band=seen.age_band[:16],
-            size_class=seen.size_class[:16],
-            pixel_statistics=seen.statistics,
-            scores=seen.scores,
-            features=seen.features,
-        )
-    )
+    return {
+        "answer_id": answer_id,
+        "observed_at": received,
+        "model_sha256": model_sha256,
+        "outcome": seen.outcome,
+        "seconds": (answered - received).total_seconds(),
+        "device": seen.device[:64],
+        "view_position": seen.view_position[:16],
+        "sex": seen.sex[:16],
+        "age_band": seen.age_band[:16],
+        "size_class": seen.size_class[:16],
+        "pixel_statistics": seen.statistics,
+        "scores": seen.scores,
+        "features": seen.features,
+    }
 
 
 def read_observations(

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from hilum.records.schema import FilmRow
@@ -24,6 +25,23 @@ class Lease:
     """A film that was claimed so often has taken its workers down with it."""
 
 
+NEEDED = (
+    FilmRow.id,
+    FilmRow.file_sha256,
+    FilmRow.attempts,
+    FilmRow.sender,
+    FilmRow.urgent,
+    FilmRow.reason_code,
+    FilmRow.received_at,
+)
+FILMS: Any = FilmRow.__table__
+TAKE = (
+    update(FILMS)
+    .where(FILMS.c.id == bindparam("film_id"))
+    .values(state="preparing", attempts=bindparam("tries"), lease_owner=bindparam("by"), lease_until=bindparam("until"))
+)
+
+
 def lease(
     session: Session, turns: Turns, at: datetime, how: Lease, most: int, broken: Callable[[FilmRow], None]
 ) -> list[Claim]:
@@ -41,20 +59,22 @@ def lease(
     claims: list[Claim] = []
     while len(claims) < most and (row := waiting.next(turns)) is not None:
         if row.attempts >= how.most_claims:
-            broken(row)
+            broken(session.get_one(FilmRow, row.id))
             continue
-        row.state, row.attempts = "preparing", row.attempts + 1
-        row.lease_owner, row.lease_until = how.owner, at + timedelta(seconds=how.seconds)
         claims.append(
             Claim(
                 film_id=row.id,
                 file_sha256=row.file_sha256,
-                attempts=row.attempts,
+                attempts=row.attempts + 1,
                 sender=row.sender,
                 urgent=row.urgent,
                 suspect=row.reason_code == "model-died",
             )
         )
+    if claims:
+        until = at + timedelta(seconds=how.seconds)
+        taken = [{"film_id": one.film_id, "tries": one.attempts, "by": how.owner, "until": until} for one in claims]
+        session.connection().execute(TAKE, taken)
     return claims
 
 
@@ -72,10 +92,10 @@ class _Waiting:
             select(FilmRow.sender, FilmRow.urgent, oldest).where(*self._free).group_by(FilmRow.sender, FilmRow.urgent)
         )
         self._oldest: dict[tuple[str, bool], datetime] = {(sender, urgent): first for sender, urgent, first in found}
-        self._rows: dict[tuple[str, bool], list[FilmRow]] = {}
+        self._rows: dict[tuple[str, bool], list[Any]] = {}
 
-    def next(self, turns: Turns) -> FilmRow | None:
-        """The row whose turn it is; None when none waits."""
+    def next(self, turns: Turns) -> Any:
+        """The row, the columns :data:`NEEDED`, whose turn it is; None when none waits."""
         while self._oldest:
             keys = list(self._oldest)
             heads = [
@@ -94,12 +114,12 @@ class _Waiting:
                 return row
         return None
 
-    def _read(self, sender: str, urgent: bool) -> list[FilmRow]:
+    def _read(self, sender: str, urgent: bool) -> list[Any]:
         mine = (
-            select(FilmRow)
+            select(*NEEDED)
             .where(*self._free, FilmRow.sender == sender, FilmRow.urgent.is_(urgent))
             .order_by(FilmRow.received_at, FilmRow.id)
             .limit(self._most)
             .with_for_update(skip_locked=True)  # for databases with many writers; SQLite has one and leaves it out
         )
-        return list(self._session.scalars(mine))
+        return list(self._session.execute(mine))

@@ -1,18 +1,18 @@
 """The queue of results: which answers are still to be sent where, and which could not be.
 
-An answer is queued in the transaction that records it (:func:`queue_answer`), so there is no moment at which a killed
+An answer is queued in the transaction that records it (:func:`queue_answers`), so there is no moment at which a killed
 process leaves an answer that nobody will send. A delivery is leased while it is sent; sent twice, it is the same object
 at the other side, because its UIDs are derived from the answer.
 """
 
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import Select, and_, delete, func, or_, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from hilum.errors import UsageError
@@ -97,19 +97,28 @@ class DeadLetter:
     """The same in one sentence."""
 
 
-def queue_answer(session: Session, answer_id: str, film: FilmRow, at: datetime) -> int:
-    """Queue an answer for every destination, inside the transaction that records it.
+class FilmOfAnswer(Protocol):
+    """What decides whether an answer can be sent."""
+
+    format: str
+    """Only DICOM films have a study that results can join."""
+    origin: str
+    """A fetched prior's study was reported on long ago."""
+
+
+def queue_answers(session: Session, films: Mapping[str, FilmOfAnswer], at: datetime) -> int:
+    """Queue answers for every destination, inside the transaction that records them.
 
     Args:
         session: that transaction's.
-        answer_id: an answer to a film that was analysed.
-        film: its film; only DICOM films have a study that results can join.
+        films: by id of an answer, its film, which was analysed.
         at: the instant.
 
     Returns:
         the number of deliveries made.
     """
-    return _queue(session, select(DestinationRow.name), answer_id, film, at)
+    names = list(session.scalars(select(DestinationRow.name))) if films else []
+    return sum(_queue(session, names, answer_id, film, at) for answer_id, film in films.items())
 
 
 def queue_review(session: Session, review: ReviewRow, at: datetime, *, hold: timedelta = timedelta()) -> int:
@@ -130,7 +139,7 @@ def queue_review(session: Session, review: ReviewRow, at: datetime, *, hold: tim
             AnswerRow.film_id == film.id, AnswerRow.model_sha256 == review.model_sha256, AnswerRow.risk.is_not(None)
         )
     )
-    names = select(DestinationRow.name).where(DestinationRow.reviews)
+    names = session.scalars(select(DestinationRow.name).where(DestinationRow.reviews))
     return 0 if answer_id is None else _queue(session, names, answer_id, film, at + hold, review.id)
 
 
@@ -141,9 +150,9 @@ def withdraw_review(session: Session, review_id: str) -> int:
 
 
 def _queue(
-    session: Session, names: Select[str], answer_id: str, film: FilmRow, at: datetime, review_id: str = ""
+    session: Session, names: Iterable[str], answer_id: str, film: FilmOfAnswer, at: datetime, review_id: str = ""
 ) -> int:
-    if film.format != "dicom" or film.origin == "pacs":  # a fetched prior's study was reported on long ago
+    if film.format != "dicom" or film.origin == "pacs":
         return 0
     queued = [
         DeliveryRow(
@@ -158,7 +167,7 @@ def _queue(
             reason_code="",
             reason="",
         )
-        for name in session.scalars(names)
+        for name in names
     ]
     session.add_all(queued)
     return len(queued)
@@ -338,9 +347,7 @@ def answer_as_sent(session: Session, answer_id: str, review_id: str = "") -> Del
         answer_id: an answer to a film that was analysed.
         review_id: of the review; empty for the answer itself.
     """
-    answer = session.get_one(AnswerRow, answer_id)
-    asked = {"answer_id": answer_id, "review_id": review_id, "created_at": answer.created_at}
-    return _delivery(session, DeliveryRow(id="", destination="", attempts=0, **asked))
+    return _delivery(session, _asked(session.get_one(AnswerRow, answer_id), review_id))
 
 
 def _leased(session: Session, delivery_id: str, owner: str) -> DeliveryRow | None:
@@ -354,10 +361,28 @@ def _finish(row: DeliveryRow, state: str, at: datetime) -> None:
         row.reason_code = row.reason = ""
 
 
+def answers_as_sent(session: Session, answers: Sequence[AnswerRow]) -> dict[str, Delivery]:
+    """Answers as :func:`answer_as_sent` has them, by id."""
+    maps: dict[str, list[HeatmapRow]] = {answer.id: [] for answer in answers}
+    query = select(HeatmapRow).where(HeatmapRow.answer_id.in_(list(maps))).order_by(HeatmapRow.finding)
+    for one in session.scalars(query) if maps else ():
+        maps[one.answer_id].append(one)
+    return {answer.id: _as_sent(session, _asked(answer, ""), answer, maps[answer.id]) for answer in answers}
+
+
+def _asked(answer: AnswerRow, review_id: str) -> DeliveryRow:
+    asked = {"answer_id": answer.id, "review_id": review_id, "created_at": answer.created_at}
+    return DeliveryRow(id="", destination="", attempts=0, **asked)
+
+
 def _delivery(session: Session, row: DeliveryRow) -> Delivery:
     answer = session.get_one(AnswerRow, row.answer_id)
-    film = session.get_one(FilmRow, answer.film_id)
     heatmaps = session.scalars(select(HeatmapRow).where(HeatmapRow.answer_id == answer.id).order_by(HeatmapRow.finding))
+    return _as_sent(session, row, answer, heatmaps)
+
+
+def _as_sent(session: Session, row: DeliveryRow, answer: AnswerRow, heatmaps: Iterable[HeatmapRow]) -> Delivery:
+    film = session.get_one(FilmRow, answer.film_id)
     return Delivery(
         id=row.id,
         destination=row.destination,

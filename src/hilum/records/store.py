@@ -1,32 +1,27 @@
 """The acts on the records, each one transaction."""
 
 import contextlib
-import hashlib
-import json
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from hilum.config import canonical_json
 from hilum.errors import ServiceError, UsageError
 from hilum.records.audit import Act, append
 from hilum.records.cursors import read_cursor, write_cursor
 from hilum.records.database import Database
-from hilum.records.identifiers import identities, keep_identity
-from hilum.records.look_ups import NO_PRIORS, PACS, PriorsPolicy, queue_look_up, set_aside, take_up
-from hilum.records.observations import observe
+from hilum.records.identifiers import identities
+from hilum.records.look_ups import NO_PRIORS, PACS, SET_ASIDE, PriorsPolicy, take_up
 from hilum.records.queue import Lease, lease
 from hilum.records.reading import film_records
+from hilum.records.recording import FILMS, SAME_UID, SERVICE, has_answer, record, uid_in_use
 from hilum.records.request_keys import remember
-from hilum.records.results_out import queue_answer
 from hilum.records.schema import SENDER_LENGTH, AnswerRow, FilmRow, HeatmapRow
-from hilum.records.shadows import keep_shadow
 from hilum.records.turns import AGEING_CAP_S, Turns
 from hilum.records.values import (
     Answered,
@@ -38,18 +33,13 @@ from hilum.records.values import (
     NewFilm,
     Page,
     Receipt,
+    Recorded,
     State,
 )
 
 CRASHES_PER_ATTEMPT = 10
-SERVICE = "service"
-"""The actor of what no user did."""
-
 UNKNOWN_RISK = 0.5
-SAME_UID = (
-    "Another film with the same SOP instance UID and other content was received before; a person must compare them."
-)
-OTHER_UID = "The film's SOP instance UID is not the one that its sender announced; a person must look at it."
+NOBODY: Mapping[str, Sequence[str]] = {}
 
 
 def now() -> datetime:
@@ -90,13 +80,15 @@ class Store:
             ServiceError: the database is away or full; nothing was recorded.
             UsageError: the film's request key was used for another film; nothing was recorded.
         """
+
+        def receive(session: Session) -> Receipt:
+            return self._receive(session, film, model_sha256, actor)
+
         try:
-            with self._database.write() as session:
-                return self._receive(session, film, model_sha256, actor)
+            return self._database.share(receive)
         except IntegrityError:
             # Another process recorded the same film in between: now it is there.
-            with self._database.write() as session:
-                return self._receive(session, film, model_sha256, actor)
+            return self._database.share(receive)
 
     def _receive(self, session: Session, film: NewFilm, model_sha256: str | None, actor: str) -> Receipt:
         receipt = self._receive_film(session, film, model_sha256, actor)
@@ -111,37 +103,38 @@ class Store:
                 self._note(session, actor, "film.requeued", known.id, code="prior")
             finished = film.origin != PACS and known.state in ("answered", "not-analysed")
             known.urgent = known.urgent or film.urgent
-            if finished and model_sha256 and not _has_answer(session, known.id, model_sha256):
+            if finished and model_sha256 and not has_answer(session, known.id, model_sha256):
                 known.state, known.attempts = "received", 0
                 self._note(session, actor, "film.requeued", known.id, model=model_sha256)
             if not known.file_sha256:  # its pixels were erased, and here they are again
                 known.file_sha256, known.size = film.file_sha256, film.size
                 self._note(session, actor, "film.returned", known.id, sha256=film.file_sha256)
             return Receipt(film_id=known.id, new=False, state=_state(known.state), file_sha256=known.file_sha256)
-        clash = _uid_in_use(session, film.sop_instance_uid)
-        row = FilmRow(
-            id=secrets.token_hex(16),
-            received_at=self._clock(),
-            origin=film.origin,
-            calling_ae=film.calling_ae[:16],
-            format=film.format,
-            content_sha256=film.content_sha256,
-            file_sha256=film.file_sha256,
-            size=film.size,
-            sop_instance_uid=film.sop_instance_uid,
-            sender=film.sender[:SENDER_LENGTH],
-            urgent=film.urgent,
-            state="quarantined" if clash else "received",
-            attempts=0,
-            reason_code="same-uid-other-content" if clash else "",
-            reason=SAME_UID if clash else "",
-        )
-        if film.origin == PACS and not clash and not self._priors.analysed:
-            set_aside(row)
-        session.add(row)
-        facts = {"origin": film.origin, "sha256": film.file_sha256, "size": film.size, "state": row.state}
-        self._note(session, actor, "film.received", row.id, **facts)
-        return Receipt(film_id=row.id, new=True, state=_state(row.state), file_sha256=row.file_sha256)
+        clash = uid_in_use(session, film.sop_instance_uid)
+        prior = film.origin == PACS and not clash and not self._priors.analysed
+        state: State = "quarantined" if clash else "not-analysed" if prior else "received"
+        film_id = secrets.token_hex(16)
+        values = {
+            "id": film_id,
+            "received_at": self._clock(),
+            "origin": film.origin,
+            "calling_ae": film.calling_ae[:16],
+            "format": film.format,
+            "content_sha256": film.content_sha256,
+            "file_sha256": film.file_sha256,
+            "size": film.size,
+            "sop_instance_uid": film.sop_instance_uid,
+            "sender": film.sender[:SENDER_LENGTH],
+            "urgent": film.urgent,
+            "state": state,
+            "reason_code": "same-uid-other-content" if clash else "",
+            "reason": SAME_UID if clash else "",
+            **(SET_ASIDE if prior else {}),
+        }
+        session.connection().execute(insert(FILMS), [values])
+        facts = {"origin": film.origin, "sha256": film.file_sha256, "size": film.size, "state": state}
+        self._note(session, actor, "film.received", film_id, **facts)
+        return Receipt(film_id=film_id, new=True, state=state, file_sha256=film.file_sha256)
 
     def _note(self, session: Session, actor: str, act: str, subject: str, **detail: Any) -> None:
         """Write an act down in its own transaction."""
@@ -158,14 +151,18 @@ class Store:
         may fail has taken its workers down with it, and fails.
         """
 
-        def broken(row: FilmRow) -> None:
-            reason = f"Work on the film was broken off {row.attempts} times; a person must look at it."
-            _close(row, "failed", "crashing", reason)
-            self._note(session, SERVICE, "film.failed", row.id, code="crashing", attempts=row.attempts)
-
         how = Lease(owner=owner, seconds=lease_s, most_claims=max_attempts * CRASHES_PER_ATTEMPT)
-        with self._database.write() as session, self._turns_lock:
-            return lease(session, self._turns, self._clock(), how, most, broken)
+
+        def claims(session: Session) -> list[Claim]:
+            def broken(row: FilmRow) -> None:
+                reason = f"Work on the film was broken off {row.attempts} times; a person must look at it."
+                _close(row, "failed", "crashing", reason)
+                self._note(session, SERVICE, "film.failed", row.id, code="crashing", attempts=row.attempts)
+
+            with self._turns_lock:
+                return lease(session, self._turns, self._clock(), how, most, broken)
+
+        return self._database.share(claims)
 
     def record_answer(self, film_id: str, owner: str, identity: Identity, answer: NewAnswer) -> State | None:
         """Record an answer, its heat maps and who the film is of, in one transaction.
@@ -173,44 +170,34 @@ class Store:
         Returns:
             the film's state now; None when the lease was lost, and another worker's answer counts.
         """
+        return self.record_answers(owner, [Answered(film_id=film_id, identity=identity, answer=answer)])[0].state
+
+    def record_answers(
+        self, owner: str, answered: Sequence[Answered], viewers: Mapping[str, Sequence[str]] = NOBODY
+    ) -> list[Recorded]:
+        """Record several answers in one transaction, all or none.
+
+        Args:
+            owner: who holds the leases.
+            answered: the answers.
+            viewers: by film id, who is shown the answer once this has returned; it is in the audit then.
+
+        Returns:
+            what came of each.
+
+        Raises:
+            ServiceError: the database is away or full, or a film is not in the records; nothing was recorded.
+        """
+
+        def recording(some: Sequence[Answered]) -> Callable[[Session], list[Recorded]]:
+            wanted = self._priors.wanted
+            return lambda session: record(session, owner, some, self._clock(), viewers=viewers, priors=wanted)
+
         try:
-            return self._record_answer(film_id, owner, identity, answer)
+            return self._database.share(recording(answered))
         except IntegrityError:
             # Another process recorded the same UID or answer in between: now it is there, and decides.
-            return self._record_answer(film_id, owner, identity, answer)
-
-    def record_answers(self, owner: str, answered: Sequence[Answered]) -> list[State | None]:
-        """Record several answers in one transaction, all or none; see :meth:`record_answer`."""
-        try:
-            with self._database.write() as session:
-                return [self._answer(session, one.film_id, owner, one.identity, one.answer) for one in answered]
-        except IntegrityError:
-            return [self.record_answer(one.film_id, owner, one.identity, one.answer) for one in answered]
-
-    def _record_answer(self, film_id: str, owner: str, identity: Identity, answer: NewAnswer) -> State | None:
-        with self._database.write() as session:
-            return self._answer(session, film_id, owner, identity, answer)
-
-    def _answer(
-        self, session: Session, film_id: str, owner: str, identity: Identity, answer: NewAnswer
-    ) -> State | None:
-        row = _leased(session, film_id, owner)
-        if row is None:
-            return None
-        if not _identify(session, row, identity):
-            self._note(session, SERVICE, "film.quarantined", film_id, code=row.reason_code)
-            return _state(row.state)
-        if not _has_answer(session, film_id, answer.model_sha256):
-            said = _insert(session, film_id, answer, self._clock())
-            facts = {"model": answer.model_sha256, "label": answer.label, "abstained": answer.abstained}
-            self._note(session, SERVICE, "film.answered", film_id, **facts, assessment_sha256=said)
-        if answer.analysed:
-            _close(row, "answered")
-            if self._priors.wanted:
-                queue_look_up(session, row, self._clock())
-        else:
-            _close(row, "not-analysed", "outside-intended-use", answer.reason)
-        return _state(row.state)
+            return [self._database.share(recording([one]))[0] for one in answered]
 
     def record_failure(
         self, film_id: str, owner: str, *, code: str, reason: str, retry_after_s: float | None = None
@@ -293,12 +280,18 @@ class Store:
             film_id: the film.
             viewer: who looks, for the audit; None when it is the service itself.
         """
-        with self._look(viewer) as session:
+
+        def look(session: Session) -> FilmRecord | None:
             records = film_records(session, select(FilmRow).where(FilmRow.id == film_id))
             if records and viewer is not None:
                 answer = records[0].answer
                 self._note(session, viewer, "film.viewed", film_id, model=answer.model_sha256 if answer else None)
             return records[0] if records else None
+
+        if viewer is not None:
+            return self._database.share(look)
+        with self._database.read() as session:
+            return look(session)
 
     def films(
         self, *, limit: int = 50, cursor: str | None = None, states: Sequence[State] = (), viewer: str | None = None
@@ -406,73 +399,6 @@ def _leased(session: Session, film_id: str, owner: str) -> FilmRow | None:
     if row is None:
         raise ServiceError(f"Film {film_id} is not in the records. It may have been erased.")
     return row if row.lease_owner == owner and row.state == "preparing" else None
-
-
-def _identify(session: Session, row: FilmRow, identity: Identity) -> bool:
-    """Record who the film is of; False when it had to be quarantined."""
-    keep_identity(session, row.id, identity)
-    row.study_instance_uid = identity.study_instance_uid
-    if identity.sop_instance_uid is None or identity.sop_instance_uid == row.sop_instance_uid:
-        return True
-    if row.sop_instance_uid is not None:
-        _close(row, "quarantined", "uid-mismatch", OTHER_UID)
-        return False
-    if _uid_in_use(session, identity.sop_instance_uid):
-        _close(row, "quarantined", "same-uid-other-content", SAME_UID)
-        row.sop_instance_uid = identity.sop_instance_uid
-        return False
-    row.sop_instance_uid = identity.sop_instance_uid
-    return True
-
-
-def _uid_in_use(session: Session, uid: str | None) -> bool:
-    if uid is None:
-        return False
-    in_use = select(FilmRow.id).where(FilmRow.sop_instance_uid == uid, FilmRow.state != "quarantined").limit(1)
-    return session.scalar(in_use) is not None
-
-
-def _has_answer(session: Session, film_id: str, model_sha256: str) -> bool:
-    same = select(AnswerRow.id).where(AnswerRow.film_id == film_id, AnswerRow.model_sha256 == model_sha256)
-    return session.scalar(same) is not None
-
-
-def _insert(session: Session, film_id: str, answer: NewAnswer, created_at: datetime) -> str:
-    """Add an answer and its heat maps; gives the digest of the assessment, for the audit."""
-    answer_id = secrets.token_hex(16)
-    assessment = canonical_json(json.loads(json.dumps(answer.assessment, allow_nan=False)))
-    session.add(
-        AnswerRow(
-            id=answer_id,
-            film_id=film_id,
-            model_sha256=answer.model_sha256,
-            created_at=created_at,
-            label=answer.label,
-            abstained=answer.abstained,
-            risk=answer.risk,
-            assessment=assessment,
-        )
-    )
-    session.flush()
-    for heatmap in answer.heatmaps:
-        session.add(
-            HeatmapRow(
-                answer_id=answer_id,
-                finding=heatmap.finding,
-                rows=heatmap.rows,
-                columns=heatmap.columns,
-                values=heatmap.values,
-                spread=heatmap.spread,
-            )
-        )
-    if answer.observation is not None:
-        received = session.get_one(FilmRow, film_id).received_at
-        version = answer.model_sha256
-        observe(session, answer_id, answer.observation, model_sha256=version, received=received, answered=created_at)
-    keep_shadow(session, film_id, answer, created_at)
-    if answer.analysed:
-        queue_answer(session, answer_id, session.get_one(FilmRow, film_id), created_at)
-    return hashlib.sha256(assessment.encode()).hexdigest()
 
 
 def _close(row: FilmRow, state: State, code: str = "", reason: str = "") -> None:

@@ -226,6 +226,16 @@ class FilmRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What came of an answer that was to be recorded."""
+
+    state: State | None
+    """The film's state now; None when its lease was lost, and another worker's answer counts."""
+    film: FilmRecord | None = None
+    """The film with this answer, for those who were written down as shown it; None where nobody was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """Some films and where to go on."""
 

@@ -37,6 +37,7 @@ class Intake:
         largest_bytes: largest film.
         least_free_bytes: with less free disk nothing is accepted.
         pressure: raises Refused when no further film may come in.
+        begins_at_once: whether ``pressure`` can tell just now without a look at the records.
         received: told each film's id after it is durable, to wake the workers.
         fsync: makes a descriptor durable; tests make it fail.
         point: told the name of each step just before it: write, fsync, rename, commit, ack.
@@ -52,13 +53,14 @@ class Intake:
         least_free_bytes: int,
         received: Callable[[str], None],
         pressure: Callable[[], None] = lambda: None,
+        begins_at_once: Callable[[], bool] = lambda: False,
         fsync: Callable[[int], None] = os.fsync,
         point: Callable[[str], None] = pass_by,
     ) -> None:
         self.files, self.store, self.model_sha256 = files, store, model_sha256
         self.largest_bytes, self.least_free_bytes = largest_bytes, least_free_bytes
         self.received, self.fsync, self.point = received, fsync, point
-        self._pressure = pressure
+        self._pressure, self.begins_at_once = pressure, begins_at_once
         self.broken: str | None = None
         self._stopping = threading.Event()
 

@@ -4,6 +4,7 @@ Only opaque film ids, states, counts and durations are logged. Foreign exception
 only their kind and where they arose are written.
 """
 
+import functools
 import logging
 import sys
 import traceback
@@ -20,7 +21,11 @@ _STAMPS: tuple[Any, ...] = (
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
-_PROCESSORS: tuple[Any, ...] = (*_STAMPS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter)
+_PROCESSORS: tuple[Any, ...] = (
+    structlog.stdlib.filter_by_level,  # first: what is not written costs nothing
+    *_STAMPS,
+    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+)
 
 
 def logger() -> Any:
@@ -29,8 +34,14 @@ def logger() -> Any:
     if not log.handlers:
         log.addHandler(logging.NullHandler())  # without it Python would print warnings itself
         log.propagate = False
+    return _bound()
+
+
+@functools.cache
+def _bound() -> Any:
     # Not by structlog's global settings: they belong to whoever uses this package.
-    return structlog.wrap_logger(log, processors=_PROCESSORS, wrapper_class=structlog.stdlib.BoundLogger)
+    log = logging.getLogger(NAME)
+    return structlog.wrap_logger(log, processors=_PROCESSORS, wrapper_class=structlog.stdlib.BoundLogger).bind()
 
 
 def start_logs(out: TextIO | None = None, level: int = logging.INFO) -> None:

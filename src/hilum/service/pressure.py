@@ -26,6 +26,11 @@ class Pressure:
         self._waiting, self.most, self._clock = waiting, most, clock
         self._lock, self._looked_at, self._seen = threading.Lock(), float("-inf"), 0
 
+    @property
+    def knows(self) -> bool:
+        """Whether :meth:`check` can tell without a look."""
+        return self._clock() - self._looked_at < LOOK_EVERY_S
+
     def check(self) -> None:
         """Let one more film in.
 
@@ -33,7 +38,7 @@ class Pressure:
             Refused: ``busy``, or ``records-away`` where nobody can tell how many wait.
         """
         with self._lock:
-            if self._clock() - self._looked_at >= LOOK_EVERY_S:
+            if not self.knows:
                 self._look()
             if self._seen >= self.most:
                 raise Refused(

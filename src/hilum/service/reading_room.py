@@ -192,21 +192,14 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         files,
         answering,
         finished=finished,
+        audience=announcements,
         hands=settings.hands,
         lease_s=settings.lease_s,
         max_attempts=settings.max_attempts,
         ageing_cap_s=settings.ageing_cap_s,
         worked=metrics.worked,
     )
-    intake = Intake(
-        files,
-        store,
-        model_sha256=answering.model.sha256,
-        largest_bytes=settings.largest_film_mb * MIB,
-        least_free_bytes=settings.least_free_mb * MIB,
-        received=workflow.wake,
-        pressure=Pressure(lambda: backlog(database), most=settings.most_waiting).check,
-    )
+    intake = _intake(settings, database, store, files, answering.model, workflow.wake)
     room = ReadingRoom(
         settings=settings,
         store=store,
@@ -229,6 +222,27 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         dicomweb=make_dicomweb(settings, database, files),
     )
     return room
+
+
+def _intake(
+    settings: Settings,
+    database: Database,
+    store: Store,
+    files: FilmFiles,
+    model: Model,
+    received: Callable[[str], None],
+) -> Intake:
+    pressure = Pressure(lambda: backlog(database), most=settings.most_waiting)
+    return Intake(
+        files,
+        store,
+        model_sha256=model.sha256,
+        largest_bytes=settings.largest_film_mb * MIB,
+        least_free_bytes=settings.least_free_mb * MIB,
+        received=received,
+        pressure=pressure.check,
+        begins_at_once=lambda: pressure.knows,
+    )
 
 
 class _Restarts:

@@ -21,6 +21,7 @@ from hilum.errors import FilmError, HilumError, ServiceError
 from hilum.records.store import Store
 from hilum.records.turns import AGEING_CAP_S
 from hilum.records.values import Answered, Claim, NewAnswer, State
+from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, ModelDied, Ready
 from hilum.service.batcher import Batcher
 from hilum.service.film_files import FilmFiles
@@ -55,6 +56,7 @@ class Workflow:
         files: where the films lie.
         answering: the model.
         finished: told each film's id when it has an answer or a reason.
+        audience: who waits for answers, and is shown them as they are recorded.
         hands: films read at once; besides these, one batch may be in the model and one may wait for it.
         lease_s: how long a worker may hold a film.
         max_attempts: how often a film is tried.
@@ -72,6 +74,7 @@ class Workflow:
         answering: Answering,
         *,
         finished: Callable[[str], None],
+        audience: Announcements | None = None,
         hands: int = 3,
         lease_s: float = 120,
         max_attempts: int = 3,
@@ -82,10 +85,11 @@ class Workflow:
         worked: Callable[[str | None, float], None] = lambda state, seconds: None,
     ) -> None:
         self._store, self._files, self._answering, self._finished = store, files, answering, finished
+        self._audience = audience or Announcements()
         self._lease_s, self._max_attempts, self._backoff_s = lease_s, max_attempts, backoff_s
         self._answer_s, self._point, self._worked = answer_s, point, worked
         self._owner = secrets.token_hex(8)
-        self._at_most, self._hands = hands + LARGEST_BATCH, hands
+        self._at_most = hands + 2 * LARGEST_BATCH
         self._bell, self._rings, self._stopping = threading.Condition(), 0, threading.Event()
         self._arrivals, self._dry = 0, (-1, 0.0)
         self._claiming, self._claimed = threading.Lock(), deque[Claim]()
@@ -172,7 +176,7 @@ class Workflow:
     def _next(self) -> Claim | None:
         """A film to read: one that was leased before, else of those that are leased now."""
         with self._claiming:
-            room = min(self._at_most - len(self._in_work), self._hands)
+            room = min(self._at_most - len(self._in_work), LARGEST_BATCH)
             if not self._claimed and room > 0 and self._may_claim():
                 arrivals, now = self._arrivals, time.monotonic()
                 claims = self._store.claims(
@@ -270,17 +274,21 @@ class Workflow:
             for work in group
             if work.ready is not None and work.answer is not None
         ]
+        viewers = {one.film_id: self._audience.viewers(one.film_id) for one in answers}
+        names = {film_id: [who.viewer or "" for who in waiting] for film_id, waiting in viewers.items() if waiting}
         try:
             for _ in group:
                 self._point("record")
-            states = self._store.record_answers(self._owner, answers)
+            recorded = self._store.record_answers(self._owner, answers, names)
         except Exception as error:
             if len(group) > 1:
                 return False
             self._not_recorded(group[0], error)
             return True
-        for work, state in zip(group, states, strict=True):
-            self._tell(work, state)
+        for work, one in zip(group, recorded, strict=True):
+            if one.film is not None:
+                self._audience.hand_over(one.film, viewers[work.claim.film_id])
+            self._tell(work, one.state)
         return True
 
     def _not_recorded(self, work: _Worked, error: Exception) -> None:

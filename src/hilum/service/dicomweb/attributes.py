@@ -2,16 +2,27 @@
 
 import io
 import json
+import struct
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hilum.errors import FilmError
-from hilum.imaging.dicom_structure import BIG_ENDIAN, DEFLATED, IMPLICIT, examine
+from hilum.imaging.dicom_structure import (
+    BIG_ENDIAN,
+    DEFLATED,
+    IMPLICIT,
+    ITEM_END,
+    LONG_VRS,
+    SEQUENCE_END,
+    UNDEFINED,
+    examine,
+)
 from hilum.imaging.limits import Limits
 from hilum.service.container import recognise
+from hilum.service.refusals import Refused
 
 HEAD_BYTES = 1024 * 1024
 """So many first bytes of a film on its way in are held, to read what it says it is."""
@@ -52,6 +63,8 @@ INSTANCE: Mapping[str, tuple[str, str]] = {
     "AvailableTransferSyntaxUID": ("00083002", "UI"),
 }
 KEPT = {**STUDY, **SERIES, **INSTANCE}
+_TAGS = frozenset((0x00080005, *(int(tag, 16) for tag, _ in KEPT.values())))
+_LAST = max(_TAGS)
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
 
 Attributes = dict[str, dict[str, Any]]
@@ -123,12 +136,86 @@ def read_attributes(content: bytes) -> Attributes:
     from pydicom import dcmread
 
     syntax = examine(io.BytesIO(content), Limits()).transfer_syntax
+
+    def read() -> Any:
+        return dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *KEPT])
+
+    return _kept(read, syntax)
+
+
+def head_attributes(head: bytes) -> Attributes | None:
+    """The same from the first bytes of a film that was read before, so that its structure is known to be sound.
+
+    Returns:
+        None where the first bytes don't suffice: a header that is longer, deflated or big endian, or one that isn't
+        what its file says.
+
+    Raises:
+        FilmError: as :func:`read_attributes`.
+    """
+    from pydicom.filereader import read_dataset
+
+    try:
+        container = recognise(head[:65_536])
+    except Refused:
+        return None
+    syntax = container.content_prefix.split(b"\0")[1].decode("ascii", "replace")
+    elements = None
+    if syntax not in (DEFLATED, BIG_ENDIAN):
+        elements = kept_elements(head[container.content_starts :], implicit=syntax == IMPLICIT)
+    if elements is None:
+        return None
+    return _kept(lambda: read_dataset(io.BytesIO(elements), syntax == IMPLICIT, True), syntax)
+
+
+def kept_elements(body: bytes, *, implicit: bool) -> bytes | None:
+    """The elements of a little-endian data set that are kept, as they stand there; None where not all can be told."""
+    at, kept = 0, list[bytes]()
+    try:
+        while True:
+            tag, length, start = _header(body, at, implicit)
+            if tag > _LAST:
+                return b"".join(kept)
+            after = _behind_sequence(body, start, implicit) if length == UNDEFINED else start + length
+            if tag in _TAGS and length != UNDEFINED:
+                kept.append(body[at:after])
+            at = after
+    except (struct.error, ValueError):
+        return None
+
+
+def _header(body: bytes, at: int, implicit: bool) -> tuple[int, int, int]:
+    """Tag, length, and where the value starts."""
+    group, element = struct.unpack_from("<HH", body, at)
+    if implicit or group == 0xFFFE:
+        return group << 16 | element, struct.unpack_from("<L", body, at + 4)[0], at + 8
+    vr = body[at + 4 : at + 6]
+    if not (vr.isalpha() and vr.isupper()) or (vr == b"UN" and body[at + 8 : at + 12] == b"\xff" * 4):
+        raise ValueError("no explicit value representation, or an implicit one inside")
+    if vr in LONG_VRS:
+        return group << 16 | element, struct.unpack_from("<L", body, at + 8)[0], at + 12
+    return group << 16 | element, struct.unpack_from("<H", body, at + 6)[0], at + 8
+
+
+def _behind_sequence(body: bytes, at: int, implicit: bool) -> int:
+    """Where a sequence that is closed by a delimiter ends."""
+    open_ones = 1
+    while open_ones:
+        tag, length, at = _header(body, at, implicit)
+        if tag in (ITEM_END, SEQUENCE_END):
+            open_ones -= 1
+        elif length == UNDEFINED:
+            open_ones += 1
+        else:
+            at += length
+    return at
+
+
+def _kept(read: Callable[[], Any], syntax: str) -> Attributes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = dcmread(
-                io.BytesIO(content), stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *KEPT]
-            )
+            dataset = read()
             found = {tag: one for tag, _ in KEPT.values() if (one := _element(dataset, tag)) is not None}
     except (FilmError, MemoryError):
         raise

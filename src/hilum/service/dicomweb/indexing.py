@@ -1,6 +1,7 @@
 """Keeps what DICOMweb finds up to date: follows the events, reads headers, derives the results' UIDs."""
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from hilum.records.results_out import Delivery
 from hilum.service.dicom.capture import SECONDARY_CAPTURE
 from hilum.service.dicom.report import COMPREHENSIVE_3D_SR
 from hilum.service.dicom.uids import derived_uid
-from hilum.service.dicomweb.attributes import read_attributes, value_of
+from hilum.service.dicomweb.attributes import Attributes, head_attributes, read_attributes, value_of
 from hilum.service.film_files import FilmFiles
 from hilum.service.logs import logger, where
 from hilum.service.results_out import result_of
@@ -19,6 +20,11 @@ from hilum.service.results_out import result_of
 FOLLOWER = "dicomweb"
 FOLLOWED = {**KINDS, **FILES}
 POLL_S = 2.0
+PACE_S = 0.25
+"""Shortest wait between two looks: what happens meanwhile is found by one."""
+
+PATIENCE_S = 5.0
+"""A film that has no answer for so long is listed without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,7 @@ class Indexer:
     def __init__(self, index: DicomIndex, events: Events, files: FilmFiles, *, verified: bool) -> None:
         self._index, self._events, self._files, self._verified = index, events, files, verified
         self._bell, self._stopping = threading.Event(), threading.Event()
+        self._waiting: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="hilum-dicomweb", daemon=True)
 
     def start(self) -> None:
@@ -67,7 +74,7 @@ class Indexer:
         Raises:
             ServiceError: the records are away.
         """
-        found = self._find(film_id)
+        found = self._find(film_id, self._index.known(film_id))
         self._index.put(found.objects, gone=() if found.objects else (film_id,))
         return self._index.known(film_id)
 
@@ -78,19 +85,30 @@ class Indexer:
             True when there may be more already.
         """
         stretch = self._events.behind(self._index.place(FOLLOWER), FOLLOWED)
-        films = dict.fromkeys(event.film_id for event in stretch.events)
+        films = list(dict.fromkeys([*(event.film_id for event in stretch.events), *self._overdue()]))
         objects: list[DicomObject] = []
         gone: list[str] = []
-        for film_id in films:
+        for film_id, known in self._index.known_all(films).items() if films else ():
             if self._stopping.is_set():
                 return False
-            found = self._find(film_id)
+            if known.waiting and known.film is None and not self._waits_long(film_id):
+                continue
+            self._waiting.pop(film_id, None)
+            found = self._find(film_id, known)
             objects += found.objects
             if not found.objects:
                 gone.append(film_id)
         if films or stretch.more:
             self._index.put(objects, gone=gone, follower=FOLLOWER, place=stretch.place)
         return stretch.more
+
+    def _overdue(self) -> list[str]:
+        """Films that have waited for their answer for so long that they are listed before it."""
+        return [film_id for film_id in self._waiting if self._waits_long(film_id)]
+
+    def _waits_long(self, film_id: str) -> bool:
+        """Most films are answered in a moment, and are then listed at once with their results and read once."""
+        return time.monotonic() - self._waiting.setdefault(film_id, time.monotonic()) >= PATIENCE_S
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -102,28 +120,28 @@ class Indexer:
                 logger().error("records away", reason=str(error))
             except Exception as error:
                 logger().error("DICOMweb index stumbled", **where(error))
+            self._stopping.wait(PACE_S)
             self._bell.wait(POLL_S)
 
-    def _find(self, film_id: str) -> Found:
-        known = self._index.known(film_id)
+    def _find(self, film_id: str, known: Known) -> Found:
         if not known.usable:
             return Found(objects=(), code="not-usable")
         try:
-            film = known.film or film_of(film_id, self._files.film(known.file_sha256).read_bytes())
+            film = known.film or self._read(film_id, known)
         except (FilmError, DataError) as error:
             code = error.code if isinstance(error, FilmError) else "unreadable"
             logger().info("film not listed by DICOMweb", film=film_id, code=code)
             return Found(objects=(), code=code)
         return Found(objects=(film, *results_of(film, known, verified=self._verified)), code="")
 
+    def _read(self, film_id: str, known: Known) -> DicomObject:
+        stored = self._files.film(known.file_sha256)
+        header = head_attributes(next(stored.chunks(), b"")) if known.was_read else None
+        return film_of(film_id, header or read_attributes(stored.read_bytes()))
 
-def film_of(film_id: str, content: bytes) -> DicomObject:
-    """A film's own row.
 
-    Raises:
-        FilmError: its header can't be read or lacks a UID.
-    """
-    header = read_attributes(content)
+def film_of(film_id: str, header: Attributes) -> DicomObject:
+    """A film's own row, from its header."""
     return DicomObject(
         sop_instance_uid=value_of(header, "SOPInstanceUID"),
         study_instance_uid=value_of(header, "StudyInstanceUID"),

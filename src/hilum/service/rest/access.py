@@ -144,7 +144,10 @@ async def caller_of(request: Request) -> Caller | None:
     access = room_of(request).access
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme:
-        return await run_in_threadpool(access.by_key, key.strip()) if scheme.lower() == "bearer" else None
+        if scheme.lower() != "bearer":
+            return None
+        key = key.strip()
+        return access.memory.find(key) or await run_in_threadpool(access.by_key, key)
     cookie = request.cookies.get(COOKIE)
     return await run_in_threadpool(access.by_session, cookie, active=_by_hand(request)) if cookie else None
 

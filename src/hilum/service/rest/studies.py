@@ -47,7 +47,6 @@ router = APIRouter(prefix="/api/v1/studies", tags=["studies"])
 )
 async def send(
     request: Request,
-    response: Response,
     caller: Annotated[Caller, needs("films:send")],
     idempotency_key: Annotated[
         str | None, Header(min_length=1, max_length=200, description="A key of its own for each film; kept 7 days.")
@@ -56,7 +55,7 @@ async def send(
         float, Query(ge=0, le=LONGEST_WAIT_S, description="Wait so many seconds for the answer before replying.")
     ] = 0,
     priority: Annotated[Literal["routine", "stat"], Query(description="`stat` goes before routine films.")] = "routine",
-) -> Study:
+) -> Response:
     """Send one film: the body is the file itself, a DICOM Part 10 file, a PNG or a JPEG.
 
     The reply says that the film is durable, never before it is. Sending the same film again is harmless: the same id,
@@ -71,10 +70,10 @@ async def send(
     reads = "films:read" in caller.scopes
     new = receipt.new and receipt.state == "received"
     film = await _answered(room, receipt.film_id, wait if reads else 0, caller if reads else None, new=new)
-    response.status_code = 201 if receipt.new else 200
-    response.headers["Location"] = f"/api/v1/studies/{film.film_id}"
     study = study_of(veiled(room, caller, [film])[0])
-    return study if reads else study.model_copy(update={"answer": None})
+    said = (study if reads else study.model_copy(update={"answer": None})).model_dump_json()
+    headers = {"Location": f"/api/v1/studies/{film.film_id}"}
+    return Response(said, 201 if receipt.new else 200, headers, "application/json")
 
 
 async def _receive(
@@ -86,7 +85,8 @@ async def _receive(
             f"The film has {length} bytes, more than the {room.intake.largest_bytes} accepted.", code="too-large"
         )
     deadline = room.settings.upload_deadline_s
-    with await run_in_threadpool(room.intake.begin) as arrival:
+    begin = room.intake.begin
+    with begin() if room.intake.begins_at_once() else await run_in_threadpool(begin) as arrival:
         try:
             async with asyncio.timeout(deadline):
                 await _read(request, arrival)
@@ -111,7 +111,8 @@ async def _answered(
     room: ReadingRoom, film_id: str, wait_s: float, caller: Caller | None, *, new: bool = False
 ) -> FilmRecord:
     """The film, once it is finished or the time is over; who sees an answer is written down."""
-    async with room.announcements.listen(film_id, new=new) as announced:
+    viewer = caller.name if caller is not None and wait_s > 0 else None
+    async with room.announcements.listen(film_id, new=new, viewer=viewer) as announced:
         unfinished = new and wait_s > 0  # what was received just now can't be finished unannounced
         film = None if unfinished else await run_in_threadpool(room.store.film, film_id)
         if wait_s > 0 and (unfinished or (film is not None and film.state not in FINISHED)):
@@ -120,6 +121,8 @@ async def _answered(
                     await announced.wait()
             except TimeoutError:
                 pass
+            if announced.film is not None:  # it was recorded for this viewer, as seen
+                return announced.film
             if announced.is_set() and caller is not None:  # it has an answer or a reason: read it once, as seen
                 return await _seen(room, film_id, caller)
             film = await run_in_threadpool(room.store.film, film_id)
