@@ -119,3 +119,34 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON (indented, in the given order, no NaN) atomically and durably."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def append_durably(path: Path, lines: bytes) -> None:
+    """Add whole lines to a file that only grows, durably; the file is made when absent, for its owner alone.
+
+    Args:
+        path: the file.
+        lines: what is added; it ends with a newline.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    fresh = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, lines)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if fresh:
+        sync_directory(path.parent)
+
+
+def drop_broken_line(path: Path) -> None:
+    """Take away a last line that a crash broke off; the next one would be joined to it."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)

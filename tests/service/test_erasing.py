@@ -1,5 +1,6 @@
 """What is erased is gone from every byte, the audit still proves it, and a kill in between leaves nothing half done."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -14,14 +15,16 @@ from typer.testing import CliRunner
 
 from hilum.cli.verbs import app
 from hilum.data_keys import Keyring, new_data_key
-from hilum.errors import ConfigError, FilmError, UsageError
+from hilum.errors import ConfigError, DataError, FilmError, ServiceError, UsageError
 from hilum.records.audit import check, entries
 from hilum.records.database import Database
+from hilum.records.erased_list import note_erased, read_erased
 from hilum.records.erasure import Eraser
 from hilum.records.retention import Retention, retention_of
 from hilum.records.reviews import Reviews
 from hilum.records.store import Store, now
-from hilum.service.erasing import erase, finish_erasures, retain
+from hilum.service.backup import back_up, restore
+from hilum.service.erasing import erase, erase_again, finish_erasures, retain
 from hilum.service.film_files import FilmFiles
 from hilum.service.intake import Intake
 from hilum.service.settings import read_settings
@@ -240,3 +243,50 @@ def test_the_commands_erase_and_ask_for_plain_words(tmp_path: Path) -> None:
     assert "Say --dry-run" in str(refused.exception or refused.output)
     nowhere = runner.invoke(app, ["privacy", "erase", "--patient", "x", "--data", str(tmp_path / "none")])
     assert "There is no folder" in str(nowhere.exception or nowhere.output)
+
+
+def test_what_came_back_with_an_older_backup_is_erased_again_by_the_list(desk: Desk, tmp_path: Path) -> None:
+    """The list holds ids of films alone, and outlives the records; a later backup brings it along."""
+    kept, gone = desk.answered(dicom(50, 50), "well"), desk.answered(mine(1))
+    back_up(desk.data, tmp_path / "older", keys=desk.keys)
+    erase(desk.database, desk.files, patient_id="MRCANARY", actor="console")
+    back_up(desk.data, tmp_path / "later", keys=desk.keys)
+    erasures = tmp_path / "later" / "erasures.jsonl"
+    assert read_erased(erasures) == (gone,)
+    assert set(json.loads(erasures.read_text())) == {"at", "film"}
+    done = restore(tmp_path / "older", tmp_path / "new", erasures=erasures, keys=desk.keys)
+    assert (done.films, done.erased) == (2, 1)
+    back = Desk(tmp_path / "new", *([KEY] if desk.keys else []))
+    try:
+        assert [back.store.film(one) is None for one in (kept, gone)] == [False, True]
+        assert b"MRCANARY" not in back.bytes_on_disk()
+        assert back.acts()[-2:] == ["film.erased", "privacy.erased"]
+        assert read_erased(back.data / "erasures.jsonl") == (gone,)
+        assert erase_again(back.database, back.files, [gone], actor="console") == 0
+        assert read_erased(back.data / "erasures.jsonl") == (gone,), "no line twice"
+    finally:
+        back.database.close()
+
+
+def test_a_list_of_erasures_with_a_broken_end_is_read_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "erasures.jsonl"
+    note_erased(path, ["a" * 32], now())
+    with path.open("ab") as raw:
+        raw.write(b'{"film": "bro')
+    assert read_erased(path) == ("a" * 32,)
+    note_erased(path, ["b" * 32], now())
+    assert read_erased(path) == ("a" * 32, "b" * 32)
+    for wrong in ('{"film": "../x"}', "[]", "x"):
+        path.write_text(wrong + "\n")
+        with pytest.raises(DataError, match=r"erasures\.jsonl, line 1 names no erased film"):
+            read_erased(path)
+    with pytest.raises(UsageError, match="can't be read"):
+        read_erased(tmp_path / "none.jsonl")
+
+
+def test_nothing_is_erased_where_the_list_can_not_be_written(desk: Desk) -> None:
+    film_id = desk.answered(mine(1))
+    (desk.data / "erasures.jsonl").mkdir()
+    with pytest.raises(ServiceError, match="so nothing was erased"):
+        erase(desk.database, desk.files, patient_id="MRCANARY", actor="console")
+    assert desk.store.film(film_id) is not None

@@ -17,9 +17,11 @@ from tests.bundle.small import small_bundle, small_graph
 from tests.bundle.test_onnx_file import changed, in_opsets
 from tests.bundle.test_reading import packed
 from tests.service.conftest import let_in, settings_in
+from typer.testing import CliRunner
 
 from hilum.bundle.archive import zip_bytes
 from hilum.bundle.reading import read_bundle
+from hilum.cli.verbs import app
 from hilum.errors import BundleError, ServiceError, UsageError
 from hilum.imaging.dicom_writing import FilmHeader, film_bytes
 from hilum.keys import create_key
@@ -80,6 +82,31 @@ def answered_by(http: httpx.Client, content: bytes) -> str:
 
 def activate(http: httpx.Client, sha256: str) -> httpx.Response:
     return http.post("/api/v1/models/active", json={"sha256": sha256, "reason": "A test of the exchange."})
+
+
+def test_the_console_puts_a_bundle_into_production_of_a_running_service(
+    service: Running, http: httpx.Client, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def hilum(bundle: Path) -> str:
+        words = ["bundle", "activate", str(bundle), "--reason", "Asked for.", "--at", service.url]
+        done = CliRunner().invoke(app, words)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done.output
+
+    monkeypatch.delenv("HILUM_API_KEY", raising=False)
+    with pytest.raises(UsageError, match="Put one with models:write into HILUM_API_KEY"):
+        hilum(bundles["1.0"])
+    monkeypatch.setenv("HILUM_API_KEY", http.headers["Authorization"].split()[1])
+    with pytest.raises(UsageError, match="is no file"):
+        hilum(tmp_path)
+    (tmp_path / "bad.hilum").write_bytes(b"PK nothing")
+    with pytest.raises(ServiceError, match="bundle"):
+        hilum(tmp_path / "bad.hilum")
+    assert "1.0" in hilum(bundles["1.0"])
+    assert http.get("/api/v1/models/active").json()["version"] == "1.0"
+    page = http.get("/models").text
+    assert "As tested" in page
 
 
 def test_a_model_is_exchanged_under_load_and_no_film_is_dropped(

@@ -31,6 +31,9 @@ def backup(
 
 def restore(
     kept: Annotated[Path, typer.Argument(metavar="BACKUP", help="Folder that hilum backup wrote.")],
+    erasures: Annotated[
+        Path | None, typer.Option(help="The newest erasures.jsonl, of the service or a later backup: erased films go.")
+    ] = None,
     data: DataOption = HERE,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -38,7 +41,18 @@ def restore(
     """Make a service's folder of a backup, after every film, the records and the audit in it were checked."""
     from hilum.service.backup import restore as restore_folder
 
-    done = restore_folder(kept, data, keys=keyring_given(), progress=progress(quiet))
-    summary = {"path": str(data), "films": done.films, "audit_rows": done.audit_rows, "sha256": done.database_sha256}
-    lines = [f"{data}: {done.films} films, {done.audit_rows} rows of the audit, all checked"]
+    done = restore_folder(kept, data, erasures=erasures, keys=keyring_given(), progress=progress(quiet))
+    summary = {
+        "path": str(data),
+        "films": done.films,
+        "audit_rows": done.audit_rows,
+        "sha256": done.database_sha256,
+        "erased": done.erased,
+    }
+    lines = [
+        f"{data}: {done.films} films, {done.audit_rows} rows of the audit, all checked",
+        "What was erased after the backup is back. Give its list with --erasures, or erase it again."
+        if erasures is None
+        else f"{done.erased} films that were erased after the backup were erased again",
+    ]
     finish(summary, as_json=as_json, lines=lines)

@@ -20,6 +20,9 @@ from hilum.cli.terminal import (
 
 app = typer.Typer(name="bundle", help="Make, sign, verify and show bundles.", no_args_is_help=True)
 
+API_KEY = "HILUM_API_KEY"
+"""Variable of the environment that holds a key of a service: arguments are visible to other users."""
+
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .hilum file or a bundle's folder.")]
 
 
@@ -225,3 +228,28 @@ def show(
         *table(["member", "bytes", "sha256"], [[n, m.bytes, m.sha256[:16]] for n, m in sorted(opened.members.items())]),
     ]
     finish(summary, as_json=as_json, lines=opened.card.splitlines() if card else lines)
+
+
+@app.command()
+def activate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE.hilum", help="The bundle, as one file.")],
+    reason: Annotated[str, typer.Option(help="Why, in one sentence; it stands in the audit.")],
+    at: Annotated[str, typer.Option(metavar="URL", help="Address of the service.")] = "http://127.0.0.1:8042",
+    as_json: JsonOption = False,
+) -> None:
+    """Put a bundle into production of a running service, without a film lost; a bad one changes nothing.
+
+    A key with models:write is read from HILUM_API_KEY. hilum change asks for evidence and approvals before.
+    """
+    from hilum.client.api import Client
+    from hilum.errors import UsageError
+
+    key = os.environ.get(API_KEY)
+    if not key:
+        raise UsageError(f"There is no key. Put one with models:write into {API_KEY} (hilum users add-key makes it).")
+    if not bundle.is_file():
+        raise UsageError(f"{bundle} is no file. Give a bundle as one .hilum file: hilum bundle create --out X.hilum.")
+    with Client(at, key=key) as client:
+        digest = client.send_model(bundle)
+        now = client.activate(digest, reason)
+    finish({"sha256": digest, "model": now}, as_json=as_json, lines=[f"{now} ({digest[:12]}) is in production"])

@@ -82,6 +82,23 @@ def erase(
     finish(asdict(done), as_json=as_json, lines=lines)
 
 
+@app.command()
+def replay(
+    erasures: Annotated[Path, typer.Argument(help="The newest erasures.jsonl, of the service or a later backup.")],
+    data: DataOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase again what was erased before and came back with an older copy of the records. hilum restore does it too."""
+    from hilum.records.erased_list import read_erased
+    from hilum.service.erasing import erase_again
+
+    gone = read_erased(erasures)
+    with _opened(data) as (database, files):
+        films = erase_again(database, files, gone, actor="console")
+    lines = [f"{films} of the {len(gone)} films in the list were here and are erased again; the audit says so"]
+    finish({"films": films, "listed": len(gone)}, as_json=as_json, lines=lines)
+
+
 @contextlib.contextmanager
 def _opened(data: Path) -> Iterator[tuple["Database", "FilmFiles"]]:
     from hilum.errors import UsageError

@@ -26,6 +26,8 @@ from hilum.errors import ServiceError
 
 KINDS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
 WAIT_S = 60.0
+LOADING_S = 120.0
+"""How much longer than usual verifying or loading a model may take."""
 
 
 class Client:
@@ -157,6 +159,40 @@ class Client:
             ServiceError: the service can't be reached.
         """
         return read_models(self._json(self._ask("GET", "/api/v1/models")))
+
+    def send_model(self, bundle: Path) -> str:
+        """Send a bundle, which is verified and kept; nothing changes yet (scope ``models:write``).
+
+        Args:
+            bundle: a ``.hilum`` file.
+
+        Returns:
+            its digest.
+
+        Raises:
+            ServiceError: it is refused, or the service can't be reached.
+        """
+        kind = {"Content-Type": "application/octet-stream"}
+        content = Path(bundle).read_bytes()
+        reply = self._ask("POST", "/api/v1/models", wait_s=LOADING_S, content=content, headers=kind)
+        return str(self._json(reply)["sha256"])
+
+    def activate(self, sha256: str, reason: str) -> str:
+        """Put a bundle that was sent before into production, while films come in (scope ``models:write``).
+
+        Args:
+            sha256: its digest.
+            reason: why, in one sentence; it stands in the audit.
+
+        Returns:
+            name and version of what is in production now.
+
+        Raises:
+            ServiceError: it fails its tests, a candidate is on trial, or the service can't be reached.
+        """
+        said = {"sha256": sha256, "reason": reason}
+        now = self._json(self._ask("POST", "/api/v1/models/active", wait_s=LOADING_S, json=said))
+        return f"{now['name']} {now['version']}"
 
     def reviews(self, study_id: str) -> tuple[Review, ...]:
         """The newest opinion of each reader.

@@ -60,13 +60,13 @@ class Eraser:
             rows = session.execute(films.where(unknown))
             return [(row[0], row[1]) for row in rows]
 
-    def erase(self, film_ids: Sequence[str], *, actor: str, by: str, value: str) -> int:
+    def erase(self, film_ids: Sequence[str], *, actor: str, by: str, value: str = "") -> int:
         """Erase films with all that hangs on them: answers, heat maps, reviews, what is on its way to a PACS.
 
         Args:
             film_ids: which.
             actor: who does it.
-            by: ``patient`` or ``study``.
+            by: ``patient`` or ``study``; ``list`` for what was erased before and came back with an older backup.
             value: the patient's id or the study's UID; only a keyed digest of it is written down, if there is a key.
 
         Returns:
@@ -80,7 +80,7 @@ class Eraser:
                 self._forget_file(session, film)
                 session.execute(delete(FilmRow).where(FilmRow.id == film.id))
                 self._note(session, actor, "film.erased", film.id, {"by": by})
-            detail = {"by": by, "films": len(films), "digest": keys.index(by, value) if keys else None}
+            detail = {"by": by, "films": len(films), "digest": keys.index(by, value) if keys and value else None}
             append(session, Act(actor=actor, act="privacy.erased", detail=detail), now)
             return len(films)
 

@@ -7,14 +7,13 @@ signature. The file only grows. Copy it, or its last line, to where those who ca
 import base64
 import binascii
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hilum.errors import DataError, UsageError
-from hilum.files import sync_directory
+from hilum.files import append_durably, drop_broken_line
 from hilum.keys import PrivateKey, PublicKey
 from hilum.records.audit import Tip, canonical
 
@@ -45,7 +44,7 @@ class HeadBook:
     def __init__(self, path: Path, key: PrivateKey) -> None:
         self.path, self._key = Path(path), key
         self._last = 0
-        self._drop_broken_end()
+        drop_broken_line(self.path)
 
     def sign(self, tip: Tip, at: datetime) -> bool:
         """Write a head durably, unless the chain has not grown since the last one.
@@ -58,7 +57,6 @@ class HeadBook:
         """
         if tip.seq <= self._last:
             return False
-        fresh = not self.path.exists()
         stamp = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         signed = _signed(tip, stamp)
         line = canonical(
@@ -70,25 +68,9 @@ class HeadBook:
                 "signature": base64.b64encode(self._key.sign(signed)).decode(),
             }
         )
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, line.encode() + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if fresh:
-            sync_directory(self.path.parent)
+        append_durably(self.path, line.encode() + b"\n")
         self._last = tip.seq
         return True
-
-    def _drop_broken_end(self) -> None:
-        """Take away a last line that a crash broke off; the next one would be joined to it."""
-        if not self.path.exists():
-            return
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(self.path, whole)
 
 
 def read_heads(path: Path, keys: Sequence[PublicKey]) -> tuple[Head, ...]:

@@ -31,6 +31,7 @@ from hilum.service.rest import (
     model_history,
     models,
     pixels,
+    privacy,
     problems,
     reader_studies,
     results,
@@ -95,6 +96,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(dicomweb.router)
     app.include_router(results.router)
     app.include_router(look_ups.router)
+    app.include_router(privacy.router)
     app.include_router(models.router)
     app.include_router(model_history.router)
     app.include_router(health.router)

@@ -9,6 +9,7 @@ import contextlib
 import json
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ from hilum.files import replacing_directory, write_json
 from hilum.keys import read_public_key
 from hilum.progress import Progress, Silent
 from hilum.provenance import sha256_file
+from hilum.records import erased_list
+from hilum.records.database import Database
 from hilum.records.proving import prove
-from hilum.service.film_files import StoredFilm, film_path
+from hilum.service.erasing import erase_again
+from hilum.service.film_files import FilmFiles, StoredFilm, film_path
 
-DATABASE, LIST, HEADS = "hilum.db", "backup.json", "audit-heads.jsonl"
+DATABASE, LIST, HEADS, ERASURES = "hilum.db", "backup.json", "audit-heads.jsonl", erased_list.NAME
 PUBLIC_KEYS = "audit*.pub"
 """Public keys of the audit: the one in use, and those before a restore."""
 
@@ -39,6 +43,8 @@ class Backup:
     """Rows of the audit, all of them whole."""
     database_sha256: str
     """Digest of the snapshot."""
+    erased: int = 0
+    """Films of it that were erased anew, since they had been erased after it was made."""
 
 
 def back_up(data: Path, out: Path, *, keys: Keyring | None = None, progress: Progress | None = None) -> Backup:
@@ -61,7 +67,7 @@ def back_up(data: Path, out: Path, *, keys: Keyring | None = None, progress: Pro
     if out.exists():
         raise UsageError(f"{out} is there already, and a backup is never overwritten. Choose another name.")
     with replacing_directory(out) as folder:
-        beside = {path.name for path in (*data.glob(PUBLIC_KEYS), *data.glob(HEADS))}
+        beside = {path.name for path in (*data.glob(PUBLIC_KEYS), *data.glob(HEADS), *data.glob(ERASURES))}
         for name in beside:  # before the snapshot, so that no head is younger than it
             shutil.copy2(data / name, folder / name)
         _snapshot(data / DATABASE, folder / DATABASE)
@@ -76,12 +82,21 @@ def back_up(data: Path, out: Path, *, keys: Keyring | None = None, progress: Pro
     return Backup(films=len(films), audit_rows=rows, database_sha256=digest)
 
 
-def restore(backup: Path, data: Path, *, keys: Keyring | None = None, progress: Progress | None = None) -> Backup:
+def restore(
+    backup: Path,
+    data: Path,
+    *,
+    erasures: Path | None = None,
+    keys: Keyring | None = None,
+    progress: Progress | None = None,
+) -> Backup:
     """Make a service's folder of a backup, after everything in it was checked.
 
     Args:
         backup: folder of :func:`back_up`.
         data: the folder to make; nothing may be there yet.
+        erasures: the newest list of what was erased (``erasures.jsonl`` of the service, or of a later backup): its
+            films are erased anew before the folder appears.
         keys: data keys that the backup was made under.
         progress: where progress goes.
 
@@ -100,12 +115,25 @@ def restore(backup: Path, data: Path, *, keys: Keyring | None = None, progress: 
         raise DataError(f"{backup / LIST} names other films than the records. Use another backup.")
     _data_keys(backup / DATABASE, keys or Keyring())
     rows = _whole_audit(backup)
+    gone = erased_list.read_erased(erasures) if erasures is not None else ()
     with replacing_directory(data) as folder:
         folder.chmod(0o700)
         _copy_films(films, backup, folder, keys or Keyring(), progress or Silent(), "Restore films")
         for name in (DATABASE, *listed["beside"]):
             shutil.copy2(backup / name, folder / _name_after(backup / name))
-    return Backup(films=len(films), audit_rows=rows, database_sha256=listed["database"])
+        erased = _erase_anew(folder, gone, keys or Keyring()) if gone else 0
+    return Backup(films=len(films), audit_rows=rows, database_sha256=listed["database"], erased=erased)
+
+
+def _erase_anew(folder: Path, gone: Sequence[str], keys: Keyring) -> int:
+    """Erase what was erased after the backup; gives how many films."""
+    database = Database(f"sqlite:///{folder / DATABASE}", keys)
+    try:
+        erased = erase_again(database, FilmFiles(folder, keys, sole=False), gone, actor="console")
+    finally:
+        database.close()
+    (folder / f"{DATABASE}.lock").unlink(missing_ok=True)
+    return erased
 
 
 def _snapshot(source: Path, target: Path) -> None:
@@ -177,7 +205,8 @@ def _listed(backup: Path) -> dict[str, Any]:
     try:
         listed = json.loads((backup / LIST).read_bytes())
         known = listed["format"] == FORMAT and all(
-            Path(name).name == name and (name == HEADS or Path(name).match(PUBLIC_KEYS)) for name in listed["beside"]
+            Path(name).name == name and (name in (HEADS, ERASURES) or Path(name).match(PUBLIC_KEYS))
+            for name in listed["beside"]
         )
         _ = listed["database"], listed["films"], dict(listed["beside"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,12 +1,14 @@
 """Retention and erasure, files included; broken off at any point, the next start or run ends them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hilum.errors import DataError, FilmError, UsageError
+from hilum.errors import DataError, FilmError, ServiceError, UsageError
 from hilum.imaging.radiograph import FilmFacts
 from hilum.imaging.reading import read_facts
 from hilum.imaging.sandbox import Sandbox
 from hilum.records.database import Database
+from hilum.records.erased_list import note_erased, read_erased
 from hilum.records.erasure import FILMS_AT_ONCE, Eraser
 from hilum.records.retention import Retention
 from hilum.records.store import now
@@ -23,6 +25,8 @@ class Erased:
     """Ids of films whose headers can't be read, so that nobody can tell whose they are."""
     left_over: tuple[str, ...]
     """What names files that no record knows and whose headers can't be read."""
+    film_ids: tuple[str, ...] = ()
+    """Ids of the films that were erased."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,7 @@ def erase(
     Raises:
         UsageError: neither or both were given, or it is empty.
         DataError: a data key is missing.
+        ServiceError: the list of erasures can't be written; nothing was erased.
     """
     value = (patient_id if patient_id is not None else study_uid) or ""
     if (patient_id is None) == (study_uid is None) or not value.strip():
@@ -65,6 +70,7 @@ def erase(
                 unreadable.append(film_id)
             elif _value(whose, by) == value.strip():
                 wanted.add(film_id)
+        _note(files, sorted(wanted))
         films = eraser.erase(sorted(wanted), actor=actor, by=by, value=value)
         for name in files.names():
             if eraser.needed(name) or name in eraser.pending():
@@ -76,7 +82,28 @@ def erase(
                 _remove(eraser, files, name)
     finish_erasures(database, files)
     eraser.tidy(whole=True)
-    return Erased(films=films, unreadable=tuple(unreadable), left_over=tuple(left_over))
+    return Erased(films=films, unreadable=tuple(unreadable), left_over=tuple(left_over), film_ids=tuple(sorted(wanted)))
+
+
+def erase_again(database: Database, files: FilmFiles, film_ids: Sequence[str], *, actor: str) -> int:
+    """Erase films that were erased before and came back with an older backup.
+
+    Args:
+        database: the records.
+        files: the films' files.
+        film_ids: as :func:`hilum.records.erased_list.read_erased` gives them; those that are not here are passed over.
+        actor: who does it, for the audit.
+
+    Returns:
+        films erased now.
+    """
+    eraser = Eraser(database, now)
+    known = read_erased(files.erased_list) if files.erased_list.exists() else ()
+    _note(files, [one for one in film_ids if one not in set(known)])
+    films = eraser.erase(film_ids, actor=actor, by="list")
+    finish_erasures(database, files)
+    eraser.tidy(whole=True)
+    return films
 
 
 def retain(database: Database, files: FilmFiles, retention: Retention, *, actor: str, dry: bool = False) -> Retained:
@@ -112,6 +139,16 @@ def finish_erasures(database: Database, files: FilmFiles) -> int:
     for name in names:
         _remove(eraser, files, name)
     return len(names)
+
+
+def _note(files: FilmFiles, film_ids: Sequence[str]) -> None:
+    """Write films into the list of what was erased, before they are."""
+    try:
+        note_erased(files.erased_list, film_ids, now())
+    except OSError as error:
+        raise ServiceError(
+            f"The list of erasures can't be written ({error.strerror}), so nothing was erased. Check the data folder."
+        ) from None
 
 
 def _remove(eraser: Eraser, files: FilmFiles, name: str) -> None:

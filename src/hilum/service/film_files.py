@@ -21,6 +21,7 @@ from typing import BinaryIO
 from hilum.data_keys import NO_KEY, Keyring
 from hilum.errors import DataError, FilmError
 from hilum.files import replacing, sync_directory
+from hilum.records import erased_list
 from hilum.sealing import CHUNK_BYTES, HEADER_BYTES, Sealer, chunks, key_id_of, new_file_key
 
 NO_KEYS = Keyring()
@@ -106,6 +107,7 @@ class FilmFiles:
 
     def __init__(self, data: Path, keys: Keyring = NO_KEYS, *, sole: bool = True) -> None:
         self.keys, self.incoming, self.films = keys, data / "incoming", data / "films"
+        self.erased_list = data / erased_list.NAME
         self._lock = data / ".films.lock"
         for folder in (data, self.incoming, self.films):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 
 KEPT_BYTES = 64 * 1024 * 1024
@@ -48,3 +48,9 @@ class PictureCache:
             while self._kept > self._largest and self._pictures:
                 self._kept -= len(self._pictures.popitem(last=False)[1])
         return picture
+
+    def forget(self, film_ids: Collection[str]) -> None:
+        """Drop all pictures of films, whose ids their keys begin with."""
+        with self._lock:
+            for key in [key for key in self._pictures if key[0] in film_ids]:
+                self._kept -= len(self._pictures.pop(key))

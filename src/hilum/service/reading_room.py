@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -82,6 +83,7 @@ class ReadingRoom:
     looking_back: "LookingBack | None" = None
     listener: "ListenerProcess | None" = None
     upkeep: Upkeep | None = None
+    erasing: threading.Lock = field(default_factory=threading.Lock)
     stopping: bool = False
 
     def health(self) -> Health:

@@ -1,22 +1,63 @@
-"""``/api/v1/look-ups``: look again for the earlier films of films whose look-up at the PACS was given up."""
+"""``/api/v1/look-ups``: searches for films' priors in the PACS, and those that were given up."""
 
+from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
 
 from hilum.records.access import Caller
+from hilum.records.look_ups import LOOK_UP_STATES
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.results import Requeue, Requeued
 from hilum.service.rest.users import RESPONSES
 
-router = APIRouter(prefix="/api/v1/look-ups", tags=["look-ups"], responses=RESPONSES)
+router = APIRouter(prefix="/api/v1/look-ups", tags=["priors"], responses=RESPONSES)
+Manager = Annotated[Caller, needs("models:write")]
 
 
-@router.post("/requeue", response_model=Requeued, summary="Look again for earlier films")
-def requeue(
-    request: Request, caller: Annotated[Caller, needs("models:write")], body: Requeue | None = None
-) -> Requeued:
-    """Puts the look-up of one film, by its id, or (without a body) all that were given up, back into the queue."""
+class LostOut(BaseModel):
+    """A look-up that was given up."""
+
+    film: str = Field(description="The film whose priors were looked for; its id asks anew.")
+    attempts: int = Field(description="How often it was tried.")
+    given_up_at: datetime = Field(description="When it was given up (UTC).")
+    code: str = Field(description="Why, for a program.")
+    reason: str = Field(description="Why, in one sentence.")
+
+
+class LookUpsOut(BaseModel):
+    """The queue of look-ups."""
+
+    waiting: int = Field(description="To be made, now or after a pause.")
+    looking: int = Field(description="Being made.")
+    done: int = Field(description="Made, whether or not there was a prior.")
+    dead: int = Field(description="Given up.")
+    given_up: list[LostOut] = Field(description="The latest first.")
+
+
+@router.get("", response_model=LookUpsOut, summary="Look at look-ups of priors")
+def look_ups(
+    request: Request, caller: Manager, limit: Annotated[int, Query(ge=1, le=1000, description="Most given up.")] = 100
+) -> LookUpsOut:
+    """Counts by state, and the look-ups that were given up with their reasons. None without `HILUM_PACS`."""
+    book = room_of(request).look_ups
+    counts = book.counts()
+    return LookUpsOut(
+        **{state: counts.get(state, 0) for state in LOOK_UP_STATES},
+        given_up=[
+            LostOut(
+                film=one.film_id, attempts=one.attempts, given_up_at=one.given_up_at, code=one.reason_code,
+                reason=one.reason,
+            )
+            for one in book.lost(limit=limit)
+        ],
+    )  # fmt: skip
+
+
+@router.post("/requeue", response_model=Requeued, summary="Ask the PACS anew")
+def requeue(request: Request, caller: Manager, body: Requeue | None = None) -> Requeued:
+    """Look again for one film's priors, by its id, or (without a body) for those of all whose look-up was given up."""
     room = room_of(request)
     number = room.look_ups.requeue(body.id if body else None, actor=caller.name)
     if room.looking_back is not None:
