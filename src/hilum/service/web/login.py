@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -139,7 +139,7 @@ def home_of(caller: Caller) -> str:
 
 def _login(request: Request, onward: str, sorry: str = "", status: int = 200, *, ended: bool = False) -> HTMLResponse:
     settings = room_of(request).settings
-    times = {"idle_min": f"{settings.session_idle_min:g}", "whole_h": f"{settings.session_hours:g}"}
+    times: dict[str, Any] = {"idle_min": f"{settings.session_idle_min:g}", "whole_h": f"{settings.session_hours:g}"}
     return render(request, "login.html", status=status, onward=_inside(onward), sorry=sorry, ended=ended, **times)
 
 
