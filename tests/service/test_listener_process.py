@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.service.conftest import let_in, settings_in
-from tests.service.hostile import listener_of, noted
+from tests.service.hostile import listener_of, noted, threads_of
 from tests.service.small import SmallDrawing, SmallModel, dataset, dicom
 from tests.service.test_dicom import associated, port_of, still_serves
 
@@ -140,6 +140,19 @@ def test_killed_between_the_bytes_and_the_answer_the_film_is_there_once(service:
     assert store(service, 3) == 0x0000
     assert sum(service.room.store.counts().values()) == before + 1
     assert not list(intake.files.incoming.iterdir())
+
+
+def test_one_host_does_not_keep_all_others_out(service: Running) -> None:
+    """8 of the 10 associations are taken by connections that say nothing; the others are not that host's to take."""
+    assert still_serves(service)
+    with contextlib.ExitStack() as stack:
+        at = ("127.0.0.1", port_of(service))
+        for _ in range(8):
+            stack.enter_context(socket.create_connection(at, timeout=60, source_address=("127.0.0.2", 0)))
+        until(lambda: threads_of(listener_of(service)) > 16)
+        with socket.create_connection(at, timeout=60, source_address=("127.0.0.2", 0)) as ninth:
+            assert ninth.recv(1) == b""
+        assert store(service, 5) == 0x0000, "another host's"
 
 
 def test_peers_that_are_refused_are_counted_and_noted(tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     """How many may follow the events at once."""
     maximum_associations: int = Field(default=10, ge=1, le=100)
     """DICOM associations at once."""
+    associations_per_address: int | None = Field(default=None, ge=1, le=100)
+    """Of these from one address; None for four fifths, so that no single host keeps all others out."""
     association_deadline_s: float = Field(default=900, gt=0)
     """An association is closed after so long, whatever it does."""
     network_timeout_s: float = Field(default=30, gt=0)

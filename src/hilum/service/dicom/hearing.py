@@ -14,11 +14,13 @@ CODES = frozenset(
         "title",
         "certificate",
         "too-many",
+        "too-many-of-one",
         "no-tls",
         "deadline",
         "pdu-size",
         "message-size",
         "too-slow",
+        "memory",
         "protocol",
     )
 )

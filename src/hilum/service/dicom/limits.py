@@ -201,8 +201,10 @@ def _ending(run: Callable[[], None], association: Any) -> Callable[[], None]:
         try:
             run()
         except Exception as error:
-            reason = f"what the protocol does not have ({type(error).__name__})"
-            logger().warning("association cut off", code="protocol", reason=reason)
+            code, reason = "protocol", f"what the protocol does not have ({type(error).__name__})"
+            if isinstance(error, MemoryError):
+                code, reason = "memory", "no memory left for what it sends, beside what others send"
+            logger().warning("association cut off", code=code, reason=reason)
             association.is_aborted, association.is_established = True, False
             association._kill = association.dul._kill_thread = True
             association._reactor_checkpoint.set()
@@ -237,6 +239,7 @@ def guarded_handler(
     guard: Callable[[AssociationSocket], GuardedSocket],
     most_connections: int,
     *,
+    most_of_one: int,
     tls: ssl.SSLContext | None = None,
     handshake_s: float = 30,
     admits: Callable[[str, Any], bool] | None = None,
@@ -249,6 +252,7 @@ def guarded_handler(
     Args:
         guard: wraps a socket.
         most_connections: connections at once, negotiated or not; further ones are closed unanswered.
+        most_of_one: connections at once from one address, so that no single host keeps all others out.
         tls: how peers are met; None without TLS.
         handshake_s: the TLS handshake must be complete after so long.
         admits: may the peer on this socket call itself by this AE title? None admits all.
@@ -260,9 +264,16 @@ def guarded_handler(
             if len(self.server.active_associations) >= most_connections:
                 self._turn_away("too-many", "too many connections")
                 return
+            if self._of_the_same() >= most_of_one:
+                self._turn_away("too-many-of-one", "too many connections from one address")
+                return
             if tls is not None and not self._encrypt(tls):
                 return
             super().handle()
+
+        def _of_the_same(self) -> int:
+            others = [one.requestor.address_info for one in self.server.active_associations]
+            return sum(one is not None and one.address == self.client_address[0] for one in others)
 
         def _encrypt(self, context: ssl.SSLContext) -> bool:
             if not shaking_hands.acquire(blocking=False):

@@ -64,6 +64,7 @@ class Listener:
             request_handler=guarded_handler(
                 guard,
                 2 * terms.maximum_associations,
+                most_of_one=terms.associations_per_address,
                 tls=terms.context(),
                 handshake_s=terms.network_timeout_s,
                 admits=_proof_of_titles(terms),

@@ -190,6 +190,11 @@ class _Child:
         self.process.kill()
 
 
+def most_of_one(maximum_associations: int) -> int:
+    """Associations that one address may have by default: four fifths, so that a fifth is left for others."""
+    return maximum_associations - maximum_associations // 5
+
+
 def terms_of(settings: Settings) -> Terms:
     """What the settings say of how peers are met."""
     pair = settings.dicom_pair if settings.dicom_tls != "off" else None
@@ -200,6 +205,7 @@ def terms_of(settings: Settings) -> Terms:
         pacs_ae_title=settings.pacs_node.ae_title if settings.pacs_node else None,
         largest_film_bytes=settings.largest_film_mb * MIB,
         maximum_associations=settings.maximum_associations,
+        associations_per_address=settings.associations_per_address or most_of_one(settings.maximum_associations),
         association_deadline_s=settings.association_deadline_s,
         network_timeout_s=settings.network_timeout_s,
         tls=settings.dicom_tls if pair else "off",

@@ -24,6 +24,8 @@ class Terms:
     """Largest film."""
     maximum_associations: int = 10
     """Associations at once."""
+    associations_per_address: int = 8
+    """Associations at once from one address."""
     association_deadline_s: float = 900
     """An association is closed after so long, whatever it does."""
     network_timeout_s: float = 30

@@ -1,21 +1,25 @@
-"""``kill -9`` of the DICOM listener's process while storescu sends: the sender tries again, and all is there once."""
+"""The DICOM listener's process is killed while storescu sends, and given more than its memory holds: films get in."""
 
 import contextlib
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import text
 from tests.service.conftest import let_in, settings_in
-from tests.service.small import SmallDrawing, SmallModel, dicom
+from tests.service.hostile import DATA, associate, command, listener_of, pdu, pdv, received, resident_mb
+from tests.service.small import CR, SmallDrawing, SmallModel, dicom
+from tests.service.test_dicom import port_of, still_serves
 
 from hilum.records.audit import check, entries
 from hilum.service.app import Running, running
@@ -91,3 +95,45 @@ def test_killed_while_films_come_in(tmp_path: Path, films: list[Path], need: Cal
         assert check(rows).whole
         assert sum(row.act == "film.received" for row in rows) == FILMS
     print(f"{len(killed)} kills, {tries} tries, {FILMS} films")
+
+
+@pytest.mark.timeout(300)
+def test_peers_that_send_more_than_its_memory_holds(tmp_path: Path) -> None:
+    """Six films of 120 MB at once into 256 MB: those that find no room are cut off, a small one gets in meanwhile."""
+    settings = settings_in(tmp_path, dicom_port=0, listener_memory_mb=256)
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
+        assert still_serves(service)
+        process = listener_of(service)
+        with ThreadPoolExecutor(6) as pool:
+            big = [pool.submit(bloat, port_of(service)) for _ in range(6)]
+            most = resident_mb(process)
+            while not all(one.done() for one in big):
+                most = max(most, resident_mb(process))
+                reply = httpx.get(f"{service.url}/health/live", timeout=60)
+                assert reply.status_code == 200
+                time.sleep(0.05)
+        assert sum(one.result() for one in big) < 6, "not all of them find room"
+        assert most < 600, most
+        assert still_serves(service)
+        assert listener_of(service) == process, "it was not even ended"
+        command = ["storescu", "-aec", "HILUM", "127.0.0.1", str(service.dicom_port), str(tmp_path / "small.dcm")]
+        (tmp_path / "small.dcm").write_bytes(dicom(1))
+        assert subprocess.run(command, timeout=120).returncode == 0
+        print(f"{sum(one.result() for one in big)} of 6 found room, {most:.0f} MB")
+
+
+def bloat(port: int) -> bool:
+    """Send a film of 120 MB; was it taken?"""
+    fragment = pdu(DATA, pdv(1, 0, b"x" * 250_000))
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as peer:
+        peer.sendall(associate([(1, 1)]))
+        received(peer)
+        try:
+            peer.sendall(pdu(DATA, pdv(1, 3, command(CR, b"1.2.3"))))
+            for _ in range(480):
+                peer.sendall(fragment)
+            peer.sendall(pdu(DATA, pdv(1, 2, b"x")))
+            received(peer)
+        except (OSError, AssertionError):
+            return False
+    return True
