@@ -147,7 +147,7 @@ def films_text(found: dict[str, Any]) -> str:
     about = (
         "\nThe pieces of it, each alone; the decoder's are those of the whole way. Reading goes from bytes to "
         "presentation values (the decoder is part of it) with the file's digest beside it; preparing is reading, then "
-        "quality and tile, beside each other from 4 million pixels on.\n\n"
+        "quality and tile.\n\n"
     )
     apart = about + table(["film", *PIECES.values()], pieces) if pieces else ""
     return "### One film\n\n" + words + table(columns, rows) + apart + _reduced_text(found)

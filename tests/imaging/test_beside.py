@@ -13,7 +13,6 @@ from hilum.imaging.intended_use import GatePolicy
 from hilum.imaging.preprocessing import Preprocessing
 from hilum.imaging.reading import HASHED_BESIDE
 from hilum.imaging.sandbox import Sandbox
-from hilum.inference import preparing
 from hilum.inference.preparing import prepare_film
 
 
@@ -68,7 +67,6 @@ def test_a_film_is_prepared_alike_either_way(monkeypatch):
     assert len(content) >= HASHED_BESIDE
     config, policy = Preprocessing(size=64), GatePolicy()
     plain = prepare_film(content, config, policy)
-    monkeypatch.setattr(preparing, "LARGE", 1)
     monkeypatch.setattr(pixel_order, "LARGE", 1)
     together = prepare_film(content, config, policy)
     with Sandbox(1, preload=("hilum.inference.preparing",)) as sandbox:

@@ -8,9 +8,6 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-LARGE = 1 << 22
-"""Pixels of a film from which its parts, or two things about it, are worked on at the same time."""
-
 A = TypeVar("A")
 B = TypeVar("B")
 

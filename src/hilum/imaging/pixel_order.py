@@ -16,12 +16,14 @@ from typing import Any, Literal
 import numpy as np
 
 from hilum.arrays import Array, Pixels
-from hilum.imaging.beside import LARGE, beside
+from hilum.imaging.beside import beside
 from hilum.imaging.straight_line import WHITE, straight_line
 
 LARGEST_STRETCH = 32.0
 AT_A_TIME = 1 << 17
 """Pixels worked on at a time."""
+LARGE = 1 << 22
+"""Pixels from which both halves of a film are worked on at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -21,6 +21,9 @@ from hilum.imaging.percentiles import percentiles
 FEW = 8
 """Most rows, or columns, of a film under one of a grid that are taken one after the other from all cells at once."""
 
+AT_ONCE = 32
+"""Cut rows that are weighted at once: few enough to stay in the processor's cache."""
+
 VERSION = 1
 """Raised whenever the same film and config would give another tile."""
 
@@ -178,7 +181,7 @@ def area_average(pixels: Array, height: int, width: int) -> Array:
     rows, columns = pixels.shape
     if rows % height == 0 and columns % width == 0 and columns // width <= FEW:
         return _sum_blocks(pixels, height, width) / float(rows // height * (columns // width))
-    return _sum_columns(_sum_rows(pixels, height), width) / (float(rows) * float(columns))
+    return _sum_columns(_sum_rows(pixels, height), width, 65535 * rows) / (float(rows) * float(columns))
 
 
 def _sum_blocks(pixels: Array, height: int, width: int) -> Array:
@@ -215,9 +218,11 @@ def _sum_rows(pixels: Array, height: int) -> Array:
     row, part = _edges(len(pixels), height)
     sums = _whole_rows(pixels, row, kind)
     sums *= kind(height)
-    partial = pixels[row[1:-1]] * part[1:-1, None].astype(kind)
-    sums[:-1] += partial
-    sums[1:] -= partial
+    for first in range(1, height, AT_ONCE):
+        edges = slice(first, min(first + AT_ONCE, height))
+        partial = pixels[row[edges]] * part[edges, None].astype(kind)
+        sums[edges.start - 1 : edges.stop - 1] += partial
+        sums[edges] -= partial
     return sums
 
 
@@ -242,10 +247,17 @@ def _whole_rows(pixels: Array, row: Array, kind: type) -> Array:
     return sums.reshape(cells, pixels.shape[1])
 
 
-def _sum_columns(sums: Array, width: int) -> Array:
-    """Columns summed under each column of the grid, as `_sum_rows` does: whole numbers [height, width]."""
+def _sum_columns(sums: Array, width: int, most: int) -> Array:
+    """Columns summed under each column of the grid, as `_sum_rows` does: whole numbers [height, width].
+
+    Args:
+        sums: whole numbers [height, columns].
+        width: columns of the grid.
+        most: no sum is larger.
+    """
     column, part = _edges(sums.shape[1], width)
-    within: Array = np.add.reduceat(sums, column[:-1], axis=1, dtype=np.uint64)
+    kind = np.uint32 if most * (sums.shape[1] // width + 1) < 1 << 32 else np.uint64
+    within: Array = np.add.reduceat(sums, column[:-1], axis=1, dtype=kind).astype(np.uint64)
     # Where a cell holds no column's beginning, `reduceat` gives the column that it lies in.
     within *= np.uint64(width) * (np.diff(column) > 0).astype(np.uint64)
     partial = np.take(sums, column[1:-1], axis=1) * part[1:-1].astype(np.uint64)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hilum.arrays import Tile
-from hilum.imaging.beside import LARGE, beside
 from hilum.imaging.intended_use import Gate, GatePolicy, check_intended_use
 from hilum.imaging.limits import Limits
 from hilum.imaging.preprocessing import Preprocessing, preprocess
@@ -55,7 +54,8 @@ def prepare_radiograph(film: Radiograph, preprocessing: Preprocessing, policy: G
 
 
 def _prepared(film: Radiograph, make_tile: Callable[[], Tile], policy: GatePolicy) -> Prepared:
-    quality, tile = beside(lambda: measure_quality(film.pixels), make_tile, worth_it=film.pixels.size >= LARGE)
+    # One after the other: both are hundreds of short calls, whose threads would mostly wait for each other.
+    quality, tile = measure_quality(film.pixels), make_tile()
     return Prepared(
         tile=tile,
         gate=check_intended_use(film, quality, policy),
