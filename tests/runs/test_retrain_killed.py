@@ -28,7 +28,7 @@ def until_ended(site: Site, *, after_s: float | None = None, seed: int = 0) -> i
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            kills, longest = kills + 1, (longest or 0) * 1.25
+            kills, longest = kills + 1, (longest or 0) * 1.5
             continue
         _, said = process.communicate()
         assert process.returncode == 0, said.decode()

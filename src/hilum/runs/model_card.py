@@ -17,6 +17,8 @@ from hilum.runs.summary import operating_words
 FAIRNESS_GROUPS = ("sex", "age_band")
 """Groups of people whose figures a card shows; all groups are in the report."""
 
+OUT_OF_FOLD = "out-of-fold predictions"
+
 TEST_TYPES = {
     "internal": "films like those of development, by other patients",
     "external": "films of another source, by patients that development never saw",
@@ -68,8 +70,8 @@ def model_card(
         fairness=_fairness(cards),
         safety=_safety(cards, abstention),
         operating_points=info.thresholds,
-        operating_rules=f"{operating_words(run)}; on out-of-fold predictions.",
-        calibration=f"{calibration_of(info)} Fitted on out-of-fold predictions.",
+        operating_rules=f"{operating_words(run)}; on {_local(run) or OUT_OF_FOLD}.",
+        calibration=f"{calibration_of(info)} Fitted on {_local(run, 'recalibrated') or OUT_OF_FOLD}.",
         abstention=abstention,
         explanation="Grad-CAM of every finding in closed form, from the same pass as the probabilities.",
         warnings=tuple(
@@ -125,6 +127,14 @@ def _each(cards: Mapping[str, Scorecard], words: Mapping[str, str]) -> str | Non
     return " ".join(f"{card.name}: {words[name]}" for name, card in cards.items()) or None
 
 
+def _local(run: Run, *kinds: str) -> str:
+    """A site's films that a run was recalibrated on, in words; empty for a run that was not."""
+    made = run.result.get("recalibrated")
+    if made is None or (kinds and made["kind"] not in kinds):
+        return ""
+    return f"{made['count']:,} films of {made['patients']:,} patients of a site, which no member has seen"
+
+
 def _described(cards: Mapping[str, Scorecard]) -> dict[str, str | None]:
     """What is the same for all three areas."""
     if not cards:
@@ -134,8 +144,8 @@ def _described(cards: Mapping[str, Scorecard]) -> dict[str, str | None]:
         "testing_data": _each(
             cards, {name: f"{card.films:,} films of {card.patients:,} patients." for name, card in cards.items()}
         ),
-        "validation": "Calibration and operating points were fixed before, on out-of-fold predictions; intervals "
-        "resample patients, since films of one are alike.",
+        "validation": "Calibration and operating points were fixed before, on films that no member was fitted on; "
+        "intervals resample patients, since films of one are alike.",
     }
 
 

@@ -180,6 +180,7 @@ def _info(
             "environment": run.result["environment"],
             "calibration_optimistic": run.result["calibration_optimistic"],
             "reference": "synthetic phantom films",
+            **({"recalibrated": run.result["recalibrated"]} if "recalibrated" in run.result else {}),
         },
         fingerprints={
             "films": run.result["films"],

@@ -103,6 +103,7 @@ def recalibrate(
             "kind": kind,
             "local_temperature": value,
             "films": films.fingerprint,
+            "count": len(films),
             "patients": len(set(films.strings("patient_id"))),
             "of": run.fingerprint,
         },
