@@ -26,9 +26,8 @@ DAY = 86_400
 class Set:
     """Two films in a study of ada and bob, crossed over."""
 
-    def __init__(self, folder: Path) -> None:
-        self.clock = Clock()
-        self.database = Database(f"sqlite:///{folder / 'hilum.db'}")
+    def __init__(self, database: Database) -> None:
+        self.clock, self.database = Clock(), database
         store, access = Store(self.database, self.clock), Access(self.database, self.clock)
         self.films = [answered(store, name) for name in "ab"]
         for name, role in (("ada", "reviewer"), ("bob", "reviewer"), ("viv", "viewer")):
@@ -60,9 +59,9 @@ class Set:
 
 @pytest.fixture
 def both(tmp_path: Path) -> Iterator[Set]:
-    made = Set(tmp_path)
-    yield made
-    made.database.close()
+    database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+    yield Set(database)
+    database.close()
 
 
 def test_a_reader_goes_from_film_to_film_and_waits_for_the_wash_out(both: Set) -> None:

@@ -58,6 +58,7 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("GET", "/api/v1/reader-studies/mine"): {"reviewer"},
     ("POST", "/api/v1/reader-studies/{name}/opinions"): {"reviewer"},
     ("GET", "/reader-study"): {"reviewer"},
+    ("GET", "/reader-studies"): {"model-manager", "admin"},
     ("GET", "/reader-study/{name}"): {"reviewer"},
     ("POST", "/api/v1/labelling/batches"): {"model-manager", "admin"},
     ("GET", "/api/v1/labelling/batches"): {"model-manager", "admin"},

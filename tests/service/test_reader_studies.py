@@ -108,6 +108,9 @@ def test_a_study_is_read_by_two_readers_each_in_their_own_order(room: Running, p
     assert say(ada, 1, 2).json()["session"] == 2
     progress = mel.get(STUDIES).json()[0]["readers"]
     assert (progress["ada"]["done"], progress["bob"]["done"]) == ([2, 0], [0, 0])
+    page = mel.get("/reader-studies").text
+    assert "<td>ada</td><td>2 of 2, 0 of 2</td>" in page
+    assert 'data-post="/api/v1/reader-studies/chest/close"' in page
     for position, stage in ((1, "first"), (1, "final"), (2, "final")):
         said = say(ada, 2, position, stage)
         assert said.status_code == 201
@@ -118,6 +121,7 @@ def test_a_study_is_read_by_two_readers_each_in_their_own_order(room: Running, p
     assert bob.get(f"/films/{first}").status_code == 303
     assert mel.post(f"{STUDIES}/chest/close").status_code == 204
     assert bob.get(f"/films/{first}").status_code == 200
+    assert "/close" not in mel.get("/reader-studies").text
     assert "no open reader study" in say(bob, 1, 1).json()["detail"]
     with room.room.database.read() as session:
         acts = [(row.actor, row.act) for row in entries(session) if row.act.startswith("reader-study.")]

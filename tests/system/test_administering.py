@@ -121,7 +121,7 @@ def test_axe_finds_nothing_on_the_pages_of_each_role(service: Running, browser: 
 
     given_up(service.room.database, 931)
     for name, role, paths in (
-        ("ada", "admin", ("/upload", "/operations", "/users", "/models")),
+        ("ada", "admin", ("/upload", "/operations", "/users", "/models", "/reader-studies")),
         ("olga", "auditor", ("/audit",)),
     ):
         context = let_in(service, browser, name, role)

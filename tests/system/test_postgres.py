@@ -12,6 +12,7 @@ from sqlalchemy import text
 from tests.records import test_access as access_on_sqlite
 from tests.records import test_dicom_index as index_on_sqlite
 from tests.records import test_store as store_on_sqlite
+from tests.records import test_study_reading as studies_on_sqlite
 from tests.records.test_store import Clock, answer, film
 from tests.service.conftest import let_in, settings_in
 from tests.service.small import SmallDrawing, SmallModel, png
@@ -65,6 +66,7 @@ def same_tests(module: object, *, without: tuple[str, ...]) -> dict[str, object]
 globals().update(same_tests(store_on_sqlite, without=("test_two_films_never_hold_one_uid_even_behind_the_store",)))
 globals().update(same_tests(access_on_sqlite, without=()))
 globals().update(same_tests(index_on_sqlite, without=()))
+globals().update(same_tests(studies_on_sqlite, without=()))
 
 
 @pytest.fixture
@@ -75,6 +77,11 @@ def clock() -> Clock:
 @pytest.fixture
 def store(database: Database, clock: Clock) -> Store:
     return Store(database, clock)
+
+
+@pytest.fixture
+def both(database: Database) -> studies_on_sqlite.Set:
+    return studies_on_sqlite.Set(database)
 
 
 @pytest.fixture

@@ -72,8 +72,8 @@ def say(page: Page, keys: str, rating: str) -> None:
 
 
 def ready(page: Page, words: str) -> None:
+    expect(page.locator("nav.crumbs")).to_contain_text(words, timeout=15_000)
     page.wait_for_selector('#film[data-ready="yes"]')
-    expect(page.locator("nav.crumbs")).to_contain_text(words)
 
 
 def test_two_readers_read_their_own_lists_and_see_only_their_own_turn(service: Running, browser: Browser) -> None:

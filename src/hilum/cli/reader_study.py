@@ -76,7 +76,7 @@ def register(
     data: DataOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a study be read on the service's pages. A running service on SQLite takes it over REST instead.
+    """Let a study be read on the service's pages; beside a running service or without one.
 
     Its films must have been sent and answered, and its readers be users who may review.
     """
@@ -86,7 +86,7 @@ def register(
     from hilum.service.rest.reader_studies import asked_for, read_request
 
     request = read_request(study / REQUEST)
-    database = open_records(data)
+    database = open_records(data, beside=True)
     try:
         made = ReaderStudies(database).create(*asked_for(request), actor="console")
     finally:

@@ -24,7 +24,8 @@ HOMES = (
 """Where a login leads that was for no page in particular: the first whose scope the user has."""
 
 INSIDE = re.compile(
-    r"/(films/[0-9a-f]{32}|reader-study(/[a-z0-9-]{1,64})?|labelling(/batches)?|upload|operations|users|audit|models)?"
+    r"/(films/[0-9a-f]{32}|reader-study(/[a-z0-9-]{1,64})?|reader-studies|labelling(/batches)?|upload|operations|users|"
+    r"audit|models)?"
 )
 """Where a login may lead: never to another site."""
 

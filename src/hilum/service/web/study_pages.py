@@ -28,6 +28,12 @@ def studies(request: Request, caller: Reader, blinded: bool = False) -> HTMLResp
     return render(request, "study.html", caller=caller, places=places, blinded=blinded, waits=washout_sentence)
 
 
+@router.get("/reader-studies")
+def progress(request: Request, caller: Annotated[Caller, needs("models:write")]) -> HTMLResponse:
+    """How far the readers of each study are, for whoever runs it; nothing of what they said."""
+    return render(request, "studies.html", caller=caller, studies=room_of(request).studies.all())
+
+
 @router.get("/reader-study/{name}")
 def present_film(request: Request, name: str, caller: Reader, part: Literal["page", "answer"] = "page") -> Response:
     """The film that is to be read now: no address leads back to one before. ``part=answer`` gives the answer alone."""
