@@ -105,6 +105,7 @@ def reviews(page: Page, number: int, act: Callable[[Page], None]) -> list[float]
     """Seconds from the first key of a review to the next film's first picture."""
     took = []
     for _ in range(number):
+        page.wait_for_selector("#differ:not([disabled])")
         page.wait_for_timeout(1000 * LOOKS_S)
         before, started = page.url, time.perf_counter()
         act(page)
@@ -146,6 +147,7 @@ def at_films(started: Running, browser: Browser, films: Path, runs: int, count: 
         frames = {what: [page.evaluate(FRAMES, [what, count]) for _ in range(times)] for what in MOVES}
         found["frames"][page.evaluate("hilum.viewer.renderer.kind")] = frames
     for name, act in (("agree", agree), ("override", override)):
+        page.goto("/")  # lets the film go that it held
         page = let_in(started, browser, f"bench-{name}")
         open_film(page, sent[0])
         found[name] = reviews(page, min(runs, len(sent) // 2 - 1), act)

@@ -102,6 +102,17 @@ def test_nothing_is_inline_and_nothing_comes_from_elsewhere(pages: httpx.Client)
             assert pages.get(address).status_code == 200
 
 
+def test_scripts_and_styles_are_kept_by_the_browser_until_they_change(pages: httpx.Client) -> None:
+    addresses = set(re.findall(r'"(/static/[^"#]+)', pages.get(f"/films/{send(pages, png(89))}").text))
+    assert len(addresses) > 10
+    for address in addresses:
+        assert re.match(r"/static/[0-9a-f]{8}/", address)
+        assert "immutable" in pages.get(address).headers["cache-control"]
+    assert pages.get("/static/film.js").headers["cache-control"] == "no-cache"
+    other = pages.get("/static/00000000/film.js")
+    assert (other.status_code, other.headers["cache-control"]) == (404, "no-cache")
+
+
 def test_an_unknown_film_has_a_page_that_leads_back(pages: httpx.Client) -> None:
     reply = pages.get(f"/films/{'0' * 32}")
     assert (reply.status_code, 'href="/"' in reply.text) == (404, True)

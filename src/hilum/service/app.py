@@ -6,11 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 
 import hilum
 from hilum.errors import HilumError, ServiceError
@@ -54,8 +52,8 @@ from hilum.service.web import (
     study_pages,
     uploads,
 )
+from hilum.service.web.assets import Assets
 
-STATIC = Path(__file__).parent / "web" / "static"
 DESCRIPTION = f"""
 Send chest radiographs, read answers. **{NOTICE}**
 
@@ -110,7 +108,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(people.router)
     app.include_router(auditing.router)
     app.include_router(model_page.router)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", Assets(), name="static")
     app.add_middleware(KnownHosts, names=_hosts(room.settings))
     app.add_middleware(Shield, counted=room.metrics.request)
     declared(app)

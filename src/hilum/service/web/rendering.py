@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hilum.records.access import Caller, csrf_token
 from hilum.service.rest.access import room_of
 from hilum.service.rest.schemas import NOTICE
+from hilum.service.web.assets import static_root
 from hilum.service.web.phrases import READING_WORDS
 from hilum.service.web.views import BAR_WIDTH
 
@@ -47,6 +48,6 @@ def render(
     room = room_of(request)
     model, idle_s = room.answering.model, 60 * room.settings.session_idle_min
     csrf = csrf_token(caller.session) if caller is not None and caller.session is not None else ""
-    common = {**_common(), "model": model, "caller": caller, "csrf": csrf, "idle_s": idle_s}
+    common = {**_common(), "model": model, "caller": caller, "csrf": csrf, "idle_s": idle_s, "static": static_root()}
     text = _environment().get_template(template).render(**common, **values)
     return HTMLResponse(text, status_code=status)

@@ -1,32 +1,32 @@
 // Draws a film with WebGL 2: 16-bit values as an integer texture, the window in the shader.
-import { invert } from "./geometry.js";
-
+// Only the film's own rectangle is drawn; each of its canvas pixels is given its place among the level's pixels.
 const VERTEX = `#version 300 es
+uniform highp usampler2D film;
+uniform mat3 onto;       // the film, 0 … 1 down each side, to the canvas, -1 … 1
+out highp vec2 at;
 void main() {
-  vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 - 1.0;
-  gl_Position = vec4(corner, 0.0, 1.0);
+  vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1);
+  at = corner * vec2(textureSize(film, 0));
+  gl_Position = vec4((onto * vec3(corner, 1.0)).xy, 0.0, 1.0);
 }`;
 const FRAGMENT = `#version 300 es
 precision highp float; precision highp int; precision highp usampler2D;
 uniform usampler2D film;
-uniform mat3 back;       // canvas pixels to pixels of this level
-uniform vec2 ends;       // low, high
-uniform float height;
+uniform vec2 ends;       // low, and what of a step of grey one value is
 uniform bool inverted, smoothly;
+in highp vec2 at;
 out vec4 colour;
-float value(ivec2 at, ivec2 size) { return float(texelFetch(film, clamp(at, ivec2(0), size - 1), 0).r); }
+float value(ivec2 place, ivec2 last) { return float(texelFetch(film, clamp(place, ivec2(0), last), 0).r); }
 void main() {
-  ivec2 size = textureSize(film, 0);
-  vec2 at = (back * vec3(gl_FragCoord.x, height - gl_FragCoord.y, 1.0)).xy;
-  if (any(lessThan(at, vec2(0))) || any(greaterThanEqual(at, vec2(size)))) { colour = vec4(0, 0, 0, 1); return; }
+  ivec2 last = textureSize(film, 0) - 1;
   float found;
   if (smoothly) {
     vec2 shifted = at - 0.5, first = floor(shifted), part = shifted - first;
     ivec2 i = ivec2(first);
-    found = mix(mix(value(i, size), value(i + ivec2(1, 0), size), part.x),
-                mix(value(i + ivec2(0, 1), size), value(i + ivec2(1, 1), size), part.x), part.y);
-  } else found = value(ivec2(at), size);
-  float grey = clamp((found - ends.x) / (ends.y - ends.x), 0.0, 1.0);
+    found = mix(mix(value(i, last), value(i + ivec2(1, 0), last), part.x),
+                mix(value(i + ivec2(0, 1), last), value(i + ivec2(1, 1), last), part.x), part.y);
+  } else found = value(ivec2(at), last);
+  float grey = clamp((found - ends.x) * ends.y, 0.0, 1.0);
   colour = vec4(vec3(inverted ? 1.0 - grey : grey), 1.0);
 }`;
 
@@ -71,7 +71,7 @@ export class WebglRenderer {
     if (Math.max(first.rows, first.columns) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) throw new Error("Too large.");
     gl.useProgram(this.program);
     this.at = Object.fromEntries(
-      ["film", "back", "ends", "height", "inverted", "smoothly"].map((name) => [name, gl.getUniformLocation(this.program, name)]),
+      ["film", "onto", "ends", "inverted", "smoothly"].map((name) => [name, gl.getUniformLocation(this.program, name)]),
     );
   }
 
@@ -93,16 +93,16 @@ export class WebglRenderer {
     const { gl, at, canvas } = this;
     const scale = Math.hypot(matrix[0], matrix[1]);
     const level = this.levels.for(scale);
-    const [a, b, c, d, e, f] = invert(matrix);
-    const rx = level.columns / this.levels.list[0].columns, ry = level.rows / this.levels.list[0].rows;
+    const [a, b, c, d, e, f] = matrix, { rows, columns } = this.levels.list[0];
+    const x = 2 / canvas.width, y = -2 / canvas.height;
     gl.viewport(0, 0, canvas.width, canvas.height);
+    gl.clear(gl.COLOR_BUFFER_BIT); // black
     gl.bindTexture(gl.TEXTURE_2D, this.texture(level));
     gl.uniform1i(at.film, 0);
-    gl.uniformMatrix3fv(at.back, false, [a * rx, b * ry, 0, c * rx, d * ry, 0, e * rx, f * ry, 1]);
-    gl.uniform2f(at.ends, window.low, window.high);
-    gl.uniform1f(at.height, canvas.height);
+    gl.uniformMatrix3fv(at.onto, false, [a * columns * x, b * columns * y, 0, c * rows * x, d * rows * y, 0, e * x - 1, f * y + 1, 1]);
+    gl.uniform2f(at.ends, window.low, 1 / (window.high - window.low));
     gl.uniform1i(at.inverted, inverted ? 1 : 0);
     gl.uniform1i(at.smoothly, Number.isInteger(scale) || (quick && this.imitated) ? 0 : 1);
-    gl.drawArrays(gl.TRIANGLES, 0, 3);
+    gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
   }
 }
