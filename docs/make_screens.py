@@ -17,6 +17,7 @@ import httpx
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from hilum.records.study_values import Arm, Protocol, StudySlot
 from hilum.service.app import Running, running
 from hilum.service.rest.access import COOKIE
 from hilum.service.settings import read_settings
@@ -69,6 +70,29 @@ def film(page: Page, film_id: str) -> None:
     page.wait_for_timeout(800)
 
 
+def study(browser: Browser, started: Running, ids: list[str], out: Path) -> None:
+    """Pictures of a reader study: a film without the model, and one with it after the reader's own opinion."""
+    arms: tuple[Arm, ...] = ("without", "with")
+    sessions = [[StudySlot(film=film_id, arm=arms[(i + n) % 2]) for i, film_id in enumerate(ids)] for n in (0, 1)]
+    findings = started.room.answering.model.findings
+    protocol = Protocol(
+        name="chest-1", plan_sha256="0" * 64, question="pneumonia", findings=findings, answer="after", priors=False,
+        washout_days=28,
+    )  # fmt: skip
+    started.room.studies.create(protocol, {"reader": sessions}, actor="console")
+    page = page_of(browser, started, "1280x720")
+    for number, rating in ((1, "20"), (2, "40")):
+        page.goto("/reader-study/chest-1")
+        page.wait_for_selector('#film[data-ready="yes"]')
+        page.keyboard.press("1")
+        page.keyboard.type(rating)
+        if number == 1:
+            keep(page, out, "study-without")
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(2500)
+    keep(page, out, "study-with")
+
+
 def main() -> None:
     """Make the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -98,6 +122,8 @@ def main() -> None:
             film(page, ids[0])
             page.keyboard.press("m")
             keep(page, chosen.out, "film-read-first")
+        with service(chosen.bundle) as started:
+            study(browser, started, send(started, films[:6]), chosen.out)
         browser.close()
 
 
