@@ -224,6 +224,7 @@ def test_film_is_identified_by_its_bytes():
     content, _ = film_bytes(stored_film(12, False), FilmHeader())
     film = read_film(content)
     assert film.sha256 == hashlib.sha256(content).hexdigest()
+    assert read_film(content, sha256=film.sha256).sha256 == film.sha256
     with pytest.raises(ValueError, match="read-only"):
         film.pixels[0, 0] = 1
 

@@ -18,8 +18,10 @@ from hilum.errors import DataError, FilmError
 from hilum.records.database import Database
 from hilum.records.store import Store
 from hilum.sealing import CHUNK_BYTES, MAGIC
+from hilum.service import film_files
 from hilum.service.app import running
 from hilum.service.film_files import FilmFiles
+from hilum.service.film_writing import Written
 from hilum.service.intake import Intake
 
 OLD, NEW = new_data_key(), new_data_key()
@@ -150,3 +152,30 @@ def test_a_service_with_a_key_answers_and_draws(tmp_path: Path) -> None:
         assert http.get(f"/api/v1/studies/{sent['id']}/film.png").status_code == 200
         assert http.get(f"/api/v1/studies/{sent['id']}/heatmap/pneumonia.png").status_code == 200
     assert [path.read_bytes()[:8] for path in settings.data.rglob("*.film")] == [MAGIC]
+
+
+def test_only_what_this_process_hashed_just_now_is_taken_for_what_its_name_says(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = hashlib.sha256(png(1)).hexdigest()
+    intake = intake_on(store, tmp_path)
+    send(intake, png(1))
+    assert intake.files.film(digest).known_sha256 == digest
+    monkeypatch.setattr(film_files, "FRESH_S", 0.0)
+    assert intake.files.film(digest).known_sha256 is None, "it may have changed meanwhile"
+    monkeypatch.undo()
+    assert FilmFiles(tmp_path / "data").film(digest).known_sha256 is None, "another process wrote it"
+    with intake.begin() as arrival:
+        os.write(arrival.descriptor, png(2))
+        told = Written(file_sha256="f" * 64, content_sha256="c" * 64, size=len(png(2)), format="png")
+        arrival.finish(origin="dicom", written=told)
+    assert intake.files.film("f" * 64).known_sha256 is None, "who was told its digest didn't compute it"
+    assert FilmFiles(tmp_path / "data", Keyring([OLD])).film(digest).known_sha256 == digest, "shown as it is opened"
+
+
+def test_as_many_films_are_remembered_as_a_service_has_in_hand(store: Store, tmp_path: Path) -> None:
+    files = intake_on(store, tmp_path).files
+    for number in range(film_files.REMEMBERED + 1):
+        files.placed(f"{number:064x}")
+    assert files.film(f"{film_files.REMEMBERED:064x}").fresh
+    assert not files.film("0" * 64).fresh

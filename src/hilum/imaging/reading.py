@@ -24,6 +24,7 @@ def read_film(
     *,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     second_decoder: bool = False,
+    sha256: str | None = None,
 ) -> Radiograph:
     """Read a film: decode it and bring its pixels into presentation values.
 
@@ -32,6 +33,7 @@ def read_film(
         limits: what the film may cost; checked before anything is decoded.
         second_decoder: compressed DICOM pixels are decoded a second time by other software, and a film about which the
             two disagree is refused.
+        sha256: digest of the bytes, where it is known; None to compute it.
 
     Returns:
         The film. Damage that can be worked around is named in its ``flags``.
@@ -50,7 +52,9 @@ def read_film(
 
     # The digest of a full-size film takes as long as bringing its pixels into order.
     (pixels, facts, flags), digest = beside(
-        read, lambda: hashlib.sha256(content).hexdigest(), worth_it=len(content) >= HASHED_BESIDE
+        read,
+        lambda: sha256 or hashlib.sha256(content).hexdigest(),
+        worth_it=sha256 is None and len(content) >= HASHED_BESIDE,
     )
     return Radiograph(pixels=pixels, facts=facts, sha256=digest, flags=flags)
 

@@ -35,16 +35,27 @@ class Prepared:
 
 
 def prepare_film(
-    source: Path | bytes, preprocessing: Preprocessing, policy: GatePolicy, limits: Limits | None = None
+    source: Path | bytes,
+    preprocessing: Preprocessing,
+    policy: GatePolicy,
+    limits: Limits | None = None,
+    sha256: str | None = None,
 ) -> Prepared:
     """Read, measure, gate and preprocess one film.
+
+    Args:
+        source: a file, or its bytes.
+        preprocessing: what the model wants.
+        policy: what may be analysed.
+        limits: what the film may cost.
+        sha256: digest of the bytes, where it is known; None to compute it.
 
     Raises:
         FilmError: it can't be read; the code says why.
     """
     limits = limits or Limits()
     content = file_content(source, limits)
-    film = read_film(content, limits=limits, second_decoder=policy.second_decoder)
+    film = read_film(content, limits=limits, second_decoder=policy.second_decoder, sha256=sha256)
     return _prepared(film, lambda: film_tile(content, preprocessing, film, limits), policy)
 
 

@@ -83,8 +83,8 @@ class Bundled:
     def prepare(self, film: StoredFilm) -> Ready:
         """Read, gate and preprocess one film in a child; raises FilmError."""
         assessor = self._assessor
-        prepared = self._sandbox.run(prepare_film, film.source(), assessor.info.preprocessing, assessor.policy)
         read_for = assessor.info.preprocessing, assessor.policy
+        prepared = self._sandbox.run(prepare_film, film.source(), *read_for, None, film.known_sha256)
         return Ready(identity=_identity(prepared), prepared=prepared, read_for=read_for)
 
     def answer(self, films: Sequence[Ready]) -> list[NewAnswer]:

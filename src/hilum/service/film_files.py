@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import io
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ from hilum.files import replacing, sync_directory
 from hilum.records import erased_list
 from hilum.sealing import CHUNK_BYTES, HEADER_BYTES, Sealer, chunks, key_id_of, new_file_key
 
+FRESH_S = 60.0
+"""A film that this process wrote so short a time ago is not hashed again before it is read."""
+
+REMEMBERED = 2048
 NO_KEYS = Keyring()
 """Of a service without a data key."""
 
@@ -43,6 +48,13 @@ class StoredFilm:
     """Digest of its plain bytes."""
     keys: Keyring = NO_KEYS
     """The ring."""
+    fresh: bool = False
+    """Whether this process hashed and wrote it a moment ago, so that it is known to be what its name says."""
+
+    @property
+    def known_sha256(self) -> str | None:
+        """Digest of what :meth:`source` gives, where it needs no look: fresh, or shown to be whole as it is opened."""
+        return self.file_sha256 if self.fresh or self.keys else None
 
     def key_id(self) -> str:
         """Id of the key that it is encrypted with; empty for a plain file.
@@ -109,6 +121,7 @@ class FilmFiles:
         self.keys, self.incoming, self.films = keys, data / "incoming", data / "films"
         self.erased_list = data / erased_list.NAME
         self._lock = data / ".films.lock"
+        self._placed: dict[str, float] = {}
         for folder in (data, self.incoming, self.films):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for left_over in self.incoming.iterdir() if sole else ():  # never acknowledged: their senders send again
@@ -129,7 +142,15 @@ class FilmFiles:
         """
         if not file_sha256:
             raise FilmError("The film's pixels were erased, as the site's retention says.", code="erased")
-        return StoredFilm(path=self.path(file_sha256), file_sha256=file_sha256, keys=self.keys)
+        fresh = time.monotonic() - self._placed.get(file_sha256, float("-inf")) < FRESH_S
+        return StoredFilm(path=self.path(file_sha256), file_sha256=file_sha256, keys=self.keys, fresh=fresh)
+
+    def placed(self, file_sha256: str) -> None:
+        """Say that this process hashed a film and has just put it in its place."""
+        self._placed[file_sha256] = time.monotonic()
+        if len(self._placed) > REMEMBERED:
+            for one in list(self._placed)[: REMEMBERED // 2]:
+                self._placed.pop(one, None)
 
     def names(self) -> list[str]:
         """What names all files that lie here."""

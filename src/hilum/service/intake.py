@@ -175,6 +175,7 @@ class Arrival:
             Refused: nothing was kept.
             UsageError: the key was used for another film.
         """
+        hashed_here = written is None
         written = written or self._writer.finish(expected)
         digest = written.file_sha256
         film = NewFilm(
@@ -192,6 +193,8 @@ class Arrival:
         self._make_durable()
         with self._placing():
             self._place(digest)
+            if hashed_here:
+                self._intake.files.placed(digest)
             receipt = self._record(film, actor or origin)
             if receipt.file_sha256 != digest:  # the same film came in another container before, and that is kept
                 with contextlib.suppress(OSError):

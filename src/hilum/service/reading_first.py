@@ -23,17 +23,26 @@ def reads_first(room: ReadingRoom, caller: Caller) -> bool:
     return room.settings.read_first and "reviews:write" in caller.scopes
 
 
-def hidden(room: ReadingRoom, caller: Caller, film_ids: Sequence[str]) -> frozenset[str]:
-    """Which of these films' answers this caller must not see yet. A study's protocol goes before the setting."""
-    covered, shown = room.studies.sight(film_ids, caller.name)
+def hidden(room: ReadingRoom, caller: Caller, film_ids: Sequence[str], *, new: bool = False) -> frozenset[str]:
+    """Which of these films' answers this caller must not see yet. A study's protocol goes before the setting.
+
+    Args:
+        room: the reading room.
+        caller: who looks.
+        film_ids: the films.
+        new: they got their answers just now, in a transaction that says that this caller is shown them, so no study
+            holds them yet.
+    """
+    nothing: frozenset[str] = frozenset()
+    covered, shown = (nothing, nothing) if new else room.studies.sight(film_ids, caller.name)
     if not reads_first(room, caller):
         return covered
     return covered | (frozenset(film_ids) - room.reviews.opined(film_ids, caller.name) - shown)
 
 
-def veiled(room: ReadingRoom, caller: Caller, films: Sequence[FilmRecord]) -> list[FilmRecord]:
-    """The films, without the answers that this caller must not see yet."""
-    covered = hidden(room, caller, [film.film_id for film in films])
+def veiled(room: ReadingRoom, caller: Caller, films: Sequence[FilmRecord], *, new: bool = False) -> list[FilmRecord]:
+    """The films, without the answers that this caller must not see yet; ``new`` as for :func:`hidden`."""
+    covered = hidden(room, caller, [film.film_id for film in films], new=new)
     return [
         replace(film, answer=None, reason="", reason_code="") if film.film_id in covered else film for film in films
     ]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import warnings
 import zlib
@@ -63,8 +64,10 @@ INSTANCE: Mapping[str, tuple[str, str]] = {
     "AvailableTransferSyntaxUID": ("00083002", "UI"),
 }
 KEPT = {**STUDY, **SERIES, **INSTANCE}
-_TAGS = frozenset((0x00080005, *(int(tag, 16) for tag, _ in KEPT.values())))
-_LAST = max(_TAGS)
+_VRS = {0x00080005: "", **{int(tag, 16): vr for tag, vr in KEPT.values()}}
+_CHARACTER_SET = b"\x08\x00\x05\x00"
+_LAST = max(_VRS)
+_PLAIN = re.compile(rb"[!-\[\]-}](?:[ -\[\]-}]{0,255})")
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
 
 Attributes = dict[str, dict[str, Any]]
@@ -140,7 +143,7 @@ def read_attributes(content: bytes) -> Attributes:
     def read() -> Any:
         return dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *KEPT])
 
-    return _kept(read, syntax)
+    return _whole(_told(read), syntax)
 
 
 def head_attributes(head: bytes) -> Attributes | None:
@@ -165,23 +168,54 @@ def head_attributes(head: bytes) -> Attributes | None:
         elements = kept_elements(head[container.content_starts :], implicit=syntax == IMPLICIT)
     if elements is None:
         return None
-    return _kept(lambda: read_dataset(io.BytesIO(elements), syntax == IMPLICIT, True), syntax)
+    found: Attributes = {}
+    others = []
+    for tag, vr, value, written in elements:
+        plain = _plain(tag, vr, value)
+        if plain is None:
+            others.append(written)
+        else:
+            found[f"{tag:08X}"] = plain
+    if len(others) > 1 or (others and not others[0].startswith(_CHARACTER_SET)):
+        found |= _told(lambda: read_dataset(io.BytesIO(b"".join(others)), syntax == IMPLICIT, True))
+    return _whole(found, syntax)
 
 
-def kept_elements(body: bytes, *, implicit: bool) -> bytes | None:
-    """The elements of a little-endian data set that are kept, as they stand there; None where not all can be told."""
-    at, kept = 0, list[bytes]()
+def kept_elements(body: bytes, *, implicit: bool) -> list[tuple[int, bytes, bytes, bytes]] | None:
+    """The elements of a little-endian data set that are kept.
+
+    Returns:
+        tag, value representation (empty in an implicit data set), value, and all of it as it stands there; None where
+        not all can be told.
+    """
+    at, kept = 0, list[tuple[int, bytes, bytes, bytes]]()
     try:
         while True:
             tag, length, start = _header(body, at, implicit)
             if tag > _LAST:
-                return b"".join(kept)
+                return kept
             after = _behind_sequence(body, start, implicit) if length == UNDEFINED else start + length
-            if tag in _TAGS and length != UNDEFINED:
-                kept.append(body[at:after])
+            if tag in _VRS and length != UNDEFINED:
+                kept.append((tag, b"" if implicit else body[at + 4 : at + 6], body[start:after], body[at:after]))
             at = after
     except (struct.error, ValueError):
         return None
+
+
+def _plain(tag: int, vr: bytes, value: bytes) -> dict[str, Any] | None:
+    """A value that is the same in every character set; None for others, which pydicom reads."""
+    expected = _VRS[tag]
+    if expected == "" or vr not in (b"", expected.encode()):
+        return None
+    if expected == "US":
+        return {"vr": "US", "Value": [int.from_bytes(value, "little")]} if len(value) == 2 else None
+    text = value.rstrip(b"\0" if expected == "UI" else b" ")
+    if not _PLAIN.fullmatch(text) or (expected == "PN" and b"=" in text):
+        return None
+    if expected == "IS":
+        return {"vr": "IS", "Value": [int(text)]} if text.isdigit() else None
+    said = text.decode("ascii")
+    return {"vr": expected, "Value": [{"Alphabetic": said} if expected == "PN" else said]}
 
 
 def _header(body: bytes, at: int, implicit: bool) -> tuple[int, int, int]:
@@ -211,16 +245,19 @@ def _behind_sequence(body: bytes, at: int, implicit: bool) -> int:
     return at
 
 
-def _kept(read: Callable[[], Any], syntax: str) -> Attributes:
+def _told(read: Callable[[], Any]) -> Attributes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = read()
-            found = {tag: one for tag, _ in KEPT.values() if (one := _element(dataset, tag)) is not None}
+            return {tag: one for tag, _ in KEPT.values() if (one := _element(dataset, tag)) is not None}
     except (FilmError, MemoryError):
         raise
     except Exception as error:
         raise FilmError(f"The film's header can't be read ({type(error).__name__}).", code="unreadable") from None
+
+
+def _whole(found: Attributes, syntax: str) -> Attributes:
     missing = [name for name in UIDS if not value_of(found, name)]
     if missing:
         raise FilmError(f"The film has no {missing[0]}, so it can't be found by DICOMweb.", code="no-identity")

@@ -69,8 +69,8 @@ async def send(
     logger().info("film received", origin="rest", film=receipt.film_id, new=receipt.new, state=receipt.state)
     reads = "films:read" in caller.scopes
     new = receipt.new and receipt.state == "received"
-    film = await _answered(room, receipt.film_id, wait if reads else 0, caller if reads else None, new=new)
-    study = study_of(veiled(room, caller, [film])[0])
+    film, handed = await _answered(room, receipt.film_id, wait if reads else 0, caller if reads else None, new=new)
+    study = study_of(veiled(room, caller, [film], new=new and handed)[0])
     said = (study if reads else study.model_copy(update={"answer": None})).model_dump_json()
     headers = {"Location": f"/api/v1/studies/{film.film_id}"}
     return Response(said, 201 if receipt.new else 200, headers, "application/json")
@@ -109,8 +109,11 @@ async def _read(request: Request, arrival: Arrival) -> None:
 
 async def _answered(
     room: ReadingRoom, film_id: str, wait_s: float, caller: Caller | None, *, new: bool = False
-) -> FilmRecord:
-    """The film, once it is finished or the time is over; who sees an answer is written down."""
+) -> tuple[FilmRecord, bool]:
+    """The film, once it is finished or the time is over, and whether it was recorded for this caller just now.
+
+    Who sees an answer is written down.
+    """
     viewer = caller.name if caller is not None and wait_s > 0 else None
     async with room.announcements.listen(film_id, new=new, viewer=viewer) as announced:
         unfinished = new and wait_s > 0  # what was received just now can't be finished unannounced
@@ -122,15 +125,15 @@ async def _answered(
             except TimeoutError:
                 pass
             if announced.film is not None:  # it was recorded for this viewer, as seen
-                return announced.film
+                return announced.film, True
             if announced.is_set() and caller is not None:  # it has an answer or a reason: read it once, as seen
-                return await _seen(room, film_id, caller)
+                return await _seen(room, film_id, caller), False
             film = await run_in_threadpool(room.store.film, film_id)
     if film is not None and film.answer is not None and caller is not None:
-        return await _seen(room, film_id, caller)
+        return await _seen(room, film_id, caller), False
     if film is None:
         raise unknown_study()
-    return film
+    return film, False
 
 
 async def _seen(room: ReadingRoom, film_id: str, caller: Caller) -> FilmRecord:
@@ -163,7 +166,7 @@ async def study(
 ) -> Study:
     """A film, its state and, once it is answered, the answer with its uncertainty, gate verdict and provenance."""
     room = room_of(request)
-    film = await _answered(room, _known(film_id), wait, caller)
+    film, _ = await _answered(room, _known(film_id), wait, caller)
     return study_of((await run_in_threadpool(veiled, room, caller, [film]))[0])
 
 
