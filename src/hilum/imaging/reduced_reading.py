@@ -4,7 +4,8 @@ JPEG and JPEG 2000 keep coarse pictures inside fine ones: libjpeg inverts a part
 of JPEG 2000 stops before the finest wavelets (ISO 15444-1, "reduced resolution"). At 3,000 × 3,000 that saves nine
 tenths of the decoding. A tile made so differs from the exact one by little (``tests/imaging/test_reduced_reading.py``
 says how little); it is made only where that was measured, and only when `Preprocessing.decoding` asks for it, so that
-training and service agree.
+training and service agree. Drawn lines a few pixels thin, such as the frame of a marker, differ by more than
+anatomy does: wavelets don't average (``benchmarks/one_pass.py`` measures a film with such a frame).
 """
 
 import io
