@@ -7,11 +7,12 @@ import pytest
 
 from hilum.arrays import Array
 from hilum.datasets.manifest import Manifest
-from hilum.datasets.next_version import Sides, next_version, prove_apart, sides_of
+from hilum.datasets.next_version import Sides, check_names, next_version, prove_apart, sides_of
 from hilum.datasets.split_report import report_of
 from hilum.datasets.splits import SplitConfig, split
 from hilum.datasets.thumbs import make_thumb
 from hilum.errors import DataError
+from hilum.imaging.pseudonyms import Pseudonyms
 
 Films = Callable[..., Manifest]
 FINDINGS = ("normal", "pneumonia")
@@ -113,3 +114,15 @@ def test_parts_without_patients_have_no_sides(films_of: Films, parent: Manifest)
     blank = parent.with_columns(patient_id=[""] * len(parent))
     with pytest.raises(DataError, match="films of the test part have no patient_id"):
         sides_of(blank)
+
+
+def test_patients_are_named_in_one_way(films_of: Films, parent: Manifest) -> None:
+    """Else a patient of the locked test would come back under another name."""
+    hidden = [Pseudonyms(bytes(range(32))).patient(str(i)) for i in range(3)]
+    plain, secret = sides_of(parent), Sides(locked=frozenset(hidden[:1]), trained=frozenset(hidden[1:]))
+    check_names(plain, new_films(films_of, ["4711", ""]))
+    check_names(secret, new_films(films_of, hidden))
+    with pytest.raises(DataError, match="before have pseudonyms, and those of 1 labelled films don't.*--pseudonym-key"):
+        check_names(secret, new_films(films_of, [hidden[0], "4711"]))
+    with pytest.raises(DataError, match="before have no pseudonyms, and those of 3 labelled films do"):
+        check_names(plain, new_films(films_of, hidden))

@@ -19,6 +19,7 @@ from hilum.datasets.manifest import Manifest
 from hilum.datasets.split_report import NOTE, report_of, with_report
 from hilum.datasets.splits import SplitConfig, group_films, split_report
 from hilum.errors import DataError
+from hilum.imaging.pseudonyms import is_pseudonym
 from hilum.progress import Progress
 
 TOLD = 5
@@ -80,6 +81,27 @@ def prove_apart(sides: Sides, *, what: str) -> None:
         raise DataError(
             f"{what}: {both} patients of the locked test were trained on, in this or an earlier version of the data. "
             "Whoever was trained on once never enters the locked test: keep the test set that the ledger knows."
+        )
+
+
+def check_names(ledger: Sides, fresh: Manifest) -> None:
+    """Refuse films whose patients are named in another way than those of the versions before.
+
+    Raises:
+        DataError: one side has pseudonyms and the other hasn't: nobody could say who is in the locked test.
+    """
+    before = [is_pseudonym(one) for one in ledger.locked | ledger.trained]
+    new = [is_pseudonym(one) for one in fresh.strings("patient_id") if one]
+    hidden = sum(before) > len(before) / 2
+    if different := sum(one is not hidden for one in new):
+        was, now, mend = (
+            ("have pseudonyms", "don't", "Give the key that those were de-identified with: --pseudonym-key FILE.")
+            if hidden
+            else ("have no pseudonyms", "do", "Leave out --pseudonym-key, or de-identify those films as well.")
+        )
+        raise DataError(
+            f"The patients trained on before {was}, and those of {different} labelled films {now}, so one patient "
+            f"would have two names and the locked test could not be kept apart. {mend}"
         )
 
 

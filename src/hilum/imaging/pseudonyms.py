@@ -3,11 +3,13 @@
 import base64
 import hashlib
 import hmac
+import re
 import uuid
 
 from hilum.errors import UsageError
 
 LEAST_KEY_BYTES = 32
+LETTERS = 15
 LONGEST_SHIFT_DAYS = 3650
 
 
@@ -36,7 +38,7 @@ class Pseudonyms:
 
     def patient(self, identity: str) -> str:
         """``P`` and 15 letters and digits (75 bits)."""
-        return "P" + base64.b32encode(self._digest("patient", identity)).decode()[:15]
+        return "P" + base64.b32encode(self._digest("patient", identity)).decode()[:LETTERS]
 
     def uid(self, original: str) -> str:
         """A UID of PS3.5 B.2 from a UUID of version 8 (RFC 9562)."""
@@ -51,3 +53,8 @@ class Pseudonyms:
 
     def _digest(self, kind: str, value: str) -> bytes:
         return hmac.new(self._key, f"{kind}\0{value}".encode(), hashlib.sha256).digest()
+
+
+def is_pseudonym(patient_id: str) -> bool:
+    """Whether a patient id has the form of :meth:`Pseudonyms.patient`."""
+    return re.fullmatch(f"P[A-Z2-7]{{{LETTERS}}}", patient_id) is not None

@@ -17,7 +17,7 @@ from hilum.bundle.card import Stated
 from hilum.bundle.reading import Bundle, read_bundle
 from hilum.config import fingerprint
 from hilum.datasets.manifest import Manifest
-from hilum.datasets.next_version import LeftOut, Sides, next_version, refuse, sides_of
+from hilum.datasets.next_version import LeftOut, Sides, check_names, next_version, refuse, sides_of
 from hilum.errors import BundleError, DataError, RunError
 from hilum.inference.assess import MAX_BATCH, Assessor, open_bundle
 from hilum.labels import Findings
@@ -130,11 +130,13 @@ def begin(
         progress: where progress goes.
 
     Raises:
-        DataError: there is no film to add, or films that can't be drawn; they are named by their opaque ids.
+        DataError: there is no film to add, or films that can't be drawn, which are named by their opaque ids; or their
+            patients are named in another way than before.
     """
     refuse(fresh.left_out, leave_out=leave_out, of=len(fresh.films) + len(fresh.left_out))
     versions = rounds.versions()
     ledger, names = versions[-1].sides, list(fresh.names)
+    check_names(ledger, fresh.films)
     if about.kind == "retrained":
         parent = next(one for one in reversed(versions) if one.kind in ("adopted", "retrained"))
         films, left_out = next_version(
