@@ -26,10 +26,11 @@ from hilum.records.store import Store
 from hilum.service import child_process
 from hilum.service.app import Running, running
 from hilum.service.child_process import Kept
-from hilum.service.child_wire import HEADER, LARGEST_BYTES, OK, receive, send
+from hilum.service.child_wire import FAILED, HEADER, LARGEST_BYTES, OK, PING, STOP, receive, send
 from hilum.service.dicom import listener_process
 from hilum.service.dicom.far_intake import BEGIN, FINISH, FORGET, REFUSED, FarIntake
 from hilum.service.dicom.hearing import Hearing
+from hilum.service.dicom.listener_child import _serve
 from hilum.service.dicom.reception import Reception
 from hilum.service.dicom.refusal_book import RefusalBook
 from hilum.service.film_files import FilmFiles
@@ -336,6 +337,30 @@ def test_one_that_is_not_trusted_any_more_is_replaced(service: Running) -> None:
     assert replaced(service, process)
     listener._distrust(child, "of one that is gone already")
     assert store(service, 4) == 0x0000
+
+
+class Quiet:
+    """A listener that takes no connections any more."""
+
+    alive = False
+    stopped_s = -1.0
+
+    def stop(self, within_s: float) -> None:
+        self.stopped_s = within_s
+
+
+def test_one_that_takes_no_connections_says_so_and_one_that_is_stopped_lets_its_peers_go() -> None:
+    ours, theirs = socket.socketpair()
+    listener = Quiet()
+    with ours, theirs:
+        send(ours, STOP, 2.5)
+        send(ours, PING)
+        _serve(theirs, listener)  # type: ignore[arg-type]
+        assert receive(ours)[0] == OK
+        status, said, _ = receive(ours)
+    assert listener.stopped_s == 2.5
+    assert status == FAILED
+    assert said == {"kind": "ServiceError", "text": "The DICOM listener takes no connections any more."}
 
 
 def test_a_message_is_bounded() -> None:

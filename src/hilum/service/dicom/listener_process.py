@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hilum.errors import HilumError
@@ -149,33 +149,32 @@ class _Child:
 
     def __init__(self, owner: ListenerProcess) -> None:
         self.ready = False
-        channels = [socket.socketpair() for _ in range(owner._terms.maximum_associations)]
-        news, their_news = socket.socketpair()
-        theirs = [their_news, *(their for _, their in channels)]
-        numbers = [one.fileno() for one in theirs]
-        listening = owner._listening.fileno()
+        pairs = [socket.socketpair() for _ in range(1 + owner._terms.maximum_associations)]
+        ours, theirs = [our for our, _ in pairs], [their for _, their in pairs]
         try:
-            self.process = ChildProcess(
-                NAME,
-                "hilum.service.dicom.listener_child",
-                {
-                    "listening": listening,
-                    "news": numbers[0],
-                    "channels": numbers[1:],
-                    "terms": dataclasses.asdict(owner._terms),
-                    "memory_mb": owner._memory_mb,
-                },
-                environment=child_environment(**MEMORY),
-                descriptors=[listening, *numbers],
-                memory_setting="HILUM_LISTENER_MEMORY_MB",
-            )
+            self.process = self._launched(owner, [one.fileno() for one in theirs])
+        except BaseException:
+            for one in ours:
+                one.close()
+            raise
         finally:
             for one in theirs:
                 one.close()
-        work: list[tuple[Callable[[_Child, socket.socket], None], socket.socket]] = [(owner._hear, news)]
-        work += [(owner._receive, our) for our, _ in channels]
-        for target, connection in work:
-            threading.Thread(target=target, args=(self, connection), name="hilum-dicom", daemon=True).start()
+        for number, connection in enumerate(ours):
+            hear = owner._receive if number else owner._hear
+            threading.Thread(target=hear, args=(self, connection), name="hilum-dicom", daemon=True).start()
+
+    def _launched(self, owner: ListenerProcess, theirs: Sequence[int]) -> ChildProcess:
+        listening = owner._listening.fileno()
+        given = {"terms": dataclasses.asdict(owner._terms), "memory_mb": owner._memory_mb}
+        return ChildProcess(
+            NAME,
+            "hilum.service.dicom.listener_child",
+            {"listening": listening, "news": theirs[0], "channels": theirs[1:], **given},
+            environment=child_environment(**MEMORY),
+            descriptors=[listening, *theirs],
+            memory_setting="HILUM_LISTENER_MEMORY_MB",
+        )
 
     def beat(self, within_s: float) -> None:
         """Ask whether it is there, or first wait until it is; raises a HilumError."""
