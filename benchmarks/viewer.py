@@ -33,6 +33,9 @@ MOVES = ("window", "pan")
 LOOKS_S = 1.5
 """How long the reader looks before a review; the next film is fetched ahead meanwhile."""
 
+SETTLES_S = 5
+"""What the service still has to do with the films that were sent, before the first is opened."""
+
 FRAMES = """async ([move, count]) => {
   const { viewer } = hilum, times = [];
   const step = (i) => move === "window"
@@ -138,6 +141,7 @@ def at_films(started: Running, browser: Browser, films: Path, runs: int, count: 
     """First pictures, frames and reviews; each film is opened first by a browser that has nothing of it."""
     sent = send(started, films)
     page, found = let_in(started, browser, "bench"), {}
+    page.wait_for_timeout(1000 * SETTLES_S)
     found["first"] = [open_film(page, film_id) for film_id in sent[:runs]]
     found["chosen"] = page.evaluate("hilum.viewer.renderer.kind")
     found["frames"] = {}
