@@ -1,26 +1,30 @@
 """Films in over TLS: who is let in, who is turned away, and what a certificate's keeper is told."""
 
 import contextlib
+import dataclasses
 import hashlib
+import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from pynetdicom import AE
 from tests.service.conftest import settings_in
-from tests.service.hostile import noted
+from tests.service.hostile import listener_of, noted
 from tests.service.pem import DAY, Pair, issue, key_pem
 from tests.service.small import CR, SmallDrawing, SmallModel, dataset, dicom
 
 from hilum.data_keys import new_data_key
 from hilum.errors import ConfigError, ServiceError, UsageError
+from hilum.service import child_process
 from hilum.service.app import Running, running
 from hilum.service.certificates import client_context, look_at_authorities, look_at_pair, server_context
 from hilum.service.checking import check_service
@@ -178,6 +182,32 @@ def test_peers_that_never_shake_hands_keep_nobody_out(tmp_path: Path, pairs: dic
             with contextlib.suppress(ConnectionResetError):
                 assert one.recv(1) == b"", "and none of them for longer than the network's limit"
         assert any(stored(service, sender(pairs, None), 2) for _ in range(3))
+
+
+def test_while_its_key_is_gone_the_listener_says_so(
+    tmp_path: Path, pairs: dict[str, Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that takes the place of another reads the certificate anew."""
+    monkeypatch.setattr(child_process, "FIRST_PAUSE_S", 0.1)
+    key, away = tmp_path / "server.key", tmp_path / "away.key"
+    shutil.copy(pairs["server"].key, key)
+    ours = {**pairs, "server": dataclasses.replace(pairs["server"], key=key)}
+    with encrypted(tmp_path, ours, "on") as service:
+        assert service.room.health().checks["dicom"] == "ok"
+        key.rename(away)
+        os.kill(listener_of(service), signal.SIGKILL)
+        until(lambda: "can't be used together" in service.room.health().checks["dicom"])
+        assert not service.room.health().ready
+        away.rename(key)
+        until(lambda: service.room.health().checks["dicom"] == "ok")
+        assert stored(service, sender(pairs, None))
+
+
+def until(happened: Callable[[], bool], within_s: float = 120) -> None:
+    deadline = time.monotonic() + within_s
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_old_protocols_and_weak_ciphers_are_not_spoken(tmp_path: Path, pairs: dict[str, Pair]) -> None:

@@ -102,7 +102,7 @@ def test_a_killed_one_is_replaced_while_its_port_stays_taken(service: Running) -
 
 
 def test_one_that_hangs_is_replaced(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child_process, "ANSWER_TO_BEAT_S", 2.0)
+    monkeypatch.setattr(child_process, "ANSWER_TO_BEAT_S", 0.8)
     process = listener_of(service)
     os.kill(process, signal.SIGSTOP)
     until(lambda: replaced(service, process))

@@ -233,6 +233,7 @@ class Kept(Generic[C]):
         except HilumError as error:
             self.replace(str(error))
             return
+        self.trouble = None
         if time.monotonic() - self._since >= self._settle_s:
             self._failures = 0
 
@@ -260,7 +261,9 @@ class Kept(Generic[C]):
         self._since = time.monotonic()
         if self._closed.is_set():  # while it started
             self.child.kill()
-        self.trouble = None
+        if not self._settle_s:
+            self.trouble = None  # else when it has answered, soon
+        self._bell.set()
         self.restarts += 1
         self._restarted(reason)
 
