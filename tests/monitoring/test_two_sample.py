@@ -51,6 +51,15 @@ def test_numbers_find_the_distance_of_kolmogorov_and_smirnov() -> None:
     assert found.p_value == 1 / 1000
 
 
+@pytest.mark.parametrize(
+    ("reference", "window"), [((10, 200), (12, 80)), ((0, 30), (25, 30)), ((4000, 90000), (700, 13000))]
+)
+def test_shares_agree_with_the_exact_test(reference: tuple[int, int], window: tuple[int, int]) -> None:
+    (a, n), (b, m) = reference, window
+    exact = stats.fisher_exact([[a, n - a], [b, m - b]]).pvalue
+    assert compare_shares(reference, window).p_value == pytest.approx(exact, rel=1e-6)
+
+
 def test_features_find_a_shift_that_no_single_one_shows_and_none_where_there_is_none() -> None:
     a, b = rng(1).normal(size=(300, 200)), rng(2).normal(size=(100, 200))
     assert compare_features(a, b, rng()).p_value > 0.05

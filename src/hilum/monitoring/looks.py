@@ -4,17 +4,24 @@ A pair of looks in a row that both find the same stream is an alarm; :class:`hil
 that keeps the budget.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from hilum.arrays import Array
+from hilum.arrays import Array, Vector
 from hilum.errors import DataError
 from hilum.evaluation.audits import holm
 from hilum.monitoring.plan import DAY_S, WatchPlan
-from hilum.monitoring.two_sample import Found, compare_classes, compare_features, compare_numbers, compare_shares
+from hilum.monitoring.two_sample import (
+    Found,
+    compare_classes,
+    compare_features,
+    compare_numbers,
+    compare_shares,
+    in_order,
+)
 from hilum.randomness import stream
 from hilum.records.observations import GROUPS, OUTCOMES, STATISTICS, Observations
 
@@ -105,21 +112,28 @@ def look(reference: Observations, window: Observations, plan: WatchPlan, *, numb
         DataError: the window or the reference is too small.
     """
     reference = one_a_patient(reference, plan)
-    return _look(reference, halves(reference)[number % 2], one_a_patient(window, plan), plan, number)
+    half = halves(reference)[number % 2]
+    return _look(len(reference), half, numbers_of(half), one_a_patient(window, plan), plan, number)
 
 
-def _look(reference: Observations, half: Observations, window: Observations, plan: WatchPlan, number: int) -> Look:
+def _look(
+    usual: int,
+    half: Observations,
+    numbers: Mapping[str, Vector],
+    window: Observations,
+    plan: WatchPlan,
+    number: int,
+) -> Look:
+    """A look at films that count; ``usual`` is how many the whole reference holds."""
     if len(window) < plan.least_films:
         raise DataError(
             f"The window of look {number} holds {len(window)} films, but {plan.least_films} are needed. "
             "Join it to the next one."
         )
-    if len(reference) < plan.least_reference:
-        raise DataError(
-            f"The reference holds {len(reference)} films, but {plan.least_reference} are needed. Wait longer."
-        )
+    if usual < plan.least_reference:
+        raise DataError(f"The reference holds {usual} films, but {plan.least_reference} are needed. Wait longer.")
     rng = stream(plan.seed, "look", number)
-    found = list(compared(half, window, plan, rng))
+    found = list(compared(half, window, plan, rng, numbers))
     adjusted = holm([one.p_value for _, _, one, _ in found])
     level = plan.look_level
     streams = tuple(
@@ -144,23 +158,28 @@ def _look(reference: Observations, half: Observations, window: Observations, pla
     )
 
 
+def numbers_of(films: Observations) -> dict[str, Vector]:
+    """Each stream of numbers by name."""
+    found = {f"pixels: {name.replace('_', ' ')}": films.statistics[:, i] for i, name in enumerate(STATISTICS)}
+    found |= {f"score: {name}": films.scores[:, i] for i, name in enumerate(films.findings)}
+    return found | {"time to answer": np.log1p(np.maximum(films.seconds, 0))}
+
+
 def compared(
-    reference: Observations, window: Observations, plan: WatchPlan, rng: np.random.Generator
+    reference: Observations,
+    window: Observations,
+    plan: WatchPlan,
+    rng: np.random.Generator,
+    usual: Mapping[str, Vector],
 ) -> Iterator[tuple[str, Kind, Found, float]]:
-    """Each stream with its name, its kind, what was found and its floor."""
+    """Each stream with its name, its kind, what was found and its floor; ``usual`` are the reference's numbers."""
     for name in GROUPS:
         a, b = reference.groups[name], window.groups[name]
         k = len(a.levels)
         counts = np.bincount(a.codes, minlength=k), np.bincount(b.codes, minlength=k)
         yield name.replace("_", " "), "class", compare_classes(*counts, rng), plan.share_floor
-    for column, name in enumerate(STATISTICS):
-        pair = reference.statistics[:, column], window.statistics[:, column]
-        yield f"pixels: {name.replace('_', ' ')}", "number", compare_numbers(*pair, rng), plan.distance_floor
-    for column, name in enumerate(reference.findings):
-        pair = reference.scores[:, column], window.scores[:, column]
-        yield f"score: {name}", "number", compare_numbers(*pair, rng), plan.distance_floor
-    pair = np.log1p(np.maximum(reference.seconds, 0)), np.log1p(np.maximum(window.seconds, 0))
-    yield "time to answer", "number", compare_numbers(*pair, rng), plan.distance_floor
+    for name, values in numbers_of(window).items():
+        yield name, "number", compare_numbers(usual[name], values, rng), plan.distance_floor
     if reference.features.shape[1]:
         found = compare_features(reference.features, window.features, rng)
         yield "features", "features", found, plan.features_floor
@@ -224,8 +243,9 @@ def watch(films: Observations, plan: WatchPlan, *, now: float) -> Watched:
     films = one_a_patient(films, plan)
     reference, first = _reference(films, plan)
     spans, waiting = _spans(films, first, plan, now)
-    parts = halves(reference)
-    looks = tuple(_look(reference, parts[i % 2], span, plan, i) for i, span in enumerate(spans, 1))
+    # A half's numbers are put in order once: each look then only merges its own into them.
+    parts = [(half, {name: in_order(one) for name, one in numbers_of(half).items()}) for half in halves(reference)]
+    looks = tuple(_look(len(reference), *parts[i % 2], span, plan, i) for i, span in enumerate(spans, 1))
     return Watched(reference=reference, spans=tuple(spans), looks=looks, waiting=waiting)
 
 

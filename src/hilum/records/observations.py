@@ -245,7 +245,7 @@ def _rows(session: Session, since: datetime | None, until: datetime | None) -> I
         query = query.where(row.observed_at >= since)
     if until is not None:
         query = query.where(row.observed_at < until)
-    yield from session.execute(query.execution_options(yield_per=CHUNK)).partitions(CHUNK)
+    yield from session.connection().execute(query.execution_options(yield_per=CHUNK)).partitions(CHUNK)
 
 
 class _AsItLies(UserDefinedType[Any]):
