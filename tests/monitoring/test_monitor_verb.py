@@ -13,6 +13,8 @@ import pytest
 from tests.monitoring.filling import fill, said
 from tests.monitoring.joining import together
 
+from hilum.client.answers import ModelCheck
+from hilum.client.api import Client
 from hilum.errors import ConfigError, ServiceError, UsageError
 from hilum.monitoring.plan import WatchPlan, read_watch_plan
 from hilum.monitoring.report import gauges, monitor_page, seen, to_json
@@ -96,6 +98,20 @@ def test_the_self_test_runs_on_the_records(data: Path) -> None:
     assert tested["passed"]
     assert len(tested["drifts"]) == 7
     assert tested["drifts"][0] == {"drift": "nothing changed", "found": False, "named": "", "passed": True}
+
+
+def test_the_self_test_asks_the_running_model_where_there_is_one(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def check(client: Client, *, accept: str) -> ModelCheck:
+        asked.append(accept)
+        return ModelCheck(passed=False, sentence="Said so.", films=6, recorded=0)
+
+    monkeypatch.setattr(Client, "check_model", check)
+    at = ("--data", data, "--plan", data / "watch.toml", "--url", "http://127.0.0.1:9", "--accept", "tested")
+    told = said("monitor", "selftest", *at, code=1)
+    assert told["model"] == {"passed": False, "films": 6, "recorded": 0}
+    assert asked == ["tested"]
 
 
 def test_a_quiet_and_a_young_site_say_so() -> None:

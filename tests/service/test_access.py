@@ -74,6 +74,7 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("POST", "/api/v1/look-ups/requeue"): {"model-manager", "admin"},
     ("POST", "/api/v1/privacy/erase"): {"admin"},
     ("POST", "/api/v1/models"): {"model-manager", "admin"},
+    ("POST", "/api/v1/models/active/check"): {"model-manager", "admin"},
     ("POST", "/api/v1/models/active"): {"model-manager", "admin"},
     ("GET", "/api/v1/models/active"): {"viewer", "reviewer", "model-manager", "admin"},
     ("GET", "/metrics"): {"model-manager", "admin"},

@@ -10,6 +10,7 @@ from hilum.cli.records import DataOption
 from hilum.cli.terminal import JsonOption, finish
 
 if TYPE_CHECKING:
+    from hilum.client.answers import ModelCheck
     from hilum.monitoring.alarms import Alarm
     from hilum.monitoring.plan import WatchPlan
     from hilum.monitoring.report import Watch
@@ -98,18 +99,35 @@ def selftest(
     owner: OwnerOption = None,
     films: Annotated[int, typer.Option(help="Films of a look.", min=1)] = 200,
     week: Annotated[int, typer.Option(help="Number of the week, so that other films are drawn.", min=0)] = 0,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Address of the running service, whose model answers its fixed phantom films again."),
+    ] = None,
+    accept: Annotated[
+        str, typer.Option(help="Why the running model's present answers count from now on, instead of comparing them.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Inject drifts into the site's own reference; ends with 1 when one is not found and named, or the control is."""
+    """Inject drifts into the site's own reference; ends with 1 when one is not found and named, or the control is.
+
+    With --url (and a key with models:write in HILUM_KEY) the running model answers fixed phantom films, too, and must
+    say what it said of them at first: an update beneath it may change answers without a sound.
+    """
     from hilum.cli.terminal import table
     from hilum.monitoring.selftest import self_test
 
     rules = _plan(plan, owner)
     tested = self_test(_watch(_films(data), rules).watched.reference, rules, films=films, week=week)
     rows = [[one.drift, one.found, one.named or "–", "passed" if one.passed else "FAILED"] for one in tested]
-    passed = all(one.passed for one in tested)
+    checked = _checked(url, accept)
+    passed = all(one.passed for one in tested) and (checked is None or checked.passed)
+    lines = table(["drift", "found", "named", ""], rows)
+    lines.append(checked.sentence if checked else "the running model was not checked: give --url")
     found = [{"drift": one.drift, "found": one.found, "named": one.named, "passed": one.passed} for one in tested]
-    finish({"passed": passed, "drifts": found}, as_json=as_json, lines=table(["drift", "found", "named", ""], rows))
+    model = (
+        None if checked is None else {"passed": checked.passed, "films": checked.films, "recorded": checked.recorded}
+    )
+    finish({"passed": passed, "drifts": found, "model": model}, as_json=as_json, lines=lines)
     if not passed:
         raise typer.Exit(1)
 
@@ -155,6 +173,17 @@ def _act(step: str, data: Path, alarm_id: str, as_json: bool, **arguments: str) 
     finally:
         database.close()
     finish({"alarm": done.id, "state": done.state}, as_json=as_json, lines=[_words(done)])
+
+
+def _checked(url: str | None, accept: str) -> "ModelCheck | None":
+    import os
+
+    from hilum.client.api import Client
+
+    if url is None:
+        return None
+    with Client(url, key=os.environ.get("HILUM_KEY")) as client:
+        return client.check_model(accept=accept)
 
 
 def _plan(path: Path | None, owner: str | None) -> "WatchPlan":

@@ -148,3 +148,22 @@ def read_models(reply: Mapping[str, Any]) -> ModelsInService:
         findings=tuple(serving["findings"]),
         changes=tuple(reply["changes"]),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCheck:
+    """How the running model answered its fixed phantom films."""
+
+    passed: bool
+    """Whether it answered as it did at first."""
+    sentence: str
+    """The same for a person."""
+    films: int
+    """Films that were compared; 0 the first time."""
+    recorded: int
+    """Films that were answered for the first time."""
+
+
+def read_check(reply: Mapping[str, Any]) -> ModelCheck:
+    """A reply's JSON as a value; a KeyError or ValueError when it is none."""
+    return ModelCheck(**{name: reply[name] for name in ("passed", "sentence", "films", "recorded")})

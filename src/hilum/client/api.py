@@ -11,11 +11,13 @@ from urllib.parse import quote
 import httpx
 
 from hilum.client.answers import (
+    ModelCheck,
     ModelsInService,
     Review,
     StudyAnswer,
     UserAccount,
     read_answer,
+    read_check,
     read_models,
     read_review,
     read_user,
@@ -193,6 +195,17 @@ class Client:
         said = {"sha256": sha256, "reason": reason}
         now = self._json(self._ask("POST", "/api/v1/models/active", wait_s=LOADING_S, json=said))
         return f"{now['name']} {now['version']}"
+
+    def check_model(self, *, accept: str = "") -> ModelCheck:
+        """Have the running model answer its fixed phantom films again (scope ``models:write``).
+
+        Args:
+            accept: why the present answers count from now on; empty to compare them.
+
+        Raises:
+            ServiceError: the recorded answers were changed, the model doesn't answer, or the service can't be reached.
+        """
+        return read_check(self._json(self._ask("POST", "/api/v1/models/active/check", json={"accept": accept})))
 
     def reviews(self, study_id: str) -> tuple[Review, ...]:
         """The newest opinion of each reader.

@@ -25,6 +25,7 @@ from hilum.records.reviews import Reviews
 from hilum.records.store import Store, now
 from hilum.records.study_reading import ReaderStudies
 from hilum.records.worklist import Worklist
+from hilum.service.anchors import Anchors
 from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, Drawing, Model
 from hilum.service.dicomweb.room import DicomWeb, make_dicomweb, open_dicomweb
@@ -66,6 +67,7 @@ class ReadingRoom:
     studies: ReaderStudies
     worklist: Worklist
     labelling: Labelling
+    anchors: Anchors
     metrics: Metrics
     events: Events
     streams: Streams
@@ -217,6 +219,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         reviews=Reviews(database, readings=settings.readings, undo=timedelta(seconds=settings.undo_s)),
         studies=ReaderStudies(database),
         worklist=_worklist(settings, database),
+        anchors=Anchors(settings.data / "anchors", database, answering.prepare, workflow.ask),
         labelling=Labelling(database, held_for=timedelta(minutes=settings.claim_min)),
         metrics=metrics,
         events=Events(database),

@@ -33,6 +33,9 @@ PASSING = frozenset(("timeout", "crashed", "out-of-memory"))
 
 POLL_S = 1.0
 LARGEST_BATCH = 8
+ASKED = "self-test"
+"""Whose turn it is when the service asks its own model."""
+
 AT_ONCE = 32
 """Most answers of one transaction."""
 
@@ -234,6 +237,21 @@ class Workflow:
         if claim.film_id in self._in_work:
             self._in_work[claim.film_id] = future
         future.add_done_callback(lambda future: done(future, ready))
+
+    def ask(self, ready: Ready, *, within_s: float = 60.0) -> NewAnswer:
+        """Have the model answer a film that is no patient's, by itself and in its turn; nothing is recorded.
+
+        Raises:
+            ServiceError: too many films wait for the model, or it did not answer in time.
+        """
+        future = self._batcher.submit(ready, sender=ASKED, within_s=within_s, alone=True)
+        try:
+            return future.result(within_s)
+        except TimeoutError:
+            future.cancel()
+            raise ServiceError(
+                f"The model didn't answer within {within_s:.0f} s. Try again when fewer films wait."
+            ) from None
 
     def _leave(self, claim: Claim) -> None:
         self._in_work.pop(claim.film_id, None)

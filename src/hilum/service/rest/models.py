@@ -1,6 +1,7 @@
 """``/api/v1/models``: bundles for the service, and which one is in production."""
 
 import asyncio
+import math
 from datetime import datetime
 from typing import Annotated
 
@@ -102,6 +103,46 @@ def active(request: Request, caller: Annotated[Caller, needs("films:read")]) -> 
     """The model that answers films now."""
     switch = _switch(request)
     return _active(switch, switch.holds)
+
+
+class Check(BaseModel):
+    """How to check."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    accept: str = Field(
+        default="",
+        max_length=400,
+        pattern=r"^[^\x00]*$",
+        description="Why the present answers count from now on; it stands in the audit. Empty to compare.",
+    )
+
+
+class Checked(BaseModel):
+    """How the running model answered its fixed phantom films."""
+
+    passed: bool = Field(description="Whether it answered as it did at first, near by the bit.")
+    sentence: str = Field(description="The same for a person.")
+    model_sha256: str = Field(description="The model that answered.")
+    films: int = Field(description="Films that were compared.")
+    recorded: int = Field(description="Films that were answered for the first time.")
+    differences: dict[str, float | None] = Field(description="Largest difference by part; null where it is infinite.")
+
+
+@router.post("/active/check", response_model=Checked, summary="Check the running model")
+def check(request: Request, caller: Annotated[Caller, needs("models:write")], body: Check | None = None) -> Checked:
+    """Have the running model answer fixed synthetic films, the way of every film, and compare with what this model
+    version said of them at first. What fails was changed beneath the model: a runtime, a decoder, a driver."""
+    done = room_of(request).anchors.check(actor=caller.name, accept=body.accept if body else "")
+    differences = {name: value if math.isfinite(value) else None for name, value in done.differences.items()}
+    return Checked(
+        passed=done.passed,
+        sentence=done.sentence,
+        model_sha256=done.model_sha256,
+        films=done.films,
+        recorded=done.recorded,
+        differences=differences,
+    )
 
 
 async def _write(request: Request, path: str) -> None:
