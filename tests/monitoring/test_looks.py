@@ -124,8 +124,8 @@ def test_in_a_rehearsal_weeks_pass_in_minutes_and_the_looks_are_the_same() -> No
     films = simulate(Site(), 40 + 14, np.random.default_rng(3))
     plan = WatchPlan(owner="qm", reference_days=40)
     fast = replace(films, at=START + (films.at - START) / 1440)
-    looks = watch(films, plan, now=START + 54 * DAY_S).looks
-    again = watch(fast, replace(plan, day_s=60), now=START + 54 * 60).looks
+    looks = watch(films, plan, now=START + 54.5 * DAY_S).looks
+    again = watch(fast, replace(plan, day_s=60), now=START + 54.5 * 60).looks
     assert len(looks) == 2
     assert [repr(one.streams) for one in again] == [repr(one.streams) for one in looks]
 

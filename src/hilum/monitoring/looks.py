@@ -83,10 +83,10 @@ def one_a_patient(films: Observations, plan: WatchPlan) -> Observations:
     order = np.lexsort((films.at, films.patient))
     gap = np.diff(films.at[order], prepend=-np.inf)
     gap[np.flatnonzero(np.diff(films.patient[order], prepend=-1))] = np.inf
-    pause = 2 * plan.look_days * DAY_S
+    pause = 2 * plan.look_days * plan.day_s
     again = np.empty(len(films), dtype=bool)
     again[order] = gap < pause
-    if np.any((gap < pause) & (gap > DAY_S)):
+    if np.any((gap < pause) & (gap > plan.day_s)):
         again |= films.at < films.at[0] + pause
     return films.select(~again) if again.any() else films
 
