@@ -33,6 +33,8 @@ OWN_TIP = "audit tip"
 
 COLUMNS = ("seq", "at", "actor", "act", "subject", "body", "hash")
 LARGEST_INTEGER = 2**53 - 1
+TABLE: Any = AuditRow.__table__
+LAST, INSERT = select(TABLE.c.seq, TABLE.c.hash).order_by(TABLE.c.seq.desc()).limit(1), insert(TABLE)
 FIELDS = frozenset(("act", "actor", "at", "detail", "previous", "seq", "subject"))
 
 
@@ -189,8 +191,7 @@ def append_all(session: Session, acts: Sequence[Act], at: datetime) -> list[Entr
         tip = Tip(seq=made[-1].seq, hash=made[-1].hash)
     if made:
         rows = [{name: getattr(entry, name) for name in COLUMNS} for entry in made]
-        table: Any = AuditRow.__table__
-        session.connection().execute(insert(table), rows)
+        session.connection().execute(INSERT, rows)
         session.info[OWN_TIP] = session.get_transaction(), tip
     return made
 
@@ -208,7 +209,7 @@ def _own_tip(session: Session) -> Tip:
 
 def tip_of(session: Session) -> Tip:
     """Where the chain ends."""
-    last = session.execute(select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1)).first()
+    last = session.connection().execute(LAST).first()
     return Tip(seq=last[0], hash=last[1]) if last else Tip(seq=0, hash=GENESIS)
 
 

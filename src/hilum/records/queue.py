@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
+from sqlalchemy import Integer, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from hilum.records.schema import FilmRow
@@ -25,16 +25,26 @@ class Lease:
     """A film that was claimed so often has taken its workers down with it."""
 
 
-NEEDED = (
-    FilmRow.id,
-    FilmRow.file_sha256,
-    FilmRow.attempts,
-    FilmRow.sender,
-    FilmRow.urgent,
-    FilmRow.reason_code,
-    FilmRow.received_at,
-)
 FILMS: Any = FilmRow.__table__
+_FREE = (
+    FILMS.c.state.in_(WAITING),
+    or_(FILMS.c.lease_until.is_(None), FILMS.c.lease_until < bindparam("now", type_=FILMS.c.lease_until.type)),
+)
+# Made once: to put a statement together takes longer than to run it.
+SENDERS = (
+    select(FILMS.c.sender, FILMS.c.urgent, func.min(FILMS.c.received_at, type_=FILMS.c.received_at.type))
+    .where(*_FREE)
+    .group_by(FILMS.c.sender, FILMS.c.urgent)
+)
+NEXT = (
+    select(
+        *(FILMS.c[name] for name in ("id", "file_sha256", "attempts", "sender", "urgent", "reason_code", "received_at"))
+    )
+    .where(*_FREE, FILMS.c.sender == bindparam("by"), FILMS.c.urgent == bindparam("urgent"))
+    .order_by(FILMS.c.received_at, FILMS.c.id)
+    .limit(bindparam("most", type_=Integer))
+    .with_for_update(skip_locked=True)  # for databases with many writers; SQLite has one and leaves it out
+)
 TAKE = (
     update(FILMS)
     .where(FILMS.c.id == bindparam("film_id"))
@@ -83,19 +93,12 @@ class _Waiting:
 
     def __init__(self, session: Session, at: datetime, most: int) -> None:
         self._session, self._at, self._most = session, at, most
-        self._free: tuple[ColumnElement[bool], ...] = (
-            FilmRow.state.in_(WAITING),
-            or_(FilmRow.lease_until.is_(None), FilmRow.lease_until < at),
-        )
-        oldest = func.min(FilmRow.received_at)
-        found = session.execute(
-            select(FilmRow.sender, FilmRow.urgent, oldest).where(*self._free).group_by(FilmRow.sender, FilmRow.urgent)
-        )
+        found = session.connection().execute(SENDERS, {"now": at})
         self._oldest: dict[tuple[str, bool], datetime] = {(sender, urgent): first for sender, urgent, first in found}
         self._rows: dict[tuple[str, bool], list[Any]] = {}
 
     def next(self, turns: Turns) -> Any:
-        """The row, the columns :data:`NEEDED`, whose turn it is; None when none waits."""
+        """The row, the columns of :data:`NEXT`, whose turn it is; None when none waits."""
         while self._oldest:
             keys = list(self._oldest)
             heads = [
@@ -115,11 +118,5 @@ class _Waiting:
         return None
 
     def _read(self, sender: str, urgent: bool) -> list[Any]:
-        mine = (
-            select(*NEEDED)
-            .where(*self._free, FilmRow.sender == sender, FilmRow.urgent.is_(urgent))
-            .order_by(FilmRow.received_at, FilmRow.id)
-            .limit(self._most)
-            .with_for_update(skip_locked=True)  # for databases with many writers; SQLite has one and leaves it out
-        )
-        return list(self._session.execute(mine))
+        mine = {"now": self._at, "by": sender, "urgent": urgent, "most": self._most}
+        return list(self._session.connection().execute(NEXT, mine))

@@ -14,7 +14,6 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
-from hilum.config import canonical_json
 from hilum.errors import ServiceError
 from hilum.records.audit import Act, append_all
 from hilum.records.identifiers import keep_identities
@@ -33,19 +32,36 @@ SAME_UID = (
 )
 OTHER_UID = "The film's SOP instance UID is not the one that its sender announced; a person must look at it."
 
-NEEDED = (
-    FilmRow.id,
-    FilmRow.received_at,
-    FilmRow.origin,
-    FilmRow.format,
-    FilmRow.file_sha256,
-    FilmRow.size,
-    FilmRow.sop_instance_uid,
-    FilmRow.state,
-    FilmRow.attempts,
-    FilmRow.lease_owner,
-)
 FILMS: Any = FilmRow.__table__
+ANSWERS: Any = AnswerRow.__table__
+_THESE: Any = bindparam("these", expanding=True)
+# Made once: to put a statement together takes longer than to run it.
+NEEDED = (
+    select(
+        *(
+            FILMS.c[name]
+            for name in (
+                "id",
+                "received_at",
+                "origin",
+                "format",
+                "file_sha256",
+                "size",
+                "sop_instance_uid",
+                "state",
+                "attempts",
+                "lease_owner",
+            )
+        )
+    )
+    .where(FILMS.c.id.in_(_THESE))
+    .order_by(FILMS.c.id)
+    .with_for_update()
+)
+ANSWERED = select(ANSWERS.c.film_id, ANSWERS.c.model_sha256).where(ANSWERS.c.film_id.in_(_THESE))
+IN_USE = select(FILMS.c.sop_instance_uid).where(
+    FILMS.c.sop_instance_uid.in_(bindparam("uids", expanding=True)), FILMS.c.state != "quarantined"
+)
 CLOSE = (
     update(FILMS)
     .where(FILMS.c.id == bindparam("film_id"))
@@ -133,8 +149,7 @@ def has_answer(session: Session, film_id: str, model_sha256: str) -> bool:
 
 
 def _films(session: Session, film_ids: Sequence[str]) -> dict[str, Any]:
-    query = select(*NEEDED).where(FilmRow.id.in_(film_ids)).order_by(FilmRow.id).with_for_update()
-    found = {row.id: row for row in session.execute(query)}
+    found = {row.id: row for row in session.connection().execute(NEEDED, {"these": film_ids})}
     for film_id in film_ids:
         if film_id not in found:
             raise ServiceError(f"Film {film_id} is not in the records. It may have been erased.")
@@ -142,8 +157,8 @@ def _films(session: Session, film_ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _answers_there(session: Session, mine: Sequence[Answered]) -> set[tuple[str, str]]:
-    query = select(AnswerRow.film_id, AnswerRow.model_sha256).where(AnswerRow.film_id.in_([o.film_id for o in mine]))
-    return {(film, model) for film, model in session.execute(query)}
+    rows = session.connection().execute(ANSWERED, {"these": [one.film_id for one in mine]})
+    return {(film, model) for film, model in rows}
 
 
 def _uids_in_use(session: Session, mine: Sequence[Answered], films: Mapping[str, Any]) -> set[str]:
@@ -155,8 +170,7 @@ def _uids_in_use(session: Session, mine: Sequence[Answered], films: Mapping[str,
     }
     if not new:
         return set()
-    query = select(FilmRow.sop_instance_uid).where(FilmRow.sop_instance_uid.in_(new), FilmRow.state != "quarantined")
-    return {uid for uid in session.scalars(query) if uid is not None}
+    return set(session.connection().execute(IN_USE, {"uids": sorted(new)}).scalars())
 
 
 def _outcome(one: Answered, film: Any, there: set[tuple[str, str]], taken: set[str], at: datetime) -> _Outcome:
@@ -190,7 +204,7 @@ def _outcome(one: Answered, film: Any, there: set[tuple[str, str]], taken: set[s
         reason=reason,
         answer=record,
         answer_id=secrets.token_hex(16),
-        said=canonical_json(plain),
+        said=json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -39,6 +39,9 @@ from hilum.records.values import (
 
 CRASHES_PER_ATTEMPT = 10
 UNKNOWN_RISK = 0.5
+SAME = select(FILMS.c.id).where(FILMS.c.content_sha256 == bindparam("content"))
+"""The film of this content."""
+
 NOBODY: Mapping[str, Sequence[str]] = {}
 
 
@@ -97,8 +100,9 @@ class Store:
         return receipt
 
     def _receive_film(self, session: Session, film: NewFilm, model_sha256: str | None, actor: str) -> Receipt:
-        known = session.scalar(select(FilmRow).where(FilmRow.content_sha256 == film.content_sha256))
-        if known is not None:
+        there = session.connection().execute(SAME, {"content": film.content_sha256}).scalar()
+        if there is not None:
+            known = session.get_one(FilmRow, there)
             if film.origin != PACS and known.origin == PACS and take_up(known, film.origin):
                 self._note(session, actor, "film.requeued", known.id, code="prior")
             finished = film.origin != PACS and known.state in ("answered", "not-analysed")
