@@ -37,6 +37,11 @@ def films(manager: httpx.Client) -> list[str]:
     return [str(one.json()["id"]) for one in sent]
 
 
+def test_where_no_film_is_left_none_is_drawn_and_it_says_so(manager: httpx.Client) -> None:
+    refused = manager.post(f"{API}/batches", json={"films": 1})
+    assert (refused.status_code, "there is none to choose" in refused.json()["detail"]) == (409, True)
+
+
 def test_a_manager_draws_and_the_same_request_draws_once(manager: httpx.Client, films: list[str]) -> None:
     key = {"Idempotency-Key": "spring"}
     new = {"films": 3, "second_percent": 34}

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
-from hilum.errors import UsageError, nearest
+from hilum.errors import DataError, UsageError, nearest
 from hilum.records.access import Caller
 from hilum.records.labelling import CANNOT_TELL, Batch, BlindLabel, TaskState
 from hilum.service.rest.access import needs, room_of
@@ -94,13 +95,22 @@ class Asked(BaseModel):
     readings: int = Field(description="How many it needs now.")
 
 
-@router.post("/batches", status_code=201, response_model=BatchOut, summary="Draw films to be labelled")
+@router.post(
+    "/batches",
+    status_code=201,
+    response_model=BatchOut,
+    summary="Draw films to be labelled",
+    responses={409: PROBLEM},
+)
 def draw(request: Request, new: NewBatch, caller: Manager, idempotency_key: Once = None) -> BatchOut:
     """Draw from the newest films that nobody has read: 40 % of the mixture is chance, 30 % doubt, 20 % distance from
     what was read, 10 % disagreement of the members. Each film's probability is kept."""
     asked = once(caller, "batch", idempotency_key, new.model_dump())
     share = new.second_percent / 100
-    return _batch(room_of(request).labelling.draw(new.films, second=share, actor=caller.name, request=asked))
+    try:
+        return _batch(room_of(request).labelling.draw(new.films, second=share, actor=caller.name, request=asked))
+    except DataError as error:
+        raise HTTPException(409, str(error)) from None
 
 
 @router.get("/batches", response_model=list[BatchOut], summary="List batches")
