@@ -113,6 +113,11 @@ def test_scripts_and_styles_are_kept_by_the_browser_until_they_change(pages: htt
     assert (other.status_code, other.headers["cache-control"]) == (404, "no-cache")
 
 
+def test_the_navigation_says_which_page_this_is(pages: httpx.Client) -> None:
+    for path in ("/", "/upload"):
+        assert re.findall(r'href="([^"]+)"[^>]* aria-current="page"', pages.get(path).text) == [path]
+
+
 def test_an_unknown_film_has_a_page_that_leads_back(pages: httpx.Client) -> None:
     reply = pages.get(f"/films/{'0' * 32}")
     assert (reply.status_code, 'href="/"' in reply.text) == (404, True)

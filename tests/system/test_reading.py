@@ -293,7 +293,10 @@ def test_axe_finds_nothing(service: Running, browser: Browser) -> None:
             ready(page)
             page.keyboard.press("d")
         options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-        found = Axe().run(page, options=options).response["violations"]
-        told = [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found]
-        assert not told, json.dumps(told, indent=1)
+        for width, height in ((1280, 720), (3840, 2160), (1200, 1920), (800, 1280)):
+            page.set_viewport_size({"width": width, "height": height})
+            found = Axe().run(page, options=options).response["violations"]
+            told = [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found]
+            assert not told, f"{width} × {height}: {json.dumps(told, indent=1)}"
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (address, width)
     context.close()

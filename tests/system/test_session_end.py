@@ -78,9 +78,12 @@ def log_in(page: Page, name: str) -> None:
 def test_a_warning_comes_before_the_end_and_staying_puts_it_off(
     page: Page, film_id: str, ahead: list[timedelta]
 ) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
     write_something(page, film_id)
     pass_time(page, ahead, 14.2)
     expect(page.locator("#ending")).to_be_visible()
+    assert Axe().run(page).response["violations"] == []
     page.keyboard.press("Enter")  # the button that stays has the focus
     expect(page.locator("#ending")).to_be_hidden()
     pass_time(page, ahead, 13)

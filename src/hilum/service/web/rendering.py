@@ -48,6 +48,14 @@ def render(
     room = room_of(request)
     model, idle_s = room.answering.model, 60 * room.settings.session_idle_min
     csrf = csrf_token(caller.session) if caller is not None and caller.session is not None else ""
-    common = {**_common(), "model": model, "caller": caller, "csrf": csrf, "idle_s": idle_s, "static": static_root()}
+    common = {
+        **_common(),
+        "model": model,
+        "caller": caller,
+        "csrf": csrf,
+        "idle_s": idle_s,
+        "static": static_root(),
+        "here": request.url.path,
+    }
     text = _environment().get_template(template).render(**common, **values)
     return HTMLResponse(text, status_code=status)
