@@ -1,16 +1,21 @@
 """A story knows what failed, what was left in the audit, and goes on with its programs stopped."""
 
+import io
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pydicom
 import pytest
+from tests.service.small import dataset
 
 from hilum.demo import browsing, postgres, programs
 from hilum.demo.clinic_page import clinic_page
 from hilum.demo.clinic_proof import _found
 from hilum.demo.programs import beside, program, stop_left_over
+from hilum.demo.room import Film
+from hilum.demo.sender import anew
 from hilum.demo.telling import Telling
 from hilum.errors import DataError, MissingExtra, UsageError
 from hilum.reports.page import render_page
@@ -74,6 +79,20 @@ def test_a_program_is_stopped_with_its_block_and_one_left_over_by_its_folder(tmp
         other.kill()
         other.wait()
     assert stop_left_over(tmp_path) == []
+
+
+def test_each_film_of_the_sender_is_one_that_was_never_seen(tmp_path: Path) -> None:
+    made_of = dataset(
+        1, SeriesInstanceUID="1.2.826.0.1.3680043.8.498.1", StudyInstanceUID="1.2.826.0.1.3680043.8.498.2"
+    )
+    made_of.save_as(path := tmp_path / "film.dcm", enforce_file_format=True)
+    film = Film(path=path, label="normal", patient_id="P")
+    made = [pydicom.dcmread(io.BytesIO(anew(film, number))) for number in range(3)]
+    for name in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        uids = {one[name].value for one in made} | {pydicom.dcmread(path)[name].value}
+        assert len(uids) == 4
+        assert all(uid.is_valid for uid in uids)
+    assert all(one.file_meta.MediaStorageSOPInstanceUID == one.SOPInstanceUID for one in made)
 
 
 def test_what_is_missing_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

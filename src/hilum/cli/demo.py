@@ -21,7 +21,7 @@ def demo(
         bool,
         typer.Option(
             "--clinic",
-            help="A clinic's story with PostgreSQL, Orthanc and a browser: answers, drift, an alarm.",
+            help="A clinic's story with PostgreSQL, Orthanc and a browser: answers, drift, another model, and back.",
         ),
     ] = False,
     leave: Annotated[bool, typer.Option("--exit", help="Stop the service after the story.")] = False,

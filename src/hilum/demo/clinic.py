@@ -1,4 +1,4 @@
-"""A clinic's story in one command: films, answers, an override, drift and an alarm, and what the audit holds of it.
+"""A clinic's whole story in one command: films, answers, an override, drift, a change under its plan, and a way back.
 
 Phantom films and models are kept in the folder, and a second call goes on from there. The clinic itself (database,
 PACS, records, labels) always starts clean; what a killed story left running is stopped first.
@@ -20,13 +20,14 @@ from hilum.datasets.manifest import Manifest
 from hilum.datasets.phantom.config import PhantomConfig
 from hilum.datasets.phantom.writing import generate
 from hilum.datasets.splits import SplitConfig, split
-from hilum.demo import clinic_days, clinic_proof
+from hilum.demo import clinic_back, clinic_change, clinic_days, clinic_proof
 from hilum.demo.clinic_page import clinic_page
 from hilum.demo.clinic_proof import Found
 from hilum.demo.orthanc import orthanc_program
 from hilum.demo.postgres import programs
 from hilum.demo.programs import stop_left_over
 from hilum.demo.room import Film, Room, open_room
+from hilum.demo.sender import Sender
 from hilum.demo.story import SYNTHETIC, pack
 from hilum.demo.telling import Telling
 from hilum.errors import ConfigError, HilumError, ServiceError
@@ -209,8 +210,14 @@ def _told(
             shutil.rmtree(folder)
         folder.mkdir()
         room = stack.enter_context(open_room(folder, made.bundle, environment, step))
-    clinic_days.told(config, made, room, telling)
-    return room, clinic_proof.told(room, telling)
+    with telling.step("Plan: what may change, written and keyed before anything does") as step:
+        plan = clinic_change.write_plan(step, made, room)
+    drifted = clinic_days.told(config, made, room, telling)
+    change = clinic_change.told(made, room, plan, drifted, telling)
+    sender = stack.enter_context(Sender(room.client("mia", patience_s=0), made.take("room-1", 12)))
+    clinic_change.rolled_out(made, room, change, telling)
+    clinic_back.told(made, room, change, sender, telling)
+    return room, clinic_proof.told(room, change, telling)
 
 
 @contextlib.contextmanager

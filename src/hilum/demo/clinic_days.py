@@ -52,9 +52,10 @@ def arrive(step: Step, room: Room, scanner: str, films: list[Film]) -> list[str]
 
 
 def answers_of(room: Room, uids: list[str]) -> dict[str, StudyAnswer]:
-    """The typed client's answers, by SOP instance UID."""
+    """The typed client's answers, by SOP instance UID, in the order of the films."""
+    found = room.answered(uids)
     with room.client("mia") as client:
-        return {uid: client.study(film) for uid, film in room.answered(uids).items()}
+        return {uid: client.study(found[uid]) for uid in uids if uid in found}
 
 
 def counted(room: Room, answers: dict[str, StudyAnswer]) -> tuple[int, int, int]:

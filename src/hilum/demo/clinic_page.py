@@ -56,8 +56,7 @@ def _numbered(steps: Sequence[Step]) -> list[tuple[int, Step]]:
 
 def _overview(telling: Telling) -> Section:
     rows: list[list[Cell | str]] = [
-        [str(i), step.name, f"{sum(one.passed for one in step.checks)} of {len(step.checks)}", number(step.seconds, 1)]
-        for i, step in _numbered(telling.steps)
+        [str(i), step.name, _passed(step), number(step.seconds, 1)] for i, step in _numbered(telling.steps)
     ]
     columns: list[Column | str] = [
         "",
@@ -68,6 +67,14 @@ def _overview(telling: Telling) -> Section:
     total = sum(step.seconds for step in telling.steps)
     caption = f"Steps and what they took; {total:.0f} s in all, on this machine."
     return Section(title="Steps", name="steps", blocks=(table(caption, columns, rows),))
+
+
+def _passed(step: Step) -> Cell:
+    if not step.checks:
+        return Cell(text="none to make")
+    return Cell(
+        text=f"{sum(one.passed for one in step.checks)} of {len(step.checks)}", tone="" if step.passed else "red"
+    )
 
 
 def _audit(found: Sequence[Found]) -> Section:
@@ -95,7 +102,7 @@ def _section(numbered: tuple[int, Step]) -> Section:
     if step.measured:
         blocks.append(Facts(tuple(step.measured)))
     if step.typed:
-        blocks.append(Details(summary=f"{len(step.typed)} commands", blocks=(Code("\n".join(step.typed)),)))
+        blocks.append(Details(summary=f"Commands: {len(step.typed)}", blocks=(Code("\n".join(step.typed)),)))
     return Section(title=f"{i}. {step.name}", name=f"step-{i}", blocks=tuple(blocks))
 
 

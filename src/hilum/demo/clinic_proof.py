@@ -1,10 +1,16 @@
-"""The audit proves the story: the chain is whole, and every step left its rows."""
+"""The audit proves the story: the chain is whole, and every step left its rows; what signed files prove is followed."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from hilum.change.evidence import read_evidence
+from hilum.change.feedback import read_labels
+from hilum.change.plan import read_plan
+from hilum.change.rollout import read_proposal
+from hilum.demo.clinic_change import APPROVERS, Change, round_of
 from hilum.demo.room import Room
 from hilum.demo.telling import Step, Telling
 
@@ -27,7 +33,7 @@ class Found:
     """Who acted."""
 
 
-def told(room: Room, telling: Telling) -> tuple[Found, ...]:
+def told(room: Room, change: Change, telling: Telling) -> tuple[Found, ...]:
     """Verify the audit and look every step up in it."""
     with telling.step("Audit: the chain is whole and proves each step") as step:
         verdict = room.hilum(step, "audit", "verify", fails=True)
@@ -38,6 +44,7 @@ def told(room: Room, telling: Telling) -> tuple[Found, ...]:
         found = tuple(_found(one, act, subjects, rows) for one in telling.steps for act, subjects in one.acts)
         for one in found:
             step.check(one.found == one.subjects, f"{one.act} of {one.subjects}: {one.found} found, {one.rows}")
+        signed(step, room, change, rows)
     return found
 
 
@@ -52,4 +59,24 @@ def _found(step: Step, act: str, subjects: Sequence[str], rows: Sequence[dict[st
         found=len({row["subject"] for row in mine}),
         rows=("row " + " to ".join(str(place) for place in sorted({min(places), max(places)}))) if places else "no row",
         actors=", ".join(sorted({row["actor"] for row in mine})),
+    )
+
+
+def signed(step: Step, room: Room, change: Change, rows: Sequence[dict[str, Any]]) -> None:
+    """What stands in files: the audit's row names the proposal, which is signed for plan and evidence."""
+    plan, evidence = read_plan(change.plan), read_evidence(Path(round_of(change)["evidence"]))
+    proposal = read_proposal(Path(round_of(change)["path"]), plan, evidence)
+    (row,) = [row for row in rows if row["act"] == "model.registered" and row["subject"] == change.candidate]
+    named = json.loads(row["body"])["detail"]["proposal"]
+    step.check(
+        named == proposal.sha256,
+        f"row {row['seq']} names the proposal {proposal.sha256[:12]}… that plan and evidence were signed in",
+    )
+    names = sorted(one.name for one in proposal.approvals)
+    step.check(names == sorted(APPROVERS), f"it carries the signatures of {proposal.proposer.name}, {', '.join(names)}")
+    version = sorted((room.folder / "retraining" / "versions").glob("[0-9]*"))[-1] / "version.json"
+    labels = json.loads(version.read_text("utf-8"))["labels_sha256"]
+    step.check(
+        labels == read_labels(room.folder / "labels").sha256,
+        "the data's version names the labels by digest, whose chain is whole",
     )

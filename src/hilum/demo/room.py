@@ -21,6 +21,8 @@ from hilum.demo.postgres import cluster
 from hilum.demo.programs import beside, free_ports, until
 from hilum.demo.telling import Step
 from hilum.errors import ServiceError
+from hilum.records.access import Access
+from hilum.records.database import Database
 from hilum.records.proving import reading
 from hilum.records.schema import DeliveryRow, FilmRow
 from hilum.records.values import FINISHED
@@ -118,8 +120,11 @@ class Room:
         words = [word for role in roles for word in ("--role", role)]
         self.passwords[name] = secrets.token_urlsafe(12)
         self.hilum(step, "users", "add", name, *words, "--password-stdin", given=f"{self.passwords[name]}\n")
-        made = self.hilum(None, "users", "add-key", name, "--label", "the story", "--days", "1")
-        self.keys[name] = made["key"]
+        database = Database(self.database_url)
+        try:
+            self.keys[name] = Access(database).add_key(name, [], label="the story", days=1, actor="console")[1]
+        finally:
+            database.close()
 
     def client(self, user: str, *, patience_s: float = 60) -> Client:
         """The typed client of somebody; to be closed."""
@@ -136,7 +141,7 @@ class Room:
         Raises:
             ServiceError: the service refused.
         """
-        headers = {"Authorization": f"Bearer {self.keys[user]}"}
+        headers = {"Authorization": f"Bearer {self.keys[user]}", **request.pop("headers", {})}
         reply = httpx.request(method, f"{self.url}{path}", headers=headers, timeout=120, trust_env=False, **request)
         if not reply.is_success:
             raise ServiceError(f"{method} {path} was answered with {reply.status_code}: {reply.text[:200]}")
