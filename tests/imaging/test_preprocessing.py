@@ -239,3 +239,12 @@ def test_film_is_never_copied_as_floats(bits):
     # 9 MB for the strips that are looked up at a time; a float32 copy alone would be 4 bytes a pixel more.
     assert peak < side * side * (2 + 2) + (9 << 20)
     assert side * side * 4 > 9 << 20
+
+
+def test_halves_of_a_large_film_are_summed_to_the_same_bits(monkeypatch):
+    """Rows of a large film are summed by two threads where edges lie alike in its parts."""
+    film = np.random.default_rng(4).integers(0, 65536, (1024, 96), dtype=np.uint16)
+    alone = area_average(film, 224, 64)
+    monkeypatch.setattr(preprocessing, "LARGE", 1)
+    monkeypatch.setattr(preprocessing, "LONG_CALL", 1)
+    np.testing.assert_array_equal(area_average(film, 224, 64), alone)

@@ -10,11 +10,15 @@ import io
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from hilum.arrays import Array
 from hilum.errors import FilmError
+
+Frame = bytes | memoryview
+"""An encoded frame, or where it lies in a file."""
 
 JPEG_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{last}" for last in ("50", "51", "57", "70"))
 
@@ -64,15 +68,17 @@ class Codec:
 
     name: str
     """Name in PS3.6 table A-1, shortened."""
-    decode: Callable[[bytes, SampleFormat], Array] | None
+    decode: Callable[[Any, SampleFormat], Array] | None
     """From a frame to samples [h, w] or [h, w, 3]; ``None`` for native pixels."""
-    inspect: Callable[[bytes], Codestream] | None
+    inspect: Callable[[Any], Codestream] | None
     """Reads the codestream's own header, where it has one."""
     lossy: bool = False
     """True when the syntax itself implies loss."""
+    streams: bool = False
+    """True when a frame is read from where it lies; the others need its bytes by themselves."""
 
 
-def decode_frame(frame: bytes, syntax: str, form: SampleFormat) -> Array:
+def decode_frame(frame: Frame, syntax: str, form: SampleFormat) -> Array:
     """Decode one encapsulated frame.
 
     Args:
@@ -89,10 +95,11 @@ def decode_frame(frame: bytes, syntax: str, form: SampleFormat) -> Array:
     codec = CODECS[syntax]
     if codec.decode is None:
         raise FilmError(f"Transfer syntax {codec.name} is native, but its pixels come in fragments.", code="unreadable")
+    content = frame if codec.streams else bytes(frame)
     if codec.inspect is not None:
-        _compare(codec.inspect(frame), form, codec.name)
+        _compare(codec.inspect(content), form, codec.name)
     try:
-        samples = codec.decode(frame, form)
+        samples = codec.decode(content, form)
     except (FilmError, MemoryError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # decoders raise whatever they like; a panic of Rust's is not even an Exception
@@ -224,13 +231,14 @@ def _huffman_tables(content: bytes, damaged: FilmError) -> set[int]:
     return found
 
 
-def _inspect_jpeg_2000(frame: bytes) -> Codestream:
+def _inspect_jpeg_2000(frame: Frame) -> Codestream:
     """Read the SIZ marker of a JPEG 2000 codestream, also behind a (non-conformant) JP2 header (ISO 15444-1 A.5.1)."""
-    start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if start < 0 or len(frame) < start + 43:
+    head = bytes(frame[: 4096 + 43])
+    start = head.find(b"\xff\x4f\xff\x51", 0, 4096)
+    if start < 0 or len(head) < start + 43:
         raise FilmError("The JPEG 2000 codestream has no SIZ marker.", code="unreadable")
-    right, bottom, left, top = struct.unpack(">4L", frame[start + 8 : start + 24])
-    samples, depth = struct.unpack(">HB", frame[start + 40 : start + 43])
+    right, bottom, left, top = struct.unpack(">4L", head[start + 8 : start + 24])
+    samples, depth = struct.unpack(">HB", head[start + 40 : start + 43])
     return Codestream(rows=bottom - top, columns=right - left, samples=samples, precision=(depth & 0x7F) + 1)
 
 
@@ -242,11 +250,32 @@ def _rle(frame: bytes, form: SampleFormat) -> Array:
     return planes[0] if form.samples == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
-def _jpeg_2000(frame: bytes, form: SampleFormat) -> Array:
+def _jpeg_2000(frame: Frame, form: SampleFormat) -> Array:
     from openjpeg.utils import decode
 
-    decoded: Array = decode(frame)
+    decoded: Array = decode(cast(BinaryIO, _Stream(frame)))
     return decoded
+
+
+class _Stream:
+    """A frame as openjpeg reads it, part by part from where it lies: as much of a binary file as it asks for."""
+
+    def __init__(self, frame: Frame) -> None:
+        self.frame, self.at = memoryview(frame), 0
+
+    def read(self, count: int = -1) -> bytes:
+        end = len(self.frame) if count < 0 else self.at + count
+        part = bytes(self.frame[self.at : end])
+        self.at += len(part)
+        return part
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: len(self.frame)}[whence]
+        self.at = max(0, start + offset)
+        return self.at
 
 
 def _jpeg_ls(frame: bytes, form: SampleFormat) -> Array:
@@ -329,7 +358,9 @@ CODECS: dict[str, Codec] = {
     "1.2.840.10008.1.2.4.70": Codec(name="JPEG Lossless SV1", decode=_jpeg_lossless, inspect=_inspect_jpeg),
     "1.2.840.10008.1.2.4.80": Codec(name="JPEG-LS Lossless", decode=_jpeg_ls, inspect=_inspect_jpeg),
     "1.2.840.10008.1.2.4.81": Codec(name="JPEG-LS Near-lossless", decode=_jpeg_ls, inspect=_inspect_jpeg),
-    "1.2.840.10008.1.2.4.90": Codec(name="JPEG 2000 Lossless", decode=_jpeg_2000, inspect=_inspect_jpeg_2000),
-    "1.2.840.10008.1.2.4.91": Codec(name="JPEG 2000", decode=_jpeg_2000, inspect=_inspect_jpeg_2000),
+    "1.2.840.10008.1.2.4.90": Codec(
+        name="JPEG 2000 Lossless", decode=_jpeg_2000, inspect=_inspect_jpeg_2000, streams=True
+    ),
+    "1.2.840.10008.1.2.4.91": Codec(name="JPEG 2000", decode=_jpeg_2000, inspect=_inspect_jpeg_2000, streams=True),
     "1.2.840.10008.1.2.5": Codec(name="RLE Lossless", decode=_rle, inspect=None),
 }

@@ -13,7 +13,7 @@ import numpy as np
 
 from hilum.arrays import Array, Pixels
 from hilum.errors import FilmError, nearest
-from hilum.imaging.codecs import CODECS, SampleFormat, decode_frame, native_samples
+from hilum.imaging.codecs import CODECS, Frame, SampleFormat, decode_frame, native_samples
 from hilum.imaging.colour import Grey, palette_to_rgb, rgb_to_grey, ycbcr_to_rgb
 from hilum.imaging.dicom_facts import FACT_KEYWORDS, GREY, dicom_facts, text, whole
 from hilum.imaging.dicom_structure import FLOAT_PIXEL_DATA, PIXEL_DATA, Structure, examine
@@ -108,7 +108,7 @@ def encoded_frame(
         in_place = _in_place(content, structure)
         dataset = _dataset(io.BytesIO(content), pixels=in_place is None)
         form = sample_format(dataset, structure, limits)
-        return dataset, form, structure.transfer_syntax, _frame(dataset, structure, in_place)
+        return dataset, form, structure.transfer_syntax, bytes(_frame(dataset, structure, in_place))
 
     return _at_the_boundary(read)
 
@@ -168,7 +168,7 @@ def _film(
     codes = _codes(dataset, structure, form, in_place)
     flags: list[str] = ["several-frames"] if "NumberOfFrames" in dataset else []
     checked = not (second_decoder and structure.fragments) or check_decoded(
-        codes, _frame(dataset, structure, in_place), structure.transfer_syntax, form
+        codes, bytes(_frame(dataset, structure, in_place)), structure.transfer_syntax, form
     )
     if not checked:
         flags.append("one-decoder")
@@ -261,10 +261,10 @@ def _codes(dataset: Any, structure: Structure, form: SampleFormat, in_place: mem
     return decode_frame(_frame(dataset, structure, in_place), syntax, form)
 
 
-def _frame(dataset: Any, structure: Structure, in_place: memoryview | None) -> bytes:
-    """The fragments of the only frame, joined."""
+def _frame(dataset: Any, structure: Structure, in_place: memoryview | None) -> Frame:
+    """The only frame, its fragments joined."""
     if in_place is not None:
-        return bytes(in_place)
+        return in_place
     if structure.fragments == 0:
         raise FilmError("The compressed pixel data hold no fragment.", code="no-pixels")
     from pydicom.encaps import get_frame

@@ -16,6 +16,7 @@ import numpy as np
 
 from hilum.arrays import Array, Heatmap, Pixels, Tile
 from hilum.errors import ConfigError, UsageError
+from hilum.imaging.beside import beside
 from hilum.imaging.percentiles import percentiles
 
 FEW = 8
@@ -23,6 +24,9 @@ FEW = 8
 
 AT_ONCE = 32
 """Cut rows that are weighted at once: few enough to stay in the processor's cache."""
+
+LARGE, LONG_CALL = 1 << 22, 1 << 17
+"""Pixels of a film whose rows are summed by two threads, and of one call from which they don't wait for each other."""
 
 VERSION = 1
 """Raised whenever the same film and config would give another tile."""
@@ -242,8 +246,14 @@ def _whole_rows(pixels: Array, row: Array, kind: type) -> Array:
     # Edges lie alike in each of so many equal parts of the film, whose cells are summed at once.
     parts = pixels.reshape(alike, len(pixels) // alike, pixels.shape[1])
     sums = np.empty((alike, cells // alike, pixels.shape[1]), kind)
-    for i in range(cells // alike):
-        np.add.reduce(parts[:, row[i] : row[i + 1]], axis=1, dtype=kind, out=sums[:, i])
+
+    def add(some: range) -> None:
+        for i in some:
+            np.add.reduce(parts[:, row[i] : row[i + 1]], axis=1, dtype=kind, out=sums[:, i])
+
+    calls = cells // alike
+    large = pixels.size >= LARGE and pixels.size // calls >= LONG_CALL
+    beside(lambda: add(range(calls // 2)), lambda: add(range(calls // 2, calls)), worth_it=large)
     return sums.reshape(cells, pixels.shape[1])
 
 
