@@ -35,6 +35,12 @@ def test_urgent_goes_first_and_an_overdue_one_takes_turns_with_it() -> None:
     assert late == ["er", "ward", "er", "ward"]
 
 
+def test_a_senders_urgent_films_do_not_hold_its_routine_ones_up() -> None:
+    queues: Queues = {("a", True): deque([0.0]), ("a", False): deque([0.0]), ("b", False): deque([1.0, 1.0])}
+    turns = Turns(CAP)
+    assert [take(turns, queues, 2.0)[0] for _ in range(3)] == [("a", True), ("a", False), ("b", False)]
+
+
 arrivals = st.lists(st.tuples(st.sampled_from("abcd"), st.booleans(), st.floats(0, 30)), min_size=1, max_size=60)
 
 

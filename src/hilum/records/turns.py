@@ -6,8 +6,9 @@ the next batch). They are a small state and a choice, without clock, lock or dat
 * Urgent before routine.
 * A routine film that has waited longer than the ageing cap is overdue; while urgent and overdue ones wait together they
   take turns, so a flood of urgent films can at most halve what the others get.
-* Among films of one rank the sender goes first whose last turn lies furthest back. So a sender who waits is served
-  after at most one turn of each other sender, however much they sent.
+* Among films of one rank the sender goes first whose last turn with such films lies furthest back: its urgent ones
+  don't hold its routine ones up. So a sender who waits is served after at most one turn of each other sender, however
+  much they sent.
 * One sender's films of one rank go in the order in which they came.
 """
 
@@ -42,7 +43,7 @@ class Turns:
 
     def __init__(self, ageing_cap_s: float = AGEING_CAP_S) -> None:
         self._cap = ageing_cap_s
-        self._turn, self._last = 0, dict[str, int]()
+        self._turn, self._last = 0, dict[tuple[str, bool], int]()
         self._overdue_next = False
 
     def choose(self, heads: Sequence[Head]) -> int:
@@ -60,13 +61,17 @@ class Turns:
             rank, self._overdue_next = (overdue if self._overdue_next else urgent), not self._overdue_next
         else:
             rank = urgent or overdue or list(range(len(heads)))
-        chosen = min(rank, key=lambda i: (self._last.get(heads[i].sender, 0), -heads[i].waited_s, heads[i].sender))
-        self._note(heads[chosen].sender)
+        chosen = min(rank, key=lambda i: (self._last.get(_who(heads[i]), 0), -heads[i].waited_s, heads[i].sender))
+        self._note(_who(heads[chosen]))
         return chosen
 
-    def _note(self, sender: str) -> None:
+    def _note(self, sender: tuple[str, bool]) -> None:
         self._turn += 1
         self._last.pop(sender, None)  # back to the end, so that the first is the one whose turn lies furthest back
         self._last[sender] = self._turn
         if len(self._last) > REMEMBERED:
             del self._last[next(iter(self._last))]
+
+
+def _who(head: Head) -> tuple[str, bool]:
+    return head.sender, head.urgent
