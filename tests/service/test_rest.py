@@ -179,7 +179,7 @@ def test_health(http: httpx.Client) -> None:
     assert http.get("/health/live").json() == {"status": "alive"}
     ready = http.get("/health/ready")
     assert ready.status_code == 200
-    assert ready.json()["checks"] == dict.fromkeys(("model", "records", "storage", "audit", "disk", "dicom"), "ok")
+    assert ready.json()["checks"] == dict.fromkeys(("model", "records", "storage", "audit", "disk"), "ok")
 
 
 def test_every_reply_is_shielded(http: httpx.Client) -> None:
