@@ -296,6 +296,9 @@ def test_one_fold_is_the_quick_form_and_says_that_its_calibration_is_optimistic(
     assert summary["validation_kind"] == "on the watched fold"
     done = evaluate(quick, resamples=100)
     assert any("calibration is optimistic" in warning for warning in done.scorecard.warnings)
+    with open_bundle(package(quick, tmp_path / "quick.hilum")) as bundle:
+        assert bundle.info.drift is not None
+        assert bundle.info.drift.films == len(quick.out_of_fold().probs), "the films that it watched"
 
 
 def test_zscore_takes_mean_and_spread_of_the_fit_part(cohort: Path, small: TrainConfig, tmp_path: Path) -> None:

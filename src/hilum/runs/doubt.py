@@ -71,10 +71,16 @@ def validation_of(run: Run, *, cache: Path | None = None, progress: Progress | N
     return made
 
 
+def held_films(run: Run) -> Indices:
+    """Films of the fit part that a member watched and never fitted: with fewer members than folds not all."""
+    folds = run.films.column("fold")[run.films.rows(part="fit")].astype(np.int64)
+    return np.flatnonzero(folds < run.config.folds)
+
+
 def _asked(run: Run, cache: Path, progress: Progress) -> Validation:
     films, out_of_fold = run.films.select(run.films.rows(part="fit")), run.out_of_fold()
     fold, folds = films.column("fold").astype(np.int64), run.config.folds
-    held = np.flatnonzero(fold < folds)
+    held = held_films(run)
     with open_tiles(films, run.recipe.preprocessing, cache, progress=progress) as (tiles, _):
         found = _ask(run.explained(), tiles, fold, folds, progress)
     distance = np.empty(len(films))

@@ -26,7 +26,7 @@ from hilum.models.export import export_onnx
 from hilum.progress import Progress, Silent
 from hilum.provenance import now_utc, sha256_bytes
 from hilum.runs.answers import Answers, answer_films
-from hilum.runs.doubt import Validation, policy_of, shipped_policy, validation_of
+from hilum.runs.doubt import Validation, held_films, policy_of, shipped_policy, validation_of
 from hilum.runs.model_card import model_card
 from hilum.runs.run import Run
 from hilum.runs.tiles import open_tiles
@@ -148,7 +148,7 @@ def _info(
     model: bytes,
 ) -> BundleInfo:
     findings = run.findings.names
-    features = fitted["features"].astype(np.float64)
+    held = held_films(run)
     return BundleInfo(
         name=name,
         version=version,
@@ -166,10 +166,10 @@ def _info(
         abstention=shipped_policy(policy_of(validation)),
         ood=validation.usual,
         drift=DriftReference.of(
-            features=features,
+            features=fitted["features"][held].astype(np.float64),
             probs=validation.films.probs,
             findings=findings,
-            uncertainty={"mutual_information": fitted["mutual_information"].astype(np.float64)},
+            uncertainty={"mutual_information": fitted["mutual_information"][held].astype(np.float64)},
         ),
         heatmap_top=heatmap_top(fitted["cam"]),
         gate=gate or GatePolicy(),
