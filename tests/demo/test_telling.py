@@ -33,7 +33,7 @@ def test_a_failed_check_fails_the_story_and_is_told_on_its_page() -> None:
     assert telling.failures == ("Films: two films were answered", "Answers: There is no film.")
     assert "    FAILED  two films were answered" in said
     page = render_page(clinic_page(telling, []))
-    assert "2 checks failed." in page
+    assert "Checks that failed: 2." in page
     assert "Answers: There is no film." in page
     assert "Synthetic phantom films" in page
 
@@ -45,7 +45,7 @@ def test_a_story_whose_checks_pass_says_how_many() -> None:
         step.type("hilum audit verify")
     page = render_page(clinic_page(telling, []))
     assert telling.passed
-    assert "All 1 checks of 1 steps passed." in page
+    assert "Every check passed: 1 in 1 steps." in page
     assert "hilum audit verify" in page
 
 

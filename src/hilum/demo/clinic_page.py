@@ -45,8 +45,8 @@ def _verdict(telling: Telling, failed: str) -> VerdictBox:
     checks = [one for step in telling.steps for one in step.checks]
     wrong = (*telling.failures, *([failed] if failed and not telling.failures else []))
     if wrong:
-        return VerdictBox(tone="red", headline=f"{len(wrong)} checks failed.", lists=(("What", wrong),))
-    said = f"All {len(checks)} checks of {len(telling.steps)} steps passed."
+        return VerdictBox(tone="red", headline=f"Checks that failed: {len(wrong)}.", lists=(("What", wrong),))
+    said = f"Every check passed: {len(checks)} in {len(telling.steps)} steps."
     return VerdictBox(tone="green", headline=said, lists=(("Mind", (SYNTHETIC, NOT_CLINICAL)),))
 
 
