@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 SHARED_DATA = Path(os.environ.get("HILUM_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
-def _need(condition: object, what: str) -> None:
+def require(condition: object, what: str) -> None:
     """Skip where a component is missing; where CI=true, fail: CI installs what the tests need."""
     if condition:
         return
@@ -43,7 +43,7 @@ def _cheap_passwords() -> Iterator[None]:
 @pytest.fixture
 def need() -> Callable[[object, str], None]:
     """``need(condition, what)``: go on, or skip with a reason (in CI: fail)."""
-    return _need
+    return require
 
 
 @pytest.fixture

@@ -6,18 +6,12 @@ import pytest
 from playwright.sync_api import Browser, expect
 from sqlalchemy import update
 from tests.service.test_results_rest import given_up, not_looked_up
-from tests.system.browser import CHROMIUM, chromium, let_in, serving
+from tests.system.browser import let_in, serving
 
 from hilum.records.schema import AuditRow
 from hilum.service.app import Running
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")

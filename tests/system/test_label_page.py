@@ -7,18 +7,12 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 from tests.service.conftest import let_in as key_of
-from tests.system.browser import CHROMIUM, chromium, film, let_in, serving, until
+from tests.system.browser import film, let_in, serving, until
 
 from hilum.records.labelling import Unsettled, newest_labels
 from hilum.service.app import Running
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")

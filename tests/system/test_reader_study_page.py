@@ -8,20 +8,14 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.service.conftest import let_in as key_of
-from tests.system.browser import CHROMIUM, chromium, film, let_in, serving, until
+from tests.system.browser import film, let_in, serving, until
 
 from hilum.records.study_reading import ReaderStudies
 from hilum.records.study_values import Protocol, StudySlot
 from hilum.service.app import Running
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")]
+pytestmark = pytest.mark.system
 TELLS = ("pneumonia</h2>", "±", "SYN1", "SYN2", "accession", "Synthetic", "heatmap/")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -7,19 +7,13 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.service.conftest import let_in as key_of
-from tests.system.browser import CHROMIUM, chromium, film, let_in, open_film, serving, until
+from tests.system.browser import film, let_in, open_film, serving, until
 
 from hilum.service.app import Running
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")]
+pytestmark = pytest.mark.system
 
 XSS = "<img src=x onerror=globalThis.hacked=1><script>globalThis.hacked=1</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

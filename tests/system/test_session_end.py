@@ -7,21 +7,15 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.service.conftest import let_in as key_of
-from tests.system.browser import CHROMIUM, chromium, film, let_in, open_film, serving
+from tests.system.browser import film, let_in, open_film, serving
 
 from hilum.records.store import now
 from hilum.service.app import Running
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")]
+pytestmark = pytest.mark.system
 
 PASSWORD = "open sesame, please"
 KEPT = "Object.keys(sessionStorage).filter((key) => key.startsWith('hilum/')).sort()"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.service.conftest import let_in as key_of
 from tests.service.small import png
-from tests.system.browser import CHROMIUM, chromium, film, let_in, open_film, serving, until
+from tests.system.browser import film, let_in, open_film, serving, until
 
 from hilum.imaging.reading import read_film
 from hilum.service.app import Running
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")]
+pytestmark = pytest.mark.system
 
 WINDOWED = film(1, WindowCenter=1500, WindowWidth=900, PatientID="SYNTHETIC-1", ImagerPixelSpacing=[0.5, 0.25])
 LATER = film(2, WindowCenter=1500, WindowWidth=900, PatientID="SYNTHETIC-1", PhotometricInterpretation="MONOCHROME1")
@@ -25,12 +25,6 @@ STATE = "JSON.parse(JSON.stringify(hilum.viewer.state))"
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with serving(tmp_path_factory.mktemp("viewer")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
         yield started
 
 
