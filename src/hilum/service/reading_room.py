@@ -28,6 +28,7 @@ from hilum.records.worklist import Worklist
 from hilum.service.anchors import Anchors
 from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, Drawing, Model
+from hilum.service.dicom.loading import load
 from hilum.service.dicomweb.room import DicomWeb, make_dicomweb, open_dicomweb
 from hilum.service.doors import Links, Throttle
 from hilum.service.film_files import FilmFiles
@@ -145,8 +146,10 @@ def open_reading_room(
             switch = make_switch(settings, sandbox, Registry(database), restarted)
             stack.callback(switch.close)
             switch.begin(settings.bundle)
+            load()  # while the children do the same
             wake(sandbox)
             answering, drawing = answering or switch, drawing or switch
+        load()  # before there are threads that might, two at once
         room = _assemble(settings, database, answering, drawing)
         restarted.tells = room.metrics.model_restarted
         if switch is not None:
