@@ -81,24 +81,27 @@ def test_the_whole_way_of_a_change(place: Path) -> None:
     roles = [word for role in ("candidate", "current", "first") for word in (f"--{role}", place / f"{role}.parquet")]
     training = ("--training", place / "training.parquet", "--out", folder)
     said("change", "evidence", place / "facts.json", *roles, *training)
-    first = said("change", "gate", plan, folder, "--out", place / "verdict.json", code=1)
+    at = ("--data", data)
+    away = said("change", "gate", plan, folder, *at, code=1)
+    assert not away["audited"]  # there are no records yet
+    said("change", "begin", place / "one.hilum", "--reason", "the first", *at)
+    first = said("change", "gate", plan, folder, "--out", place / "verdict.json", "--actor", "qm", *at, code=1)
+    assert first["verdict_sha256"] == away["verdict_sha256"]
     assert [check["name"] for check in first["checks"] if check["outcome"] != "passed"] == ["approvals"]
-    again = said("change", "gate", plan, folder, code=1)
+    again = said("change", "gate", plan, folder, *at, code=1)
     assert first["verdict_sha256"] == again["verdict_sha256"]
     assert json.loads((place / "verdict.json").read_text())["passed"] is False
 
     who = ("--key", place / "physicist.key", "--name", "physicist")
-    said("change", "propose", plan, folder, *who, "--out", proposal)
+    said("change", "propose", plan, folder, *who, "--out", proposal, *at)
     for name in NAMES[:2]:
         key = ("--key", place / f"{name.split()[0]}.key", "--name", name)
-        approved = said("change", "approve", proposal, plan, folder, *key)
+        approved = said("change", "approve", proposal, plan, folder, *key, *at)
     assert approved["passed"]
-    assert said("change", "gate", plan, folder, "--proposal", proposal)["passed"]
+    assert said("change", "gate", plan, folder, "--proposal", proposal, *at)["passed"]
 
-    at = ("--data", data)
     with pytest.raises(UsageError, match="There is no candidate"):
         said("change", "canary", 0.1, "--reason", "x", *at)
-    said("change", "begin", place / "one.hilum", "--reason", "the first", *at)
     said("change", "shadow", proposal, plan, folder, "--bundle", place / "two.hilum", *at)
     assert said("change", "canary", 0.1, "--reason", "shadow agreed", *at)["share"] == 1000
     assert (
@@ -109,7 +112,32 @@ def test_the_whole_way_of_a_change(place: Path) -> None:
     assert (back["act"], back["production"]) == ("rollback", read_bundle(place / "one.hilum").sha256)
     acts = [one["act"] for one in said("change", "history", *at)["history"]]
     assert acts == ["begin", "shadow", "canary", "promote", "rollback"]
+    audited(data, read_bundle(place / "two.hilum").sha256, first["verdict_sha256"])
+
+
+def audited(data: Path, candidate: str, verdict: str) -> None:
+    """Each act about the candidate is in the audit, with who did it and what it rests on."""
+    at = ("--data", data)
     assert said("audit", "verify", *at)["whole"]
+    rows = said("audit", "search", "--act", "change.", *at)["rows"]
+    assert {row["subject"] for row in rows} == {candidate}
+    signed = [{"name": name} for name in NAMES[:2]]
+    assert [(row["act"], row["actor"]) for row in reversed(rows)] == [
+        ("change.judged", "qm"),
+        ("change.judged", "console"),
+        ("change.proposed", "physicist"),
+        ("change.approved", NAMES[0]),
+        ("change.approved", NAMES[1]),
+        ("change.judged", "console"),
+        ("change.judged", "console"),  # in the transaction of the shadow, with the approvals that it rests on
+    ]
+    told = [row["detail"] for row in reversed(rows)]
+    assert (told[0]["verdict"], told[0]["passed"]) == (verdict, False)
+    assert [one["passed"] for one in told if "passed" in one] == [False, False, False, True, True, True]
+    assert [{"name": one["name"]} for one in told[-1]["approvals"]] == signed
+    assert len({one["proposal"] for one in told[2:]}) == 1
+    places = {row["act"]: row["seq"] for row in said("audit", "search", "--subject", candidate, *at)["rows"][::-1]}
+    assert places["model.shadow"] == rows[0]["seq"] + 1
 
 
 def test_the_registry_is_changed_beside_who_owns_the_records(place: Path, tmp_path: Path) -> None:

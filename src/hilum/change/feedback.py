@@ -8,8 +8,8 @@ what a model was trained on can be told for ever.
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -173,14 +173,23 @@ def read_labels(folder: Path) -> LabelSet:
     Raises:
         DataError: a version is missing, unreadable or was changed.
     """
-    last = EMPTY
+    newest = deque(read_versions(folder), maxlen=1)
+    return newest[0] if newest else EMPTY
+
+
+def read_versions(folder: Path) -> Iterator[LabelSet]:
+    """All versions, the first one first, each held against the digest that the next one names.
+
+    Raises:
+        DataError: a version is missing, unreadable or was changed.
+    """
+    parent = ""
     for number, path in enumerate(sorted(folder.glob("labels-*.json")), 1):
         found = _read(path)
-        parent = last.sha256 if last.version else ""
         if found.version != number or found.parent_sha256 != parent:
             raise DataError(f"{path} doesn't follow the version before it: a version is missing, or was changed.")
-        last = found
-    return last
+        parent = found.sha256
+        yield found
 
 
 def _read(path: Path) -> LabelSet:

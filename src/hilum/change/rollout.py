@@ -1,9 +1,10 @@
 """From a proposal to production: proposed, approved by two, in shadow, in canary, promoted; and back in one step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hilum.change import journal
 from hilum.change.evidence import Evidence
 from hilum.change.gate import GateVerdict, gate, proposal_document
 from hilum.change.plan import Plan, RollbackBounds
@@ -12,6 +13,7 @@ from hilum.config import fingerprint
 from hilum.errors import DataError, UsageError
 from hilum.evaluation.intervals import wilson_interval
 from hilum.keys import PrivateKey
+from hilum.records.audit import Act
 from hilum.records.registry import Deployment, Registered, Registry
 
 
@@ -27,8 +29,26 @@ class Proposal:
     """Who approved."""
 
 
-def propose(path: Path, plan: Plan, evidence: Evidence, *, name: str, key: PrivateKey) -> GateVerdict:
+Note = Callable[[Act], object]
+"""Takes the act down before its file is written; see :mod:`hilum.change.journal`."""
+
+
+def nowhere(_: Act) -> None:
+    """Takes nothing down: there is no audit where this is done."""
+
+
+def propose(
+    path: Path, plan: Plan, evidence: Evidence, *, name: str, key: PrivateKey, note: Note = nowhere
+) -> GateVerdict:
     """Write a signed proposal; a change that the gate refuses can't be proposed.
+
+    Args:
+        path: file to write.
+        plan: written before.
+        evidence: of the change.
+        name: who proposes.
+        key: whose signature it gets.
+        note: takes the act down.
 
     Raises:
         UsageError: the gate refuses it for more than missing approvals, or the file is there.
@@ -39,6 +59,7 @@ def propose(path: Path, plan: Plan, evidence: Evidence, *, name: str, key: Priva
     if path.exists():
         raise UsageError(f"{path} is there already, and a proposal is never overwritten. Choose another name.")
     document = proposal_document(plan, evidence)
+    note(journal.proposed(verdict, evidence, proposal_sha256=fingerprint(document), proposer=name))
     write_signed(path, document, (sign(document, name=name, key=key),))
     return verdict
 
@@ -62,8 +83,18 @@ def read_proposal(path: Path, plan: Plan, evidence: Evidence) -> Proposal:
     return Proposal(sha256=fingerprint(document), proposer=signatures[0], approvals=signatures[1:])
 
 
-def approve(path: Path, plan: Plan, evidence: Evidence, *, name: str, key: PrivateKey) -> GateVerdict:
+def approve(
+    path: Path, plan: Plan, evidence: Evidence, *, name: str, key: PrivateKey, note: Note = nowhere
+) -> GateVerdict:
     """Add an approval.
+
+    Args:
+        path: file of the proposal.
+        plan: that it was made under.
+        evidence: that it was made from.
+        name: who approves, as in the plan.
+        key: theirs.
+        note: takes the act down.
 
     Returns:
         the gate's verdict with it.
@@ -81,8 +112,10 @@ def approve(path: Path, plan: Plan, evidence: Evidence, *, name: str, key: Priva
     if not told.startswith("1 of"):
         raise UsageError(f"This approval wouldn't count. {told.split('approved. ', 1)[-1]}")
     signatures = (proposal.proposer, *proposal.approvals, mine)
+    verdict = gate(plan, evidence, signatures[1:], proposer=proposal.proposer.key)
+    note(journal.approved(verdict, evidence, proposal_sha256=proposal.sha256, approval=mine))
     write_signed(path, document, signatures)
-    return gate(plan, evidence, signatures[1:], proposer=proposal.proposer.key)
+    return verdict
 
 
 def to_shadow(
@@ -119,7 +152,8 @@ def to_shadow(
         proposal_sha256=proposal.sha256,
     )
     registry.register(model, actor=actor)
-    return registry.shadow(bundle_sha256, actor=actor, reason=facts.reason)
+    passed = journal.judged(verdict, evidence, actor=actor, proposal=proposal.sha256, approvals=proposal.approvals)
+    return registry.shadow(bundle_sha256, actor=actor, reason=facts.reason, led_by=(passed,))
 
 
 def _first_failure(verdict: GateVerdict) -> str:

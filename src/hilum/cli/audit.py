@@ -1,14 +1,19 @@
 """``hilum audit``: prove what was done and seen, offline."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hilum.cli.records import DataOption
 from hilum.cli.terminal import JsonOption, finish
 
-app = typer.Typer(name="audit", help="Verify, export and show the audit.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from datetime import date
+
+    from hilum.records.audit import Entry
+
+app = typer.Typer(name="audit", help="Verify, export, show and search the audit.", no_args_is_help=True)
 HERE = Path("hilum-data")
 ExportArgument = Annotated[
     Path | None, typer.Option("--export", help="A file of hilum audit export instead of the database.")
@@ -17,7 +22,7 @@ ExportArgument = Annotated[
 
 @app.callback()
 def audit() -> None:
-    """Verify, export and show the audit; nothing is changed, and a service may run meanwhile."""
+    """Verify, export, show and search the audit; nothing is changed, and a service may run meanwhile."""
 
 
 @app.command()
@@ -87,16 +92,63 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show all that was done to one film, user or key, and who saw it."""
-    import json
-
     from hilum.cli.records import url_of
     from hilum.records.proving import rows_of
 
     rows = rows_of(url_of(data), subject=subject)
-    lines = []
-    for row in rows:
-        detail = json.loads(row.body)["detail"]
-        told = "  ".join(f"{name}={value}" for name, value in detail.items())
-        lines.append(f"{row.seq:>8}  {row.at}  {row.actor:<16} {row.act:<18} {told}".rstrip())
     found = [{"seq": r.seq, "at": r.at, "actor": r.actor, "act": r.act, "hash": r.hash} for r in rows]
-    finish({"subject": subject, "rows": found}, as_json=as_json, lines=lines or ["nothing is written about this"])
+    lines = [_line(row) for row in rows] or ["nothing is written about this"]
+    finish({"subject": subject, "rows": found}, as_json=as_json, lines=lines)
+
+
+@app.command("search")
+def search_rows(
+    subject: Annotated[str, typer.Option(help="About this film, model, user or key, by its whole id.")] = "",
+    actor: Annotated[str, typer.Option(help="Done by this user, or service, dicom, console.")] = "",
+    act: Annotated[str, typer.Option(help="This act, or all that begin so, such as change. or label.")] = "",
+    first: Annotated[str, typer.Option(metavar="DAY", help="From this day on (UTC), such as 2026-03-31.")] = "",
+    last: Annotated[str, typer.Option(metavar="DAY", help="Up to this day, it included.")] = "",
+    before: Annotated[int | None, typer.Option(help="Only rows before this place, for older ones.", min=1)] = None,
+    limit: Annotated[int, typer.Option(help="Most rows.", min=1)] = 100,
+    data: DataOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Search the audit, the newest rows first: by film, model, actor, act and day."""
+    import json
+
+    from hilum.cli.records import url_of
+    from hilum.records.audit_search import Sought, search
+    from hilum.records.proving import reading
+
+    sought = Sought(subject=subject, actor=actor, act=act, first=_day("--first", first), last=_day("--last", last))
+    with reading(url_of(data)) as session:
+        rows = search(session, sought, before=before, limit=limit + 1)
+    shown = rows[:limit]
+    lines = [_line(row, subject=True) for row in shown] or ["no row fits"]
+    lines += [f"older rows fit, too: --before {shown[-1].seq}"] if len(rows) > limit else []
+    found = [
+        {"seq": r.seq, "at": r.at, "actor": r.actor, "act": r.act, "subject": r.subject, "hash": r.hash}
+        | {"detail": json.loads(r.body)["detail"]}
+        for r in shown
+    ]
+    finish({"rows": found, "more": len(rows) > limit}, as_json=as_json, lines=lines)
+
+
+def _line(row: "Entry", *, subject: bool = False) -> str:
+    import json
+
+    detail = json.loads(row.body)["detail"]
+    told = [row.subject] if subject and row.subject else []
+    told += [f"{name}={value}" for name, value in detail.items()]
+    return f"{row.seq:>8}  {row.at}  {row.actor:<16} {row.act:<18} {'  '.join(told)}".rstrip()
+
+
+def _day(option: str, text: str) -> "date | None":
+    from datetime import date
+
+    from hilum.errors import UsageError
+
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise UsageError(f"{option} is {text!r}, which is no day. Give year-month-day, such as 2026-03-31.") from None

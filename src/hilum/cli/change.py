@@ -1,7 +1,9 @@
 """``hilum change``: change the model by a plan that was written before."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,7 @@ from hilum.cli.terminal import PASSPHRASE, JsonOption, finish, table
 
 if TYPE_CHECKING:
     from hilum.change.gate import GateVerdict
+    from hilum.change.rollout import Note
     from hilum.records.registry import Deployment
 
 app = typer.Typer(name="change", help="Change the model by a plan that was written before.", no_args_is_help=True)
@@ -110,31 +113,62 @@ def gate(
     evidence: EvidenceArgument,
     proposal: Annotated[Path | None, typer.Option(help="Signed proposal, whose approvals then count.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the verdict, as canonical JSON, to this file.")] = None,
+    data: DataOption = HERE,
+    actor: ActorOption = "console",
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a change: the same inputs give the same verdict, byte for byte; ends with 1 when it doesn't pass."""
+    """Judge a change: the same inputs give the same verdict, byte for byte; ends with 1 when it doesn't pass.
+
+    Where the service's records are, its audit holds each verdict.
+    """
+    from hilum.change import journal
     from hilum.change.evidence import read_evidence
     from hilum.change.gate import gate as judge
     from hilum.change.plan import read_plan
     from hilum.change.rollout import read_proposal
+    from hilum.cli.records import unaudited
     from hilum.files import write_bytes
 
     rules, found = read_plan(plan), read_evidence(evidence)
     signed = read_proposal(proposal, rules, found) if proposal else None
-    verdict = judge(rules, found, signed.approvals if signed else (), proposer=signed.proposer.key if signed else "")
-    if out is not None:
-        write_bytes(out, verdict.to_canonical_json().encode())
-    _told(verdict, as_json)
+    approvals, digest = (signed.approvals, signed.sha256) if signed else ((), "")
+    verdict = judge(rules, found, approvals, proposer=signed.proposer.key if signed else "")
+    with _noting(data) as note:
+        note(journal.judged(verdict, found, actor=actor, proposal=digest, approvals=approvals))
+        if out is not None:
+            write_bytes(out, verdict.to_canonical_json().encode())
+    _told(verdict, as_json, [] if _audited(note) else [unaudited(data)])
     if not verdict.passed:
         raise typer.Exit(1)
 
 
-def _told(verdict: "GateVerdict", as_json: bool) -> None:
+@contextlib.contextmanager
+def _noting(data: Path) -> "Iterator[Note]":
+    """Takes acts down in the records' audit, in one transaction; where there are none, nowhere."""
+    from functools import partial
+
+    from hilum.change.rollout import nowhere
+    from hilum.cli.records import records_if_any
+    from hilum.records.audit import append
+    from hilum.records.store import now
+
+    with records_if_any(data) as session:
+        yield nowhere if session is None else partial(append, session, at=now())
+
+
+def _audited(note: "Note") -> bool:
+    from hilum.change.rollout import nowhere
+
+    return note is not nowhere
+
+
+def _told(verdict: "GateVerdict", as_json: bool, more: Sequence[str]) -> None:
     lines = table(
         ["outcome", "check"], [[check.outcome, f"{check.name}: {check.sentence}"] for check in verdict.checks]
     )
     lines.append("the change passes" if verdict.passed else "the change does not pass")
-    finish(verdict.to_json() | {"verdict_sha256": verdict.sha256}, as_json=as_json, lines=lines)
+    summary = verdict.to_json() | {"verdict_sha256": verdict.sha256, "audited": not more}
+    finish(summary, as_json=as_json, lines=[*lines, *more])
 
 
 @app.command()
@@ -144,17 +178,23 @@ def propose(
     key: KeyOption,
     name: NameOption,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("proposal.json"),
+    data: DataOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Sign a change that the gate lets through but for approvals."""
+    """Sign a change that the gate lets through but for approvals; the audit of the records, if any, says so."""
     from hilum.change.evidence import read_evidence
     from hilum.change.plan import read_plan
     from hilum.change.rollout import propose as write
+    from hilum.cli.records import unaudited
     from hilum.keys import read_private_key
 
     private = read_private_key(key, passphrase=os.environ.get(PASSPHRASE))
-    verdict = write(out, read_plan(plan), read_evidence(evidence), name=name, key=private)
-    finish({"path": str(out), "verdict_sha256": verdict.sha256}, as_json=as_json, lines=[f"{out}: proposed by {name}"])
+    rules, found = read_plan(plan), read_evidence(evidence)
+    with _noting(data) as note:
+        verdict = write(out, rules, found, name=name, key=private, note=note)
+    summary = {"path": str(out), "verdict_sha256": verdict.sha256, "audited": _audited(note)}
+    lines = [f"{out}: proposed by {name}", *([] if _audited(note) else [unaudited(data)])]
+    finish(summary, as_json=as_json, lines=lines)
 
 
 @app.command()
@@ -164,18 +204,23 @@ def approve(
     evidence: EvidenceArgument,
     key: KeyOption,
     name: NameOption,
+    data: DataOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Approve a proposal: sign it with a key of the plan."""
+    """Approve a proposal: sign it with a key of the plan; where the service's records are, its audit says so."""
     from hilum.change.evidence import read_evidence
     from hilum.change.plan import read_plan
     from hilum.change.rollout import approve as add
+    from hilum.cli.records import unaudited
     from hilum.keys import read_private_key
 
     private = read_private_key(key, passphrase=os.environ.get(PASSPHRASE))
-    verdict = add(proposal, read_plan(plan), read_evidence(evidence), name=name, key=private)
+    rules, found = read_plan(plan), read_evidence(evidence)
+    with _noting(data) as note:
+        verdict = add(proposal, rules, found, name=name, key=private, note=note)
     told = next(check.sentence for check in verdict.checks if check.name == "approvals")
-    finish({"path": str(proposal), "passed": verdict.passed}, as_json=as_json, lines=[told])
+    summary = {"path": str(proposal), "passed": verdict.passed, "audited": _audited(note)}
+    finish(summary, as_json=as_json, lines=[told, *([] if _audited(note) else [unaudited(data)])])
 
 
 @app.command()

@@ -26,7 +26,7 @@ def labels() -> None:
 @app.command()
 def collect(data: DataOption = HERE, folder: FolderOption = LABELS, as_json: JsonOption = False) -> None:
     """Take new labels into quarantine: overrides, and what readers of the labelling queue agree on."""
-    from hilum.change.feedback import LabelRules, read_labels, write_labels
+    from hilum.change.feedback import LabelRules, read_labels
     from hilum.change.feedback import collect as take
     from hilum.change.overrides import new_labels
     from hilum.cli.records import url_of
@@ -35,9 +35,8 @@ def collect(data: DataOption = HERE, folder: FolderOption = LABELS, as_json: Jso
     known = read_labels(folder)
     with reading(url_of(data)) as session:
         found = take(known, new_labels(session), LabelRules())
-    if found.version > known.version:
-        write_labels(folder, found)
-    _told(found, as_json)
+    audited = _kept(folder, found, data) if found.version > known.version else True
+    _told(found, as_json, audited=audited, data=data)
 
 
 @app.command()
@@ -45,10 +44,11 @@ def accept(
     film: Annotated[str, typer.Argument(help="Opaque id of the film.")],
     by: Annotated[str, typer.Option("--by", help="Who decides: not who gave the label.")],
     folder: FolderOption = LABELS,
+    data: DataOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Accept a label."""
-    _decide(film, by, folder, as_json, accepted=True)
+    """Accept a label; where the service's records are, its audit says so."""
+    _decide(film, by, folder, data, as_json, accepted=True)
 
 
 @app.command()
@@ -56,27 +56,47 @@ def reject(
     film: Annotated[str, typer.Argument(help="Opaque id of the film.")],
     by: Annotated[str, typer.Option("--by", help="Who decides: not who gave the label.")],
     folder: FolderOption = LABELS,
+    data: DataOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Reject a label."""
-    _decide(film, by, folder, as_json, accepted=False)
+    """Reject a label; where the service's records are, its audit says so."""
+    _decide(film, by, folder, data, as_json, accepted=False)
 
 
-def _decide(film: str, by: str, folder: Path, as_json: bool, *, accepted: bool) -> None:
-    from hilum.change.feedback import LabelRules, decide, read_labels, write_labels
+def _decide(film: str, by: str, folder: Path, data: Path, as_json: bool, *, accepted: bool) -> None:
+    from hilum.change.feedback import LabelRules, decide, read_labels
 
     found = decide(read_labels(folder), film, accept=accepted, by=by, rules=LabelRules())
-    write_labels(folder, found)
-    _told(found, as_json)
+    audited = _kept(folder, found, data)
+    _told(found, as_json, audited=audited, data=data)
 
 
-def _told(found: "LabelSet", as_json: bool) -> None:
+def _kept(folder: Path, found: "LabelSet", data: Path) -> bool:
+    """Write a version, and what it says into the audit where there is one; whether there is."""
+    from itertools import chain
+
+    from hilum.change.feedback import read_versions, write_labels
+    from hilum.change.journal import label_rows
+    from hilum.cli.records import records_if_any
+    from hilum.records.store import now
+
+    with records_if_any(data) as session:
+        if session is not None:
+            label_rows(session, chain(read_versions(folder), [found]), now(), made=found.version)
+        write_labels(folder, found)
+    return session is not None
+
+
+def _told(found: "LabelSet", as_json: bool, *, audited: bool, data: Path) -> None:
+    from hilum.cli.records import unaudited
+
     states: dict[str, int] = {}
     for one in found.labels:
         states[one.state] = states.get(one.state, 0) + 1
     words = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no labels"
-    summary: dict[str, Any] = {"version": found.version, "sha256": found.sha256, "states": states}
-    finish(summary, as_json=as_json, lines=[f"version {found.version}: {words}"])
+    summary: dict[str, Any] = {"version": found.version, "sha256": found.sha256, "states": states, "audited": audited}
+    lines = [f"version {found.version}: {words}", *([] if audited else [unaudited(data)])]
+    finish(summary, as_json=as_json, lines=lines)
 
 
 @app.command()

@@ -1,11 +1,15 @@
 """What the verbs on the records share: where they lie."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from hilum.data_keys import Keyring
     from hilum.records.database import Database
 
@@ -41,6 +45,33 @@ def open_records(data: Path, *, beside: bool = False) -> "Database":
 
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Database(url_of(data), beside=beside)
+
+
+@contextlib.contextmanager
+def records_if_any(data: Path) -> "Iterator[Session | None]":
+    """One writing transaction on a service's records, beside it; None where there are none.
+
+    For acts on files whose rows the service's audit is to hold; whoever signs elsewhere has no records.
+
+    Raises:
+        ServiceError: there are records, and they can't be written.
+    """
+    import os
+
+    if not os.environ.get(DATABASE) and not (data / "hilum.db").exists():
+        yield None
+        return
+    database = open_records(data, beside=True)
+    try:
+        with database.write() as session:
+            yield session
+    finally:
+        database.close()
+
+
+def unaudited(data: Path) -> str:
+    """What a verb says where there were no records."""
+    return f"not in an audit: there are no records in {data} (--data, {DATABASE})"
 
 
 def keyring_given() -> "Keyring":

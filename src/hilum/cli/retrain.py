@@ -258,13 +258,18 @@ def abandon(
     reason: Annotated[str, typer.Option("--reason", help="Why, in one sentence; it is kept.")],
     by: Annotated[str, typer.Option("--by", help="Who gives it up.")],
     out: OutOption = ROUNDS,
+    data: DataOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Give up the round that is under way; its version of the data stays, and so does who was trained on."""
+    from hilum.change.journal import abandoned
+    from hilum.cli.records import records_if_any, unaudited
     from hilum.config import canonical_json
     from hilum.errors import UsageError
     from hilum.files import write_bytes
     from hilum.provenance import now_utc
+    from hilum.records.audit import append
+    from hilum.records.store import now
     from hilum.runs.rounds import Rounds
 
     rounds = Rounds(out)
@@ -273,7 +278,12 @@ def abandon(
         if (folder := rounds.open_round()) is None:
             raise UsageError(f"No round is under way in {out}.")
         told = {"abandoned_by": by, "reason": reason, "at": now_utc()}
-        write_bytes(folder.refused, canonical_json(told).encode())
+        version = rounds.versions()[-1].sha256
+        with records_if_any(data) as session:
+            if session is not None:
+                append(session, abandoned(version_sha256=version, reason=reason, actor=by), now())
+            write_bytes(folder.refused, canonical_json(told).encode())
     finally:
         os.close(held)
-    finish({"path": str(folder.refused)}, as_json=as_json, lines=[f"given up: {folder.root}"])
+    lines = [f"given up: {folder.root}", *([unaudited(data)] if session is None else [])]
+    finish({"path": str(folder.refused), "audited": session is not None}, as_json=as_json, lines=lines)

@@ -126,7 +126,7 @@ def retrain(site: Site, plan: "Plan", wish: Wish, private: "PrivateKey", progres
         else:
             models = open_models(site, rounds)
         _check_inputs(folder, _about(plan, wish, models, "", "", 1, ""))
-        return _carried(folder, plan, wish, models, private, progress)
+        return _carried(folder, site, plan, wish, models, private, progress)
     finally:
         os.close(held)
 
@@ -135,13 +135,19 @@ def _next_round(
     site: Site, rounds: "Rounds", plan: "Plan", wish: Wish, models: Models, progress: "Progress"
 ) -> "tuple[RoundFolder | None, str]":
     """The folder of a round that was begun now, or of the last one when nothing has come since; None when not due."""
-    from hilum.change.feedback import read_labels
+    from hilum.change.feedback import read_labels, read_versions
+    from hilum.change.journal import label_rows
     from hilum.change.triggers import Occasion, due
+    from hilum.cli.records import records_if_any
     from hilum.errors import DataError
     from hilum.provenance import now_utc
+    from hilum.records.store import now as instant
     from hilum.runs.retrain import adopt, begin
 
     known = read_labels(site.labels)
+    with records_if_any(site.data) as session:
+        if session is not None:
+            label_rows(session, read_versions(site.labels), instant())
     fresh = new_labels(known, rounds, wish.kind)
     before = [(one, about) for one, about in rounds.rounds() if about.kind == wish.kind]
     last = datetime.fromisoformat(before[-1][0].at) if before else _adopted(rounds)
@@ -263,12 +269,23 @@ def _check_inputs(folder: "RoundFolder", asked: "Round") -> None:
 
 
 def _carried(
-    folder: "RoundFolder", plan: "Plan", wish: Wish, models: Models, private: "PrivateKey", progress: "Progress"
+    folder: "RoundFolder",
+    site: Site,
+    plan: "Plan",
+    wish: Wish,
+    models: Models,
+    private: "PrivateKey",
+    progress: "Progress",
 ) -> Outcome:
+    from functools import partial
+
+    from hilum.change import journal
     from hilum.change.evidence import EVIDENCE, read_evidence, write_evidence
     from hilum.change.gate import gate
-    from hilum.change.rollout import propose, read_proposal
+    from hilum.change.rollout import nowhere, propose, read_proposal
+    from hilum.cli.records import records_if_any
     from hilum.files import write_bytes
+    from hilum.records.store import now
     from hilum.runs.retrain import carry_out
 
     about = folder.read_round()
@@ -288,12 +305,16 @@ def _carried(
     evidence = read_evidence(folder.evidence)
     verdict = gate(plan, evidence)
     told = {"candidate": made.bundle.sha256, "weights": made.run.fingerprint, "evidence_sha256": evidence.sha256}
-    if folder.proposal.exists():
-        read_proposal(folder.proposal, plan, evidence)
-    elif verdict.ready_for_approval:
-        propose(folder.proposal, plan, evidence, name=about.proposer, key=private)
-    else:
-        write_bytes(folder.refused, verdict.to_canonical_json().encode())
+    with records_if_any(site.data) as session:
+        note = nowhere if session is None else partial(journal.note_once, session, at=now())
+        note(journal.judged(verdict, evidence, actor=about.proposer))
+        if folder.proposal.exists():
+            signed = read_proposal(folder.proposal, plan, evidence)
+            note(journal.proposed(verdict, evidence, proposal_sha256=signed.sha256, proposer=about.proposer))
+        elif verdict.ready_for_approval:
+            propose(folder.proposal, plan, evidence, name=about.proposer, key=private, note=note)
+        else:
+            write_bytes(folder.refused, verdict.to_canonical_json().encode())
     said = f"{folder.proposal}: proposed by {about.proposer}" if folder.proposal.exists() else "the gate refuses it"
     return Outcome(sentence=said, folder=folder, round=about, verdict=verdict, made=told)
 

@@ -1,5 +1,6 @@
 """A change under its plan: labels, a candidate, the gate, two approvals, shadow, canary, promotion."""
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from hilum.change.feedback import LabelRules, decide, read_labels, write_labels
+from hilum.change.feedback import LabelRules, decide, read_labels, read_versions, write_labels
+from hilum.change.journal import label_rows
 from hilum.client.answers import StudyAnswer
 from hilum.demo.clinic_days import OWNER, answers_of
 from hilum.demo.programs import until
@@ -17,9 +19,11 @@ from hilum.demo.room import AT_ONCE, Room
 from hilum.demo.telling import Step, Telling
 from hilum.errors import ServiceError, UsageError
 from hilum.files import write_text
+from hilum.records.database import Database
 from hilum.records.proving import reading
 from hilum.records.registry import assigned, rows_of
 from hilum.records.schema import AnswerRow, ShadowRow
+from hilum.records.store import now
 
 if TYPE_CHECKING:
     from hilum.demo.clinic import Made
@@ -167,6 +171,9 @@ def labels(step: Step, room: Room, change: Change, drifted: Sequence[str]) -> No
                 write_labels(folder, known)
             except UsageError:
                 refused += 1  # its source has given too many
+    with contextlib.closing(Database(room.database_url)) as database, database.write() as session:
+        label_rows(session, read_versions(folder), now())
+    step.left("label.accepted", *(one.film_id for one in known.accepted))
     step.measure(
         "let in the same way, each a version of its own",
         f"{len(known.accepted)} labels, {refused} too many of one reader",
@@ -211,6 +218,7 @@ def judged(step: Step, room: Room, change: Change) -> None:
     step.check(
         first["verdict_sha256"] == second["verdict_sha256"], f"the same verdict twice: {first['verdict_sha256'][:12]}…"
     )
+    step.left("change.judged", round_of(change)["candidate"])
     wrong = [one["name"] for one in first["checks"] if one["outcome"] != "passed"]
     step.check(wrong == ["approvals"], f"{len(first['checks']) - len(wrong)} checks pass; missing: {', '.join(wrong)}")
     for one in first["checks"]:
@@ -229,6 +237,7 @@ def approvals(step: Step, room: Room, change: Change) -> None:
     for name in APPROVERS:
         found = room.hilum(step, "change", "approve", *where, "--key", key_of(room, name), "--name", name)
     step.check(found["passed"], "with both the gate passes")
+    step.left("change.approved", round_of(change)["candidate"])
 
 
 def shadow(step: Step, made: "Made", room: Room, change: Change) -> None:

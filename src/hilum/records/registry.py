@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from hilum.errors import ServiceError, UsageError
-from hilum.records.audit import Act, append
+from hilum.records.audit import Act, append, append_all
 from hilum.records.database import Database
 from hilum.records.schema import DeploymentRow, ModelRow
 from hilum.records.store import now
@@ -170,11 +170,18 @@ class Registry:
             raise UsageError(f"Model {last.candidate[:12]} is on trial. Promote it or take it back first.")
         return self._append("activate", sha256, None, "full", 0, actor, reason, after=last)
 
-    def shadow(self, sha256: str, *, actor: str, reason: str) -> Deployment:
-        """Let a candidate answer unseen beside production."""
+    def shadow(self, sha256: str, *, actor: str, reason: str, led_by: Sequence[Act] = ()) -> Deployment:
+        """Let a candidate answer unseen beside production.
+
+        Args:
+            sha256: the candidate.
+            actor: who.
+            reason: why.
+            led_by: what this rests on, such as a verdict: in the audit with it, or not at all.
+        """
         last = self._holding()
         _not_production(last, sha256)
-        return self._append("shadow", last.production, sha256, "shadow", 0, actor, reason, after=last)
+        return self._append("shadow", last.production, sha256, "shadow", 0, actor, reason, after=last, led_by=led_by)
 
     def canary(self, sha256: str, share: float, *, actor: str, reason: str) -> Deployment:
         """Let a candidate answer a share of the studies.
@@ -242,6 +249,7 @@ class Registry:
         reason: str,
         *,
         after: Deployment | None,
+        led_by: Sequence[Act] = (),
     ) -> Deployment:
         if not reason.strip():
             raise UsageError("A change of what is in production needs a reason. Say why, in one sentence.")
@@ -263,11 +271,8 @@ class Registry:
                 session.add(row)
                 session.flush()
                 detail = {"production": production, "candidate": candidate, "share": share, "reason": reason}
-                append(
-                    session,
-                    Act(actor=actor, act=f"model.{act}", subject=candidate or production, detail=detail),
-                    row.at,
-                )
+                done = Act(actor=actor, act=f"model.{act}", subject=candidate or production, detail=detail)
+                append_all(session, [*led_by, done], row.at)
                 return _deployment(row)
         except IntegrityError:
             raise ServiceError(

@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeDecorator
 from hilum.records.sealed_columns import ExactText, SealedText
 from hilum.records.values import STATES
 
-HEAD = "0013"
+HEAD = "0014"
 """The migration that leads to these tables."""
 
 SENDER_LENGTH = 96
@@ -176,6 +176,7 @@ class AuditRow(Base):
     __table_args__ = (
         Index("audit_by_subject", "subject", "seq"),
         Index("audit_by_actor", "actor", "seq"),
+        Index("audit_by_act", "act", "seq"),
         Index("audit_by_time", "at"),
     )
 
