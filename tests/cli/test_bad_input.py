@@ -9,9 +9,11 @@ from typer.testing import CliRunner
 from hilum.cli.data import app
 from hilum.datasets.checks import check
 from hilum.datasets.chest_labels import finding_of
+from hilum.datasets.importing import import_csv
 from hilum.datasets.manifest import Manifest
-from hilum.errors import FilmError, LabelError, UsageError
+from hilum.errors import FilmError, LabelError, ManifestError, RunError, UsageError
 from hilum.imaging.reading import read_film
+from hilum.runs.layout import RunFolder
 
 
 @pytest.mark.parametrize("doubt", ["normal?", "COVID-19 (?)", "?pneumonia"])
@@ -40,6 +42,19 @@ def test_an_out_below_a_file_is_refused_before_anything_is_read(tmp_path: Path) 
     assert isinstance(done.exception, UsageError)
     assert "takes no files. Choose another folder." in str(done.exception)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+@pytest.mark.parametrize("name", ["film.dcm", "1.2.840.1"])
+def test_a_film_where_a_table_belongs_is_named_as_a_film(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(ManifestError, match=f"{name} is a film, not a table. Give the folder that it lies in"):
+        import_csv(tmp_path / name)
+
+
+def test_a_file_where_a_run_belongs_is_named_as_a_file(tmp_path: Path) -> None:
+    (tmp_path / "chest.hilum").touch()
+    with pytest.raises(RunError, match=r"chest\.hilum is a file, and a run is a folder\. Name the folder that hilum"):
+        RunFolder(tmp_path / "chest.hilum").read(RunFolder(tmp_path / "chest.hilum").result)
 
 
 @pytest.mark.parametrize("damage", ["text", "no syntax", "half a picture"])

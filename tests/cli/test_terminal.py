@@ -78,7 +78,17 @@ def test_a_full_disk_is_a_sentence() -> None:
         "@app.command()\ndef fail() -> None:\n    raise OSError(28, 'No space left on device', '/data/x')\nrun(app)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stderr.strip() == "hilum: No space left on device (/data/x). Nothing half-written was left."
+    mend = "Make room, or name a place on another disk."
+    assert done.stderr.strip() == f"hilum: No space left on device (/data/x). {mend} Nothing half-written was left."
+
+
+def test_a_file_where_a_folder_belongs_is_a_sentence_with_the_mend(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    done = hilum("study", "atlas", "--out", "there", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "hilum: File exists (there). Something else is there: name another place. Nothing half-written was left."
+    )
 
 
 def test_a_summary_without_lines_is_printed_from_its_values() -> None:

@@ -164,6 +164,13 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: bytes | Non
         Manifest.read(path)
 
 
+def test_a_folder_where_a_manifest_belongs_gets_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(
+        ManifestError, match=rf"{tmp_path} is a folder, not a manifest\. .*hilum data import {tmp_path} "
+    ):
+        Manifest.read(tmp_path)
+
+
 def test_a_foreign_table_is_refused_by_name(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
     with pytest.raises(ManifestError, match=r"x.parquet: .*needs the column 'path'"):

@@ -71,6 +71,12 @@ def test_a_finished_study_is_not_run_again(run_small: Run, small_study: SimpleNa
     assert run_small() == first
 
 
+@pytest.mark.parametrize(("name", "given"), [("backbone", "vgg16"), ("weights", "imagenet"), ("image", "cat.png")])
+def test_an_option_that_a_study_would_pass_over_is_refused(run_small: Run, name: str, given: str) -> None:
+    with pytest.raises(UsageError, match=rf"The study small has no use for --{name} {given}\. .*alexnet-filters"):
+        run_small(**{name: given})
+
+
 def test_another_request_into_the_same_folder_is_refused_with_what_differs(run_small: Run) -> None:
     run_small()
     with pytest.raises(

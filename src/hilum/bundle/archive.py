@@ -82,6 +82,9 @@ def open_source(path: Path, limits: BundleLimits) -> Iterator[Source]:
         BundleError: not there, not a bundle, or a container that is not as :func:`zip_bytes` and folders are.
     """
     if path.is_dir():
+        if not (path / MEMBERS_MEMBER).exists():
+            mend = f"Name a bundle's folder or a {SUFFIX} file; hilum bundle create makes one of a run."
+            raise BundleError(f"{path} is a folder without {MEMBERS_MEMBER}, so it is no bundle. {mend}")
         source: Source = _Folder(path, limits)
         yield source
     elif path.is_file():

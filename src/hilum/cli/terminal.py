@@ -1,5 +1,6 @@
 """What every verb shares: errors as one clear sentence, the closing summary, and ``--json``."""
 
+import errno
 import json
 import os
 import sys
@@ -107,8 +108,7 @@ def run(app: typer.Typer) -> None:
     except OSError as error:
         if debug:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"hilum: {error.strerror or error}{where}. Nothing half-written was left.", file=sys.stderr)
+        print(f"hilum: {_of_the_system(error)}", file=sys.stderr)
         sys.exit(1)
     except ModuleNotFoundError as error:
         if debug:
@@ -121,6 +121,26 @@ def run(app: typer.Typer) -> None:
         kind = type(error).__name__
         print(f"hilum: an internal error ({kind}: {error}). Run again with --debug to see where.", file=sys.stderr)
         sys.exit(1)
+
+
+MENDS = {
+    errno.ENOENT: "Check the path.",
+    errno.EACCES: "Ask for the right to it, or name another place.",
+    errno.EPERM: "Ask for the right to it, or name another place.",
+    errno.EROFS: "Name a place that can be written.",
+    errno.EEXIST: "Something else is there: name another place.",
+    errno.ENOTDIR: "A file stands where a folder belongs: name another place.",
+    errno.EISDIR: "A folder stands where a file belongs: name another.",
+    errno.ENOSPC: "Make room, or name a place on another disk.",
+    errno.EDQUOT: "Make room, or name a place on another disk.",
+}
+"""What to do about an error of the system that no verb expected."""
+
+
+def _of_the_system(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    mend = f" {MENDS[error.errno]}" if error.errno in MENDS else ""
+    return f"{error.strerror or error}{where}.{mend} Nothing half-written was left."
 
 
 TRAINING_MODULES = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib", "safetensors", "sklearn")

@@ -51,8 +51,10 @@ def list_table(path: Path, keep: Sequence[str] = ()) -> Listing:
         keep: headings beyond :data:`~hilum.datasets.fields.HEADINGS` to keep as text columns.
 
     Raises:
-        ManifestError: the table can't be read, is empty, or has no column of paths.
+        ManifestError: the table can't be read, is a film or empty, or has no column of paths.
     """
+    if path.is_file() and (path.suffix.lower() in SUFFIXES or _begins_as_dicom(path)):
+        raise ManifestError([f"{path} is a film, not a table. Give the folder that it lies in, or a CSV of films."])
     numbers, lines = _csv_lines(path)
     headings = [text.strip() for text in lines[0]]
     columns = _columns(headings, keep)

@@ -85,6 +85,9 @@ class Manifest:
             ManifestError: the file is missing, is not Parquet, or its columns are of a wrong kind.
         """
         path = Path(path)
+        if path.is_dir():
+            mend = f"Make one of the films in it with hilum data import {path} --out manifest.parquet."
+            raise ManifestError([f"{path} is a folder, not a manifest. {mend}"])
         if not path.is_file():
             raise ManifestError([f"{path} is not a file. Make a manifest with hilum data import FOLDER --out {path}."])
         try:
@@ -92,7 +95,8 @@ class Manifest:
             table = pq.read_table(path, columns=names)
         except (OSError, pa.ArrowException) as error:
             reason = str(error).splitlines()[0]
-            raise ManifestError([f"{path} can't be read as Parquet ({reason}). Import the films again."]) from None
+            mend = "Make a manifest of a folder of films, or of a CSV that lists them, with hilum data import."
+            raise ManifestError([f"{path} can't be read as Parquet ({reason.rstrip('.')}). {mend}"]) from None
         notes = json.loads((table.schema.metadata or {}).get(NOTES, b"{}"))
         columns = {name: table[name] for name in table.column_names}
         try:

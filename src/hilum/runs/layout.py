@@ -75,13 +75,16 @@ class RunFolder:
         """Read one of the run's JSON files.
 
         Raises:
-            RunError: the file is not there or is damaged.
+            RunError: the file is not there or is damaged, or the run's folder is a file.
         """
         try:
             return json.loads(path.read_text())
         except FileNotFoundError:
             mend = "Run hilum train with the same command to finish it, or name another folder."
             raise RunError(f"{self.root} holds no finished run: {path.name} is missing. {mend}") from None
+        except NotADirectoryError:
+            mend = "Name the folder that hilum train wrote (its --out)."
+            raise RunError(f"{self.root} is a file, and a run is a folder. {mend}") from None
         except ValueError as error:
             raise RunError(f"{path} is damaged ({error}). Restore it, or train into another folder.") from None
 

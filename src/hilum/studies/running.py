@@ -19,7 +19,7 @@ from hilum.provenance import environment, now_utc
 from hilum.reports.page import Code, Notice, Page, Paragraph, Section, figures_of, render_page
 from hilum.studies.bench import Bench, Budget, Request
 from hilum.studies.outcome import Outcome, numbers_table
-from hilum.studies.table import Study, study
+from hilum.studies.table import STUDIES, Study, study
 
 CACHE = Path("~/.cache/hilum")
 """Where decoded images and downloads are kept when no folder is given."""
@@ -140,10 +140,11 @@ def run_request(
         what ``result.json`` holds.
 
     Raises:
-        UsageError: no such study or budget.
+        UsageError: no such study or budget, or an option that this study has no use for.
         RunError: the folder holds another study's result, or other things.
     """
     row = study(request.study)
+    _only_what_it_takes(row, request)
     request = replace(request, data_dir=_absolute(request.data_dir), image=_absolute(request.image))
     done = _finished(out, request)
     if done is not None:
@@ -166,6 +167,15 @@ def run_request(
     result = _write(row, bench, outcome, out, seconds)
     shutil.rmtree(bench.parts, ignore_errors=True)
     return result
+
+
+def _only_what_it_takes(row: Study, request: Request) -> None:
+    """Refuse what the study would pass over: its numbers would be taken for those of the network that was named."""
+    for name, usual in (("weights", "auto"), ("backbone", ""), ("image", "")):
+        given = getattr(request, name)
+        if given != usual and name not in row.takes:
+            others = ", ".join(other.name for other in STUDIES if name in other.takes)
+            raise UsageError(f"The study {row.name} has no use for --{name} {given}. Leave it out; it is for {others}.")
 
 
 def _absolute(path: str) -> str:

@@ -22,6 +22,8 @@ class Study:
     docstring is the study's header."""
     topic: str
     """Page below ``docs/topics`` that explains it."""
+    takes: tuple[str, ...] = ()
+    """Which of ``weights``, ``backbone`` and ``image`` it heeds; the others are refused, not passed over."""
 
     def load(self) -> ModuleType:
         """The study's module."""
@@ -49,6 +51,7 @@ STUDIES: tuple[Study, ...] = (
         question="What did VGG change after AlexNet, what does it cost, and what does each design choice buy?",
         module="alexnet_vs_vgg",
         topic="alexnet-vs-vgg.md",
+        takes=("weights", "backbone"),
     ),
     Study(
         name="transfer-vs-scratch",
@@ -56,6 +59,7 @@ STUDIES: tuple[Study, ...] = (
         question="What does transfer learning save, in labels, time and arithmetic?",
         module="transfer_vs_scratch",
         topic="transfer-learning.md",
+        takes=("weights", "backbone"),
     ),
     Study(
         name="residual-gradients",
@@ -70,6 +74,7 @@ STUDIES: tuple[Study, ...] = (
         question="How far does a pretrained network with a new top get on a small photo set, in two stages?",
         module="vgg16_flowers",
         topic="fine-tuning.md",
+        takes=("weights", "backbone"),
     ),
     Study(
         name="alexnet-filters",
@@ -77,6 +82,7 @@ STUDIES: tuple[Study, ...] = (
         question="What do the layers of AlexNet look for in an image?",
         module="alexnet_filters",
         topic="filters-and-feature-maps.md",
+        takes=("weights", "backbone", "image"),
     ),
     Study(
         name="googlenet-cifar10",
@@ -84,6 +90,7 @@ STUDIES: tuple[Study, ...] = (
         question="Do the curves of GoogLeNet show over-fitting or under-fitting, from when, and for want of what?",
         module="googlenet_cifar10",
         topic="inception-and-fitting.md",
+        takes=("weights", "backbone"),
     ),
     Study(
         name="chest-xray",
@@ -91,6 +98,7 @@ STUDIES: tuple[Study, ...] = (
         question="Which backbone, augmentation and answer to imbalance serve a small chest-film set best?",
         module="chest_xray",
         topic="chest-xray.md",
+        takes=("weights", "backbone"),
     ),
 )
 """All studies, in the order in which the atlas shows them."""
