@@ -157,9 +157,7 @@ def test_nothing_at_the_path_is_said(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_named_with_the_mend(tmp_path: Path) -> None:
     (tmp_path / "result.json").touch()
-    with pytest.raises(
-        BundleError, match=rf"{tmp_path} is a folder without members\.json, .*hilum bundle create makes"
-    ):
+    with pytest.raises(BundleError, match=rf"{tmp_path} is a folder without members\.json, .*hilum bundle create"):
         read_bundle(tmp_path)
 
 

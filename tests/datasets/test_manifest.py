@@ -165,9 +165,7 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: bytes | Non
 
 
 def test_a_folder_where_a_manifest_belongs_gets_the_command_that_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(
-        ManifestError, match=rf"{tmp_path} is a folder, not a manifest\. .*hilum data import {tmp_path} "
-    ):
+    with pytest.raises(ManifestError, match=rf"{tmp_path} is a folder, not a manifest\. .*data import {tmp_path} "):
         Manifest.read(tmp_path)
 
 
