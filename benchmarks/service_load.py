@@ -6,7 +6,8 @@ Synthetic films of 1,024 rows and columns, 12 bits in 16 (2 MB), each of its own
 with random weights, since times don't depend on them. What is compared runs in turn in one run, with the same graph and
 the same number of threads, and the bare runtime before, between and after.
 
-bare        ONNX Runtime alone in a loop on tiles that lie ready, its fastest batch of 1, 4 and 8
+bare        ONNX Runtime alone in a loop on tiles that lie ready, the fastest of batches of 1, 4 and 8 that all threads
+            share, and of eight films at once with a thread for each film
 hilum       `hilum serve`: durable, gated, recorded, audited; the reply comes when the answer is recorded
 fastapi     benchmarks/service_fastapi.py: decode, scale, run; nothing is kept
 litserve    benchmarks/service_litserve.py: the same with LitServe's batching
@@ -32,6 +33,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -212,20 +214,33 @@ def ready(port: int, path: str, within_s: float = 120) -> None:
 
 
 def bare(model: bytes, options: argparse.Namespace) -> dict[str, Any]:
-    """Images a second of the runtime alone, and its core-ms an image, at its fastest batch."""
+    """Images a second of the runtime alone, and its core-ms an image, at its fastest."""
     from one_pass import bare_run, films_of
 
-    run, rows = bare_run("onnxruntime", model, options.threads), []
-    for batch in (1, 4, 8):
-        tiles = films_of(batch, options.size)
-        run(tiles)
-        started, cpu, count = time.perf_counter(), time.process_time(), 0
-        while time.perf_counter() - started < options.bare_seconds:
+    together, alone = (bare_run("onnxruntime", model, threads) for threads in (options.threads, 1))
+    rows = []
+    with ThreadPoolExecutor(options.threads) as pool:
+
+        def beside(tiles: np.ndarray) -> object:
+            return list(pool.map(lambda i: alone(tiles[i : i + 1]), range(len(tiles))))
+
+        for batch, way, run in [
+            (1, "shared", together),
+            (4, "shared", together),
+            (8, "shared", together),
+            (8, "a thread each", beside),
+        ]:
+            tiles = films_of(batch, options.size)
             run(tiles)
-            count += batch
-        rows.append((count / (time.perf_counter() - started), 1000 * (time.process_time() - cpu) / count, batch))
-    rate, core_ms, batch = max(rows)
-    return {"rate": rate, "core_ms": core_ms, "batch": batch}
+            started, cpu, count = time.perf_counter(), time.process_time(), 0
+            while time.perf_counter() - started < options.bare_seconds:
+                run(tiles)
+                count += batch
+            core_ms = 1000 * (time.process_time() - cpu) / count
+            rows.append(
+                {"rate": count / (time.perf_counter() - started), "core_ms": core_ms, "batch": batch, "way": way}
+            )
+    return max(rows, key=lambda row: row["rate"])
 
 
 def look(server: dict[str, Any], film: Path, start: int) -> None:

@@ -1,5 +1,7 @@
 """The runtime: the numbers of ONNX's own reference evaluator, threads as given, every refusal named."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -46,6 +48,34 @@ def test_two_threads_agree_with_one(runtime: OnnxRuntime) -> None:
     two = OnnxRuntime(small_graph(), 2)
     assert two.threads == 2
     np.testing.assert_allclose(two.run(some_tiles())["cam"], runtime.run(some_tiles())["cam"], atol=1e-6)
+
+
+def test_each_film_of_a_batch_has_a_thread_of_its_own_and_the_answer_that_it_has_alone(
+    monkeypatch: pytest.MonkeyPatch, runtime: OnnxRuntime
+) -> None:
+    two, sizes = OnnxRuntime(small_graph(), 2), []
+    bound = OnnxRuntime._bound
+
+    def noted(self: OnnxRuntime, session: Any, tiles: np.ndarray, outputs: dict[str, np.ndarray]) -> object:
+        sizes.append((len(tiles), session.get_session_options().intra_op_num_threads))
+        return bound(self, session, tiles, outputs)
+
+    monkeypatch.setattr(OnnxRuntime, "_bound", noted)
+    tiles = some_tiles(7)
+    together, alone = two.run(tiles), [runtime.run(tiles[i : i + 1]) for i in range(7)]
+    assert sizes[:7] == [(1, 1)] * 7
+    for name in OUTPUTS:
+        assert np.array_equal(together[name], np.concatenate([one[name] for one in alone])), name
+    sizes.clear()
+    two.run(tiles[:1])
+    assert sizes == [(1, 2)], "a film that is by itself gets all threads"
+
+
+def test_a_batch_of_many_threads_that_fails_says_so() -> None:
+    two = OnnxRuntime(small_graph(), 2)
+    with pytest.raises(BundleError, match="failed on tiles"):
+        two.run(np.zeros((4, 1, SIZE + 1, SIZE), np.uint8))
+    assert len(two.run(some_tiles(4))) == 4
 
 
 def test_threads_default_to_the_processors_of_this_process() -> None:

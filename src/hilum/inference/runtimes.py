@@ -4,7 +4,9 @@ Here are the interface and ONNX Runtime; :mod:`hilum.inference.openvino_runtime`
 :mod:`hilum.inference.choosing` the table of both.
 """
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
@@ -73,6 +75,10 @@ class Runtime(Protocol):
 class OnnxRuntime:
     """ONNX Runtime, fp32, with its threads set by us; outputs are bound, so that the graph writes where they are read.
 
+    A few films are run together by all threads. From as many films as threads on, a processor runs each film by one
+    thread: threads that share a film wait for each other some hundred times in it, the more so where others want the
+    processors too, and one film's activations stay in a core's cache. The session for that is made when it is needed.
+
     Args:
         model: bytes of a single-file graph.
         threads: threads of one run; None: the processors that this process may use.
@@ -99,12 +105,18 @@ class OnnxRuntime:
         self.threads = checked_threads(threads)
         self.name = f"onnxruntime {onnxruntime.__version__}" + ("" if device == "cpu" else f" {device}")
         providers = _providers(device, onnxruntime.get_available_providers())
+
+        def open_session(threads: int) -> Any:
+            return onnxruntime.InferenceSession(model, _options(threads), providers=providers)
+
         try:
-            self._session = onnxruntime.InferenceSession(model, _options(self.threads), providers=providers)
+            self._session = open_session(self.threads)
         except Exception as error:  # the runtime's own exceptions share no base class but Exception
             raise BundleError(
                 f"model.onnx can't be loaded by {self.name} ({_first_line(error)}). Export the model again."
             ) from None
+        several = device == "cpu" and self.threads > 1
+        self._lanes = _Lanes(lambda: open_session(1), self.threads) if several else None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         kinds = [(one.name, one.type.removeprefix("tensor(").removesuffix(")")) for one in inputs]
         self._names = checked_ports(kinds, [one.name for one in outputs])
@@ -129,20 +141,54 @@ class OnnxRuntime:
             ) from None
 
     def _run(self, tiles: Array) -> dict[str, Array]:
-        binding = self._session.io_binding()
+        count, lanes = len(tiles), self._lanes
+        outputs = {n: np.empty((count, *inner), np.float32) for n, inner in self._shapes.items() if inner is not None}
+        if lanes is None or count < self.threads or len(outputs) < len(self._shapes):
+            return self._bound(self._session, tiles, outputs)
+
+        def one(session: Any, at: int) -> None:
+            self._bound(session, tiles[at : at + 1], {name: values[at : at + 1] for name, values in outputs.items()})
+
+        lanes.run(one, count)
+        return outputs
+
+    def _bound(self, session: Any, tiles: Array, outputs: dict[str, Array]) -> dict[str, Array]:
+        binding = session.io_binding()
         binding.bind_cpu_input(self._input, tiles)
-        outputs: dict[str, Array] = {}
-        for name, inner in self._shapes.items():
-            if inner is None:  # a graph that keeps its maps' size open: the runtime finds the room
+        for name in self._shapes:
+            if name in outputs:
+                values = outputs[name]
+                binding.bind_output(name, "cpu", 0, np.float32, values.shape, values.ctypes.data)
+            else:  # a graph that keeps its maps' size open: the runtime finds the room
                 binding.bind_output(name, "cpu")
-                continue
-            outputs[name] = np.empty((len(tiles), *inner), np.float32)
-            where = outputs[name].ctypes.data
-            binding.bind_output(name, "cpu", 0, np.float32, outputs[name].shape, where)
-        self._session.run_with_iobinding(binding)
+        session.run_with_iobinding(binding)
         if len(outputs) < len(self._shapes):
             outputs |= dict(zip(self._shapes, binding.copy_outputs_to_cpu(), strict=True))
         return outputs
+
+
+class _Lanes:
+    """Threads beside each other, each with a film of its own, on a session whose runs take one thread.
+
+    Args:
+        open_session: makes that session.
+        count: how many.
+    """
+
+    def __init__(self, open_session: Callable[[], Any], count: int) -> None:
+        self._open: Callable[[], Any] | None = open_session
+        self._lock, self._session = threading.Lock(), None
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="hilum-lane")
+
+    def run(self, one: Callable[[Any, int], None], count: int) -> None:
+        """Call a function for 0, 1, …, count - 1; raises what one of the calls raised, when all have ended."""
+        with self._lock:
+            if self._open is not None:
+                self._session, self._open = self._open(), None  # the graph's bytes are let go of
+        session = self._session
+        wait(calls := [self._pool.submit(one, session, at) for at in range(count)])
+        for call in calls:
+            call.result()
 
 
 def checked_threads(threads: int | None) -> int:
