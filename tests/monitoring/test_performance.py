@@ -19,6 +19,7 @@ def site(n: int, seed: int, *, selective: bool = True) -> tuple[Labelled, np.nda
     shown = chance.random(n) < (np.where(score > 0.4, 0.9, 0.15) if selective else 0.4)
     films = Labelled(
         films=tuple(f"f{i}" for i in range(n)),
+        patient=np.arange(n),
         at=1.77e9 + np.sort(chance.random(n)) * 90 * DAY,
         score=score,
         label=np.where(shown, truth, -1),
@@ -80,7 +81,7 @@ def test_months_count_films_where_they_belong_with_their_completeness() -> None:
     assert sum(one.films for one in months) == 3000
     assert months[0].completeness > 0.2
     assert months[-1].completeness == 0
-    assert "10 of each are needed" in months[-1].why_not
+    assert "10 patients of each are needed" in months[-1].why_not
 
 
 def test_groups_and_readers_are_told_apart() -> None:
@@ -106,4 +107,41 @@ def test_one_class_alone_says_why_nothing_is_told() -> None:
     films, _ = site(200, 6)
     one = measure(replace(films, label=np.zeros(200, dtype=np.int64)), threshold=0.4, name="x")
     assert one.figures == ()
-    assert "0 labelled films with the finding and 200 without it" in one.why_not
+    assert "0 labelled films of 0 patients with the finding and 200 of 200 without it" in one.why_not
+
+
+def copied(films: Labelled, times: int) -> Labelled:
+    """Each film so often, of the same patient and alike to the last digit: nothing new is said by the copies."""
+    rows = np.repeat(np.arange(len(films.films)), times)
+    columns = {name: getattr(films, name)[rows] for name in ("patient", "at", "score", "label", "abstained")}
+    groups = {name: tuple(column[row] for row in rows) for name, column in films.groups.items()}
+    return replace(films, films=tuple(f"f{number}" for number in range(len(rows))), groups=groups, **columns)
+
+
+def widths(films: Labelled, **more: int) -> dict[str, float]:
+    found = measure(films, threshold=0.4, name="all", **more).figures
+    return {one.name: one.high - one.low for one in found}
+
+
+def test_copies_of_a_patients_films_make_no_interval_narrower() -> None:
+    """Intervals come of patients: four films of each, all alike, tell what one does. Films alone would halve them."""
+    films, _ = site(1500, 7, selective=False)
+    once, alike = widths(films), widths(copied(films, 4))
+    apart = widths(replace(copied(films, 4), patient=np.arange(4 * 1500)))
+    for name in once:
+        assert alike[name] == pytest.approx(once[name], rel=1e-6), name
+        assert apart[name] < 0.65 * once[name], name
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    films = copied(site(600, 8, selective=False)[0], 2)
+    assert measure(films, threshold=0.4, name="all") == measure(films, threshold=0.4, name="all")
+    assert widths(films) != widths(films, seed=1)
+
+
+def test_many_films_of_few_patients_are_too_few() -> None:
+    films, truth = site(400, 9, selective=False)
+    few = replace(films, label=truth, patient=np.where(truth == 1, 1000 + np.arange(400) % 3, np.arange(400)))
+    one = measure(few, threshold=0.4, name="x")
+    assert one.figures == ()
+    assert f"{truth.sum()} labelled films of 3 patients with the finding" in one.why_not

@@ -116,6 +116,7 @@ def test_films_of_a_patient_have_one_number_also_where_records_are_encrypted(tmp
     opened.close()
     with reading(url, keys) as session:
         patients = read_observations(session, FINDINGS).patient.tolist()
+        assert labelled_films(session, "normal").patient.tolist() == [0, 1, 2, 0, 3]
     assert patients[0] == patients[3]
     assert len(set(patients)) == 4
     with reading(url) as session:  # the key is needed for nothing but to know what stands for no Patient ID

@@ -216,7 +216,7 @@ def _alarms(data: Path) -> "tuple[Alarm, ...]":
 
 
 def _performance(data: Path, finding: str | None, threshold: float | None) -> Any:
-    from hilum.cli.records import url_of
+    from hilum.cli.records import keyring_given, url_of
     from hilum.errors import UsageError
     from hilum.monitoring.labels import measured
     from hilum.records.proving import reading
@@ -225,7 +225,7 @@ def _performance(data: Path, finding: str | None, threshold: float | None) -> An
         raise UsageError("--finding and --threshold go together: labels are measured at an operating point.")
     if finding is None or threshold is None:
         return ()
-    with reading(url_of(data)) as session:
+    with reading(url_of(data), keyring_given()) as session:
         return measured(session, finding, threshold)
 
 

@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session, defer
 
 from hilum.errors import UsageError, nearest
 from hilum.monitoring.performance import UNKNOWN, Labelled, Performance, by_group, by_month, measure
-from hilum.records.observations import observed_findings
+from hilum.records.observations import WHO, nobody_of, observed_findings, patients_of
 from hilum.records.reviews import FINAL, counting
-from hilum.records.schema import AnswerRow, ObservationRow, ReviewRow
+from hilum.records.schema import AnswerRow, FilmRow, IdentifierRow, ObservationRow, ReviewRow
 
 SUBGROUPS = ("sex", "age_band", "device", "view_position", "reader")
 NOBODY = "nobody yet"
@@ -54,8 +54,12 @@ def labelled_films(session: Session, finding: str) -> Labelled:
             ObservationRow.age_band,
             ObservationRow.device,
             ObservationRow.view_position,
+            WHO[0].label("patient"),
+            WHO[1].label("study"),
         )
         .join(ObservationRow, ObservationRow.answer_id == AnswerRow.id)
+        .join(FilmRow, FilmRow.id == AnswerRow.film_id)
+        .outerjoin(IdentifierRow, IdentifierRow.film_id == AnswerRow.film_id)
         .where(ObservationRow.scores.is_not(None))
         .order_by(AnswerRow.created_at, AnswerRow.id)
     )
@@ -64,8 +68,11 @@ def labelled_films(session: Session, finding: str) -> Labelled:
             rows[row.film_id] = row  # a newer model's answer to the same film takes the older one's place
     reviews = {film: said.get(film, {}) for film in rows}
     labels = [_label(reviews[film].values(), row.label, finding) for film, row in rows.items()]
+    who = patients_of(((row.patient, row.study) for row in rows.values()), nobody_of(session))
+    numbers = {one: number for number, one in enumerate(dict.fromkeys(who))}
     return Labelled(
         films=tuple(rows),
+        patient=np.array([numbers[one] for one in who], dtype=np.int64),
         at=np.array([row.observed_at.timestamp() for row in rows.values()]),
         score=np.array([np.frombuffer(row.scores, "<f4")[column] for row in rows.values()], dtype=np.float64),
         label=np.array(labels, dtype=np.int64),

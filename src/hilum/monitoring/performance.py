@@ -5,6 +5,8 @@ then makes sensitivity look better than it is. So each labelled film stands for 
 are put into strata by score and outcome, and a labelled film weighs as many films as its stratum has for each label.
 That is unbiased where labelling depends on nothing else (missing at random, given the stratum); a stratum without any
 label is named, since nothing can stand for it.
+
+Films of one patient are alike, so intervals come of resampled patients, each with all of its films.
 """
 
 from collections.abc import Mapping
@@ -22,7 +24,7 @@ STRATA = 10
 
 RESAMPLES = 400
 FEWEST = 10
-"""Labelled films with the finding (or without it) below which nothing is told."""
+"""Patients with a labelled film of the finding (or of another) below which nothing is told."""
 
 UNKNOWN = -1
 """Label of a film that nobody has labelled yet."""
@@ -75,6 +77,8 @@ class Labelled:
 
     films: tuple[str, ...]
     """[n] opaque ids."""
+    patient: Indices
+    """[n] number of each film's patient; no identifier."""
     at: Vector
     """[n] acquisition, seconds since 1970."""
     score: Vector
@@ -88,7 +92,7 @@ class Labelled:
 
     def __post_init__(self) -> None:
         n = len(self.films)
-        lengths = {"at": len(self.at), "score": len(self.score), "label": len(self.label)}
+        lengths = {"patient": len(self.patient), "at": len(self.at), "score": len(self.score), "label": len(self.label)}
         lengths |= {"abstained": len(self.abstained)} | {name: len(column) for name, column in self.groups.items()}
         wrong = [f"{name} has {length}" for name, length in lengths.items() if length != n]
         if wrong:
@@ -106,6 +110,7 @@ class Labelled:
         numbers = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         return Labelled(
             films=tuple(self.films[i] for i in numbers),
+            patient=self.patient[numbers],
             at=self.at[numbers],
             score=self.score[numbers],
             label=self.label[numbers],
@@ -141,20 +146,17 @@ def measure(films: Labelled, *, threshold: float, name: str, seed: int = 0) -> P
         films: with and without labels.
         threshold: the finding's operating point.
         name: of the span or group.
-        seed: of the resampling.
+        seed: of the resampling; the same films give the same figures.
     """
     known = films.label != UNKNOWN
     n, labelled = len(films.films), int(known.sum())
-    positives, negatives = int((films.label == 1).sum()), int((films.label == 0).sum())
-    if min(positives, negatives) < FEWEST:
-        why = f"{positives} labelled films with the finding and {negatives} without it; {FEWEST} of each are needed."
+    if why := _too_few(films):
         return Performance(name=name, films=n, labelled=labelled, figures=(), why_not=why)
     weights, lost = weights_of(films, threshold)
     told = films.select(known)
     naive = _figures(told, np.ones((1, labelled)), threshold)
     value = _figures(told, weights[known][None], threshold)
-    drawn = stream(seed, "performance", name).multinomial(labelled, np.full(labelled, 1 / labelled), size=RESAMPLES)
-    samples = _figures(told, weights[known][None] * drawn, threshold)
+    samples = _figures(told, weights[known][None] * _drawn(told.patient, seed, name), threshold)
     figures = []
     for key in naive:
         low, high = (float(one) for one in np.nanquantile(samples[key], (0.025, 0.975)))
@@ -162,6 +164,29 @@ def measure(films: Labelled, *, threshold: float, name: str, seed: int = 0) -> P
         figures.append(one)
     why = f"{lost} films are like none that was labelled, and are left out." if lost else ""
     return Performance(name=name, films=n, labelled=labelled, figures=tuple(figures), why_not=why)
+
+
+def _too_few(films: Labelled) -> str:
+    """Why labels are too few to tell anything: each class in films, and in the patients that they are of."""
+    counts = [(int(rows.sum()), len(np.unique(films.patient[rows]))) for rows in (films.label == 1, films.label == 0)]
+    if min(patients for _, patients in counts) >= FEWEST:
+        return ""
+    (positives, ill), (negatives, others) = counts
+    return (
+        f"{positives} labelled films of {ill} patients with the finding and {negatives} of {others} without it; "
+        f"{FEWEST} patients of each are needed."
+    )
+
+
+def _drawn(patient: Indices, seed: int, name: str) -> Array:
+    """How often each film counts in each resample, [r, n]: patients are drawn with replacement, with all their films.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 8 (clusters are the unit).
+    """
+    _, member = np.unique(patient, return_inverse=True)
+    patients = int(member.max()) + 1
+    counts = stream(seed, "performance", name).multinomial(patients, np.full(patients, 1 / patients), size=RESAMPLES)
+    return np.asarray(counts)[:, member]
 
 
 def _figures(films: Labelled, weights: Array, threshold: float) -> dict[str, Array]:

@@ -5,7 +5,7 @@ of the pixels, scores, and, only where the site's policy lets it keep fingerprin
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -39,6 +39,19 @@ STATISTICS = (
 
 OUTCOMES = ("answered", "abstained", "not-analysed")
 CHUNK = 20_000
+
+
+class _AsItLies(UserDefinedType[Any]):
+    """A column's value as the driver gives it: SQLite's instants are texts, PostgreSQL's are instants."""
+
+    cache_ok = True
+
+
+WHO = (
+    IdentifierRow.patient_index,
+    func.coalesce(type_coerce(FilmRow.study_instance_uid, _AsItLies), AnswerRow.film_id),
+)
+"""Columns that tell patients apart without saying who they are; :func:`patients_of` reads them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -187,7 +200,7 @@ def read_observations(
     Raises:
         DataError: a clock jumped, so that an answer stands before its film was received.
     """
-    read = _Reader(len(findings), _nobody(session))
+    read = _Reader(len(findings), nobody_of(session))
     overrides = _overrides(session)
     for chunk in _rows(session, since, until):
         read.take(chunk, overrides)
@@ -225,8 +238,7 @@ def _rows(session: Session, since: datetime | None, until: datetime | None) -> I
             row.outcome,
             row.seconds,
             row.model_sha256,
-            IdentifierRow.patient_index,
-            func.coalesce(type_coerce(FilmRow.study_instance_uid, _AsItLies), AnswerRow.film_id),
+            *WHO,
             row.device,
             row.view_position,
             row.sex,
@@ -248,12 +260,6 @@ def _rows(session: Session, since: datetime | None, until: datetime | None) -> I
     yield from session.connection().execute(query.execution_options(yield_per=CHUNK)).partitions(CHUNK)
 
 
-class _AsItLies(UserDefinedType[Any]):
-    """A column's value as the driver gives it: SQLite's instants are texts, PostgreSQL's are instants."""
-
-    cache_ok = True
-
-
 def _instants(values: Sequence[Any]) -> Vector:
     """Seconds since 1970."""
     if values and isinstance(values[0], str):
@@ -261,7 +267,17 @@ def _instants(values: Sequence[Any]) -> Vector:
     return np.array([one.timestamp() for one in values])
 
 
-def _nobody(session: Session) -> frozenset[str | None]:
+def patients_of(rows: Iterable[tuple[Any, Any]], nobody: frozenset[str | None]) -> list[Any]:
+    """What tells the patient of each film apart; the study's where nobody knows the patient.
+
+    Args:
+        rows: :data:`WHO` of the films.
+        nobody: of :func:`nobody_of`.
+    """
+    return [study if patient in nobody else patient for patient, study in rows]
+
+
+def nobody_of(session: Session) -> frozenset[str | None]:
     """What stands for "no Patient ID" among the keyed digests of patients; a film that is no DICOM object has none."""
     plain = select(IdentifierRow.patient_index).join(FilmRow, FilmRow.id == IdentifierRow.film_id)
     found = session.scalars(plain.where(FilmRow.format != "dicom").distinct())
@@ -302,7 +318,7 @@ class _Reader:
         (ids, at, outcome, seconds, model, who, study, *groups, statistics, scores, features) = zip(*rows, strict=True)
         self._add("at", _instants(at))
         self._add("outcome", np.array([OUTCOMES.index(one) for one in outcome], dtype=np.int8))
-        patient = [b if a in self._nobody else a for a, b in zip(who, study, strict=True)]
+        patient = patients_of(zip(who, study, strict=True), self._nobody)
         self._add("seconds", np.array(seconds))
         self._add("overridden", np.array([overrides.get(one, -1) for one in ids], dtype=np.int8))
         for name, column in zip(("model", "patient", *GROUPS), (model, patient, *groups), strict=True):
