@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from hilum.arrays import Array, Mask
 from hilum.datasets.phantom.cohort import plan_cohort
@@ -81,6 +82,16 @@ def test_phantoms_fit_a_frontal_film_and_turned_ones_do_not(films: list[tuple[Ar
     assert min(upright) > 0.55
     assert max(turned) < 0.45
     assert max(inverted) < 0.45
+
+
+@pytest.mark.parametrize(
+    ("length", "sigma", "mode"), [(48, 0.5, "reflect"), (48, 12.0, "nearest"), (96, 24.0, "nearest")]
+)
+def test_blurring_by_matrices_is_the_filter(length: int, sigma: float, mode: str) -> None:
+    """What SciPy's filter gives, borders included, but for the last digits."""
+    values = np.random.default_rng(0).uniform(0, 65535, (length, length))
+    expected = ndimage.gaussian_filter(values, sigma, mode=mode)
+    np.testing.assert_allclose(lungs._blurred(values, sigma, mode), expected, rtol=1e-12)
 
 
 def test_fit_is_a_correlation() -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,17 +30,58 @@ _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
 
+# Text of these value representations is a string without structure (PS3.5 section 6.2).
+_TEXTS = frozenset(("AE", "AS", "CS", "DA", "DT", "LO", "SH", "UI"))
+
+
+@lru_cache(maxsize=256)
+def _known(keyword: str) -> tuple[Any, str]:
+    """Tag and value representation by the standard's dictionary."""
+    from pydicom.datadict import dictionary_VR
+    from pydicom.tag import Tag
+
+    tag = Tag(keyword)
+    return tag, dictionary_VR(tag)
+
+
+def _raw(dataset: Any, keyword: str) -> tuple[str, bytes, bool] | None:
+    """Value representation, bytes and whether little endian, of an element that was read but not yet looked at.
+
+    Bringing a value into pydicom's form takes ten times as long as what most of them need, and there are forty.
+    """
+    tag, usual = _known(keyword)
+    element = dataset.get_item(tag)
+    if not isinstance(element, tuple) or not isinstance(element[3], bytes):
+        return None
+    _, representation, _, content, _, _, little, *_ = element
+    return representation or usual, content, little
+
+
+def value_of(dataset: Any, keyword: str) -> Any:
+    """A value as pydicom gives it; ``None`` when the element is absent."""
+    tag, _ = _known(keyword)
+    return dataset[tag].value if dataset.get_item(tag) is not None else None
+
+
 def text(dataset: Any, keyword: str) -> str | None:
     """A single text value without padding; ``None`` when absent, empty or of another kind."""
-    value = dataset.get(keyword)
+    raw = _raw(dataset, keyword)
+    # Plain ASCII is the same in every character set of the standard, unless an escape sequence or a second value comes.
+    if raw is not None and raw[0] in _TEXTS and raw[1].isascii() and not _marked(raw[1]):
+        return raw[1].decode("ascii").strip(" \0") or None
+    value = value_of(dataset, keyword)
     if value is None or not isinstance(value, str):
         return None
     return str(value).strip(" \0") or None
 
 
+def _marked(content: bytes) -> bool:
+    return b"\x1b" in content or b"\\" in content
+
+
 def texts(dataset: Any, keyword: str) -> tuple[str, ...]:
     """All values of a text element, upper case."""
-    value = dataset.get(keyword)
+    value = value_of(dataset, keyword)
     if value is None or value == "":
         return ()
     several = [value] if isinstance(value, str) else value
@@ -48,8 +90,11 @@ def texts(dataset: Any, keyword: str) -> tuple[str, ...]:
 
 def whole(dataset: Any, keyword: str) -> int | None:
     """A whole number; ``None`` when absent or not one."""
+    raw = _raw(dataset, keyword)
+    if raw is not None and raw[0] == "US" and len(raw[1]) == 2:
+        return int.from_bytes(raw[1], "little" if raw[2] else "big")
     try:
-        return int(dataset.get(keyword))
+        return int(value_of(dataset, keyword))
     except (TypeError, ValueError, OverflowError):
         return None
 
@@ -60,7 +105,7 @@ def table_data(dataset: Any, keyword: str) -> Any:
     pydicom leaves the bytes of OW as they are stored, and in explicit VR big endian each two of them are swapped
     (PS3.5 A.3).
     """
-    data = dataset.get(keyword)
+    data = value_of(dataset, keyword)
     little = getattr(dataset, "original_encoding", (None, None))[1]
     if isinstance(data, bytes) and little is False and dataset[keyword].VR == "OW":
         return np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").tobytes()
@@ -114,7 +159,7 @@ def _view(dataset: Any) -> str | None:
     recorded = text(dataset, "ViewPosition")
     if recorded:
         return recorded.upper()
-    for item in dataset.get("ViewCodeSequence") or ():
+    for item in value_of(dataset, "ViewCodeSequence") or ():
         meaning = (text(item, "CodeMeaning") or "").lower()
         for start, view in VIEWS.items():
             if meaning.startswith(start):
@@ -157,7 +202,7 @@ def _iso_date(recorded: str | None) -> str | None:
 def _spacing(dataset: Any) -> tuple[float, float] | None:
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
         try:
-            down, across = (float(one) for one in dataset.get(keyword))
+            down, across = (float(one) for one in value_of(dataset, keyword))
         except (TypeError, ValueError):
             continue
         if 0 < down < 100 and 0 < across < 100:

@@ -15,7 +15,7 @@ from hilum.arrays import Array, Pixels
 from hilum.errors import FilmError, nearest
 from hilum.imaging.codecs import CODECS, Frame, SampleFormat, decode_frame, native_samples
 from hilum.imaging.colour import Grey, palette_to_rgb, rgb_to_grey, ycbcr_to_rgb
-from hilum.imaging.dicom_facts import FACT_KEYWORDS, GREY, dicom_facts, text, whole
+from hilum.imaging.dicom_facts import FACT_KEYWORDS, GREY, dicom_facts, text, value_of, whole
 from hilum.imaging.dicom_structure import FLOAT_PIXEL_DATA, PIXEL_DATA, Structure, examine
 from hilum.imaging.grey_scale import film_order
 from hilum.imaging.limits import Limits
@@ -62,7 +62,7 @@ def read_dicom(
     """
     structure = _readable(content, limits)
     in_place = _in_place(content, structure)
-    dataset = _at_the_boundary(lambda: _dataset(io.BytesIO(content), pixels=in_place is None))
+    dataset = _at_the_boundary(lambda: _elements(content, structure, in_place))
     return _at_the_boundary(lambda: _film(dataset, structure, limits, second_decoder, in_place))
 
 
@@ -79,7 +79,7 @@ def read_dicom_codes(content: bytes, limits: Limits) -> tuple[Array, PixelOrder,
 
     def read() -> tuple[Array, PixelOrder, FilmFacts] | None:
         in_place = _in_place(content, structure)
-        dataset = _dataset(io.BytesIO(content), pixels=in_place is None)
+        dataset = _elements(content, structure, in_place)
         form = sample_format(dataset, structure, limits)
         if form.photometric not in GREY:
             return None
@@ -106,7 +106,7 @@ def encoded_frame(
 
     def read() -> tuple[Any, SampleFormat, str, bytes]:
         in_place = _in_place(content, structure)
-        dataset = _dataset(io.BytesIO(content), pixels=in_place is None)
+        dataset = _elements(content, structure, in_place)
         form = sample_format(dataset, structure, limits)
         return dataset, form, structure.transfer_syntax, bytes(_frame(dataset, structure, in_place))
 
@@ -144,6 +144,14 @@ def _dataset(stream: BinaryIO, *, pixels: bool, keywords: tuple[str, ...] = ()) 
     stream.seek(0)
     # A deflated data set can't be read in part, so pydicom inflates it whole; `examine` has bounded it.
     return dcmread(stream, stop_before_pixels=not pixels, specific_tags=list(keywords) or None)
+
+
+def _elements(content: bytes, structure: Structure, in_place: memoryview | None) -> Any:
+    """The data set, without pixels that are taken from where they lie."""
+    if in_place is None:
+        return _dataset(io.BytesIO(content), pixels=True)
+    # What ends before the pixels needs no look at every tag whether it is theirs.
+    return _dataset(io.BytesIO(content[: structure.header_end]), pixels=True)
 
 
 def _in_place(content: bytes, structure: Structure) -> memoryview | None:
@@ -227,10 +235,10 @@ def sample_format(dataset: Any, structure: Structure, limits: Limits) -> SampleF
 
 def _given(dataset: Any, keyword: str, default: int) -> int:
     """A whole number, or the default where the element is absent or empty; nonsense counts as −1 and is refused."""
-    if dataset.get(keyword) in (None, ""):
-        return default
     value = whole(dataset, keyword)
-    return -1 if value is None else value
+    if value is None:
+        return default if value_of(dataset, keyword) in (None, "") else -1
+    return value
 
 
 def _check_bits(allocated: int, stored: int, samples: int, photometric: str) -> None:

@@ -37,6 +37,7 @@ class Structure:
         pixels_at: where in the file the bytes of native pixels, or of an only fragment, begin; ``None`` for several
             fragments, and in a deflated file.
         pixels_end: where they end.
+        header_end: where the element of the pixels begins; ``None`` without pixels, and in a deflated file.
     """
 
     transfer_syntax: str
@@ -47,6 +48,7 @@ class Structure:
     fragments: int
     pixels_at: int | None = None
     pixels_end: int = 0
+    header_end: int | None = None
 
 
 def examine(stream: BinaryIO, limits: Limits) -> Structure:
@@ -79,6 +81,7 @@ def examine(stream: BinaryIO, limits: Limits) -> Structure:
         fragments=walk.fragments,
         pixels_at=walk.pixels_at if walk is meta else None,
         pixels_end=walk.pixels_end,
+        header_end=walk.header_end if walk is meta else None,
     )
 
 
@@ -121,6 +124,7 @@ class _Walk:
         self.pixels: int | None = None
         self.pixels_at: int | None = None
         self.pixels_end = 0
+        self.header_end: int | None = None
 
     def file_meta(self) -> str:
         """Walk over group 0002 (always explicit, little endian) and return the transfer syntax."""
@@ -161,6 +165,7 @@ class _Walk:
 
     def _element(self, stack: list[_Open], inner: _Open | None, implicit: bool) -> bool:
         """Walk over one element or item; True when the pixels were reached."""
+        start = self.at
         tag, vr, length = self._header(implicit=implicit)
         self._count()
         if tag in (ITEM_END, SEQUENCE_END):
@@ -174,7 +179,7 @@ class _Walk:
                 )
             stack.append(_Open(False, inner.implicit, self._end(length)))
         elif inner is None and (tag == PIXEL_DATA or tag in FLOAT_PIXEL_DATA):
-            self.pixels = tag
+            self.pixels, self.header_end = tag, start
             self._pixels(length)
             return True
         elif vr == b"SQ" or length == UNDEFINED:

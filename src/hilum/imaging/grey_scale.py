@@ -7,7 +7,7 @@ import numpy as np
 
 from hilum.arrays import Array
 from hilum.imaging.codecs import SampleFormat
-from hilum.imaging.dicom_facts import table_data, text
+from hilum.imaging.dicom_facts import table_data, text, value_of
 from hilum.imaging.pixel_order import Lut, PixelOrder, Window
 
 
@@ -51,7 +51,7 @@ def _number(value: Any) -> float | None:
 
 def _padding(dataset: Any, form: SampleFormat) -> tuple[int, int] | None:
     """Pixel Padding Value and Range Limit (PS3.3 C.7.5.1.1.2), in the sign of the pixels."""
-    ends = [_number(dataset.get(key)) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    ends = [_number(value_of(dataset, key)) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     if ends[0] is None:
         return None
     known = [_as_stored(int(end), form) for end in ends if end is not None]
@@ -70,8 +70,8 @@ def _modality(dataset: Any, form: SampleFormat, flags: list[str]) -> Lut | tuple
         lut = _lut(item, form.signed, flags)
         if lut is not None:
             return lut
-    slope, intercept = _number(dataset.get("RescaleSlope")), _number(dataset.get("RescaleIntercept"))
-    recorded = any(dataset.get(key) not in (None, "") for key in ("RescaleSlope", "RescaleIntercept"))
+    slope, intercept = _number(value_of(dataset, "RescaleSlope")), _number(value_of(dataset, "RescaleIntercept"))
+    recorded = any(value_of(dataset, key) not in (None, "") for key in ("RescaleSlope", "RescaleIntercept"))
     if recorded and (slope in (None, 0.0) or intercept is None):
         flags.append("rescale-unusable")
         return 1.0, 0.0
@@ -93,9 +93,9 @@ def _voi_lut(dataset: Any, signed: bool, flags: list[str]) -> Lut | None:
 
 
 def _window(dataset: Any, flags: list[str]) -> Window | None:
-    center, width = _number(dataset.get("WindowCenter")), _number(dataset.get("WindowWidth"))
+    center, width = _number(value_of(dataset, "WindowCenter")), _number(value_of(dataset, "WindowWidth"))
     if center is None or width is None or width <= 0:
-        if any(dataset.get(key) not in (None, "") for key in ("WindowCenter", "WindowWidth")):
+        if any(value_of(dataset, key) not in (None, "") for key in ("WindowCenter", "WindowWidth")):
             flags.append("window-unusable")
         return None
     function = (text(dataset, "VOILUTFunction") or "LINEAR").upper()
@@ -128,13 +128,13 @@ def _inverted(dataset: Any, form: SampleFormat, flags: list[str]) -> bool:
 
 
 def _first_item(dataset: Any, keyword: str) -> Any:
-    sequence = dataset.get(keyword)
+    sequence = value_of(dataset, keyword)
     return sequence[0] if sequence else None
 
 
 def _lut(item: Any, signed: bool, flags: list[str]) -> Lut | None:
     """LUT Descriptor (0028,3002) and LUT Data (0028,3006)."""
-    descriptor, data = item.get("LUTDescriptor"), table_data(item, "LUTData")
+    descriptor, data = value_of(item, "LUTDescriptor"), table_data(item, "LUTData")
     if descriptor is None or data is None or isinstance(descriptor, str | bytes | int) or len(descriptor) != 3:
         flags.append("lut-unusable")
         return None

@@ -144,8 +144,23 @@ def _reduced(film: Array, grid: int = GRID) -> Float[np.ndarray, "h w"]:
     else:
         picture = Image.fromarray(film.astype(np.float32)).resize((grid, grid), Image.Resampling.BOX)
         values = np.asarray(picture, dtype=np.float64)
-    smooth: Array = ndimage.gaussian_filter(values, grid / GRID)
-    return smooth
+    # One grey value is left as it is: rounding must not make a picture of it.
+    return values if values.max() <= values.min() else _blurred(values, grid / GRID, "reflect")
+
+
+def _blurred(values: Array, sigma: float, mode: str) -> Float[np.ndarray, "n n"]:
+    """What `scipy.ndimage.gaussian_filter` gives, to the last digits: two products of small matrices."""
+    weights = _blur(len(values), sigma, mode)
+    blurred: Array = weights @ values @ weights.T
+    return blurred
+
+
+@lru_cache(maxsize=8)
+def _blur(length: int, sigma: float, mode: str) -> Array:
+    """Weights of each value in each blurred one, float64 [length, length]: what the filter makes of single ones."""
+    weights: Array = ndimage.gaussian_filter1d(np.eye(length), sigma, axis=0, mode=mode)
+    weights.setflags(write=False)
+    return weights
 
 
 def _levelled(values: Array) -> Array:
@@ -157,7 +172,7 @@ def _levelled(values: Array) -> Array:
     ranks: Array = np.empty(values.shape)
     ranks.ravel()[order] = np.searchsorted(inside, values.ravel()[order]) / max(1, len(inside))
     ranks[outside] = AIR_RANK
-    slow = ndimage.gaussian_filter(ranks, len(values) / 4, mode="nearest")
+    slow = _blurred(ranks, len(values) / 4, "nearest")
     levelled: Array = ranks - FLATTENING * (slow - ranks.mean())
     return levelled
 

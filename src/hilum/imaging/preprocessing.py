@@ -194,16 +194,16 @@ def _sum_blocks(pixels: Array, height: int, width: int) -> Array:
     The quotient by the area is the same number as that of the weighted sums: both are exact and rounded once.
     """
     across = pixels.shape[1] // width
-    rows = _whole_rows(pixels, _edges(len(pixels), height)[0], _kind_for(len(pixels)))
-    sums: Array = rows[:, ::across].astype(np.uint64)
+    rows = _whole_rows(pixels, _edges(len(pixels), height)[0], _kind_for(len(pixels) // height * across))
+    sums: Array = rows[:, ::across].copy()
     for first in range(1, across):
         sums += rows[:, first::across]
     return sums
 
 
-def _kind_for(rows: int) -> type:
-    # A cell's sum is at most 65535 · rows. Differences may wrap on the way, which modular arithmetic undoes.
-    return np.uint32 if rows <= 65536 else np.uint64
+def _kind_for(pixels: int) -> type:
+    # The sum of so many is at most 65535 · pixels. Differences may wrap on the way, which modular arithmetic undoes.
+    return np.uint32 if pixels <= 65536 else np.uint64
 
 
 def _edges(pixels: int, cells: int) -> tuple[Array, Array]:
@@ -258,7 +258,11 @@ def _whole_rows(pixels: Array, row: Array, kind: type) -> Array:
 
 
 def _sum_columns(sums: Array, width: int, most: int) -> Array:
-    """Columns summed under each column of the grid, as `_sum_rows` does: whole numbers [height, width].
+    """Columns summed under each column of the grid, as `_sum_rows` does: whole numbers, float64 [height, width].
+
+    The sums of a row from its left end to each edge are taken from each other. They may wrap on the way, which modular
+    arithmetic undoes. Weighted ones are whole numbers far below 2^53, so that float64, which a processor multiplies
+    several at a time, holds them exactly.
 
     Args:
         sums: whole numbers [height, columns].
@@ -267,10 +271,11 @@ def _sum_columns(sums: Array, width: int, most: int) -> Array:
     """
     column, part = _edges(sums.shape[1], width)
     kind = np.uint32 if most * (sums.shape[1] // width + 1) < 1 << 32 else np.uint64
-    within: Array = np.add.reduceat(sums, column[:-1], axis=1, dtype=kind).astype(np.uint64)
-    # Where a cell holds no column's beginning, `reduceat` gives the column that it lies in.
-    within *= np.uint64(width) * (np.diff(column) > 0).astype(np.uint64)
-    partial = np.take(sums, column[1:-1], axis=1) * part[1:-1].astype(np.uint64)
+    up_to = np.zeros((len(sums), sums.shape[1] + 1), kind)
+    np.cumsum(sums, axis=1, dtype=kind, out=up_to[:, 1:])
+    at_edges = np.take(up_to, column, axis=1)
+    within: Array = (at_edges[:, 1:] - at_edges[:, :-1]) * float(width)
+    partial = np.take(sums, column[1:-1], axis=1) * part[1:-1].astype(np.float64)
     within[:, :-1] += partial
     within[:, 1:] -= partial
     return within
