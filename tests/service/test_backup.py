@@ -1,6 +1,8 @@
 """A backup of a running service comes back whole, and one that was touched does not come back at all."""
 
+import contextlib
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -8,9 +10,14 @@ import httpx
 import pytest
 from tests.service.conftest import let_in, settings_in
 from tests.service.small import SmallDrawing, SmallModel, png
+from tests.service.test_anchors import Beneath, made
+from typer.testing import CliRunner
 
+from hilum.cli.verbs import app
 from hilum.errors import DataError, UsageError
+from hilum.records.database import Database
 from hilum.records.proving import prove
+from hilum.service import anchors
 from hilum.service.app import running
 from hilum.service.backup import back_up, restore
 from hilum.service.film_files import film_path
@@ -37,9 +44,56 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "kept"
 
 
-def copy(backup: Path, target: Path) -> Path:
-    import shutil
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a service whose model has answered its phantom films."""
+    data = tmp_path_factory.mktemp("checked")
+    with contextlib.closing(Database(f"sqlite:///{data / 'hilum.db'}")) as database, pytest.MonkeyPatch.context() as at:
+        at.setattr(anchors, "ROWS", 64)
+        made(data, database, Beneath()).check(actor="mel")
+    return data
 
+
+def test_what_a_model_said_of_its_phantom_films_comes_back(checked: Path, tmp_path: Path) -> None:
+    """Without it a restored service would take its own model for a changed one."""
+    kept = back_up(checked, tmp_path / "kept")
+    assert (kept.anchors, kept.unlike) == (7, ())
+    done = restore(tmp_path / "kept", tmp_path / "data")
+    assert (done.anchors, done.unlike) == (7, ())
+    with contextlib.closing(Database(f"sqlite:///{tmp_path / 'data' / 'hilum.db'}")) as database:
+        again = made(tmp_path / "data", database, Beneath()).check(actor="mel")
+    assert (again.films, again.recorded, again.passed) == (6, 0, True)
+
+
+def test_answers_that_are_not_those_of_the_audit_are_told_and_a_touched_file_is_refused(
+    checked: Path, tmp_path: Path
+) -> None:
+    lost = copy(checked, tmp_path / "lost")
+    (lost / "anchors" / f"{'a' * 64}.json").unlink()
+    told = back_up(lost, tmp_path / "kept-lost")
+    assert (told.anchors, told.unlike) == (6, ("a" * 64,))
+    done = CliRunner().invoke(app, ["restore", str(tmp_path / "kept-lost"), "--data", str(tmp_path / "other")])
+    assert "what model aaaaaaaaaaaa said of the phantom films at first is missing" in done.stdout
+    back_up(checked, tmp_path / "kept")
+    (tmp_path / "kept" / "anchors" / "phantom-1.dcm").write_bytes(b"")
+    with pytest.raises(DataError, match=r"anchors/phantom-1.dcm is missing or was changed"):
+        restore(tmp_path / "kept", tmp_path / "data")
+    listed = json.loads((tmp_path / "kept" / "backup.json").read_text())
+    (tmp_path / "kept" / "backup.json").write_text(json.dumps(listed | {"anchors": {"../../x": "0" * 64}}))
+    with pytest.raises(UsageError, match="is no backup"):
+        restore(tmp_path / "kept", tmp_path / "data")
+
+
+def test_a_backup_from_before_anchors_were_kept_is_restored(checked: Path, tmp_path: Path) -> None:
+    back_up(checked, tmp_path / "kept")
+    listed = json.loads((tmp_path / "kept" / "backup.json").read_text())
+    del listed["anchors"]
+    (tmp_path / "kept" / "backup.json").write_text(json.dumps(listed))
+    shutil.rmtree(tmp_path / "kept" / "anchors")
+    assert restore(tmp_path / "kept", tmp_path / "data").unlike == ("a" * 64,)
+
+
+def copy(backup: Path, target: Path) -> Path:
     return Path(shutil.copytree(backup, target))
 
 

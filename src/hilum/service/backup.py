@@ -1,8 +1,9 @@
 """Backup and restore of a service's folder with records in SQLite: a snapshot while it runs, checked before it counts.
 
-A backup is a folder: ``hilum.db`` (one moment's snapshot), ``films/`` (all that the snapshot names), the audit's heads
-and public keys, and ``backup.json`` with digests. The private key stays where it is: who can read backups should not be
-able to sign. A restored service makes a key of its own, and the old public key stays beside it by another name.
+A backup is a folder: ``hilum.db`` (one moment's snapshot), ``films/`` (all that the snapshot names), the audit's
+heads and public keys, ``anchors/`` (the phantom films and what each model said of them), and ``backup.json`` with
+digests. The private key stays where it is: who can read backups should not be able to sign. A restored service makes
+a key of its own, and the old public key stays beside it by another name.
 """
 
 import contextlib
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
 from hilum.data_keys import Keyring
 from hilum.errors import DataError, FilmError, UsageError
 from hilum.files import replacing_directory, write_json
@@ -22,7 +25,9 @@ from hilum.progress import Progress, Silent
 from hilum.provenance import sha256_file
 from hilum.records import erased_list
 from hilum.records.database import Database
-from hilum.records.proving import prove
+from hilum.records.proving import prove, reading
+from hilum.records.schema import AuditRow
+from hilum.service.anchors import CHECKED
 from hilum.service.erasing import erase_again
 from hilum.service.film_files import FilmFiles, StoredFilm, film_path
 
@@ -30,7 +35,12 @@ DATABASE, LIST, HEADS, ERASURES = "hilum.db", "backup.json", "audit-heads.jsonl"
 PUBLIC_KEYS = "audit*.pub"
 """Public keys of the audit: the one in use, and those before a restore."""
 
+ANCHORS = "anchors"
+"""Folder of :mod:`hilum.service.anchors`; the audit names what is recorded there."""
+
 FORMAT = 1
+TRIES = 3
+"""How often it is begun anew when the running service records an answer meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +53,10 @@ class Backup:
     """Rows of the audit, all of them whole."""
     database_sha256: str
     """Digest of the snapshot."""
+    anchors: int = 0
+    """Files of the anchors: phantom films, and a model's answers each."""
+    unlike: tuple[str, ...] = ()
+    """Models whose recorded answers are missing or are not those that the audit names."""
     erased: int = 0
     """Films of it that were erased anew, since they had been erased after it was made."""
 
@@ -62,7 +76,7 @@ def back_up(data: Path, out: Path, *, keys: Keyring | None = None, progress: Pro
     """
     if not (data / DATABASE).exists():
         raise UsageError(
-            f"There are no records in SQLite at {data}. For PostgreSQL use pg_dump, and copy {data}/films."
+            f"There are no records in SQLite at {data}. For PostgreSQL use pg_dump, and copy {data}/films and anchors."
         )
     if out.exists():
         raise UsageError(f"{out} is there already, and a backup is never overwritten. Choose another name.")
@@ -70,16 +84,21 @@ def back_up(data: Path, out: Path, *, keys: Keyring | None = None, progress: Pro
         beside = {path.name for path in (*data.glob(PUBLIC_KEYS), *data.glob(HEADS), *data.glob(ERASURES))}
         for name in beside:  # before the snapshot, so that no head is younger than it
             shutil.copy2(data / name, folder / name)
-        _snapshot(data / DATABASE, folder / DATABASE)
+        for _ in range(TRIES):
+            _snapshot(data / DATABASE, folder / DATABASE)
+            anchors = _copy_anchors(data, folder)
+            unlike = _unlike(folder)
+            if not unlike:
+                break
         films = _films(folder / DATABASE)
         needed = _data_keys(folder / DATABASE, keys or Keyring())
         _copy_films(films, data, folder, keys or Keyring(), progress or Silent(), "Back up films")
         digest = sha256_file(folder / DATABASE)
         digests = {name: sha256_file(folder / name) for name in sorted(beside)}
         listed = {"format": FORMAT, "database": digest, "films": sorted(films), "beside": digests, "data_keys": needed}
-        write_json(folder / LIST, listed)
+        write_json(folder / LIST, listed | {ANCHORS: anchors})
         rows = _whole_audit(folder)
-    return Backup(films=len(films), audit_rows=rows, database_sha256=digest)
+    return Backup(films=len(films), audit_rows=rows, database_sha256=digest, anchors=len(anchors), unlike=unlike)
 
 
 def restore(
@@ -107,7 +126,8 @@ def restore(
     if data.exists() and any(data.iterdir()):
         raise UsageError(f"{data} is not empty, and nothing is restored over it. Give another folder with --data.")
     listed = _listed(backup)
-    for name, digest in {DATABASE: listed["database"], **listed["beside"]}.items():
+    anchors = {f"{ANCHORS}/{name}": digest for name, digest in listed.get(ANCHORS, {}).items()}
+    for name, digest in {DATABASE: listed["database"], **listed["beside"], **anchors}.items():
         if not (backup / name).is_file() or sha256_file(backup / name) != digest:
             raise DataError(f"{backup / name} is missing or was changed since the backup. Use another backup.")
     films = _films(backup / DATABASE)
@@ -121,8 +141,16 @@ def restore(
         _copy_films(films, backup, folder, keys or Keyring(), progress or Silent(), "Restore films")
         for name in (DATABASE, *listed["beside"]):
             shutil.copy2(backup / name, folder / _name_after(backup / name))
+        _copy_anchors(backup, folder)
         erased = _erase_anew(folder, gone, keys or Keyring()) if gone else 0
-    return Backup(films=len(films), audit_rows=rows, database_sha256=listed["database"], erased=erased)
+    return Backup(
+        films=len(films),
+        audit_rows=rows,
+        database_sha256=listed["database"],
+        anchors=len(anchors),
+        unlike=_unlike(backup),
+        erased=erased,
+    )
 
 
 def _erase_anew(folder: Path, gone: Sequence[str], keys: Keyring) -> int:
@@ -147,6 +175,26 @@ def _snapshot(source: Path, target: Path) -> None:
         found = copy.execute("PRAGMA integrity_check").fetchone()[0]
         if found != "ok":
             raise DataError(f"The records in {source} are damaged ({str(found)[:80]}). Restore an earlier backup.")
+
+
+def _copy_anchors(source: Path, target: Path) -> dict[str, str]:
+    """Copy the anchors' files; their digests by name, empty where the service never checked its model."""
+    shutil.rmtree(target / ANCHORS, ignore_errors=True)
+    files = sorted(path for path in (source / ANCHORS).glob("*") if path.suffix in (".dcm", ".json"))
+    if files:
+        (target / ANCHORS).mkdir(mode=0o700)
+    return {path.name: sha256_file(Path(shutil.copy2(path, target / ANCHORS))) for path in files}
+
+
+def _unlike(folder: Path) -> tuple[str, ...]:
+    """Models whose recorded answers in a folder are not those that its audit named last."""
+    named: dict[str, str] = {}
+    with reading(f"sqlite:///{folder / DATABASE}") as session:
+        checks = select(AuditRow.subject, AuditRow.body).where(AuditRow.act == CHECKED).order_by(AuditRow.seq)
+        for model, body in session.execute(checks):
+            named[model] = json.loads(body)["detail"]["answers"]
+    kept = {model: folder / ANCHORS / f"{model}.json" for model in named}
+    return tuple(one for one, path in kept.items() if not path.exists() or sha256_file(path) != named[one])
 
 
 def _films(database: Path) -> set[str]:
@@ -208,6 +256,7 @@ def _listed(backup: Path) -> dict[str, Any]:
             Path(name).name == name and (name in (HEADS, ERASURES) or Path(name).match(PUBLIC_KEYS))
             for name in listed["beside"]
         )
+        known = known and all(Path(name).name == name for name in dict(listed.get(ANCHORS, {})))
         _ = listed["database"], listed["films"], dict(listed["beside"])
     except (OSError, ValueError, KeyError, TypeError):
         known = False
