@@ -101,12 +101,21 @@ def test_a_password_is_never_asked_for_without_a_terminal(tmp_path: Path) -> Non
     assert "--password-stdin" in str(done.exception)
 
 
-def test_records_in_use_are_not_changed_but_can_be_verified(tmp_path: Path) -> None:
+def test_users_and_keys_are_changed_beside_a_service_which_forgets_a_revoked_key_at_once(tmp_path: Path) -> None:
     run("users", "add", "ada", "--role", "admin", "--no-password", data=tmp_path)
     service = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
-    done = CliRunner().invoke(app, ["users", "disable", "ada", "--data", str(tmp_path)])
-    assert isinstance(done.exception, ServiceError)
-    assert "/api/v1/users" in str(done.exception)
+    access = Access(service)
+    run("users", "add", "pacs", "--role", "reviewer", "--no-password", data=tmp_path)
+    made = said(run("users", "add-key", "pacs", "--json", data=tmp_path))
+    other = str(said(run("users", "add-key", "pacs", "--json", data=tmp_path))["key"])
+    for secret in (str(made["key"]), other):
+        assert access.by_key(secret) == access.memory.find(secret) is not None
+    run("users", "revoke-key", str(made["id"]), data=tmp_path)
+    assert (access.memory.find(str(made["key"])), access.by_key(str(made["key"]))) == (None, None)
+    assert access.by_key(other) == access.memory.find(other) is not None
+    run("users", "disable", "pacs", data=tmp_path)
+    assert (access.memory.find(other), access.by_key(other)) == (None, None)
+    assert "pacs" in run("users", "list", data=tmp_path).stdout
     assert "the audit is whole" in run("audit", "verify", data=tmp_path).stdout
     service.close()
 

@@ -176,7 +176,7 @@ def test_only_the_writer_checkpoints(url: str, tmp_path: Path) -> None:
 def test_a_second_writer_is_refused_until_the_first_has_gone(url: str) -> None:
     first = Database(url)
     with pytest.raises(
-        ServiceError, match="in use by another hilum process.*REST: /api/v1/users, /api/v1/keys, /api/v1/results"
+        ServiceError, match="in use by another hilum process.*Stop that one first: a service with SIGTERM"
     ):
         Database(url)
     first.close()
@@ -222,6 +222,47 @@ def test_without_an_owner_who_may_write_beside_one_owns_the_file(url: str) -> No
     alone.close()
 
 
+def test_what_another_process_revokes_is_heard_of_also_when_it_is_killed_over_it(url: str) -> None:
+    owner, guest = Database(url), Database(url, beside=True)
+    before = owner.revocations
+    with guest.write() as session:
+        session.execute(text("CREATE TABLE t (x)"))
+    assert owner.revocations == before, "another act revokes nothing"
+    with guest.revoking():
+        assert owner.revocations is None, "it may be revoked at any instant now"
+    assert owner.revocations not in (None, before)
+    before = owner.revocations
+    with subprocess.Popen([sys.executable, "-c", REVOKING, url], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "revoking\n"
+        other.kill()
+    assert owner.revocations is None, "nobody can tell whether it was revoked"
+    with owner.revoking():
+        pass
+    assert owner.revocations not in (None, before)
+    guest.close()
+    owner.close()
+
+
+def test_the_log_is_cut_when_its_readers_have_gone(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, guest, wal = Database(url), Database(url, beside=True), tmp_path / "hilum.db-wal"
+    with owner.write() as session:
+        session.execute(text("CREATE TABLE t (x)"))
+    monkeypatch.setattr("hilum.records.database.LOG_ATTEMPTS", 1)
+    with owner.read() as reader:
+        reader.execute(text("SELECT count(*) FROM t")).scalar_one()
+        with guest.write() as session:
+            session.execute(text("INSERT INTO t VALUES (1)"))
+        with pytest.raises(ServiceError, match="the database's log still holds it.*give the same command again"):
+            guest.tidy(whole=True)
+    guest.tidy(whole=True)
+    assert wal.stat().st_size == 0
+    with owner.write() as session:
+        assert session.execute(text("SELECT count(*) FROM t")).scalar_one() == 1
+    guest.close()
+    owner.close()
+
+
 @pytest.mark.system
 def test_no_act_is_lost_while_two_processes_write(url: str) -> None:
     """The owner checkpoints all the time; another process writes until it is killed; the chain stays whole."""
@@ -245,6 +286,14 @@ def test_no_act_is_lost_while_two_processes_write(url: str) -> None:
     assert theirs[: len(told)] == told, "what was said to be written is there"
     owner.close()
 
+
+REVOKING = """
+import sys, time
+from hilum.records.database import Database
+with Database(sys.argv[1], beside=True).revoking():
+    print("revoking", flush=True)
+    time.sleep(1000)
+"""
 
 OTHER = """
 import sys

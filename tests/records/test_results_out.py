@@ -145,6 +145,10 @@ def test_a_failure_waits_and_a_dead_letter_stays_until_it_is_requeued(
     assert outbox.next_due_in("pacs") is None
     outbox.failed(delivery.id, "me", code="away", reason="Away.", retry_after_s=30)
     assert (outbox.claim("pacs", "me", lease_s=10), outbox.next_due_in("pacs")) == (None, 30)
+    assert (outbox.requeue(), outbox.requeue()) == (1, 0), "who has mended the PACS needn't wait"
+    hurried = outbox.claim("pacs", "me", lease_s=10)
+    assert hurried is not None
+    outbox.failed(hurried.id, "me", code="away", reason="Away.", retry_after_s=30)
     clock.wait(30)
     again = outbox.claim("pacs", "me", lease_s=10)
     assert again is not None
@@ -167,6 +171,7 @@ def test_a_failure_waits_and_a_dead_letter_stays_until_it_is_requeued(
     with database.read() as session:
         acts = [(row.act, row.actor, row.subject) for row in session.scalars(select(AuditRow).order_by(AuditRow.seq))]
     assert acts == [
+        ("result.requeued", "service", "film1"),
         ("result.given-up", "service", "film1"),
         ("result.requeued", "admin", "film1"),
         ("result.sent", "service", "film1"),

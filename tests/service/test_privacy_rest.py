@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import httpx
+import pytest
 from tests.service.conftest import let_in, settings_in
 from tests.service.small import SmallDrawing, SmallModel, dicom
+from typer.testing import CliRunner
 
+from hilum.cli.verbs import app
 from hilum.records.audit import check, entries
 from hilum.records.erased_list import read_erased
 from hilum.records.schema import LookUpRow
@@ -44,6 +47,30 @@ def test_a_patient_is_erased_while_the_service_runs(tmp_path: Path) -> None:
         ] * 2
     assert set(read_erased(settings.data / "erasures.jsonl")) == {one["id"] for one in sent[:2]}
     assert CANARY.encode() not in b"".join(path.read_bytes() for path in settings.data.rglob("*") if path.is_file())
+
+
+def test_a_patient_is_erased_from_the_console_beside_a_service_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HILUM_DATABASE_URL", "HILUM_DATA_KEY", "HILUM_DATA_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    settings = settings_in(tmp_path, dicom_port=None)
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
+        headers = let_in(service, "reviewer", "admin")
+        with httpx.Client(base_url=service.url, timeout=60, headers=headers) as http:
+            send = "/api/v1/studies?wait=20"
+            named = http.post(send, content=dicom(1, 101, PatientID=CANARY), headers=KIND).json()
+            other = http.post(send, content=dicom(2, 102, PatientID="other"), headers=KIND).json()
+            done = CliRunner().invoke(app, ["privacy", "erase", "--patient", CANARY, "--data", str(settings.data)])
+            assert done.exit_code == 0, (done.output, done.exception)
+            assert "erased: 1 films" in done.output
+            assert [http.get(one["film"]).status_code for one in (named, other)] == [404, 200]
+            left = b"".join(path.read_bytes() for path in settings.data.rglob("*") if path.is_file())
+            assert CANARY.encode() not in left, "while it runs"
+            again = http.post(send, content=dicom(9, 109, PatientID=CANARY), headers=KIND).json()
+            assert again["state"] == "answered"
+        with service.room.database.read() as session:
+            assert check(entries(session)).whole
 
 
 def test_look_ups_are_listed_and_asked_anew(service: Running) -> None:

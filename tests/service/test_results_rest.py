@@ -73,7 +73,11 @@ def hilum(*arguments: object) -> Any:
 
 
 def test_the_console_shows_and_requeues_them_too(tmp_path: Path) -> None:
-    assert json.loads(hilum("list", "--data", tmp_path).stdout.splitlines()[-1]) == {"destinations": {}, "dead": []}
+    assert json.loads(hilum("list", "--data", tmp_path).stdout.splitlines()[-1]) == {
+        "destinations": {},
+        "again": [],
+        "dead": [],
+    }
     database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
     given_up(database, 1)
     database.close()

@@ -237,15 +237,12 @@ def begin(
     from hilum.records.registry import Registered, Registry
 
     read = read_bundle(bundle)
-    database = open_records(data, beside=True)
-    try:
+    with open_records(data) as database:
         registry = Registry(database)
         info = read.info
         model = Registered(sha256=read.sha256, name=info.name, version=info.version, location=str(bundle.resolve()))
         registry.register(model, actor=actor)
         done = registry.begin(read.sha256, actor=actor, reason=reason)
-    finally:
-        database.close()
     _changed(done, as_json)
 
 
@@ -268,12 +265,9 @@ def shadow(
     from hilum.records.registry import Registry
 
     rules, found, digest = read_plan(plan), read_evidence(evidence), read_bundle(bundle).sha256
-    database = open_records(data, beside=True)
-    try:
+    with open_records(data) as database:
         where = str(bundle.resolve())
         done = to_shadow(Registry(database), proposal, rules, found, bundle_sha256=digest, location=where, actor=actor)
-    finally:
-        database.close()
     _changed(done, as_json)
 
 
@@ -302,15 +296,12 @@ def _step(step: str, data: Path, as_json: bool, **arguments: Any) -> None:
     from hilum.errors import UsageError
     from hilum.records.registry import Registry
 
-    database = open_records(data, beside=True)
-    try:
+    with open_records(data) as database:
         registry = Registry(database)
         holds = registry.current()
         if holds is None or holds.candidate is None:
             raise UsageError("There is no candidate. Let one answer unseen first: hilum change shadow.")
         done = getattr(registry, step)(holds.candidate, **arguments)
-    finally:
-        database.close()
     _changed(done, as_json)
 
 
@@ -333,8 +324,7 @@ def bounds(
     from hilum.records.shadows import trial_counts
 
     rules = read_plan(plan).rollback
-    database = open_records(data, beside=True)
-    try:
+    with open_records(data) as database:
         registry = Registry(database)
         holds = registry.current()
         if holds is None:
@@ -343,8 +333,6 @@ def bounds(
             counts = trial_counts(session, holds)
         broken = broken_bounds(rules, counts)
         done = None if dry else roll_back_if_broken(registry, rules, counts)
-    finally:
-        database.close()
     lines = [*(broken or ("no bound is broken",)), *([_words(done)] if done else [])]
     summary = {"counts": counts, "broken": list(broken), "rolled_back": done.seq if done else None}
     finish(summary, as_json=as_json, lines=lines)
@@ -360,11 +348,8 @@ def rollback(
     from hilum.cli.records import open_records
     from hilum.records.registry import Registry
 
-    database = open_records(data, beside=True)
-    try:
+    with open_records(data) as database:
         done = Registry(database).rollback(actor=actor, reason=reason)
-    finally:
-        database.close()
     _changed(done, as_json)
 
 
@@ -392,11 +377,8 @@ def history(data: DataOption = HERE, as_json: JsonOption = False) -> None:
     from hilum.cli.records import open_records
     from hilum.records.registry import Registry
 
-    database = open_records(data, beside=True)
-    try:
+    with open_records(data) as database:
         rows = Registry(database).history()
-    finally:
-        database.close()
     finish(
         {"history": [_row(one) for one in rows]},
         as_json=as_json,

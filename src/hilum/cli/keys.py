@@ -72,7 +72,7 @@ def make_data_key(
 
 @app.command()
 def status(data: DataOption = HERE, as_json: JsonOption = False) -> None:
-    """Say which data keys are given, and how much lies under which; nothing is changed."""
+    """Say which data keys are given, and how much lies under which; nothing is changed, and the service may run."""
     from dataclasses import asdict
 
     from hilum.service.key_rotation import key_status

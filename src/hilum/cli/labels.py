@@ -147,16 +147,13 @@ def draw(
 ) -> None:
     """Draw films that nobody has read into the readers' queue, as the page /labelling/batches does.
 
-    With SQLite the service must be stopped; with PostgreSQL it may run.
+    Beside a running service or without one.
     """
     from hilum.cli.records import open_records
     from hilum.records.labelling import Labelling
 
-    database = open_records(data)
-    try:
+    with open_records(data) as database:
         batch = Labelling(database).draw(count, second=second, actor="console", seed=seed)
-    finally:
-        database.close()
     summary = {"batch": batch.id, "films": batch.films, "of": batch.pool, "twice": batch.twice}
     finish(
         summary, as_json=as_json, lines=[f"{batch.films} of {batch.pool} films drawn, {batch.twice} for two readers"]

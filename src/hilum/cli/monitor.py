@@ -71,14 +71,11 @@ def check(
     from hilum.monitoring.webhook import tell
 
     rules = _plan(plan, owner)
-    database = open_records(data, beside=True)
-    try:
+    with open_records(data) as database:
         book = AlarmBook(database)
         seen = _watch(_films(data), rules)
         alarm, anew = book.advance(seen.watched.looks, rules, lambda: _named(seen))
         seen = replace(seen, alarms=book.alarms())
-    finally:
-        database.close()
     if out is not None:
         _write(seen, out)
     told = 0
@@ -167,11 +164,8 @@ def _act(step: str, data: Path, alarm_id: str, as_json: bool, **arguments: str) 
     from hilum.cli.records import open_records
     from hilum.monitoring.alarm_book import AlarmBook
 
-    database = open_records(data, beside=True)
-    try:
+    with open_records(data) as database:
         done = getattr(AlarmBook(database), step)(alarm_id, **arguments)
-    finally:
-        database.close()
     finish({"alarm": done.id, "state": done.state}, as_json=as_json, lines=[_words(done)])
 
 

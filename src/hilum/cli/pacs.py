@@ -108,20 +108,14 @@ def fetch_studies(
 
 @app.command("list")
 def list_look_ups(data: DataOption = HERE, as_json: JsonOption = False) -> None:
-    """Count look-ups of priors by state, and list those that were given up, with the reason.
-
-    Records in SQLite are looked at while no service runs on them.
-    """
+    """Count look-ups of priors by state, and list those that were given up, with the reason."""
     from hilum.cli.records import open_records
     from hilum.records.look_ups import LOOK_UP_STATES, LookUps
     from hilum.records.store import now
 
-    database = open_records(data)
-    try:
+    with open_records(data) as database:
         look_ups = LookUps(database, now)
         counts, lost = look_ups.counts(), look_ups.lost()
-    finally:
-        database.close()
     rows = [[counts.get(state, 0) for state in LOOK_UP_STATES]]
     lines = table(list(LOOK_UP_STATES), rows) if counts else ["no look-ups yet: set HILUM_PACS"]
     lines += [f"film {one.film_id}  {one.attempts} attempts: {one.reason}" for one in lost]
@@ -131,20 +125,17 @@ def list_look_ups(data: DataOption = HERE, as_json: JsonOption = False) -> None:
 
 @app.command()
 def requeue(
-    film: Annotated[str | None, typer.Argument(metavar="[FILM]", help="A film; all given up when absent.")] = None,
+    film: Annotated[str | None, typer.Argument(metavar="[FILM]", help="A film; all that failed when absent.")] = None,
     data: DataOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Look again for the priors of films whose look-up was given up."""
+    """Look again, at once, for the priors of films whose look-up was given up or waits for its next attempt."""
     from hilum.cli.records import open_records
     from hilum.records.look_ups import LookUps
     from hilum.records.store import now
 
-    database = open_records(data)
-    try:
+    with open_records(data) as database:
         number = LookUps(database, now).requeue(film, actor="console")
-    finally:
-        database.close()
     finish({"requeued": number}, as_json=as_json, lines=[f"{number} look-ups are in the queue again."])
 
 

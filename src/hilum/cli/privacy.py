@@ -109,9 +109,6 @@ def _opened(data: Path) -> Iterator[tuple["Database", "FilmFiles"]]:
     if not data.is_dir():
         raise UsageError(f"There is no folder {data}. Give the service's with --data.")
     keys = keyring_given()
-    database = Database(url_of(data), keys)
-    try:
+    with Database(url_of(data), keys, beside=True) as database:
         require_keys(database)
         yield database, FilmFiles(data, keys, sole=False)
-    finally:
-        database.close()

@@ -86,11 +86,8 @@ def register(
     from hilum.service.rest.reader_studies import asked_for, read_request
 
     request = read_request(study / REQUEST)
-    database = open_records(data, beside=True)
-    try:
+    with open_records(data) as database:
         made = ReaderStudies(database).create(*asked_for(request), actor="console")
-    finally:
-        database.close()
     finish(
         {"name": request.name, "readers": list(made.readers)},
         as_json=as_json,

@@ -31,20 +31,19 @@ def url_of(data: Path) -> str:
     return os.environ.get(DATABASE) or f"sqlite:///{(data / 'hilum.db').resolve()}"
 
 
-def open_records(data: Path, *, beside: bool = False) -> "Database":
-    """The records, to change them.
+def open_records(data: Path) -> "Database":
+    """The records, to look at them or change them beside a running service or without one; closed by ``with``.
 
     Args:
         data: the service's folder.
-        beside: also while a service has an SQLite file open; else it must not be in use.
 
     Raises:
-        ServiceError: they can't be opened or are in use.
+        ServiceError: they can't be opened, or are of another version than a service that has them open.
     """
     from hilum.records.database import Database
 
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Database(url_of(data), beside=beside)
+    return Database(url_of(data), beside=True)
 
 
 @contextlib.contextmanager
@@ -61,12 +60,8 @@ def records_if_any(data: Path) -> "Iterator[Session | None]":
     if not os.environ.get(DATABASE) and not (data / "hilum.db").exists():
         yield None
         return
-    database = open_records(data, beside=True)
-    try:
-        with database.write() as session:
-            yield session
-    finally:
-        database.close()
+    with open_records(data) as database, database.write() as session:
+        yield session
 
 
 def unaudited(data: Path) -> str:

@@ -16,49 +16,47 @@ HERE = Path("hilum-data")
 def results() -> None:
     """Results on their way to PACS and archives.
 
-    The records are those of --data, or of HILUM_DATABASE_URL. Records in SQLite are looked at while no service runs on
-    them; a running service's by /api/v1/results.
+    The records are those of --data, or of HILUM_DATABASE_URL, beside a running service or without one.
     """
 
 
 @app.command("list")
 def list_results(data: DataOption = HERE, as_json: JsonOption = False) -> None:
-    """Count results by destination, and list those that were given up, with the reason."""
+    """Count results by destination, and list those that failed, with the reason: given up, or tried again and when."""
     from hilum.cli.records import open_records
+    from hilum.records.holdings import sent_again
     from hilum.records.results_out import DELIVERY_STATES, Outbox
     from hilum.records.store import now
 
-    database = open_records(data)
-    try:
+    with open_records(data) as database:
         outbox = Outbox(database, now)
-        counts, dead = outbox.counts(), outbox.dead()
-    finally:
-        database.close()
+        counts, dead, again = outbox.counts(), outbox.dead(), sent_again(database, limit=100)
     rows = [[name, *(one.get(state, 0) for state in DELIVERY_STATES)] for name, one in sorted(counts.items())]
     lines = table(["destination", *DELIVERY_STATES], rows) if rows else ["no results yet: set HILUM_RESULTS_TO"]
     lines += [f"{one.id}  {one.destination}  film {one.film_id}  {one.attempts} attempts: {one.reason}" for one in dead]
+    for one in again:
+        tried = f"{one.attempts} attempts, next {one.due_at:%Y-%m-%d %H:%M:%S} UTC"
+        lines.append(f"{one.destination}  film {one.film_id}  {tried}: {one.reason}")
+    waiting = [{"destination": one.destination, "film": one.film_id, "reason": one.reason} for one in again]
     letters = [
         {"id": one.id, "destination": one.destination, "film": one.film_id, "code": one.reason_code} for one in dead
     ]
-    finish({"destinations": counts, "dead": letters}, as_json=as_json, lines=lines)
+    finish({"destinations": counts, "again": waiting, "dead": letters}, as_json=as_json, lines=lines)
 
 
 @app.command()
 def requeue(
     letter: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="One of hilum results list; all when absent.")
+        str | None, typer.Argument(metavar="[ID]", help="One that was given up; all that failed when absent.")
     ] = None,
     data: DataOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Try results again that were given up, once what was wrong has been put right."""
+    """Try results again that were given up or wait for their next attempt, once what was wrong has been put right."""
     from hilum.cli.records import open_records
     from hilum.records.results_out import Outbox
     from hilum.records.store import now
 
-    database = open_records(data)
-    try:
+    with open_records(data) as database:
         number = Outbox(database, now).requeue(letter, actor="console")
-    finally:
-        database.close()
     finish({"requeued": number}, as_json=as_json, lines=[f"{number} results are in the queue again."])

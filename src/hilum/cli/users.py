@@ -26,8 +26,8 @@ HERE = Path("hilum-data")
 def users() -> None:
     """Users, roles and keys of the reading room.
 
-    The records are those of --data, or of HILUM_DATABASE_URL. Records in SQLite are changed while no service runs on
-    them; a running service's by /api/v1/users.
+    The records are those of --data, or of HILUM_DATABASE_URL, beside a running service or without one: what is disabled
+    or revoked counts no more when the command ends.
     """
 
 
@@ -45,11 +45,8 @@ def add(
     from hilum.records.access import Access
 
     password = None if no_password else _password(password_stdin)
-    database = open_records(data)
-    try:
+    with open_records(data) as database:
         user = Access(database).add_user(name, role, password=password, actor=CONSOLE)
-    finally:
-        database.close()
     summary = {"name": user.name, "roles": list(user.roles), "password": user.has_password}
     finish(summary, as_json=as_json, lines=[f"{user.name}: {', '.join(user.roles)}"])
 
@@ -60,11 +57,8 @@ def list_users(data: DataOption = HERE, as_json: JsonOption = False) -> None:
     from hilum.cli.records import open_records
     from hilum.records.access import Access
 
-    database = open_records(data)
-    try:
+    with open_records(data) as database:
         found = Access(database).users()
-    finally:
-        database.close()
     rows = [
         {"name": u.name, "roles": list(u.roles), "disabled": u.disabled_at is not None, "password": u.has_password}
         for u in found
@@ -83,11 +77,8 @@ def disable(name: NameArgument, data: DataOption = HERE, as_json: JsonOption = F
     from hilum.cli.records import open_records
     from hilum.records.access import Access
 
-    database = open_records(data)
-    try:
+    with open_records(data) as database:
         Access(database).disable(name, actor=CONSOLE)
-    finally:
-        database.close()
     finish({"name": name, "disabled": True}, as_json=as_json, lines=[f"{name} is disabled"])
 
 
@@ -100,11 +91,8 @@ def password(
     from hilum.records.access import Access
 
     given = _password(password_stdin)
-    database = open_records(data)
-    try:
+    with open_records(data) as database:
         Access(database).set_password(name, given, actor=CONSOLE)
-    finally:
-        database.close()
     finish({"name": name}, as_json=as_json, lines=[f"{name} has another password"])
 
 
@@ -123,11 +111,8 @@ def add_key(
     from hilum.cli.records import open_records
     from hilum.records.access import Access
 
-    database = open_records(data)
-    try:
+    with open_records(data) as database:
         key, secret = Access(database).add_key(user, scope or (), label=label, days=days, actor=CONSOLE)
-    finally:
-        database.close()
     lines = [f"id:     {key.id}", f"scopes: {', '.join(key.scopes)}", f"key:    {secret}"]
     finish({"id": key.id, "scopes": list(key.scopes), "key": secret}, as_json=as_json, lines=lines)
 
@@ -138,11 +123,8 @@ def list_keys(data: DataOption = HERE, as_json: JsonOption = False) -> None:
     from hilum.cli.records import open_records
     from hilum.records.access import Access
 
-    database = open_records(data)
-    try:
+    with open_records(data) as database:
         found = Access(database).list_keys()
-    finally:
-        database.close()
     rows = [
         {
             "id": k.id,
@@ -170,11 +152,8 @@ def revoke_key(
     from hilum.cli.records import open_records
     from hilum.records.access import Access
 
-    database = open_records(data)
-    try:
+    with open_records(data) as database:
         Access(database).revoke_key(key_id, actor=CONSOLE)
-    finally:
-        database.close()
     finish({"id": key_id, "revoked": True}, as_json=as_json, lines=[f"{key_id} counts no more"])
 
 

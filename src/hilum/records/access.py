@@ -249,7 +249,7 @@ class Access:
         Raises:
             UsageError: no such user, or it is the last admin.
         """
-        with self._database.write() as session:
+        with self._database.revoking() as session:
             row = _existing(session, name)
             others = select(func.count()).where(
                 UserRow.name != name, UserRow.disabled_at.is_(None), UserRow.roles.contains("admin")
@@ -259,7 +259,6 @@ class Access:
             row.disabled_at = row.disabled_at or self._clock()
             session.execute(delete(SessionRow).where(SessionRow.user_name == name))
             self._note(session, actor, "user.disabled", name)
-        self._database.revocations += 1
 
     def add_key(
         self,
@@ -335,13 +334,12 @@ class Access:
         Raises:
             UsageError: no such key.
         """
-        with self._database.write() as session:
+        with self._database.revoking() as session:
             row = session.get(ApiKeyRow, key_id) if KEY_ID.fullmatch(key_id) else None
             if row is None:
                 raise UsageError("There is no key with this id. hilum users list-keys lists them.")
             row.revoked_at = row.revoked_at or self._clock()
             self._note(session, actor, "key.revoked", key_id)
-        self._database.revocations += 1
 
     def by_key(self, given: str) -> Caller | None:
         """Who has this key; None when it counts for nothing."""

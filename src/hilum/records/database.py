@@ -5,8 +5,8 @@ checkpointed while another began the log anew could skip a committed transaction
 WAL-Reset Bug"). Refusing those versions would leave out every current Debian and Ubuntu, so the race is made impossible
 instead: one process owns the file, and one connection of it writes and checkpoints, behind a lock; the readers'
 connections are ``query_only`` and never checkpoint; mmap is off. A process that may write beside the owner, such as
-``hilum change promote``, never checkpoints or migrates, and both take a lock beside the file around each transaction,
-so that no two processes ever write or checkpoint at once. Docs: ``docs/decisions/0009``.
+``hilum users add``, never migrates and checkpoints only after an erasure, and both take a lock beside the file around
+each transaction, so that no two processes ever write or checkpoint at once. Docs: ``docs/decisions/0009``.
 
 PostgreSQL takes many writers; there an advisory lock orders migrations.
 """
@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -46,6 +46,9 @@ WRITING_S = 10.0
 """Longest wait for another process's transaction on an SQLite file, as PostgreSQL's lock_timeout."""
 
 WRITING_POLL_S = 0.002
+
+LOG_ATTEMPTS = 3
+"""How often SQLite is asked to empty its log, each time waiting as long as its busy timeout."""
 
 MIGRATION_LOCK = 0x68696C01
 """Key of PostgreSQL's advisory lock around a migration."""
@@ -81,8 +84,7 @@ class Database:
         url: an SQLAlchemy URL, such as ``sqlite:///hilum.db`` or ``postgresql+psycopg://host/hilum``.
         keys: data keys; what is written is encrypted with the active one, where it identifies.
         beside: also take an SQLite file that another process owns: its schema is left as it is, and it is not
-            checkpointed. For short acts whose rows the owner looks for, as it does on PostgreSQL; not for
-            users and keys, which it remembers.
+            checkpointed but by :meth:`tidy`. For acts whose rows the owner looks for, as it does on PostgreSQL.
 
     Raises:
         ServiceError: the URL is of no known kind, the database can't be opened or is in use, or its schema is newer.
@@ -116,9 +118,8 @@ class Database:
         )
         self._together = Together(self.write)
         self.alone = self.is_sqlite and owned
-        """Whether no other process changes users and keys."""
-        self.revocations = 0
-        """How often this process let a key or a user count no more."""
+        """Whether :attr:`revocations` tells of those of all processes."""
+        self._marks = 0
         try:
             with self._turn():
                 self._migrate() if owned else self._check_schema()
@@ -131,8 +132,8 @@ class Database:
         owner = _owning(path)
         if owner is None and not beside:
             raise ServiceError(
-                f"The records {path} are in use by another hilum process. Stop it first; those of a running service "
-                "are looked at and changed over REST: /api/v1/users, /api/v1/keys, /api/v1/results."
+                f"The records {path} are in use by another hilum process, and this needs them alone. Stop that one "
+                "first: a service with SIGTERM, which finishes what is in work."
             )
         if owner is not None:
             self._held.callback(os.close, owner)
@@ -176,13 +177,46 @@ class Database:
         Raises:
             ServiceError: the database is away, full or damaged; nothing of the block was kept.
         """
-        with (
-            self._lock,
-            self._turn(),
-            _foreign_errors(),
-            Session(self._writer, expire_on_commit=False) as session,
-            session.begin(),
-        ):
+        with self._lock, self._turn(), self._transaction() as session:
+            yield session
+
+    @contextlib.contextmanager
+    def revoking(self) -> Iterator[Session]:
+        """A writing transaction that lets a key or a user count no more, of which :attr:`revocations` tells everybody.
+
+        Raises:
+            ServiceError: as :meth:`write`.
+        """
+        with self._lock, self._turn(), self._marked(), self._transaction() as session:
+            yield session
+
+    @property
+    def revocations(self) -> int | None:
+        """Another number whenever a process on this file let a key or a user count no more; None while one does."""
+        marks = self._counted()
+        return None if marks % 2 else marks
+
+    def _counted(self) -> int:
+        # The length of the file that writers lock: nothing else is as cheap to ask for, and outlives a process.
+        return os.fstat(self._queue[1]).st_size if self._queue else self._marks
+
+    @contextlib.contextmanager
+    def _marked(self) -> Iterator[None]:
+        """An odd count from before a transaction to behind its end; after a kill between, until the next one."""
+        self._count(self._counted() | 1)
+        try:
+            yield
+        finally:
+            self._count(self._counted() + 1)
+
+    def _count(self, marks: int) -> None:
+        if self._queue:
+            os.ftruncate(self._queue[1], marks)
+        self._marks = marks
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        with _foreign_errors(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     def share(self, act: Callable[[Session], T]) -> T:
@@ -224,8 +258,9 @@ class Database:
         """
         with _foreign_errors(), self._lock, self._turn(), contextlib.closing(self._writer.raw_connection()) as plain:
             if self.is_sqlite:
-                for statement in (*(("VACUUM",) if whole else ()), "PRAGMA wal_checkpoint(TRUNCATE)"):
-                    plain.cursor().execute(statement).fetchall()
+                if whole:
+                    plain.cursor().execute("VACUUM")
+                self._cut_log(plain.cursor())
                 return
             driver: Any = plain.driver_connection
             driver.autocommit = True
@@ -235,6 +270,23 @@ class Database:
                 plain.cursor().execute("RESET statement_timeout")
             finally:
                 driver.autocommit = False
+
+    def _cut_log(self, cursor: Any) -> None:
+        """Readers of an older state hold the log up, each for as long as it reads; SQLite waits 5 s for them."""
+        for _ in range(LOG_ATTEMPTS):
+            ((busy, *_),) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if not busy:
+                return
+        raise ServiceError(
+            "What was erased is out of the records, but the database's log still holds it, because somebody reads it "
+            "all the time. End what reads it, and give the same command again."
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the readers, then the writer, which is so the one that checkpoints."""

@@ -13,9 +13,9 @@ MOST = 1024
 
 
 class KeyMemory(Generic[T]):
-    """Who has which key, until anything is revoked in this process.
+    """Who has which key, until anything is revoked.
 
-    Where other processes may revoke as well, nothing is remembered.
+    Where other processes may revoke without our hearing of it, nothing is remembered.
 
     Args:
         database: the records; it counts revocations.
@@ -33,16 +33,16 @@ class KeyMemory(Generic[T]):
             return None
         return caller
 
-    def keep(self, given: str, caller: T, *, expires_at: datetime | None, revocations: int) -> None:
+    def keep(self, given: str, caller: T, *, expires_at: datetime | None, revocations: int | None) -> None:
         """Remember who has a key.
 
         Args:
             given: the key.
             caller: who has it.
             expires_at: until when it counts; None for no end.
-            revocations: the database's count before the records were asked.
+            revocations: the database's count before the records were asked; None while one was under way.
         """
-        if not self._database.alone:
+        if not self._database.alone or revocations is None:
             return
         if len(self._known) >= MOST:
             self._known.clear()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from hilum.records.schema import DeliveryRow, LookUpRow
@@ -67,8 +67,14 @@ def finish(row: Queued, state: str, at: datetime) -> None:
     row.lease_owner = row.lease_until = None
 
 
+def put_off_or_given_up(kind: type[Queued], now: datetime) -> ColumnElement[bool]:
+    """Rows that failed: those that were given up, and those that wait for their next attempt."""
+    put_off = and_(kind.state == "waiting", kind.attempts > 0, kind.due_at > now)
+    return or_(kind.state == "dead", put_off)
+
+
 def start_anew(rows: Sequence[Queued], now: datetime) -> None:
-    """Put finished rows back, due at once and with a fresh count of attempts."""
+    """Put rows back, due at once and with a fresh count of attempts."""
     for row in rows:
         row.state, row.attempts, row.finished_at = "waiting", 0, None
         row.created_at = row.due_at = now

@@ -278,16 +278,17 @@ class LookUps:
             )
 
     def requeue(self, film_id: str | None = None, *, actor: str = "service") -> int:
-        """Look again for the priors of a film whose look-up was given up or is done, or of all that were given up.
+        """Look again, at once, for the priors of a film whose look-up was given up or is done, or of all that failed.
 
         Args:
-            film_id: one film; None for all that were given up.
+            film_id: one film; None for all that were given up, and for what waits for its next attempt.
             actor: who asked for it, for the audit.
 
         Raises:
             UsageError: no finished look-up is of this film.
         """
-        now, wanted = self._clock(), select(LookUpRow).where(LookUpRow.state == "dead")
+        now = self._clock()
+        wanted = select(LookUpRow).where(leases.put_off_or_given_up(LookUpRow, now))
         if film_id is not None:
             wanted = select(LookUpRow).where(LookUpRow.state.in_(("dead", "done")), LookUpRow.film_id == film_id)
         with self._database.write() as session:

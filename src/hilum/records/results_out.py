@@ -311,18 +311,19 @@ class Outbox:
             )
 
     def requeue(self, delivery_id: str | None = None, *, actor: str = "service") -> int:
-        """Put one dead letter, or all of them, back into the queue, due at once and with a fresh count of attempts.
+        """Put one dead letter back into the queue, due at once and with a fresh count of attempts; or all that failed.
 
         Args:
-            delivery_id: one of them; None for all.
+            delivery_id: a dead letter; None for all of them, and for what waits for its next attempt.
             actor: who asked for it, for the audit.
 
         Raises:
             UsageError: no dead letter has this id.
         """
-        now, wanted = self._clock(), select(DeliveryRow).where(DeliveryRow.state == "dead")
+        now = self._clock()
+        wanted = select(DeliveryRow).where(leases.put_off_or_given_up(DeliveryRow, now))
         if delivery_id is not None:
-            wanted = wanted.where(DeliveryRow.id == delivery_id)
+            wanted = select(DeliveryRow).where(DeliveryRow.state == "dead", DeliveryRow.id == delivery_id)
         with self._database.write() as session:
             rows = list(session.scalars(wanted))
             leases.start_anew(rows, now)

@@ -111,13 +111,10 @@ def _records(settings: Settings) -> None:
         if not settings.on_loopback:
             raise ServiceError("There are no records yet, so there is no admin. Make one with hilum users add.")
         return
-    database = Database(settings.url, settings.keyring)
-    try:
+    with Database(settings.url, settings.keyring, beside=True) as database:
         require_keys(database)
         if not Access(database).has_admin() and not settings.on_loopback:
             raise ServiceError("There is no admin. Make one with hilum users add NAME --role admin.")
-    finally:
-        database.close()
 
 
 def _audit(settings: Settings) -> None:
@@ -142,7 +139,11 @@ def _ports(settings: Settings) -> None:
             try:
                 one.bind((settings.host, port))
             except OSError as error:
-                raise ServiceError(f"Port {port} on {settings.host} can't be used ({error.strerror}).") from None
+                option = "--port" if port == settings.port else "--dicom-port"
+                raise ServiceError(
+                    f"Port {port} on {settings.host} can't be used ({error.strerror}). End what has it, or give "
+                    f"another with {option}."
+                ) from None
 
 
 def _tls(settings: Settings) -> None:

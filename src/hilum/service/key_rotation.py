@@ -102,11 +102,14 @@ def key_status(data: Path, url: str, keys: Keyring) -> KeyStatus:
     """Count what is under which key; nothing is changed.
 
     Raises:
-        ServiceError: the service runs.
+        UsageError: there is no such folder.
+        ServiceError: the records can't be read.
     """
     counted: dict[str, int] = {}
     missing = 0
-    with _opened(data, url, keys, strict=False) as (database, files):
+    _require_folder(data)
+    with Database(url, keys, beside=True) as database:
+        files = FilmFiles(data, keys, sole=False)
         for name in film_files(database):
             try:
                 key_id = files.film(name).key_id()
@@ -132,20 +135,20 @@ def _encrypt(files: FilmFiles, names: list[str], progress: Progress) -> tuple[in
 
 
 @contextlib.contextmanager
-def _opened(data: Path, url: str, keys: Keyring, *, strict: bool = True) -> Iterator[tuple[Database, FilmFiles]]:
-    if not data.is_dir():
-        raise UsageError(f"There is no folder {data}. Give the service's with --data.")
+def _opened(data: Path, url: str, keys: Keyring) -> Iterator[tuple[Database, FilmFiles]]:
+    _require_folder(data)
     try:
         lock = take_lock(data / ".lock")
     except BlockingIOError:
         raise ServiceError(f"A service runs on {data}. Stop it first: it would not know the new key.") from None
     try:
-        database = Database(url, keys)
-        try:
-            if strict:
-                require_keys(database)
+        with Database(url, keys) as database:
+            require_keys(database)
             yield database, FilmFiles(data, keys)
-        finally:
-            database.close()
     finally:
         os.close(lock)
+
+
+def _require_folder(data: Path) -> None:
+    if not data.is_dir():
+        raise UsageError(f"There is no folder {data}. Give the service's with --data.")

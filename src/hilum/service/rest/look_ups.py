@@ -57,7 +57,7 @@ def look_ups(
 
 @router.post("/requeue", response_model=Requeued, summary="Ask the PACS anew")
 def requeue(request: Request, caller: Manager, body: Requeue | None = None) -> Requeued:
-    """Look again for one film's priors, by its id, or (without a body) for those of all whose look-up was given up."""
+    """Look again, at once, for one film's priors, by its id, or (without a body) for those of all that failed."""
     room = room_of(request)
     number = room.look_ups.requeue(body.id if body else None, actor=caller.name)
     if room.looking_back is not None:

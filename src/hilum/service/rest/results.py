@@ -95,7 +95,7 @@ def results(
 def requeue(
     request: Request, caller: Annotated[Caller, needs("models:write")], body: Requeue | None = None
 ) -> Requeued:
-    """Puts one dead letter, or (without a body) all of them, back into the queue, due at once."""
+    """Puts one dead letter, or (without a body) all of them and what waits for its next attempt, back, due at once."""
     room = room_of(request)
     number = room.outbox.requeue(body.id if body else None, actor=caller.name)
     if room.senders is not None:
