@@ -8,6 +8,7 @@ import pytest
 from tests.service.conftest import let_in
 from tests.service.small import SmallModel
 
+from hilum.errors import BundleError, DataError, FilmError, HilumError, LabelError, ServiceError, UsageError
 from hilum.records.access import Access
 from hilum.records.registry import Registered, Registry
 from hilum.service.app import Running
@@ -48,6 +49,31 @@ def test_every_error_is_a_problem_document(
     assert (said["type"], said["status"]) == (f"urn:hilum:problem:{code}", status)
     assert said["detail"].endswith(".")
     assert (status == 405) is ("allow" in reply.headers)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (DataError("The film's key k1 is not in the ring. Put it back."), 422, "unusable-data"),
+        (LabelError("'flu' is not a finding. Take one that is."), 422, "unusable-data"),
+        (FilmError("The film's file was changed. Restore it.", code="damaged"), 422, "damaged"),
+        (BundleError("The bundle was exchanged. Put it back."), 422, "refused"),
+        (HilumError("It can't be done. Do something else."), 422, "refused"),
+        (UsageError("7 is no page. Take another."), 422, "wrong-argument"),
+        (ServiceError("The records are away. Look at the database."), 503, "unavailable"),
+    ],
+)
+def test_every_error_of_ours_that_a_route_lets_through_is_a_problem_document(
+    service: Running, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch, error: HilumError, status: int, code: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(service.room.store, "films", refuse)
+    reply = admin.get("/api/v1/studies")
+    assert (reply.status_code, reply.headers["content-type"]) == (status, "application/problem+json"), reply.text
+    said = reply.json()
+    assert (said["type"], said["status"], said["detail"]) == (f"urn:hilum:problem:{code}", status, str(error))
 
 
 def asked(app: object, host: str) -> tuple[int, dict[bytes, bytes]]:

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-from hilum.errors import FilmError, ServiceError, UsageError
+from hilum.errors import DataError, FilmError, HilumError, ServiceError, UsageError
 from hilum.records.creations import MadeBefore
 from hilum.records.reviews import Conflict
 from hilum.service.refusals import Refused
@@ -45,10 +45,12 @@ def install(app: FastAPI) -> None:
     """Answer every error of the app with a problem document."""
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(UsageError, _usage)
+    app.add_exception_handler(DataError, _data)
     app.add_exception_handler(FilmError, _film)
     app.add_exception_handler(Conflict, _conflict)
     app.add_exception_handler(MadeBefore, _made_before)
     app.add_exception_handler(ServiceError, _service)
+    app.add_exception_handler(HilumError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(LoginFirst, _login_first)
@@ -66,12 +68,20 @@ def _usage(_: Request, error: Exception) -> JSONResponse:
     return problem(422, "wrong-argument", "An argument is wrong", str(error))
 
 
+def _data(_: Request, error: Exception) -> JSONResponse:
+    return problem(422, "unusable-data", "The data can't be used", str(error))
+
+
 def _film(_: Request, error: Any) -> JSONResponse:
     return problem(422, error.code, "The film can't be drawn", str(error))
 
 
 def _service(_: Request, error: Exception) -> JSONResponse:
     return problem(503, "unavailable", "The service can't answer now", str(error), {"Retry-After": RETRY_AFTER_S})
+
+
+def _ours(_: Request, error: Exception) -> JSONResponse:
+    return problem(422, "refused", "It can't be done as things are", str(error))
 
 
 def _conflict(_: Request, error: Exception) -> JSONResponse:
