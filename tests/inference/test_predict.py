@@ -132,7 +132,8 @@ def test_each_analysed_film_has_a_picture(done: tuple[Path, object]) -> None:
             assert line["heatmap"] is None
         else:
             with Image.open(done[0] / str(line["heatmap"])) as picture:
-                assert picture.mode == "RGB"
+                assert (picture.format, picture.mode) == ("JPEG", "RGB")
+                assert max(picture.size) >= 213
 
 
 def test_no_identifier_leaves_the_header(done: tuple[Path, object]) -> None:

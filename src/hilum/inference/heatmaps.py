@@ -9,7 +9,7 @@ from hilum.arrays import Array, Pixels, Tile
 from hilum.arrays import Heatmap as Activation
 from hilum.files import write_bytes
 from hilum.imaging.colour_bar import with_colour_bar
-from hilum.imaging.overlay import CAPTION, overlay, png
+from hilum.imaging.overlay import CAPTION, jpeg, overlay, png
 from hilum.imaging.preprocessing import Preprocessing, heatmap_on_film
 from hilum.imaging.radiograph import Radiograph
 
@@ -68,6 +68,10 @@ class Heatmap:
     def png(self, film: Radiograph | Pixels | None = None, *, style: str = "heat", bar: bool = False) -> bytes:
         """The same as a PNG file's bytes."""
         return png(self.on_film(film, style=style, bar=bar))
+
+    def jpeg(self, film: Radiograph | Pixels | None = None, *, style: str = "heat", bar: bool = False) -> bytes:
+        """The same as a JPEG file's bytes: not to the last grey value, and made and stored for a fraction."""
+        return jpeg(self.on_film(film, style=style, bar=bar))
 
     def save(self, path: Path | str, film: Radiograph | Pixels | None = None, *, style: str = "heat") -> Path:
         """Write the same as a PNG, atomically; returns the path."""

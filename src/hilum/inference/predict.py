@@ -128,7 +128,7 @@ def predict_files(
         bundle_path: the model.
         files: files, or folders that are searched with everything below them.
         out: folder for ``results.jsonl``, ``results.csv``, ``results.parquet``, ``refused.csv`` and ``heatmaps/``.
-        heatmaps: also write a picture of the likeliest abnormal finding of each analysed film.
+        heatmaps: also write a picture (JPEG) of the likeliest abnormal finding of each analysed film.
         workers: processes that decode; None: one a processor.
         threads: threads of the runtime; None: one a processor.
         refuse_unknown: codes of the gate's checks whose "unknown" this site refuses, besides the bundle's own.
@@ -313,7 +313,7 @@ class _Writer:
 
     def _write(self, names: Sequence[str], assessments: Sequence[Assessment]) -> None:
         """Lines are durable when this returns, and their pictures are there before them."""
-        # Compressing a picture takes longer than all else here, and lets other threads run.
+        # Drawing and compressing pictures takes longer than all else here, and lets other threads run.
         paint = self.painters.map if self.painters is not None else map
         pictures = list(paint(self._picture, assessments))
         self.log.append(
@@ -328,8 +328,8 @@ class _Writer:
         if self.painters is None or finding is None or assessment.cams is None:
             return None
         safe = "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in finding)
-        name = f"{HEATMAPS}/{assessment.film_sha256[:16]}-{safe}.png"
-        _write_picture(self.out / name, assessment.heatmap(finding).png(bar=True))
+        name = f"{HEATMAPS}/{assessment.film_sha256[:16]}-{safe}.jpg"
+        _write_picture(self.out / name, assessment.heatmap(finding).jpeg(bar=True))
         return name
 
 
