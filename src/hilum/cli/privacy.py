@@ -58,15 +58,20 @@ def retain(
 def erase(
     patient: Annotated[str | None, typer.Option(help="Patient ID; - asks for it, so that no shell keeps it.")] = None,
     study: Annotated[str | None, typer.Option(help="Study Instance UID; - asks for it.")] = None,
+    retraining: Annotated[
+        Path, typer.Option(help="Folder of hilum retrain, whose copies of erased films go, too, if there is one.")
+    ] = Path("retraining"),
     data: DataOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Erase all films of a patient or a study, with answers, reviews and what is on its way to a PACS.
 
-    The audit keeps that it was done. Backups and what a PACS has already are not reached: see docs/operations.md.
+    Copies that were taken out for retraining go, too, and the versions of the data that hold them are retired. The
+    audit keeps that it was done. Backups and what a PACS has already are not reached: see docs/operations.md.
     """
     from dataclasses import asdict
 
+    from hilum.cli.forgetting import forget_erased
     from hilum.service.erasing import erase as erase_in
 
     patient = typer.prompt("Patient ID", hide_input=True) if patient == "-" else patient
@@ -74,12 +79,17 @@ def erase(
     with _opened(data) as (database, files):
         done = erase_in(database, files, patient_id=patient, study_uid=study, actor="console")
     lines = [f"erased: {done.films} films, with their answers, reviews and files; the audit says so"]
+    forgotten = forget_erased(retraining, data) if retraining.is_dir() else None
+    lines += (
+        forgotten.lines if forgotten else [f"there is no folder {retraining}: --retraining, if films were trained on"]
+    )
     if done.unreadable:
         lines.append(f"whose can't be told, their headers can't be read: films {', '.join(done.unreadable)}")
     if done.left_over:
         lines.append(f"files that no record knows and that can't be read: {', '.join(done.left_over)}")
     lines.append("Backups, and what a PACS was sent, are not reached: erase there as well.")
-    finish(asdict(done), as_json=as_json, lines=lines)
+    summary = asdict(done) | {"retraining": asdict(forgotten) if forgotten else None}
+    finish(summary, as_json=as_json, lines=lines)
 
 
 @app.command()

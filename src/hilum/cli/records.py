@@ -46,6 +46,13 @@ def open_records(data: Path) -> "Database":
     return Database(url_of(data), beside=True)
 
 
+def records_there(data: Path) -> bool:
+    """Whether there are a service's records."""
+    import os
+
+    return bool(os.environ.get(DATABASE)) or (data / "hilum.db").exists()
+
+
 @contextlib.contextmanager
 def records_if_any(data: Path) -> "Iterator[Session | None]":
     """One writing transaction on a service's records, beside it; None where there are none.
@@ -55,9 +62,7 @@ def records_if_any(data: Path) -> "Iterator[Session | None]":
     Raises:
         ServiceError: there are records, and they can't be written.
     """
-    import os
-
-    if not os.environ.get(DATABASE) and not (data / "hilum.db").exists():
+    if not records_there(data):
         yield None
         return
     with open_records(data) as database, database.write() as session:

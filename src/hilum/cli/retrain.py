@@ -238,11 +238,13 @@ def status(
                 "films": len(films),
                 "labels": len(one.labels),
                 "left_out": len(one.left_out),
+                "erased": len(rounds.retired(one.number)),
                 "locked_test": test.fingerprint if len(test) else None,
             }
         )
     lines = [
         "{version}  {at}  {kind}, {state}: {films} films, {labels} new labels, {left_out} left out".format(**row)
+        + (f"; RETIRED, {row['erased']} of its films were erased" if row["erased"] else "")
         for row in rows
     ]
     tests = [row["locked_test"] for row in rows if row["locked_test"]]
@@ -287,3 +289,17 @@ def abandon(
         os.close(held)
     lines = [f"given up: {folder.root}", *([unaudited(data)] if session is None else [])]
     finish({"path": str(folder.refused), "audited": session is not None}, as_json=as_json, lines=lines)
+
+
+@app.command()
+def forget(out: OutOption = ROUNDS, data: DataOption = HERE, as_json: JsonOption = False) -> None:
+    """Remove copies of films that were erased in the service, and retire the versions of the data that hold them.
+
+    hilum privacy erase and hilum retrain propose do it, too; run it after an erasure over REST. The audit says so.
+    """
+    from dataclasses import asdict
+
+    from hilum.cli.forgetting import forget_erased
+
+    done = forget_erased(out, data)
+    finish(asdict(done), as_json=as_json, lines=done.lines)

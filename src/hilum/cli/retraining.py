@@ -113,11 +113,15 @@ def retrain(site: Site, plan: "Plan", wish: Wish, private: "PrivateKey", progres
     """
     import os
 
+    from hilum.cli.forgetting import forget_erased
+    from hilum.cli.records import records_there
     from hilum.runs.rounds import Rounds
 
     rounds = Rounds(site.out)
     held = rounds.lock()
     try:
+        if records_there(site.data):
+            forget_erased(site.out, site.data)
         if (folder := rounds.open_round()) is None:
             models = open_models(site, rounds)
             folder, said = _next_round(site, rounds, plan, wish, models, progress)
@@ -125,6 +129,7 @@ def retrain(site: Site, plan: "Plan", wish: Wish, private: "PrivateKey", progres
                 return Outcome(sentence=said)
         else:
             models = open_models(site, rounds)
+        _not_retired(folder)
         _check_inputs(folder, _about(plan, wish, models, "", "", 1, ""))
         return _carried(folder, site, plan, wish, models, private, progress)
     finally:
@@ -258,6 +263,16 @@ def _about(plan: "Plan", wish: Wish, models: Models, trigger: str, alarm: str, u
     )
 
 
+def _not_retired(folder: "RoundFolder") -> None:
+    from hilum.errors import UsageError
+
+    if folder.retired.exists() and not folder.ended:
+        raise UsageError(
+            f"Films of the version in {folder.root} were erased since, so no candidate is made of it. Give the round "
+            "up, hilum retrain abandon, and propose anew: the next version is made without them."
+        )
+
+
 def _check_inputs(folder: "RoundFolder", asked: "Round") -> None:
     from hilum.errors import UsageError
 
@@ -349,19 +364,21 @@ def released(site: Site, labels: "Sequence[Label]", known: "LabelSet", wish: Wis
     from hilum.datasets.manifest import Manifest
     from hilum.datasets.next_version import LeftOut
     from hilum.records.proving import reading
+    from hilum.runs.forgetting import FACTS
     from hilum.runs.retrain import Labelled
+    from hilum.runs.rounds import Rounds
     from hilum.service.film_files import FilmFiles
     from hilum.service.releasing import OPAQUE_ID, release
 
     files = FilmFiles(site.data, keyring_given(), sole=False)
     findings = {one.film_id: one.finding for one in labels}
     with reading(url_of(site.data)) as session:
-        table, missing = release(session, files, findings, site.out / "films", key=wish.key, plain=wish.plain)
+        table, missing = release(session, files, findings, Rounds(site.out).released, key=wish.key, plain=wish.plain)
     left_out = [LeftOut(film=film, reason=reason) for film, reason in sorted(missing.items())]
     films = Manifest.from_columns({"path": [], OPAQUE_ID: []}, folder=table.parent)
     if len(missing) < len(findings):
         rules = ImportConfig(labels="any", skip_bad_rows=wish.leave_out, source=wish.source, keep=(OPAQUE_ID,))
-        films, bad = import_csv(table, rules, cache=site.out / "facts.sqlite", progress=progress)
+        films, bad = import_csv(table, rules, cache=site.out / FACTS, progress=progress)
         there = {*films.strings(OPAQUE_ID), *missing}
         gone = sorted(set(findings) - there) if bad else ()
         left_out += [LeftOut(film=film, reason="can't be read as a film") for film in gone]

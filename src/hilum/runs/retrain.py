@@ -140,7 +140,7 @@ def begin(
     if about.kind == "retrained":
         parent = next(one for one in reversed(versions) if one.kind in ("adopted", "retrained"))
         films, left_out = next_version(
-            rounds.films(parent),
+            rounds.usable(parent),
             fresh.films,
             names,
             findings=run.findings.names,

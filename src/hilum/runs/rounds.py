@@ -164,6 +164,11 @@ class RoundFolder:
         """Why there is no proposal: the gate's verdict, or who abandoned the round."""
         return self.root / "refused.json"
 
+    @property
+    def retired(self) -> Path:
+        """Which films of the version were erased (:mod:`hilum.runs.forgetting`); absent where none was."""
+        return self.root / "retired.json"
+
     def answers(self, role: str) -> Path:
         """Predictions of the locked test by one of :data:`ROLES`."""
         return self.root / "answers" / f"{role}.parquet"
@@ -195,6 +200,11 @@ class Rounds:
     def folder(self, number: int) -> RoundFolder:
         """The folder of a version."""
         return RoundFolder(self.root / "versions" / f"{number:05d}")
+
+    @property
+    def released(self) -> Path:
+        """Films that were taken out of the service, each named by its opaque id, and their labels."""
+        return self.root / "films"
 
     def lock(self) -> int:
         """Keep other processes from adding a version; closing the descriptor lets them.
@@ -235,6 +245,21 @@ class Rounds:
     def films(self, version: DataVersion) -> Manifest:
         """A version's manifest."""
         return Manifest.read(self.folder(version.number).films)
+
+    def retired(self, number: int) -> tuple[str, ...]:
+        """Opaque ids of a version's films that were erased since.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        path = self.folder(number).retired
+        return tuple(_values(path)["films"]) if path.exists() else ()
+
+    def usable(self, version: DataVersion) -> Manifest:
+        """A version's manifest without the films that were erased since."""
+        films, gone = self.films(version), set(self.retired(version.number))
+        mine = [path.parent.name == self.released.name and path.stem in gone for path in films.film_paths()]
+        return films.select([row for row, erased in enumerate(mine) if not erased]) if gone else films
 
     def add(
         self,
