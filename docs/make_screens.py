@@ -3,27 +3,35 @@
     python docs/make_screens.py --bundle demo/chest.hilum --films demo/films
 
 The bundle and the films are what `hilum demo` leaves; the pages are the service's own. Needs playwright and chromium.
+With --every, every page of every role at four sizes as PNG instead, into a folder of yours, to look at:
+
+    python docs/make_screens.py --bundle demo/chest.hilum --films demo/films --every --out screens
+
+--only and --size make some of them.
 """
 
 import argparse
 import contextlib
 import io
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import pydicom
+from every_page import FIRST, SIZES, VIEWS, furnish, let_in
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+from pydicom.uid import generate_uid
 
 from hilum.records.study_values import Arm, Protocol, StudySlot
 from hilum.service.app import Running, running
-from hilum.service.rest.access import COOKIE
 from hilum.service.settings import read_settings
 
 IMAGES = Path(__file__).parent / "img"
-SIZES = {"1280x720": (1280, 720)}
+PAGE = SIZES["1280x720"]
 
 
 @contextlib.contextmanager
@@ -47,13 +55,9 @@ def send(started: Running, films: list[Path]) -> list[str]:
     return [one.film_id for one in sorted(found, key=lambda one: -((one.answer and one.answer.risk) or 0))]
 
 
-def page_of(browser: Browser, started: Running, size: str) -> Page:
+def page_of(browser: Browser, started: Running) -> Page:
     """A page at which the reader is logged in."""
-    width, height = SIZES[size]
-    context = browser.new_context(viewport={"width": width, "height": height}, base_url=started.url)
-    token = started.room.access.begin_session("reader", how="screens")
-    context.add_cookies([{"name": COOKIE, "value": token, "url": started.url}])
-    return context.new_page()
+    return let_in(browser, started, "reader", PAGE).new_page()
 
 
 def keep(page: Page, out: Path, name: str) -> None:
@@ -80,7 +84,7 @@ def study(browser: Browser, started: Running, ids: list[str], out: Path) -> None
         washout_days=28,
     )  # fmt: skip
     started.room.studies.create(protocol, {"reader": sessions}, actor="console")
-    page = page_of(browser, started, "1280x720")
+    page = page_of(browser, started)
     for number, rating in ((1, "20"), (2, "40")):
         page.goto("/reader-study/chest-1")
         page.wait_for_selector('#film[data-ready="yes"]')
@@ -93,20 +97,56 @@ def study(browser: Browser, started: Running, ids: list[str], out: Path) -> None
     keep(page, out, "study-with")
 
 
+def lateral(film: Path) -> bytes:
+    """The film as if it were taken from the side, which is outside the intended use."""
+    read, out = pydicom.dcmread(film), io.BytesIO()
+    read.ViewPosition, read.SOPInstanceUID, read.PatientID = "LL", generate_uid(), "PH-LATERAL"
+    read.file_meta.MediaStorageSOPInstanceUID = read.SOPInstanceUID
+    read.save_as(out)
+    return out.getvalue()
+
+
+def every(browser: Browser, chosen: argparse.Namespace, films: list[Path]) -> None:
+    """A picture of every page at every size."""
+    bodies = [film.read_bytes() for film in films] + [lateral(films[0])]
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    for views, settings in ((VIEWS, {"readings": 2}), (FIRST, {"read_first": True})):
+        wanted = [one for one in views if re.match(chosen.only, one.name)]
+        if not wanted:
+            continue
+        with service(chosen.bundle, **settings) as started:
+            there = furnish(started, bodies)
+            for view in wanted:
+                for size in [chosen.size] if chosen.size else SIZES:
+                    context = let_in(browser, started, view.user, SIZES[size])
+                    page = context.new_page()
+                    view.show(page, there)
+                    page.wait_for_timeout(300)
+                    page.screenshot(path=chosen.out / f"{view.name}-{size}.png")
+                    context.close()
+
+
 def main() -> None:
     """Make the pictures."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--films", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=IMAGES)
     parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--every", action="store_true", help="every page at four sizes, as PNG")
+    parser.add_argument("--only", default="", help="with --every: pages whose name matches this pattern from its start")
+    parser.add_argument("--size", choices=SIZES, help="with --every: one size alone")
     chosen = parser.parse_args()
     films = sorted(chosen.films.rglob("*.dcm"))[: chosen.count]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        if chosen.every:
+            every(browser, chosen, films)
+            browser.close()
+            return
         with service(chosen.bundle) as started:
             ids = send(started, films)
-            page = page_of(browser, started, "1280x720")
+            page = page_of(browser, started)
             page.goto("/")
             page.keyboard.press("j")
             keep(page, chosen.out, "worklist")
@@ -118,7 +158,7 @@ def main() -> None:
             keep(page, chosen.out, "film-override")
         with service(chosen.bundle, read_first=True) as started:
             ids = send(started, films[:4])
-            page = page_of(browser, started, "1280x720")
+            page = page_of(browser, started)
             film(page, ids[0])
             page.keyboard.press("m")
             keep(page, chosen.out, "film-read-first")

@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import httpx
 import pytest
 from tests.service.conftest import let_in, settings_in
 from tests.service.small import SmallDrawing, SmallModel, dicom, png
 
+from hilum.records.priors import Prior
 from hilum.service.app import running
-from hilum.service.web.phrases import percent, probability_phrase, waited
+from hilum.service.web.phrases import how_long_before, percent, probability_phrase, waited
+from hilum.service.web.views import prior_words
 
 XSS = "<script>alert(1)</script>"
 
@@ -143,3 +145,54 @@ def test_a_probability_in_words(probability: float, phrase: str, words: str) -> 
 def test_waiting_in_words(seconds: int, words: str) -> None:
     now = datetime(2026, 1, 5, tzinfo=UTC)
     assert waited(now - timedelta(seconds=seconds), now) == words
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "words"),
+    [
+        ("2026-03-31", "2026-03-31", "the same day"),
+        ("2026-03-30", "2026-03-31", "1 day before"),
+        ("2026-01-31", "2026-03-30", "58 days before"),
+        ("2026-01-30", "2026-03-30", "2 months before"),
+        ("2024-04-01", "2026-03-31", "23 months before"),
+        ("2024-02-29", "2026-03-31", "2 years 1 month before"),
+        ("2023-03-31", "2026-03-31", "3 years before"),
+        ("2026-04-02", "2026-03-31", "2 days after"),
+    ],
+)
+def test_how_long_before_another_day_in_words(earlier: str, later: str, words: str) -> None:
+    assert how_long_before(date.fromisoformat(earlier), date.fromisoformat(later)) == words
+
+
+def test_what_stands_over_a_prior_says_its_day_and_how_long_before() -> None:
+    received = datetime(2026, 4, 2, 8, tzinfo=UTC)
+
+    def words(taken: date | None, later: date | None, **how: bool) -> str:
+        prior = Prior(film_id="f", study_date=taken, received_at=received, later_date=later)
+        return prior_words(prior, **how)
+
+    day, later = date(2025, 3, 31), date(2026, 3, 31)
+    assert words(day, later) == "Prior 2025-03-31, 12 months before"
+    assert words(day, None) == "Prior 2025-03-31"
+    assert words(day, later, blinded=True) == "Prior, 12 months before"
+    assert words(day, None, blinded=True) == "Prior"
+    assert words(None, later) == "Prior, study date not recorded, received 2026-04-02"
+    assert words(None, later, blinded=True) == "Prior, study date not recorded"
+    assert prior_words(None) == ""
+
+
+def test_a_wrong_address_is_told_to_a_person_as_a_page_and_to_a_program_as_a_problem(pages: httpx.Client) -> None:
+    by_hand = {"Accept": "text/html"}
+    page = pages.get("/wherever", headers=by_hand)
+    assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (404, "text/html")
+    assert "There is no such page" in page.text
+    assert 'class="button" href="/"' in page.text
+    wrong = pages.get("/", params={"offset": "many"}, headers=by_hand)
+    assert wrong.status_code == 422
+    assert "An argument is wrong" in wrong.text
+    assert "offset" in wrong.text
+    stranger = httpx.get(f"{pages.base_url}/wherever", headers=by_hand)
+    assert (stranger.status_code, 'href="/login">Log in' in stranger.text) == (404, True)
+    for path, headers in (("/wherever", {}), ("/api/v1/studies/none", by_hand)):
+        reply = pages.get(path, headers=headers)
+        assert (reply.status_code, reply.headers["content-type"]) == (404, "application/problem+json")

@@ -91,6 +91,16 @@ def test_two_readers_read_their_own_lists_and_see_only_their_own_turn(service: R
     assert (ada.locator("#film").get_attribute("data-study"), bob.locator("#film").get_attribute("data-study")) == (
         films[0], films[1],
     )  # fmt: skip
+    # The slider stands nowhere before a confidence is chosen.
+    slider = ada.locator("#slide")
+    expect(slider).to_have_attribute("aria-valuetext", "not chosen yet")
+    expect(slider).to_have_class("unset")
+    slider.click()
+    expect(ada.locator("#rating")).to_have_value("50")
+    expect(slider).to_have_attribute("aria-valuetext", "50")
+    ada.locator("#rating").fill("")
+    expect(slider).to_have_attribute("aria-valuetext", "not chosen yet")
+    ada.locator("#stage").focus()
     # A confidence is needed, and nothing is lost when it is missing or the page is loaded again.
     ada.keyboard.press("1")
     ada.keyboard.press("Enter")
@@ -108,6 +118,7 @@ def test_two_readers_read_their_own_lists_and_see_only_their_own_turn(service: R
     say(ada, "1", "30")
     expect(ada.locator("#answer")).to_contain_text("±")
     until(ada, "hilum.viewer.heat !== null")
+    expect(ada.locator("#heat-tools")).to_be_visible()
     say(ada, "2", "85")
     expect(ada.locator("main")).to_contain_text("28 days must lie between")
     # Back is nowhere: the address of a film shows what is next, and the film itself is closed elsewhere.
@@ -132,6 +143,7 @@ def test_two_readers_read_their_own_lists_and_see_only_their_own_turn(service: R
     expect(ada.locator("main")).to_contain_text("You have read the whole study")
     assert bob.locator("#film").get_attribute("data-study") == films[1]
     expect(bob.locator("#answer")).to_contain_text("Without the model")
+    expect(bob.locator("#heat-tools")).to_be_hidden()
 
 
 def test_opinions_are_kept_with_arm_setting_time_and_confidence(service: Running) -> None:

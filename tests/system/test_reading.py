@@ -6,9 +6,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from sqlalchemy import update
 from tests.service.conftest import let_in as key_of
 from tests.system.browser import film, let_in, open_film, serving, until
 
+from hilum.records.schema import AnswerRow
 from hilum.service.app import Running
 
 pytestmark = pytest.mark.system
@@ -272,6 +274,26 @@ def test_the_worklist_is_live_and_searched_and_walked(service: Running, browser:
     page.keyboard.press("Enter")
     page.wait_for_url("**accession=SYN9**")
     expect(rows).to_have_count(1)
+    context.close()
+
+
+def test_where_the_model_abstained_a_reader_gives_a_finding_and_does_not_agree_with_nothing(
+    service: Running, browser: Browser
+) -> None:
+    (film_id,) = send(service, film(1))
+    with service.room.database.write() as session:
+        session.execute(update(AnswerRow).where(AnswerRow.film_id == film_id).values(abstained=True, label=None))
+    context, page = reader(service, browser)
+    open_film(page, film_id)
+    ready(page)
+    expect(page.locator("#agree")).to_be_hidden()
+    page.keyboard.press("a")
+    expect(page.locator("#readout")).to_contain_text("nothing to agree with")
+    page.keyboard.press("d")
+    page.keyboard.type("norm")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_url("**/?done=1")
+    assert reviews(service, film_id) == [("ada", "override", "normal")]
     context.close()
 
 

@@ -1,6 +1,7 @@
 """The viewer in Chromium: its canvas shows what the preprocessing library shows, and every key does its work."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from hilum.service.app import Running
 
 pytestmark = pytest.mark.system
 
-WINDOWED = film(1, WindowCenter=1500, WindowWidth=900, PatientID="SYNTHETIC-1", ImagerPixelSpacing=[0.5, 0.25])
-LATER = film(2, WindowCenter=1500, WindowWidth=900, PatientID="SYNTHETIC-1", PhotometricInterpretation="MONOCHROME1")
+SAME = {"WindowCenter": 1500, "WindowWidth": 900, "PatientID": "SYNTHETIC-1", "SeriesInstanceUID": "1.2.3"}
+WINDOWED = film(1, **SAME, ImagerPixelSpacing=[0.5, 0.25], StudyDate="20240229")
+LATER = film(2, **SAME, PhotometricInterpretation="MONOCHROME1", StudyDate="20260331")
 STATE = "JSON.parse(JSON.stringify(hilum.viewer.state))"
 
 
@@ -172,9 +174,17 @@ def test_a_shape_is_drawn_by_dragging_and_by_two_clicks(page: Page, films: dict[
 
 
 def test_the_prior_film_of_the_patient_is_linked(page: Page, films: dict[str, str]) -> None:
-    open_film(page, films["later"])
+    words = "Prior 2024-02-29, 2 years 1 month before"
+    for _ in range(100):  # the header is read into the index a moment after the answer
+        open_film(page, films["later"])
+        if page.locator("#prior-stage").get_attribute("data-words") == words:
+            break
+        page.wait_for_timeout(200)
     page.keyboard.press("p")
     page.wait_for_selector("#prior-stage canvas.film-pixels")
+    over = page.evaluate("getComputedStyle(document.getElementById('prior-stage'), '::after').content")
+    assert over == f'"{words}"'
+    expect(page.locator("#prior-stage")).to_have_attribute("aria-label", re.compile(words))
     page.keyboard.press("+")
     assert page.evaluate("hilum.viewer.state.view.zoom") == pytest.approx(1.25)
     expect(page.locator("#prior-stage")).to_be_visible()
@@ -189,7 +199,7 @@ def test_a_prior_that_comes_later_is_there_without_loading_the_page_again(
     page: Page, films: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as not_fetched_yet:
-        not_fetched_yet.setattr("hilum.service.web.pages.prior_of", lambda *_: None)
+        not_fetched_yet.setattr("hilum.service.web.pages.prior_beside", lambda *_: None)
         open_film(page, films["later"])
         page.keyboard.press("p")
         expect(page.locator("#readout")).to_have_text("No prior film of this patient is recorded here.")

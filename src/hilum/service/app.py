@@ -50,6 +50,7 @@ from hilum.service.web import (
     pages,
     people,
     study_pages,
+    troubles,
     uploads,
 )
 from hilum.service.web.assets import Assets
@@ -81,6 +82,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     )
     app.state.room = room
     problems.install(app)
+    troubles.install(app)
     app.add_exception_handler(NotForThem, pages.not_for_them)
     app.include_router(studies.router)
     app.include_router(pixels.router)

@@ -149,14 +149,14 @@ async def caller_of(request: Request) -> Caller | None:
         key = key.strip()
         return access.memory.find(key) or await run_in_threadpool(access.by_key, key)
     cookie = request.cookies.get(COOKIE)
-    return await run_in_threadpool(access.by_session, cookie, active=_by_hand(request)) if cookie else None
+    return await run_in_threadpool(access.by_session, cookie, active=by_hand(request)) if cookie else None
 
 
 def _is_page(request: Request) -> bool:
-    return request.method == "GET" and _by_hand(request)
+    return request.method == "GET" and by_hand(request)
 
 
-def _by_hand(request: Request) -> bool:
+def by_hand(request: Request) -> bool:
     """Whether a person opens a page or sends a form; what a page's script asks for by itself accepts anything."""
     return "text/html" in request.headers.get("accept", "")
 

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 from starlette.background import BackgroundTask
 
 from hilum.records.access import Caller
-from hilum.records.priors import prior_of
+from hilum.records.priors import prior_beside
 from hilum.records.reviews import REASONS
 from hilum.records.values import STATES, FilmRecord
 from hilum.records.worklist import OPEN, Entry, Lines, Wanted
@@ -21,7 +21,7 @@ from hilum.service.rest.studies import FILM_ID
 from hilum.service.web.login import home_of
 from hilum.service.web.phrases import READING_WORDS, STATE_WORDS
 from hilum.service.web.rendering import render
-from hilum.service.web.views import FilmView, film_view, review_view
+from hilum.service.web.views import FilmView, film_view, prior_words, review_view
 
 ROWS, MOST_ROWS = 100, 200
 STATUSES = ("open", *OPEN, "read", "settled", *STATES)
@@ -88,12 +88,13 @@ def film(
     part: Literal["page", "answer", "prior"] = "page",
 ) -> Response:
     """One film with its answer; with ``part=answer`` the answer alone, once it may be seen; with ``part=prior`` the
-    id of the patient's earlier film, which may have come since."""
+    id of the patient's earlier film, which may have come since, and on a second line what is said of it."""
     room = room_of(request)
     if room.studies.under_study(film_id, caller.name):
         return RedirectResponse("/reader-study?blinded=1", status_code=303)
     if part == "prior":
-        return PlainTextResponse((prior_of(room.database, film_id) if FILM_ID.fullmatch(film_id) else None) or "")
+        prior = prior_beside(room.database, film_id) if FILM_ID.fullmatch(film_id) else None
+        return PlainTextResponse(f"{prior.film_id}\n{prior_words(prior)}" if prior else "")
     record = room.store.film(film_id, viewer=caller.name) if FILM_ID.fullmatch(film_id) else None
     if record is None:
         return render(request, "unknown.html", status=404, caller=caller)
@@ -118,8 +119,10 @@ def _reading(room: ReadingRoom, caller: Caller, record: FilmRecord) -> dict[str,
     counting = room.reviews.counting(film_id)
     others = not reader or sees_others(room, film_id, caller.name)
     seen = [review_view(one) for one in counting if others or one.reader == caller.name]
+    prior = prior_beside(room.database, film_id)
     return {
-        "prior": prior_of(room.database, film_id),
+        "prior": prior.film_id if prior else None,
+        "prior_words": prior_words(prior),
         "looks_back": True,
         "following": room.worklist.following(film_id, reader=caller.name),
         "reader": reader and record.answer is not None,
@@ -139,7 +142,7 @@ async def not_for_them(request: Request, error: Any) -> Response:
     home = home_of(error.caller)
     if request.url.path == "/" and home != "/":
         return RedirectResponse(home, status_code=303)
-    return render(request, "not_for_them.html", status=403, caller=error.caller, sentence=error.sentence)
+    return render(request, "not_for_them.html", status=403, caller=error.caller, sentence=error.sentence, home=home)
 
 
 def _statuses() -> list[tuple[str, str]]:

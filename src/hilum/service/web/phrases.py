@@ -1,6 +1,6 @@
 """Words for states and numbers, the same on every page."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 STATE_WORDS = {
     "received": "waiting",
@@ -67,3 +67,25 @@ def size_words(size: int) -> str:
     while number >= 1024 and at < len(units) - 1:
         number, at = number / 1024, at + 1
     return f"{number:.1f} {units[at]}" if at else f"{size} bytes"
+
+
+def how_long_before(earlier: date, later: date) -> str:
+    """How long one day was before another, in words: ``the same day``, ``12 days before``, ``2 years 1 month before``.
+
+    A day that was not before says so: ``3 days after``.
+    """
+    if earlier == later:
+        return "the same day"
+    first, last = sorted((earlier, later))
+    months = 12 * (last.year - first.year) + last.month - first.month - (last.day < first.day)
+    if months < 2:
+        long = _counted((last - first).days, "day")
+    elif months < 24:
+        long = _counted(months, "month")
+    else:
+        long = _counted(months // 12, "year") + (f" {_counted(months % 12, 'month')}" if months % 12 else "")
+    return f"{long} {'before' if earlier < later else 'after'}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from hilum.records.access import Caller
-from hilum.records.priors import prior_of
+from hilum.records.priors import prior_beside
 from hilum.records.study_values import Place, washout_sentence
 from hilum.records.values import FilmRecord
 from hilum.service.reading_first import hidden, veiled
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.rest.access import needs, room_of
 from hilum.service.web.rendering import render
-from hilum.service.web.views import film_view
+from hilum.service.web.views import film_view, prior_words
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 Reader = Annotated[Caller, needs("reviews:write")]
@@ -53,13 +53,15 @@ def present_film(request: Request, name: str, caller: Reader, part: Literal["pag
 
 def _shown(room: ReadingRoom, caller: Caller, place: Place, record: FilmRecord) -> dict[str, Any]:
     points = room.answering.model.thresholds
+    prior = prior_beside(room.database, place.film_id) if place.protocol.priors else None
     return {
         "place": place,
         "number": place.done[place.session - 1] + 1,
         "total": place.films[place.session - 1],
         "film": film_view(veiled(room, caller, [record])[0], now=datetime.now(UTC), thresholds=points),
         "covered": bool(hidden(room, caller, [place.film_id])),
-        "prior": prior_of(room.database, place.film_id) if place.protocol.priors else None,
+        "prior": prior.film_id if prior else None,
+        "prior_words": prior_words(prior, blinded=True),
         "following": None,
         "reader": True,
     }

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from hilum.records.priors import Prior
 from hilum.records.reviews import REASONS, Review
 from hilum.records.values import WAITING, FilmRecord
-from hilum.service.web.phrases import DECISION_WORDS, STATE_WORDS, percent, probability_phrase, waited
+from hilum.service.web.phrases import DECISION_WORDS, STATE_WORDS, how_long_before, percent, probability_phrase, waited
 
 BAR_WIDTH = 200
 
@@ -153,6 +154,22 @@ def review_view(review: Review) -> ReviewView:
         comment=review.comment,
         at=review.created_at,
     )
+
+
+def prior_words(prior: Prior | None, *, blinded: bool = False) -> str:
+    """What stands over an earlier film: when it was taken, and how long before the other one.
+
+    Args:
+        prior: the earlier film; None for none.
+        blinded: without the day itself, which may tell whose film it is.
+    """
+    if prior is None:
+        return ""
+    if prior.study_date is None:
+        return "Prior, study date not recorded" + ("" if blinded else f", received {prior.received_at:%Y-%m-%d}")
+    interval = "" if prior.later_date is None else how_long_before(prior.study_date, prior.later_date)
+    day = "" if blinded else f"{prior.study_date:%Y-%m-%d}"
+    return ", ".join(one for one in (f"Prior {day}".strip(), interval) if one)
 
 
 def _bars(film: FilmRecord, said: Mapping[str, Any], thresholds: Mapping[str, float]) -> tuple[Bar, ...]:

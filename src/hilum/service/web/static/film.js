@@ -116,7 +116,9 @@ function nextPreset() {
 // An earlier film may be fetched from the PACS after this one was opened.
 async function lookForPrior() {
   if (page.dataset.prior || !at("prior") || document.hidden) return;
-  page.dataset.prior = await (await ask(`/films/${page.dataset.study}?part=prior`)).text();
+  const [film, words = ""] = (await (await ask(`/films/${page.dataset.study}?part=prior`)).text()).split("\n");
+  page.dataset.prior = film;
+  at("prior-stage").dataset.words = words;
   at("prior").classList.toggle("hidden", !page.dataset.prior);
 }
 
@@ -126,6 +128,8 @@ async function prior() {
   if (!page.dataset.prior) return say("No prior film of this patient is recorded here.");
   const on = stage.classList.toggle("hidden") === false;
   press(button, on);
+  stage.setAttribute("aria-label", `${stage.dataset.words || "Prior"}: film of the same patient, 16-bit`);
+  if (on) say(stage.dataset.words);
   if (on && !beside) {
     try {
       const film = await fetchFilm(page.dataset.prior);

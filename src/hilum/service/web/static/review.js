@@ -101,8 +101,18 @@ const decide = (decision, more = {}) =>
     location.assign(`/films/next?after=${study}`);
   });
 
+// Where the model abstained there is nothing to agree with: the film needs a finding of the reader's own.
+const abstained = () => Boolean(at("answer").querySelector("[data-abstained]"));
+
+function askForFinding() {
+  if (!abstained() || !at("agree")) return;
+  at("agree").classList.add("hidden");
+  at("differ").firstChild.textContent = "Give your finding ";
+}
+
 function agree() {
   if (covered) return say("Record your own opinion first.");
+  if (abstained()) return say("The model abstained, so there is nothing to agree with. Give your finding (d).");
   if (at("agree")) decide("agree");
 }
 
@@ -138,11 +148,13 @@ async function record() {
     at("answer").replaceChildren(...parsed.body.childNodes);
     covered = false;
     page.dataset.covered = "no";
+    page.dataset.shown = document.querySelector('input[name="finding"]:checked')?.value ?? "";
+    askForFinding();
     at("first").remove();
     at("decide").classList.remove("hidden");
     watchFindings();
     showHeat(true);
-    at("agree")?.focus({ preventScroll: true });
+    (abstained() ? at("differ") : at("agree"))?.focus({ preventScroll: true });
     say(`You said ${opinion}. The model’s answer is shown.`);
   });
 }
@@ -214,6 +226,7 @@ whenDigit((number) => {
 });
 
 restore();
+askForFinding();
 offerUndo();
 keys.label();
 hold();

@@ -25,7 +25,6 @@ function restore() {
   if (!draft || draft.stage !== stage) return;
   for (const one of radios()) one.checked = one.value === draft.opinion;
   at("rating").value = draft.rating;
-  at("slide").value = draft.rating || 50;
 }
 
 async function put(body) {
@@ -46,6 +45,7 @@ async function uncover() {
   const parsed = new DOMParser().parseFromString(text, "text/html");
   at("answer").replaceChildren(...parsed.body.childNodes);
   page.dataset.covered = "no";
+  page.dataset.shown = document.querySelector('input[name="finding"]:checked')?.value ?? "";
   stage = section.dataset.stage = "final";
   at("asked").textContent = "What do you see now, with the model’s answer?";
   watchFindings();
@@ -84,8 +84,25 @@ at("opinion").addEventListener("submit", (event) => {
   event.preventDefault();
   record();
 });
-at("slide").addEventListener("input", () => (at("rating").value = at("slide").value));
-at("rating").addEventListener("input", () => (at("slide").value = at("rating").value || 50));
+// A slider that stands somewhere draws readers there, so it shows no knob before a confidence is chosen.
+function slide() {
+  const { value } = at("rating");
+  at("slide").value = value || 50;
+  at("slide").classList.toggle("unset", !value);
+  at("slide").setAttribute("aria-valuetext", value || "not chosen yet");
+}
+
+at("slide").addEventListener("input", () => {
+  at("rating").value = at("slide").value;
+  slide();
+});
+at("slide").addEventListener("click", () => {
+  if (at("rating").value) return;
+  at("rating").value = at("slide").value; // chosen just where the hidden knob was
+  slide();
+  keep();
+});
+at("rating").addEventListener("input", slide);
 section.addEventListener("input", keep);
 document.addEventListener("hilum-keep", keep);
 document.addEventListener("keydown", (event) => {
@@ -106,4 +123,5 @@ whenDigit((number) => {
 });
 
 restore();
+slide();
 keys.label();
