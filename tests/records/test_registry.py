@@ -8,8 +8,17 @@ import pytest
 from sqlalchemy import select
 
 from hilum.errors import ServiceError, UsageError
+from hilum.records.audit import entries
 from hilum.records.database import Database
-from hilum.records.registry import Deployment, Registered, Registry, assigned, in_production_at
+from hilum.records.registry import (
+    Deployment,
+    PlanInForce,
+    Registered,
+    Registry,
+    assigned,
+    came_by,
+    in_production_at,
+)
 from hilum.records.schema import AuditRow
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -88,6 +97,30 @@ def holding(stage: str, share: int = 0) -> Deployment:
     return Deployment(
         seq=1, at=START, act="canary", production=FIRST, candidate=SECOND, stage=stage, share=share, actor="", reason=""
     )  # type: ignore[arg-type]
+
+
+def test_past_a_plan_in_force_only_who_says_so(registry: Registry, database: Database) -> None:
+    """A plan is in force once a model was approved under one, or where the site says so."""
+    registry.begin("a" * 64, actor="qm", reason="the first")
+    assert not registry.plan_in_force
+    assert Registry(database, plan_in_force=True).plan_in_force
+    assert registry.activate("b" * 64, actor="qm", reason="no plan yet", past_plan=True).act == "activate"
+    approved = Registered(sha256="9" * 64, name="chest", version="9", location="9.hilum", proposal_sha256="8" * 64)
+    registry.register(approved, actor="qm")
+    assert registry.plan_in_force
+    with pytest.raises(PlanInForce, match="A change control plan is in force here"):
+        registry.activate("a" * 64, actor="qm", reason="x")
+    with pytest.raises(UsageError, match="needs a reason"):
+        registry.activate("a" * 64, actor="qm", reason=" ", past_plan=True)
+    done = registry.activate("a" * 64, actor="qm", reason="the other one fails", past_plan=True)
+    assert (done.act, done.production) == ("override", "a" * 64)
+    assert came_by(registry.history()) == done
+    assert registry.rollback(actor="qm", reason="mended").production == "b" * 64
+    by = came_by(registry.history())
+    assert by is not None
+    assert by.act == "activate"
+    with database.read() as session:
+        assert [row.act for row in entries(session) if row.act == "model.override"] == ["model.override"]
 
 
 def test_a_canary_answers_its_share_of_the_studies_and_a_study_always_alike() -> None:

@@ -322,6 +322,40 @@ def test_what_is_in_production_survives_a_restart(
     assert model() == "3.0", "1.0 is known: the records count"
 
 
+def test_where_a_plan_is_in_force_nothing_goes_past_it_unsaid(
+    bundles: dict[str, Path], digests: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over REST it is refused until said; a start or a signal with another bundle changes nothing."""
+    (tmp_path / "chest.hilum").write_bytes(bundles["1.0"].read_bytes())
+    at = settings_in(tmp_path, bundle=tmp_path / "chest.hilum", dicom_port=None, threads=1, plan_in_force=True)
+    with running(at) as started:
+        (tmp_path / "chest.hilum").write_bytes(bundles["3.0"].read_bytes())
+        assert "The bundle was not taken: A change control plan is in force" in _look_again(started.room)
+    with running(at) as started:
+        assert started.room.answering.model.version == "1.0", "an unseen bundle at the start is no way round"
+        key = let_in(started, "model-manager")
+        with httpx.Client(base_url=started.url, timeout=60, headers=key) as http:
+            http.post("/api/v1/models", content=bundles["2.0"].read_bytes(), headers=BINARY)
+            refused = activate(http, digests["2.0"])
+            assert (refused.status_code, refused.json()["type"]) == (409, "urn:hilum:problem:plan-in-force")
+            assert "past_plan, --past-plan" in refused.json()["detail"]
+            assert "came past the change control plan" not in http.get("/models").text
+            monkeypatch.setenv("HILUM_API_KEY", key["Authorization"].split()[1])
+            words = ["bundle", "activate", str(bundles["2.0"]), "--reason", "It is urgent.", "--at", started.url]
+            told = CliRunner().invoke(app, words)
+            assert "change control plan is in force" in str(told.exception)
+            done = CliRunner().invoke(app, [*words, "--past-plan"])
+            assert "2.0" in done.output
+            page = http.get("/models").text
+        assert "came past the change control plan</strong>, by test-model-manager" in page
+        assert "It is urgent." in page
+        assert '<strong class="bad">override</strong>' in page
+        with started.room.database.read() as session:
+            query = text("SELECT act, actor FROM audit WHERE act IN ('model.override', 'model.activate')")
+            rows = session.execute(query).fetchall()
+        assert [tuple(row) for row in rows] == [("model.override", "test-model-manager")]
+
+
 def test_without_the_bundle_in_production_it_does_not_start(
     bundles: dict[str, Path], digests: dict[str, str], tmp_path: Path
 ) -> None:

@@ -234,12 +234,16 @@ def show(
 def activate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE.hilum", help="The bundle, as one file.")],
     reason: Annotated[str, typer.Option(help="Why, in one sentence; it stands in the audit.")],
+    past_plan: Annotated[
+        bool, typer.Option("--past-plan", help="Also past a change control plan in force; shown and recorded as that.")
+    ] = False,
     at: Annotated[str, typer.Option(metavar="URL", help="Address of the service.")] = "http://127.0.0.1:8042",
     as_json: JsonOption = False,
 ) -> None:
     """Put a bundle into production of a running service, without a film lost; a bad one changes nothing.
 
-    A key with models:write is read from HILUM_API_KEY. hilum change asks for evidence and approvals before.
+    A key with models:write is read from HILUM_API_KEY. hilum change asks for evidence and approvals before: once it
+    was used, this is refused without --past-plan.
     """
     from hilum.client.api import Client
     from hilum.errors import UsageError
@@ -251,5 +255,5 @@ def activate(
         raise UsageError(f"{bundle} is no file. Give a bundle as one .hilum file: hilum bundle create --out X.hilum.")
     with Client(at, key=key) as client:
         digest = client.send_model(bundle)
-        now = client.activate(digest, reason)
+        now = client.activate(digest, reason, past_plan=past_plan)
     finish({"sha256": digest, "model": now}, as_json=as_json, lines=[f"{now} ({digest[:12]}) is in production"])

@@ -179,20 +179,22 @@ class Client:
         reply = self._ask("POST", "/api/v1/models", wait_s=LOADING_S, content=content, headers=kind)
         return str(self._json(reply)["sha256"])
 
-    def activate(self, sha256: str, reason: str) -> str:
+    def activate(self, sha256: str, reason: str, *, past_plan: bool = False) -> str:
         """Put a bundle that was sent before into production, while films come in (scope ``models:write``).
 
         Args:
             sha256: its digest.
             reason: why, in one sentence; it stands in the audit.
+            past_plan: also where a change control plan is in force, which is recorded and shown as an override.
 
         Returns:
             name and version of what is in production now.
 
         Raises:
-            ServiceError: it fails its tests, a candidate is on trial, or the service can't be reached.
+            ServiceError: it fails its tests, a candidate is on trial, a plan is in force, or the service can't be
+                reached.
         """
-        said = {"sha256": sha256, "reason": reason}
+        said = {"sha256": sha256, "reason": reason} | ({"past_plan": True} if past_plan else {})
         now = self._json(self._ask("POST", "/api/v1/models/active", wait_s=LOADING_S, json=said))
         return f"{now['name']} {now['version']}"
 

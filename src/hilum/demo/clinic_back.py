@@ -80,15 +80,20 @@ def _exported(model: bytes, findings: Sequence[str]) -> bytes:
 
 
 def forced(step: Step, made: "Made", room: Room, bundle: Path) -> None:
-    """Sent and activated over REST by a model manager, who has the right to."""
+    """Sent and activated over REST by a model manager, who has to say that it goes past the plan."""
     step.type(f"POST /api/v1/models with {bundle.name}; POST /api/v1/models/active")
     kind = {"Content-Type": "application/octet-stream"}
     kept = room.ask("mia", "POST", "/api/v1/models", content=bundle.read_bytes(), headers=kind)
     body = {"sha256": kept["sha256"], "reason": "Forced past the plan, to see it found."}
-    room.ask("mia", "POST", "/api/v1/models/active", json=body)
+    try:
+        room.ask("mia", "POST", "/api/v1/models/active", json=body)
+        step.check(False, "without saying so nothing goes past the plan")
+    except ServiceError as error:
+        step.check("plan-in-force" in str(error), "without saying so nothing goes past the plan")
+    room.ask("mia", "POST", "/api/v1/models/active", json=body | {"past_plan": True})
     step.check(room.active()["sha256"] == kept["sha256"], f"{kept['sha256'][:12]} is in production, by mia")
     step.left("model.registered", kept["sha256"])
-    step.left("model.activate", kept["sha256"])
+    step.left("model.override", kept["sha256"])
 
 
 def rolled_back(step: Step, made: "Made", room: Room, change: Change, bundle: Path) -> None:

@@ -28,7 +28,14 @@ Stage = Literal["full", "shadow", "canary"]
 """``full``: production alone answers; ``shadow``: the candidate answers too, and nobody is shown it; ``canary``: the
 candidate answers a share of the studies, and is shown."""
 
-Step = Literal["begin", "activate", "shadow", "canary", "promote", "withdraw", "rollback"]
+Step = Literal["begin", "activate", "override", "shadow", "canary", "promote", "withdraw", "rollback"]
+"""``override``: put into production at once past the plan that is in force; ``activate``: where none is."""
+
+PLAN_IN_FORCE = (
+    "A change control plan is in force here, so a model comes into production by its way: hilum change, approved, in "
+    "shadow, in canary, promoted. Whoever must put it there past the plan says so (past_plan, --past-plan) with the "
+    "reason; the registry, the audit and /models show it as an override."
+)
 
 WHOLE = 10_000
 """A share of 1, in ten-thousandths."""
@@ -84,6 +91,10 @@ class Assignment:
     """Digest of a model that answers unseen, for comparison; None for none."""
 
 
+class PlanInForce(UsageError):
+    """A model was to go past the change control plan, and nobody said that it shall."""
+
+
 def assigned(now_holds: Deployment, study: str) -> Assignment:
     """Which models answer a study. Pure: the same row and study always give the same.
 
@@ -107,10 +118,18 @@ class Registry:
     Args:
         database: where it is kept.
         clock: gives the instant; tests give their own.
+        plan_in_force: whether the site says that a plan is, before a first change went its way.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], datetime] = now) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: Database, clock: Callable[[], datetime] = now, *, plan_in_force: bool = False) -> None:
+        self._database, self._clock, self._plan_in_force = database, clock, plan_in_force
+
+    @property
+    def plan_in_force(self) -> bool:
+        """Whether changes go by a plan: the site says so, or a model was registered with an approved proposal."""
+        with self._database.read() as session:
+            approved = select(ModelRow.sha256).where(ModelRow.proposal_sha256 != "").limit(1)
+            return self._plan_in_force or session.scalar(approved) is not None
 
     def register(self, model: Registered, *, actor: str) -> None:
         """Make a model known; the same again changes nothing.
@@ -158,17 +177,28 @@ class Registry:
             raise UsageError(f"Model {last.production[:12]} is in production already. Propose a change instead.")
         return self._append("begin", sha256, None, "full", 0, actor, reason, after=None)
 
-    def activate(self, sha256: str, *, actor: str, reason: str) -> Deployment:
+    def activate(self, sha256: str, *, actor: str, reason: str, past_plan: bool = False) -> Deployment:
         """Put another model into production at once, without a trial.
 
+        Args:
+            sha256: the model.
+            actor: who.
+            reason: why.
+            past_plan: also where a plan is in force, as an ``override``.
+
         Raises:
+            PlanInForce: one is, and the model shall not go past it.
             UsageError: it is there already, or a candidate is on trial.
         """
         last = self._holding()
         _not_production(last, sha256)
+        governed = self.plan_in_force
+        if governed and not past_plan:
+            raise PlanInForce(PLAN_IN_FORCE)
         if last.candidate is not None:
             raise UsageError(f"Model {last.candidate[:12]} is on trial. Promote it or take it back first.")
-        return self._append("activate", sha256, None, "full", 0, actor, reason, after=last)
+        step: Step = "override" if governed else "activate"
+        return self._append(step, sha256, None, "full", 0, actor, reason, after=last)
 
     def shadow(self, sha256: str, *, actor: str, reason: str, led_by: Sequence[Act] = ()) -> Deployment:
         """Let a candidate answer unseen beside production.
@@ -291,18 +321,34 @@ def in_production_at(history: Sequence[Deployment], when: datetime) -> str | Non
     return held[-1] if held else None
 
 
+def came_by(history: Sequence[Deployment]) -> Deployment | None:
+    """The change by which the present model came into production, before what was rolled back; None before the first.
+
+    Args:
+        history: every change, oldest first.
+    """
+    stack = _stack(history)
+    return stack[-1] if stack else None
+
+
 def _before(rows: Sequence[Deployment]) -> str | None:
-    """The model to go back to: what production was when the present one was promoted.
+    """The model to go back to: what production was when the present one was promoted."""
+    stack = _stack(rows)
+    return stack[-2].production if len(stack) > 1 else None
+
+
+def _stack(rows: Sequence[Deployment]) -> list[Deployment]:
+    """Changes of production that hold, one on the other.
 
     A rollback takes its promotion away, so that a second one goes one further back and not to the model just left.
     """
-    stack: list[str] = []
+    stack: list[Deployment] = []
     for row in rows:
-        if row.act in ("begin", "activate", "promote"):
-            stack.append(row.production)
+        if row.act in ("begin", "activate", "override", "promote"):
+            stack.append(row)
         elif row.act == "rollback":
             stack.pop()
-    return stack[-2] if len(stack) > 1 else None
+    return stack
 
 
 def _known(session: Session, digests: Sequence[str]) -> None:

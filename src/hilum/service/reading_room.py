@@ -143,7 +143,8 @@ def open_reading_room(
         if sealed:
             logger().info("records encrypted", rows=sealed)
         if answering is None or drawing is None:
-            switch = make_switch(settings, sandbox, Registry(database), restarted)
+            registry = Registry(database, plan_in_force=settings.plan_in_force)
+            switch = make_switch(settings, sandbox, registry, restarted)
             stack.callback(switch.close)
             switch.begin(settings.bundle)
             load()  # while the children do the same

@@ -163,6 +163,9 @@ class Settings(BaseSettings):
     """Keep the model's features of each film, without names, to watch for drift: only where consent or ethics allow."""
     waiting_cap_min: float = Field(default=60, gt=0)
     """On the worklist no film waits behind fresher, riskier ones for longer than this."""
+    plan_in_force: bool = False
+    """A change control plan is in force: models come into production by ``hilum change`` alone. It also is once a model
+    was approved under one, whatever this says."""
     read_first: bool = False
     """Readers record their own opinion of a film before its answer is shown to them, on the page and over REST."""
     readings: int = Field(default=1, ge=1, le=2)

@@ -19,7 +19,7 @@ from hilum.bundle.signature import read_trusted
 from hilum.errors import BundleError, HilumError, ServiceError
 from hilum.imaging.sandbox import Sandbox
 from hilum.imaging.viewing import ViewerFilm
-from hilum.records.registry import Deployment, Registered, Registry, assigned
+from hilum.records.registry import PLAN_IN_FORCE, Deployment, PlanInForce, Registered, Registry, assigned
 from hilum.records.values import HeatmapRecord, NewAnswer, ShadowAnswer
 from hilum.service.answering import Model, Ready
 from hilum.service.bundled import Bundled, open_model
@@ -139,8 +139,11 @@ class Switch:
         self._adopt(holds, tested=True)
         self._given = None
         if not known and holds.production != bundle.sha256:
-            reason = "The service was started with another bundle than before."
-            self.activate(bundle.sha256, actor="service", reason=reason)
+            if self._registry.plan_in_force:  # what the records say goes on answering
+                logger().warning("bundle not taken", reason=PLAN_IN_FORCE)
+            else:
+                reason = "The service was started with another bundle than before."
+                self.activate(bundle.sha256, actor="service", reason=reason)
         self._thread.start()
 
     def look_again(self, given: Path) -> bool:
@@ -180,10 +183,17 @@ class Switch:
         """
         return self._register(self._shelf.take(copy), actor)
 
-    def activate(self, sha256: str, *, actor: str, reason: str) -> Deployment:
+    def activate(self, sha256: str, *, actor: str, reason: str, past_plan: bool = False) -> Deployment:
         """Put a model into production: verified, loaded and tested beside the present one, then exchanged in one step.
 
+        Args:
+            sha256: the model.
+            actor: who.
+            reason: why.
+            past_plan: also where a change control plan is in force; it is recorded as an override.
+
         Raises:
+            PlanInForce: a plan is in force, and ``past_plan`` is not given.
             BundleError: it can't be trusted or loaded, or fails its self-test; what was active stays active.
             UsageError: a candidate is on trial, or the reason is empty.
             ServiceError: the records are away, or somebody else changed them at the same moment.
@@ -191,11 +201,13 @@ class Switch:
         with self._changing:
             if sha256 == self._now.holds.production:
                 return self._now.holds
+            if self._registry.plan_in_force and not past_plan:
+                raise PlanInForce(PLAN_IN_FORCE)  # before anything is loaded
             bundle = self._shelf.open(sha256)
             served = self._now.served.get(sha256) or self._loaded(bundle)
             try:
                 self._register(bundle, actor)
-                holds = self._registry.activate(sha256, actor=actor, reason=reason)
+                holds = self._registry.activate(sha256, actor=actor, reason=reason, past_plan=past_plan)
             except BaseException:
                 if served is not self._now.served.get(sha256):
                     served.close()

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from hilum.errors import BundleError
 from hilum.records.access import Caller
-from hilum.records.registry import Deployment, Registered
+from hilum.records.registry import Deployment, PlanInForce, Registered
 from hilum.service.refusals import Refused
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.problems import problem
@@ -41,6 +41,10 @@ class Activate(BaseModel):
 
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="Digest of a bundle that was sent before.")
     reason: str = Field(min_length=1, max_length=400, description="Why, in one sentence; it stands in the audit.")
+    past_plan: bool = Field(
+        default=False,
+        description="Put it there past the change control plan that is in force; it is recorded and shown as that.",
+    )
 
 
 class Active(BaseModel):
@@ -90,10 +94,15 @@ def activate(request: Request, body: Activate, caller: Annotated[Caller, needs("
 
     It is verified, loaded and tested beside the present model; films go on being answered meanwhile. When it fails, the
     reply names it, and what was in production stays there. A candidate on trial must be promoted or taken back first.
+    Where a change control plan is in force it is refused (409), unless `past_plan` says that it shall go past it.
     """
     switch = _switch(request)
     try:
-        return _active(switch, switch.activate(body.sha256, actor=caller.name, reason=body.reason))
+        return _active(
+            switch, switch.activate(body.sha256, actor=caller.name, reason=body.reason, past_plan=body.past_plan)
+        )
+    except PlanInForce as error:
+        return problem(409, "plan-in-force", "A change control plan is in force", str(error))
     except BundleError as error:
         return problem(422, "bundle-refused", "The bundle is refused", str(error))
 

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 from hilum.bundle.card import ModelCard
 from hilum.records.access import Caller
 from hilum.records.agreement import InUse, in_use
-from hilum.records.registry import Deployment, Registered, Registry
+from hilum.records.registry import Deployment, Registered, Registry, came_by
 from hilum.records.reviews import REASONS
 from hilum.service.bundled import not_validated_on, validated_on
 from hilum.service.reading_room import ReadingRoom
@@ -71,7 +71,9 @@ def models(
     registry = Registry(room.database)
     known = registry.models()
     names = {one.sha256: f"{one.name} {one.version}" for one in known}
-    changes = [one for one in reversed(registry.history()) if before is None or one.seq < before]
+    history = registry.history()
+    came = came_by(history)
+    changes = [one for one in reversed(history) if before is None or one.seq < before]
     points = room.answering.model.thresholds
     columns = _columns(room, known)
     shown: dict[str, Any] = {
@@ -81,6 +83,7 @@ def models(
         "used_days": IN_USE_DAYS,
         "names": names,
         "known": known,
+        "past_plan": came if came is not None and came.act == "override" else None,
         "points": [(name, percent(points[name]) if name in points else "") for name in room.answering.model.findings],
         "changes": [_change(one, names) for one in changes[:LINES]],
         "older": changes[LINES - 1].seq if len(changes) > LINES else None,
