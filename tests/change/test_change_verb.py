@@ -154,6 +154,7 @@ def test_the_registry_is_changed_beside_who_owns_the_records(place: Path, tmp_pa
 def test_bounds_are_judged_on_what_happened_since_the_last_change(place: Path, tmp_path: Path) -> None:
     """Overrides of the new model break the bound: the verb goes back in one step, and says why."""
     plan, at = place / "pccp.yaml", ("--data", tmp_path)
+    Database(f"sqlite:///{tmp_path / 'hilum.db'}").close()
     with pytest.raises(UsageError, match="nothing to hold against bounds"):
         said("change", "bounds", plan, *at)
     said("change", "begin", place / "one.hilum", "--reason", "the first", *at)

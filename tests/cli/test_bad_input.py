@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hilum.cli.data import app
+from hilum.cli.verbs import app as verbs
 from hilum.datasets.checks import check
 from hilum.datasets.chest_labels import finding_of
 from hilum.datasets.importing import import_csv
@@ -42,6 +43,14 @@ def test_an_out_below_a_file_is_refused_before_anything_is_read(tmp_path: Path) 
     assert isinstance(done.exception, UsageError)
     assert "takes no files. Choose another folder." in str(done.exception)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_weights_under_another_suffix_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    done = CliRunner().invoke(verbs, ["pretrain", "--out", str(tmp_path / "w.json")])
+    assert isinstance(done.exception, UsageError)
+    assert str(done.exception).endswith(
+        f"w.json has another suffix than weights have. Name it {tmp_path / 'w.safetensors'}."
+    )
 
 
 @pytest.mark.parametrize("name", ["film.dcm", "1.2.840.1"])

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from hilum.cli.verbs import app
 from hilum.errors import UsageError
+from hilum.records.database import Database
 from hilum.service.dicom.patients import Ambiguous
 from hilum.service.dicom.unfetched import Unfetched
 
@@ -58,5 +59,6 @@ def test_what_is_wrong_is_told(words: tuple[str, ...], saying: str) -> None:
 
 
 def test_look_ups_are_listed_and_put_back(tmp_path: Path) -> None:
+    Database(f"sqlite:///{tmp_path / 'hilum.db'}").close()
     assert "no look-ups yet: set HILUM_PACS" in run("list", "--data", str(tmp_path))
     assert "0 look-ups are in the queue again" in run("requeue", "--data", str(tmp_path))

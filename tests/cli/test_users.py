@@ -36,6 +36,16 @@ def said(done: Result) -> dict[str, object]:
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
+@pytest.mark.parametrize(
+    "verb", [("users", "list"), ("users", "disable", "ada"), ("users", "list-keys"), ("audit", "verify")]
+)
+def test_a_mistyped_folder_is_refused_and_not_taken_for_an_empty_site(verb: tuple[str, ...], tmp_path: Path) -> None:
+    done = run(*verb, data=tmp_path / "mistyped", code=1)
+    assert isinstance(done.exception, ServiceError)
+    assert "mistyped/hilum.db. Give the service's folder with --data." in str(done.exception)
+    assert not (tmp_path / "mistyped").exists()
+
+
 def sign(data: Path) -> None:
     """As the service does while it runs."""
     if not (data / "audit.key").exists():

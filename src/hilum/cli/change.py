@@ -237,7 +237,7 @@ def begin(
     from hilum.records.registry import Registered, Registry
 
     read = read_bundle(bundle)
-    with open_records(data) as database:
+    with open_records(data, make=True) as database:
         registry = Registry(database)
         info = read.info
         model = Registered(sha256=read.sha256, name=info.name, version=info.version, location=str(bundle.resolve()))

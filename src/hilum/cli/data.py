@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from hilum.cli.deidentify import deidentify
-from hilum.cli.terminal import JsonOption, QuietOption, finish, progress
+from hilum.cli.terminal import JsonOption, QuietOption, check_out, finish, progress
 
 app = typer.Typer(
     name="data",
@@ -47,7 +47,7 @@ def import_films(
     from hilum.config import from_mapping
     from hilum.datasets.importing import ImportConfig, import_csv, import_folder
 
-    _check_out(out)
+    check_out(out, "manifest.parquet")
     settings = {"skip_bad_rows": skip_bad_rows, "labels": labels, "source": source, "keep": tuple(keep or ())}
     settings["read_films"] = not trust_hashes
     config = from_mapping(ImportConfig, settings, where="import")
@@ -68,28 +68,6 @@ def import_films(
         "fingerprint": manifest.fingerprint,
     }
     finish(summary, as_json=as_json, lines=lines)
-
-
-def _check_out(out: Path) -> None:
-    """Refuse what can't be written before films are read, which takes long."""
-    from hilum.errors import UsageError
-
-    if out.is_dir():
-        raise UsageError(f"--out {out} is a folder. Name a file in it, such as {out / 'manifest.parquet'}.")
-    folder = next(parent for parent in out.absolute().parents if parent.exists())
-    # Permissions say little (an administrator, a read-only disk), so a file is made and removed.
-    if not _takes_files(folder):
-        raise UsageError(f"--out {out} can't be written: {folder} takes no files. Choose another folder.")
-
-
-def _takes_files(folder: Path) -> bool:
-    import tempfile
-
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
 
 
 def _label_counts(labels: list[str]) -> dict[str, int]:
@@ -130,7 +108,7 @@ def split_manifest(
     from hilum.datasets.split_report import report_of
     from hilum.datasets.splits import SplitConfig, split
 
-    _check_out(out)
+    check_out(out, "manifest.parquet")
     settings = {"by": by, "test_share": test_share, "folds": folds, "seed": seed, "external_source": external_source}
     config = from_mapping(SplitConfig, settings, where="split")
     result = split(Manifest.read(manifest), config, progress=progress(quiet))

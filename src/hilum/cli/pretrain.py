@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli.terminal import JsonOption, QuietOption, finish, progress, table
+from hilum.cli.terminal import JsonOption, QuietOption, check_out, finish, progress, table
+from hilum.errors import UsageError
 
 
 def pretrain(
@@ -18,6 +19,11 @@ def pretrain(
     as_json: JsonOption = False,
 ) -> None:
     """Pretrain an encoder on images made by procedure (about 25 minutes on two CPU cores)."""
+    check_out(out, "encoder.safetensors")
+    if out.suffix != ".safetensors":
+        raise UsageError(
+            f"--out {out} has another suffix than weights have. Name it {out.with_suffix('.safetensors')}."
+        )
     from hilum.runs.pretrain import PretrainConfig, pretrain
 
     config = PretrainConfig(backbone=backbone, images=images, epochs=epochs, seed=seed)

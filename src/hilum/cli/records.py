@@ -31,18 +31,23 @@ def url_of(data: Path) -> str:
     return os.environ.get(DATABASE) or f"sqlite:///{(data / 'hilum.db').resolve()}"
 
 
-def open_records(data: Path) -> "Database":
+def open_records(data: Path, *, make: bool = False) -> "Database":
     """The records, to look at them or change them beside a running service or without one; closed by ``with``.
 
     Args:
         data: the service's folder.
+        make: make folder and records where there are none; else a mistyped folder would be taken for an empty site.
 
     Raises:
-        ServiceError: they can't be opened, or are of another version than a service that has them open.
+        ServiceError: there are none, they can't be opened, or are of another version than a service that has them open.
     """
+    from hilum.errors import ServiceError
     from hilum.records.database import Database
 
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if make:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    elif not records_there(data):
+        raise ServiceError(f"There are no records at {data / 'hilum.db'}. Give the service's folder with --data.")
     return Database(url_of(data), beside=True)
 
 

@@ -57,6 +57,34 @@ def trusted_keys(given: Sequence[Path] | None) -> "tuple[PublicKey, ...]":
     return read_trusted(given or [Path(name.strip()) for name in named if name.strip()])
 
 
+def check_out(out: Path, example: str) -> None:
+    """Refuse a file that can't be written before the work begins, which takes long.
+
+    Args:
+        out: the file.
+        example: what it may be called.
+
+    Raises:
+        UsageError: it is a folder, or nothing can be written beside it.
+    """
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder. Name a file in it, such as {out / example}.")
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    # Permissions say little (an administrator, a read-only disk), so a file is made and removed.
+    if not _takes_files(folder):
+        raise UsageError(f"--out {out} can't be written: {folder} takes no files. Choose another folder.")
+
+
+def _takes_files(folder: Path) -> bool:
+    import tempfile
+
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 def finish(summary: Mapping[str, Any], *, as_json: bool, lines: Sequence[str] = ()) -> None:
     """Close a verb: the summary for a person, and for a program the same as one JSON line.
 

@@ -45,7 +45,7 @@ def add(
     from hilum.records.access import Access
 
     password = None if no_password else _password(password_stdin)
-    with open_records(data) as database:
+    with open_records(data, make=True) as database:
         user = Access(database).add_user(name, role, password=password, actor=CONSOLE)
     summary = {"name": user.name, "roles": list(user.roles), "password": user.has_password}
     finish(summary, as_json=as_json, lines=[f"{user.name}: {', '.join(user.roles)}"])
