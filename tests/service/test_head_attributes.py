@@ -11,6 +11,7 @@ from pydicom.sequence import Sequence
 from tests.service.answers import NAMES, film
 
 from hilum.errors import FilmError
+from hilum.service.dicomweb import attributes
 from hilum.service.dicomweb.attributes import head_attributes, kept_elements, read_attributes
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
@@ -46,6 +47,20 @@ def test_sequences_are_passed_over(syntax: str, undefined: bool) -> None:
 def test_names_in_every_character_set(syntax: str, characters: str) -> None:
     content = film(syntax=syntax, raw={0x00080005: characters.encode(), 0x00100010: NAMES[characters]})
     assert head_attributes(content) == read_attributes(content)
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+def test_what_is_there_without_a_value_is_told_without_pydicom(monkeypatch: pytest.MonkeyPatch, syntax: str) -> None:
+    empty = (0x00080020, 0x00080050, 0x00100010, 0x00100040, 0x00200013, 0x00280008)
+    content = film(syntax=syntax, raw=dict.fromkeys(empty, b""))
+    expected = read_attributes(content)
+    assert expected["00080050"] == {"vr": "SH"}
+
+    def unasked(*_: Any) -> None:
+        raise AssertionError("what says nothing needs no reading")
+
+    monkeypatch.setattr(attributes, "_told", unasked)
+    assert head_attributes(content) == expected
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -14,6 +14,7 @@ import hilum
 from hilum.errors import HilumError, ServiceError
 from hilum.service.answering import Answering, Drawing
 from hilum.service.doors import FIRST_ADMIN
+from hilum.service.http_protocol import HttpProtocol
 from hilum.service.logs import logger, start_logs
 from hilum.service.ports import bound
 from hilum.service.reading_room import ReadingRoom, open_reading_room
@@ -235,6 +236,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=HttpProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -207,6 +207,8 @@ def _plain(tag: int, vr: bytes, value: bytes) -> dict[str, Any] | None:
     expected = _VRS[tag]
     if expected == "" or vr not in (b"", expected.encode()):
         return None
+    if not value:
+        return {"vr": expected}
     if expected == "US":
         return {"vr": "US", "Value": [int.from_bytes(value, "little")]} if len(value) == 2 else None
     text = value.rstrip(b"\0" if expected == "UI" else b" ")

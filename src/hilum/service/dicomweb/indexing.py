@@ -20,8 +20,9 @@ from hilum.service.results_out import result_of
 FOLLOWER = "dicomweb"
 FOLLOWED = {**KINDS, **FILES}
 POLL_S = 2.0
-PACE_S = 0.25
-"""Shortest wait between two looks: what happens meanwhile is found by one."""
+PACE_S = 1.0
+"""Shortest wait between two looks: what happens meanwhile is found by one, and a look costs more than what it finds.
+After a pause the first film is found at once."""
 
 PATIENCE_S = 5.0
 """A film that has no answer for so long is listed without one."""
