@@ -38,14 +38,18 @@ def database(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-@pytest.fixture
-def records(database: Database) -> Database:
+def filled(database: Database) -> Database:
     """Records with some sixty answered films that nobody has read."""
     fill(database, simulate(Site(films_a_day=20), 3, np.random.default_rng(0)))
     with database.write() as session:
         for row in session.scalars(select(AnswerRow)):
             row.assessment = json.dumps(SAID)
     return database
+
+
+@pytest.fixture
+def records(database: Database) -> Database:
+    return filled(database)
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from tests.records import test_access as access_on_sqlite
+from tests.records import test_audit_search as search_on_sqlite
 from tests.records import test_dicom_index as index_on_sqlite
+from tests.records import test_labelling as labelling_on_sqlite
 from tests.records import test_store as store_on_sqlite
 from tests.records import test_study_reading as studies_on_sqlite
 from tests.records.test_store import Clock, answer, film
@@ -24,7 +26,10 @@ from hilum.records.access import Access
 from hilum.records.audit import check, entries
 from hilum.records.database import Database
 from hilum.records.dicom_index import DicomIndex
+from hilum.records.labelling import Labelling
+from hilum.records.labelling_schema import BlindLabelRow, LabelTaskRow
 from hilum.records.proving import prove
+from hilum.records.reviews import Conflict
 from hilum.records.schema import HEAD, Base
 from hilum.records.store import Store
 from hilum.records.values import Identity
@@ -67,6 +72,8 @@ globals().update(same_tests(store_on_sqlite, without=("test_two_films_never_hold
 globals().update(same_tests(access_on_sqlite, without=()))
 globals().update(same_tests(index_on_sqlite, without=()))
 globals().update(same_tests(studies_on_sqlite, without=()))
+globals().update(same_tests(labelling_on_sqlite, without=()))
+globals().update(same_tests(search_on_sqlite, without=("test_an_act_is_found_by_its_index_and_nothing_is_sorted",)))
 
 
 @pytest.fixture
@@ -82,6 +89,16 @@ def store(database: Database, clock: Clock) -> Store:
 @pytest.fixture
 def both(database: Database) -> studies_on_sqlite.Set:
     return studies_on_sqlite.Set(database)
+
+
+@pytest.fixture
+def records(database: Database) -> Database:
+    return labelling_on_sqlite.filled(database)
+
+
+@pytest.fixture
+def queue(records: Database, clock: Clock) -> Labelling:
+    return Labelling(records, clock)
 
 
 @pytest.fixture
@@ -220,3 +237,52 @@ def test_the_service_runs_on_it_and_its_audit_is_proved(url: str, tmp_path: Path
     database.close()
     again = prove(url=url, export=None, heads=settings.audit_heads_path, heads_given=True, keys=keys)
     assert again.verdict.first_bad == proof.verdict.tip.seq
+
+
+def test_readers_at_once_never_hold_one_film_and_leave_none_out(records: Database) -> None:
+    """Eight readers, each with a process's own view of the queue: every film is labelled as often as it needs."""
+    queue = Labelling(records)
+    batch = queue.draw(24, second=0.25, actor="mel", seed=1)
+    labels: list[tuple[str, str]] = []
+
+    def read(reader: str) -> None:
+        mine = Labelling(records)
+        while (film := mine.following(reader)) is not None:
+            try:
+                mine.put(film, reader, finding="normal")
+            except Conflict:  # another one was quicker: the next film then
+                mine.release(film, reader, passed=True)
+                continue
+            labels.append((film, reader))
+
+    names = [f"reader {number}" for number in range(8)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(read, names))
+    assert len(set(labels)) == len(labels) == batch.films + batch.twice
+    with records.read() as session:
+        tasks = {task.film_id: task for task in session.scalars(select(LabelTaskRow))}
+        audit = entries(session)
+    assert {film: sum(one == film for one, _ in labels) for film in tasks} == {k: t.readings for k, t in tasks.items()}
+    assert {task.state for task in tasks.values()} == {"agreed"}
+    assert check(audit).whole
+    assert sum(row.act == "film.labelled" for row in audit) == len(labels)
+
+
+def test_a_label_that_comes_twice_at_once_is_one(records: Database) -> None:
+    queue = Labelling(records)
+    queue.draw(1, second=0, actor="mel", seed=1)
+    film = queue.following("ann")
+    assert film is not None
+
+    def say(finding: str) -> str:
+        try:
+            return f"{Labelling(records).put(film, 'ann', finding=finding).version} {finding}"
+        except Conflict:
+            return "conflict"
+
+    with ThreadPoolExecutor(6) as pool:
+        said = list(pool.map(say, ["normal", "pneumonia"] * 3))
+    kept = {one for one in said if one != "conflict"}
+    assert len(kept) == 1, said
+    with records.read() as session:
+        assert session.scalar(select(func.count()).select_from(BlindLabelRow)) == 1
