@@ -58,6 +58,24 @@ def test_ranges_in_use_of_every_depth(bits):
             np.testing.assert_array_equal(present(codes, order), looked_up(codes, order))
 
 
+@pytest.mark.parametrize("span", [1, 2, 15, 85, 255, 256, 257, 1023, 3000, 4095, 4096, 16383, 32767, 43690, 65535])
+def test_every_code_of_a_line_is_its_quotient(span):
+    """In 16 bits or in 32: 65535 · x / span, half up, rising and falling, from wherever it begins."""
+    kinds = [np.uint16, np.uint8] if span < 256 else [np.uint16]
+    for kind in kinds:
+        for first in {0, 1, int(np.iinfo(kind).max) - span} - {-1}:
+            if first + span > np.iinfo(kind).max:
+                continue
+            codes = np.arange(first, first + span + 1).astype(kind)
+            x = np.arange(span + 1)
+            expected = (2 * 65535 * x + span) // (2 * span)
+            out = np.empty(span + 1, np.uint16)
+            StraightLine(black=first, white=first + span).apply(codes, out, beyond=False)
+            np.testing.assert_array_equal(out, expected)
+            StraightLine(black=first + span, white=first).apply(codes, out, beyond=True)
+            np.testing.assert_array_equal(out, expected[::-1])
+
+
 def test_what_is_no_line_is_looked_up():
     """Curves, half codes, halves rounded by float64, steps, padding in the midst, a wider window, a blank table."""
     curved = Lut(first=0, values=np.arange(4096.0) ** 2 // 4096, bits=12)

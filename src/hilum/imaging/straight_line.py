@@ -3,8 +3,12 @@
 Most films have one: a linear window, or the range in use from end to end. A line through whole numbers is a product, a
 sum and a quotient of 32-bit numbers, which a processor does for many pixels at once; a look-up goes pixel by pixel. A
 line is taken only where it gives the table's own numbers for every code of the film, so nobody can tell.
+
+Over the whole range of 8, 10, 12, 14 or 16 bits 16-bit numbers are enough, of which twice as many fit: with 12 bits a
+code x becomes 16 x and a sixteenth more at the top, 15 x / 4095 = x / 273.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +38,33 @@ class StraightLine:
         if beyond:
             codes = np.clip(codes, min(self.black, self.white), max(self.black, self.white), dtype=codes.dtype)
         span = abs(self.white - self.black)
+        slope, rest = divmod(WHITE, span)
+        common = math.gcd(rest, span)
+        rest, parts, half = rest // common, span // common, span // 2 // common
+        if rest * span + half <= WHITE:
+            self._apply_16(codes, out, (slope, rest, half, parts))
+            return
         factor = WHITE if self.white > self.black else -WHITE
         # Below 2^32 at the end, and in modular arithmetic on the way: 65535 · 65535 + 32767 fits.
         greys = np.multiply(codes, _whole(factor), dtype=np.uint32)
         greys += _whole(span // 2 - factor * self.black)
         greys //= _whole(span)
         out[...] = greys
+
+    def _apply_16(self, codes: Array, out: Array, numbers: tuple[int, int, int, int]) -> None:
+        """slope · x + (rest · x + half) // parts, where x counts from black and nothing goes beyond 65535."""
+        slope, rest, half, parts = (np.uint16(number) for number in numbers)
+        black = np.uint16(self.black)
+        if self.white > self.black:
+            steps = np.subtract(codes, black, dtype=np.uint16) if black else codes
+        else:
+            steps = np.subtract(black, codes, dtype=np.uint16)
+        np.multiply(steps, slope, out=out, dtype=np.uint16)
+        if rest:
+            more = np.multiply(steps, rest, dtype=np.uint16) if rest > 1 else steps
+            more = np.add(more, half, dtype=np.uint16)
+            more //= parts
+            out += more
 
 
 def _whole(number: int) -> np.uint32:
