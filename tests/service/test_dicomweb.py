@@ -20,6 +20,7 @@ from bundle.small import small_bundle  # noqa: E402
 from hilum.records.audit import entries  # noqa: E402
 from hilum.records.erasure import Eraser  # noqa: E402
 from hilum.records.store import now  # noqa: E402
+from hilum.records.unread import unread  # noqa: E402
 from hilum.service.app import Running, running  # noqa: E402
 from hilum.service.dicom import capture, report  # noqa: E402
 from hilum.service.settings import read_settings  # noqa: E402
@@ -226,6 +227,27 @@ def test_who_is_shown_what_is_written_down_and_nobody_is_named(
     assert all(word not in row.body for row in rows for word in ("żółć", "Żółć", "A-17", "SYN1"))
     viewer = httpx.get(f"{service.url}/dicom-web/studies", headers=let_in(service, "viewer"))
     assert (viewer.status_code, "dicom:read" in viewer.json()["detail"]) == (403, True)
+
+
+def test_a_reader_who_is_to_label_a_film_fetches_it_without_its_results(service: Running, web: DICOMwebClient) -> None:
+    content = film(31, patient_name="Label^Synthetic", study_date="20261102")
+    web.store_instances([read(content)])
+    answered(service)
+    with service.room.database.read() as session:
+        free = len(unread(session).film_ids)
+    service.room.labelling.draw(free, second=0, actor="mel")
+    service.room.access.add_user("lin", ("reviewer",), password=None, actor="test")
+    headers = {"Authorization": f"Bearer {service.room.access.add_key('lin', actor='test')[1]}"}
+    mine = DICOMwebClient(f"{service.url}/dicom-web", headers=headers, timeout=60)
+    uid = read(content).StudyInstanceUID
+    assert [one.SOPClassUID for one in mine.retrieve_study(uid)] == [read(content).SOPClassUID]
+    results = [one for one in web.search_for_instances(uid) if one["00080016"]["Value"][0] == REPORT]
+    refused = httpx.get(results[0]["00081190"]["Value"][0], headers={**headers, "Accept": "application/dicom"})
+    assert (refused.status_code, "drawn for labelling" in refused.json()["detail"]) == (403, True)
+    (film_id,) = {one.film_id for one in service.room.dicomweb.index.objects([uid])[uid]}
+    service.room.labelling.put(film_id, "lin", finding="normal")
+    assert {one.SOPClassUID for one in mine.retrieve_study(uid)} == {read(content).SOPClassUID, REPORT, CAPTURE}
+    mine._session.close()
 
 
 def test_what_is_erased_is_listed_no_more_and_its_name_does_not_come_back(

@@ -10,6 +10,8 @@ from tests.service.conftest import let_in
 from tests.service.small import png
 
 from hilum.records.audit import entries
+from hilum.records.labelling_sight import to_label
+from hilum.records.unread import unread
 from hilum.service.app import Running
 
 KIND = {"Content-Type": "image/png"}
@@ -107,6 +109,48 @@ def test_a_hold_is_kept_let_go_and_passed_over(service: Running, manager: httpx.
         assert cyd.post(f"{API}/next").json()["study"] != first
         assert service.room.labelling.hold(first, "dan")
         assert cyd.post(f"{API}/{first}/hold").json() == {"mine": False} or service.room.labelling.waiting("dan")
+        assert dan.delete(f"{API}/{first}/hold").status_code == 204
         dan.get(f"/films/{first}")
         refused = dan.post(f"{API}/{first}/labels", json={"finding": "normal"})
         assert (refused.status_code, "lean on it" in refused.json()["detail"]) == (422, True)
+
+
+def test_no_answer_is_seen_of_what_a_reader_is_to_label_unless_its_page_is_opened(
+    service: Running, manager: httpx.Client
+) -> None:
+    sent = [manager.post("/api/v1/studies?wait=10", content=png(90 + i, 90 + i), headers=KIND) for i in range(2)]
+    assert {one.json()["state"] for one in sent} == {"answered"}
+    with service.room.database.read() as session:
+        free = len(unread(session).film_ids)
+    assert manager.post(f"{API}/batches", json={"films": free, "second_percent": 0}).status_code == 201
+    with reader(service, "kim") as kim:
+        held = kim.post(f"{API}/next").json()["study"]
+        with service.room.database.read() as session:
+            mine = set(session.scalars(to_label("kim")))
+        assert {str(one.json()["id"]) for one in sent} | {held} <= mine
+        (other, *_) = mine - {held}
+
+        def listed() -> dict[str, bool]:
+            there = kim.get("/api/v1/studies", params={"limit": 200}).json()["studies"]
+            return {one["id"]: one["answer"] is not None for one in there if one["id"] in mine}
+
+        assert kim.get("/", params={"part": "rows"}).text.count("after your label") == len(mine)
+        assert listed() == dict.fromkeys(mine, False)
+        for finding in ("normal", "pneumonia", "covid-19"):
+            rows = kim.get("/", params={"part": "rows", "finding": finding}).text
+            assert not [one for one in mine if one in rows], "what a filter lets through says the answer"
+            picture = kim.get(f"/api/v1/studies/{other}/heatmap/{finding}.png")
+            assert (picture.status_code, "drawn for labelling" in picture.json()["detail"]) == (403, True)
+        assert "after your label" not in manager.get("/", params={"part": "rows"}).text
+        # In front of the reader: neither page nor reply has the answer, and looking costs no label.
+        page = kim.get(f"/films/{held}")
+        assert (page.status_code, page.headers["location"]) == (303, "/labelling?blinded=1")
+        assert "its answer is covered" in kim.get("/labelling?blinded=1").text
+        assert kim.get(f"/api/v1/studies/{held}").json()["answer"] is None
+        assert kim.post(f"{API}/{held}/labels", json={"finding": "normal"}).status_code == 201
+        assert kim.get(f"/api/v1/studies/{held}").json()["answer"] is not None
+        # Not in front: who opens a film to read it sees its answer, and no longer labels it.
+        kim.delete(f"{API}/{other}/hold")
+        assert "probability" in kim.get(f"/films/{other}").text
+        assert kim.get(f"/api/v1/studies/{other}/heatmap/pneumonia.png").status_code == 200
+        assert "lean on it" in kim.post(f"{API}/{other}/labels", json={"finding": "normal"}).json()["detail"]

@@ -27,6 +27,7 @@ from hilum.records import creations
 from hilum.records.audit import Act, append, without_floats
 from hilum.records.database import Database
 from hilum.records.labelling_schema import BlindLabelRow, LabelBatchRow, LabelHoldRow, LabelTaskRow
+from hilum.records.labelling_sight import OPENED, sight, to_label
 from hilum.records.reviews import Conflict
 from hilum.records.schema import AuditRow, FilmRow
 from hilum.records.store import now
@@ -195,6 +196,13 @@ class Labelling:
                 for film, state in rows
             )
 
+    def sight(self, film_ids: Sequence[str], reader: str) -> tuple[frozenset[str], frozenset[str]]:
+        """Which of these films the reader is to label, and which ones the reader labels just now."""
+        if not film_ids:
+            return frozenset(), frozenset()
+        with self._database.read() as session:
+            return sight(session, film_ids, reader, self._clock())
+
     def waiting(self, reader: str) -> int:
         """Films that this reader could label."""
         with self._database.read() as session:
@@ -344,16 +352,10 @@ class Labelling:
     def _open(self, query: Select[Any], reader: str) -> Select[Any]:
         """Films that wait for a reader, and for this one among others."""
         here = LabelTaskRow.film_id
-        seen = exists().where(
-            AuditRow.subject == here, AuditRow.actor == reader, AuditRow.act == "film.viewed", here != ""
-        )
-        labelled = exists().where(BlindLabelRow.film_id == here, BlindLabelRow.reader == reader)
         picture = exists().where(FilmRow.id == here, FilmRow.file_sha256 != "")
         return query.where(
-            LabelTaskRow.state == "waiting",
+            here.in_(to_label(reader)),
             picture,
-            ~labelled,
-            ~seen,
             self._taken(here, reader) < LabelTaskRow.readings,
         )
 
@@ -385,7 +387,7 @@ class Labelling:
     def _refuse_leaning(self, session: Session, film_id: str, reader: str) -> None:
         """Raises UsageError where the reader has opened the film's answer."""
         opened = select(AuditRow.at).where(
-            AuditRow.subject == film_id, AuditRow.actor == reader, AuditRow.act == "film.viewed"
+            AuditRow.subject == film_id, AuditRow.actor == reader, AuditRow.act == OPENED
         )
         if session.scalar(opened.limit(1)) is not None:
             raise UsageError(

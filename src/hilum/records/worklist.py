@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
 from hilum.records.identifiers import films_of_accession, identities
+from hilum.records.labelling_sight import to_label
 from hilum.records.look_ups import PACS
 from hilum.records.reading import film_records
 from hilum.records.reviews import FINAL
@@ -41,6 +42,8 @@ class Wanted:
     """``abstained``, ``unsure`` (neither risk nor its opposite reaches 75 %), or empty for all."""
     mine: bool = False
     """Only films that the reader holds or has reviewed."""
+    blind: bool = False
+    """Leave out what the reader is to label without the answer, where films are chosen by their answers."""
     accession: str = ""
     """Only films with this accession number, whole: it lies encrypted, and its parts can't be found."""
 
@@ -219,6 +222,8 @@ class Worklist:
             found.append(_newest(AnswerRow.abstained).is_(True))
         elif wanted.doubt == "unsure":
             found.append(_newest(AnswerRow.risk).between(0.25, 0.75))
+        if wanted.blind and (wanted.finding or wanted.doubt):
+            found.append(FilmRow.id.not_in(to_label(reader)))
         if wanted.mine:
             held = and_(ReadingRow.claimed_by == reader, ReadingRow.claimed_until > self._clock())
             reviewed = exists().where(ReviewRow.film_id == FilmRow.id, ReviewRow.reader == reader)

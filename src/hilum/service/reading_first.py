@@ -1,4 +1,4 @@
-"""Who may see a film's answer now: where readers give their own opinion first, and in reader studies."""
+"""Who may see a film's answer now: where readers give their own opinion first, in reader studies, and for labels."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,12 +18,35 @@ BLINDED = (
 )
 
 
+LABELLING = (
+    "This film is drawn for labelling, and a label must not lean on the model's answer. Label it first (/labelling), "
+    "or open its page: then you see the answer, and the label is another reader's."
+)
+
+
+def labels(caller: Caller) -> bool:
+    """Whether films may be given to this caller for labelling."""
+    return "reviews:write" in caller.scopes
+
+
+def labels_now(room: ReadingRoom, caller: Caller, film_id: str) -> bool:
+    """Whether the film is in front of this caller for labelling just now."""
+    return labels(caller) and bool(room.labelling.sight([film_id], caller.name)[1])
+
+
+def to_label(room: ReadingRoom, caller: Caller, film_ids: Sequence[str]) -> frozenset[str]:
+    """Which of these films this caller is to label, now or later, without their answers."""
+    return frozenset().union(*room.labelling.sight(film_ids, caller.name)) if labels(caller) else frozenset()
+
+
 def reads_first(room: ReadingRoom, caller: Caller) -> bool:
     """Whether this caller is a reader in a place where readers go first. A reader's keys are bound like its session."""
     return room.settings.read_first and "reviews:write" in caller.scopes
 
 
-def hidden(room: ReadingRoom, caller: Caller, film_ids: Sequence[str], *, new: bool = False) -> frozenset[str]:
+def hidden(
+    room: ReadingRoom, caller: Caller, film_ids: Sequence[str], *, new: bool = False, opened: bool = True
+) -> frozenset[str]:
     """Which of these films' answers this caller must not see yet. A study's protocol goes before the setting.
 
     Args:
@@ -32,17 +55,24 @@ def hidden(room: ReadingRoom, caller: Caller, film_ids: Sequence[str], *, new: b
         film_ids: the films.
         new: they got their answers just now, in a transaction that says that this caller is shown them, so no study
             holds them yet.
+        opened: the caller opens the film itself, and that is written down: whoever does so no longer labels it. False
+            for a list, in which the answers of films that the caller is to label are covered.
     """
     nothing: frozenset[str] = frozenset()
     covered, shown = (nothing, nothing) if new else room.studies.sight(film_ids, caller.name)
+    if labels(caller) and not new:
+        waiting, now = room.labelling.sight(film_ids, caller.name)
+        covered |= (now if opened else waiting | now) - shown
     if not reads_first(room, caller):
         return covered
     return covered | (frozenset(film_ids) - room.reviews.opined(film_ids, caller.name) - shown)
 
 
-def veiled(room: ReadingRoom, caller: Caller, films: Sequence[FilmRecord], *, new: bool = False) -> list[FilmRecord]:
-    """The films, without the answers that this caller must not see yet; ``new`` as for :func:`hidden`."""
-    covered = hidden(room, caller, [film.film_id for film in films], new=new)
+def veiled(
+    room: ReadingRoom, caller: Caller, films: Sequence[FilmRecord], *, new: bool = False, opened: bool = True
+) -> list[FilmRecord]:
+    """The films, without the answers that this caller must not see yet; ``new``, ``opened``: see :func:`hidden`."""
+    covered = hidden(room, caller, [film.film_id for film in films], new=new, opened=opened)
     return [
         replace(film, answer=None, reason="", reason_code="") if film.film_id in covered else film for film in films
     ]

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
 from hilum.records.access import Caller
-from hilum.records.dicom_index import DicomObject
+from hilum.records.dicom_index import FILM, DicomObject
 from hilum.service.dicom.part10 import EXPLICIT_LITTLE_ENDIAN
 from hilum.service.dicomweb import media, native
 from hilum.service.dicomweb.attributes import value_of
@@ -21,6 +21,7 @@ from hilum.service.dicomweb.multipart import Malformed, last_line, parameters, p
 from hilum.service.dicomweb.searching import MOST_RESULTS, TooBroad, attributes_of, search
 from hilum.service.dicomweb.storing import Outcome, Storing, response_of, status_of
 from hilum.service.logs import logger
+from hilum.service.reading_first import LABELLING, to_label
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.refusals import Refused
 from hilum.service.rest.access import needs, room_of
@@ -171,7 +172,7 @@ def fetch_frames(
     numbers: Annotated[str, Path(pattern=r"^\d{1,6}(,\d{1,6}){0,99}$", description="From 1, commas between them.")],
 ) -> Response:
     """Compressed frames in their own media type, others as little endian bytes."""
-    (one,) = _objects(request, study, series, sop)
+    (one,) = _objects(request, caller, study, series, sop)
     wanted = tuple(int(number) for number in numbers.split(","))
     return _frames(request, caller, one, wanted, "/frames/")
 
@@ -190,7 +191,7 @@ def fetch_bulkdata(
     tag: Annotated[str, Path(pattern=r"^[0-9A-Fa-f]{8}$", description="As in the BulkDataURI.")],
 ) -> Response:
     """What a BulkDataURI of the metadata leads to; pixels as frames, one a part."""
-    (one,) = _objects(request, study, series, sop)
+    (one,) = _objects(request, caller, study, series, sop)
     number = int(tag, 16)
     if is_pixels(number):
         return _frames(request, caller, one, (), "/frames/")
@@ -278,14 +279,14 @@ def _find(request: Request, caller: Caller, level: str, **given: str) -> Respons
 
 def _metadata(request: Request, caller: Caller, *uids: str) -> Response:
     kind = media.json_or_refuse(request.headers.get("accept"))
-    objects, web = _objects(request, *uids), _web(request)
+    objects, web = _objects(request, caller, *uids), _web(request)
     web.index.looked(caller.name, "dicom.fetched", objects, what="metadata")
     texts = [_there(functools.partial(web.maker.metadata, one, _url(request, one))) for one in objects]
     return Response(f"[{','.join(texts)}]", media_type=kind)
 
 
 def _fetch(request: Request, caller: Caller, *uids: str) -> Response:
-    objects, web = _objects(request, *uids), _web(request)
+    objects, web = _objects(request, caller, *uids), _web(request)
     for wanted in media.accepted(request.headers.get("accept")):
         if all(media.takes_multipart(wanted, media.DICOM, _syntax(one)) for one in objects):
             pieces = ((_url(request, one), web.maker.content(one)) for one in objects)
@@ -353,7 +354,9 @@ def _there(make: Callable[[], Any]) -> Any:
         raise
 
 
-def _objects(request: Request, study: str, series: str | None = None, sop: str | None = None) -> list[DicomObject]:
+def _objects(
+    request: Request, caller: Caller, study: str, series: str | None = None, sop: str | None = None
+) -> list[DicomObject]:
     found = [
         one
         for one in _web(request).index.objects([study])[study]
@@ -361,7 +364,11 @@ def _objects(request: Request, study: str, series: str | None = None, sop: str |
     ]
     if not found:
         raise HTTPException(404, "There is nothing under these UIDs. GET /dicom-web/studies finds what there is.")
-    return found
+    covered = to_label(room_of(request), caller, sorted({one.film_id for one in found}))
+    shown = [one for one in found if one.kind == FILM or one.film_id not in covered]
+    if not shown:
+        raise HTTPException(403, LABELLING)
+    return shown
 
 
 def _syntax(one: DicomObject) -> str:

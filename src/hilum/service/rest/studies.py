@@ -15,7 +15,7 @@ from hilum.records.access import Caller
 from hilum.records.values import FINISHED, AnswerRecord, FilmRecord, HeatmapRecord, Receipt
 from hilum.service.intake import Arrival
 from hilum.service.logs import logger
-from hilum.service.reading_first import FIRST, hidden, veiled
+from hilum.service.reading_first import FIRST, LABELLING, hidden, labels_now, to_label, veiled
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.refusals import Refused
 from hilum.service.rest.access import needs, room_of
@@ -137,7 +137,9 @@ async def _answered(
 
 
 async def _seen(room: ReadingRoom, film_id: str, caller: Caller) -> FilmRecord:
-    film = await run_in_threadpool(functools.partial(room.store.film, film_id, viewer=caller.name))
+    # Who labels it just now is not shown its answer, so it is not written down as seen.
+    viewer = None if await run_in_threadpool(labels_now, room, caller, film_id) else caller.name
+    film = await run_in_threadpool(functools.partial(room.store.film, film_id, viewer=viewer))
     if film is None:
         raise unknown_study()
     return film
@@ -154,7 +156,9 @@ def studies(
     """One page of films. Follow `next` until it is null; films that arrive meanwhile don't shift the pages."""
     room = room_of(request)
     page = room.store.films(limit=limit, cursor=cursor, states=state or (), viewer=caller.name)
-    return StudyList(studies=[study_of(film) for film in veiled(room, caller, page.films)], next=page.next_cursor)
+    return StudyList(
+        studies=[study_of(film) for film in veiled(room, caller, page.films, opened=False)], next=page.next_cursor
+    )
 
 
 @router.get("/{film_id}", response_model=Study, summary="Read one film's answer", responses={404: PROBLEM})
@@ -208,6 +212,8 @@ def heatmap_picture(
     """Where on the film the model saw evidence for a finding: a class activation map over the film."""
     room = room_of(request)
     film = known_film(room, film_id)
+    if film_id in to_label(room, caller, [film_id]):
+        raise HTTPException(403, LABELLING)
     if hidden(room, caller, [film_id]):
         raise HTTPException(403, FIRST)
     heatmap, answer = _heatmap(room, film, finding)

@@ -14,6 +14,8 @@ from hilum.service.web.rendering import render
 
 LINES = 50
 
+BLINDED = "You label that film now, so its answer is covered until you have. Label it, or pass it over."
+
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
@@ -22,6 +24,7 @@ def labelling(
     request: Request,
     caller: Annotated[Caller, needs("reviews:write")],
     film: Annotated[str, Query(max_length=32, pattern=r"^[^\x00]*$")] = "",
+    blinded: bool = False,
 ) -> HTMLResponse:
     """The reader's next film, which is held; with ``film`` one that the reader has labelled, to label it otherwise."""
     room = room_of(request)
@@ -35,7 +38,7 @@ def labelling(
     shown: dict[str, Any] = {
         "study": study,
         "mine": mine,
-        "sorry": sorry,
+        "sorry": sorry or (BLINDED if blinded and study else ""),
         "waiting": room.labelling.waiting(caller.name),
         "findings": room.answering.model.findings,
         "reasons": CANNOT_TELL,

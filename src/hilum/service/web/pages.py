@@ -12,7 +12,7 @@ from hilum.records.priors import prior_beside
 from hilum.records.reviews import REASONS
 from hilum.records.values import STATES, FilmRecord
 from hilum.records.worklist import OPEN, Entry, Lines, Wanted
-from hilum.service.reading_first import hidden, reads_first, veiled
+from hilum.service.reading_first import hidden, labels, labels_now, reads_first, to_label, veiled
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.pixels import draw_ahead
@@ -52,6 +52,7 @@ def worklist(
         finding="" if first else finding,
         doubt="" if first else doubt,
         mine=mine,
+        blind=labels(caller),
         accession=accession.strip(),
     )
     lines = room.worklist.lines(wanted, reader=caller.name, offset=offset, limit=limit)
@@ -62,7 +63,7 @@ def worklist(
         "offset": offset,
         "wanted": wanted,
         "first": first,
-        "filtered": wanted != Wanted(),
+        "filtered": wanted != Wanted(blind=wanted.blind),
     }
     if part == "rows":
         reply = render(request, "rows.html", caller=caller, **shown)
@@ -92,6 +93,8 @@ def film(
     room = room_of(request)
     if room.studies.under_study(film_id, caller.name):
         return RedirectResponse("/reader-study?blinded=1", status_code=303)
+    if labels_now(room, caller, film_id):
+        return RedirectResponse("/labelling?blinded=1", status_code=303)
     if part == "prior":
         prior = prior_beside(room.database, film_id) if FILM_ID.fullmatch(film_id) else None
         return PlainTextResponse(f"{prior.film_id}\n{prior_words(prior)}" if prior else "")
@@ -160,13 +163,15 @@ def _note_seen(room: ReadingRoom, caller: Caller, lines: Lines, *, again: bool) 
     room.last_seen[caller.name] = shown
 
 
-def _rows(room: ReadingRoom, caller: Caller, lines: Lines) -> list[tuple[FilmView, Entry, bool]]:
-    """Each line with its film as the page shows it, and whether its answer is covered."""
+def _rows(room: ReadingRoom, caller: Caller, lines: Lines) -> list[tuple[FilmView, Entry, str]]:
+    """Each line with its film as the page shows it, and when its answer is shown; empty where it is."""
     films = [entry.film for entry in lines.entries]
-    covered = hidden(room, caller, [film.film_id for film in films])
-    open_films = veiled(room, caller, films)
+    ids = [film.film_id for film in films]
+    covered = dict.fromkeys(hidden(room, caller, ids, opened=False), "after your own reading")
+    covered |= dict.fromkeys(to_label(room, caller, ids), "after your label")
+    open_films = veiled(room, caller, films, opened=False)
     return [
-        (_view(room, film, entry.accession), entry, film.film_id in covered)
+        (_view(room, film, entry.accession), entry, covered.get(film.film_id, ""))
         for film, entry in zip(open_films, lines.entries, strict=True)
     ]
 
