@@ -5,16 +5,21 @@ Nothing else in the records says it. Results, audit and queue name a film by its
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
 from hilum.data_keys import Keyring
 from hilum.records.schema import FilmRow, IdentifierRow
 from hilum.records.sealed_columns import keys_of
 from hilum.records.values import Identity
+
+TABLE: Any = IdentifierRow.__table__
+# Made once: to put a statement together takes longer than to run it.
+FORGET, KEEP = delete(TABLE).where(TABLE.c.film_id.in_(bindparam("these", expanding=True))), insert(TABLE)
+NAMES = tuple(one.name for one in fields(Identity))
 
 
 def keep_identity(session: Session, film_id: str, identity: Identity) -> None:
@@ -32,7 +37,7 @@ def keep_identities(session: Session, known: Mapping[str, Identity]) -> None:
     keys = keys_of(session)
     rows = []
     for film_id, identity in known.items():
-        said = {name: value.replace("\0", "") for name, value in asdict(identity).items() if value}
+        said = {name: value.replace("\0", "") for name in NAMES if (value := getattr(identity, name))}
         rows.append(
             {
                 "film_id": film_id,
@@ -42,10 +47,9 @@ def keep_identities(session: Session, known: Mapping[str, Identity]) -> None:
                 "accession_index": keys.index("accession", said.get("accession_number", "")),
             }
         )
-    table: Any = IdentifierRow.__table__
     connection = session.connection()
-    connection.execute(delete(table).where(table.c.film_id.in_(list(known))))
-    connection.execute(insert(table), rows)
+    connection.execute(FORGET, {"these": list(known)})
+    connection.execute(KEEP, rows)
 
 
 def identities(session: Session, film_ids: Sequence[str]) -> dict[str, Identity]:

@@ -62,6 +62,7 @@ ANSWERED = select(ANSWERS.c.film_id, ANSWERS.c.model_sha256).where(ANSWERS.c.fil
 IN_USE = select(FILMS.c.sop_instance_uid).where(
     FILMS.c.sop_instance_uid.in_(bindparam("uids", expanding=True)), FILMS.c.state != "quarantined"
 )
+NEW_ANSWERS, NEW_HEATMAPS, NEW_OBSERVATIONS = insert(AnswerRow), insert(HeatmapRow), insert(ObservationRow)
 CLOSE = (
     update(FILMS)
     .where(FILMS.c.id == bindparam("film_id"))
@@ -185,14 +186,14 @@ def _outcome(one: Answered, film: Any, there: set[tuple[str, str]], taken: set[s
     code, reason = ("", "") if answer.analysed else ("outside-intended-use", answer.reason)
     if (one.film_id, answer.model_sha256) in there:
         return _Outcome(one=one, film=film, state=state, uid=uid, code=code, reason=reason)
-    plain = json.loads(json.dumps(answer.assessment, allow_nan=False))
+    said = json.dumps(answer.assessment, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     record = AnswerRecord(
         model_sha256=answer.model_sha256,
         created_at=at,
         label=answer.label,
         abstained=answer.abstained,
         risk=answer.risk,
-        assessment=plain,
+        assessment=json.loads(said),
         findings=tuple(sorted(heatmap.finding for heatmap in answer.heatmaps)),
     )
     return _Outcome(
@@ -204,7 +205,7 @@ def _outcome(one: Answered, film: Any, there: set[tuple[str, str]], taken: set[s
         reason=reason,
         answer=record,
         answer_id=secrets.token_hex(16),
-        said=json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False),
+        said=said,
     )
 
 
@@ -226,10 +227,10 @@ def _write(
     keep_identities(session, {o.one.film_id: o.one.identity for o in outcomes})
     session.connection().execute(CLOSE, [_closed(o) for o in outcomes])
     new = [o for o in outcomes if o.answer is not None]
-    _insert(session, AnswerRow, [_answer_values(o) for o in new])
-    _insert(session, HeatmapRow, [values for o in new for values in _heatmap_values(o)])
+    _insert(session, NEW_ANSWERS, [_answer_values(o) for o in new])
+    _insert(session, NEW_HEATMAPS, [values for o in new for values in _heatmap_values(o)])
     seen = [(o, o.one.answer.observation) for o in new]
-    _insert(session, ObservationRow, [_observed(o, one, at) for o, one in seen if one is not None])
+    _insert(session, NEW_OBSERVATIONS, [_observed(o, one, at) for o, one in seen if one is not None])
     for o in new:
         keep_shadow(session, o.one.film_id, o.one.answer, at)
     queue_answers(session, {o.answer_id: o.film for o in new if o.one.answer.analysed}, at)
@@ -240,9 +241,9 @@ def _write(
     append_all(session, [act for o in outcomes for act in _acts(o, viewers.get(o.one.film_id, ()))], at)
 
 
-def _insert(session: Session, kind: Any, rows: list[dict[str, Any]]) -> None:
+def _insert(session: Session, statement: Any, rows: list[dict[str, Any]]) -> None:
     if rows:
-        session.connection().execute(insert(kind.__table__), rows)
+        session.connection().execute(statement, rows)
 
 
 def _closed(o: _Outcome) -> dict[str, Any]:

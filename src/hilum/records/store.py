@@ -42,6 +42,8 @@ UNKNOWN_RISK = 0.5
 SAME = select(FILMS.c.id).where(FILMS.c.content_sha256 == bindparam("content"))
 """The film of this content."""
 
+NEW_FILM = insert(FILMS)
+
 NOBODY: Mapping[str, Sequence[str]] = {}
 
 
@@ -135,7 +137,7 @@ class Store:
             "reason": SAME_UID if clash else "",
             **(SET_ASIDE if prior else {}),
         }
-        session.connection().execute(insert(FILMS), [values])
+        session.connection().execute(NEW_FILM, values)
         facts = {"origin": film.origin, "sha256": film.file_sha256, "size": film.size, "state": state}
         self._note(session, actor, "film.received", film_id, **facts)
         return Receipt(film_id=film_id, new=True, state=state, file_sha256=film.file_sha256)
