@@ -1,6 +1,7 @@
 """What is kept of an answer for the monitor: classes and figures, fingerprints only where the policy lets it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,13 @@ def test_fingerprints_are_kept_only_where_the_policy_lets_them(tmp_path: Path) -
                 observation = opened.answer([opened.prepare(stored)])[0].observation
             assert observation is not None
             assert (observation.features is not None) == policy
+
+
+def test_a_feature_beyond_what_half_a_word_holds_is_cut_and_not_made_infinite(assessor: Assessor) -> None:
+    prepared = assessor.prepare(film())
+    assessment = replace(assessor.assess_prepared([prepared])[0], features=np.array([1e6, -1e6, 0.5]))
+    seen = observation_of(prepared, assessment, fingerprints=True)
+    assert np.frombuffer(seen.features or b"", "<f2").tolist() == [65504.0, -65504.0, 0.5]
 
 
 def test_a_film_outside_the_intended_use_is_observed_without_scores(assessor: Assessor) -> None:

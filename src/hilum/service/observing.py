@@ -8,6 +8,9 @@ from hilum.predictions import NOT_RECORDED
 from hilum.records.observations import STATISTICS
 from hilum.records.values import NewObservation
 
+LARGEST = float(np.finfo("<f2").max)
+"""What a kept feature is cut to: an infinite one would count as none, and hide what it was to show."""
+
 
 def observation_of(prepared: Prepared, assessment: Assessment, *, fingerprints: bool) -> NewObservation:
     """Classes of the acquisition, figures of the pixels and scores of one film; no identifier, no pixel.
@@ -29,7 +32,7 @@ def observation_of(prepared: Prepared, assessment: Assessment, *, fingerprints: 
         size_class=f"{round(quality.height / 1000)}x{round(quality.width / 1000)}",
         statistics=np.array([getattr(quality, name) for name in STATISTICS], dtype="<f4").tobytes(),
         scores=None if scores is None else np.array(scores, dtype="<f4").tobytes(),
-        features=None if features is None else np.asarray(features).astype("<f2").tobytes(),
+        features=None if features is None else np.clip(features, -LARGEST, LARGEST).astype("<f2").tobytes(),
     )
 
 
