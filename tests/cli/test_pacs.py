@@ -38,11 +38,21 @@ def test_what_a_pacs_offers_and_has_is_told() -> None:
     run("echo", "--pacs", pacs.setting, fails=Unfetched, saying="gives no association")
 
 
-def test_missing_studies_are_sent_to_us() -> None:
-    with archive(HELD) as pacs, archive([]) as us:
+def test_the_films_of_missing_studies_are_sent_to_us_and_no_report_of_ours() -> None:
+    report = study(9, "20250101", Modality="SR", StudyInstanceUID="1.2.3.1")
+    with archive([report, *HELD]) as pacs, archive([]) as us:
         pacs.destinations["HILUM"] = ("127.0.0.1", us.port)
-        assert "1 studies were sent to HILUM" in run("fetch", "1.2.3.1", "--pacs", pacs.setting)
-        assert us.kept == [HELD[0].SOPInstanceUID]
+        said = run("fetch", "1.2.3.1", "1.2.3.2", "--pacs", pacs.setting)
+        assert "2 series of films in 2 studies were sent to HILUM" in said
+        assert us.kept == [HELD[0].SOPInstanceUID, HELD[1].SOPInstanceUID]
+        run(
+            "fetch",
+            "1.2.9",
+            "--pacs",
+            pacs.setting,
+            fails=Unfetched,
+            saying="has no CR or DX series in the study 1.2.9",
+        )
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ class Archive:
     def chosen(self, event: Any) -> list[Dataset]:
         query = event.identifier
         found = [one for one in self.films if one.StudyInstanceUID == query.StudyInstanceUID]
+        if query.QueryRetrieveLevel == "SERIES":
+            found = [one for one in found if one.SeriesInstanceUID == query.SeriesInstanceUID]
         if query.QueryRetrieveLevel == "IMAGE":
             found = [one for one in found if one.SOPInstanceUID == query.SOPInstanceUID]
         found = [self.swaps.get(one.SOPInstanceUID, one) for one in found]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 from tests.service.conftest import let_in, settings_in
 from tests.service.small import SmallDrawing, SmallModel, dicom
 from typer.testing import CliRunner
@@ -61,9 +62,19 @@ def test_a_patient_is_erased_from_the_console_beside_a_service_that_goes_on(
             send = "/api/v1/studies?wait=20"
             named = http.post(send, content=dicom(1, 101, PatientID=CANARY), headers=KIND).json()
             other = http.post(send, content=dicom(2, 102, PatientID="other"), headers=KIND).json()
+            show = ["audit", "show", named["id"], "--data", str(settings.data)]
+            shown = CliRunner().invoke(app, show)
+            assert (shown.exit_code, "is in the records as it was written down" in shown.output) == (0, True)
+            with service.room.database.write() as session:
+                session.execute(
+                    text("UPDATE answers SET label = 'covid-19' WHERE film_id = :film"), {"film": named["id"]}
+                )
+            shown = CliRunner().invoke(app, show)
+            assert (shown.exit_code, "was CHANGED in the records" in shown.output) == (1, True)
             done = CliRunner().invoke(app, ["privacy", "erase", "--patient", CANARY, "--data", str(settings.data)])
             assert done.exit_code == 0, (done.output, done.exception)
             assert "erased: 1 films" in done.output
+            assert "is not in the records any more" in CliRunner().invoke(app, show).output
             assert [http.get(one["film"]).status_code for one in (named, other)] == [404, 200]
             left = b"".join(path.read_bytes() for path in settings.data.rglob("*") if path.is_file())
             assert CANARY.encode() not in left, "while it runs"

@@ -20,6 +20,13 @@ ExportArgument = Annotated[
 ]
 
 
+STILL = {
+    True: "is in the records as it was written down",
+    False: "was CHANGED in the records since it was written down",
+    None: "is not in the records any more",
+}
+
+
 @app.callback()
 def audit() -> None:
     """Verify, export, show and search the audit; nothing is changed, and a service may run meanwhile."""
@@ -91,14 +98,21 @@ def show(
     data: DataOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show all that was done to one film, user or key, and who saw it."""
+    """Show all that was done to one film, user or key, and who saw it.
+
+    Of a film, it also says whether its answers are still those that the audit names; ends with 1 when one is not.
+    """
     from hilum.cli.records import url_of
-    from hilum.records.proving import rows_of
+    from hilum.records.proving import answers_as_written, rows_of
 
     rows = rows_of(url_of(data), subject=subject)
+    answers = answers_as_written(url_of(data), subject)
     found = [{"seq": r.seq, "at": r.at, "actor": r.actor, "act": r.act, "hash": r.hash} for r in rows]
     lines = [_line(row) for row in rows] or ["nothing is written about this"]
-    finish({"subject": subject, "rows": found}, as_json=as_json, lines=lines)
+    lines += [f"the answer of model {model[:12]} {STILL[still]}" for model, still in answers.items()]
+    finish({"subject": subject, "rows": found, "answers": answers}, as_json=as_json, lines=lines)
+    if False in answers.values():
+        raise typer.Exit(1)
 
 
 @app.command("search")

@@ -89,9 +89,9 @@ def fetch_studies(
     certificate: CertificateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Have missing studies sent (C-MOVE) to the running service, which answers their films as it does any.
+    """Have the films of missing studies sent (C-MOVE) to the running service, which answers them as it does any.
 
-    The PACS must know our AE title with the host and DICOM port of the service.
+    The PACS must know our AE title with the host and DICOM port of the service. CR and DX series are sent, no others.
     """
     from hilum.errors import UsageError
     from hilum.service.dicom.pacs import move_study
@@ -101,9 +101,9 @@ def fetch_studies(
         if not UID.fullmatch(one):
             raise UsageError(f"{one!r} is no study instance UID. hilum pacs find prints them.")
     reached = _reached(at, ae_title, ca, certificate)
-    for one in studies:
-        move_study(reached, one)
-    finish({"moved": studies}, as_json=as_json, lines=[f"{len(studies)} studies were sent to {ae_title}."])
+    series = sum(move_study(reached, one) for one in studies)
+    lines = [f"{series} series of films in {len(studies)} studies were sent to {ae_title}."]
+    finish({"moved": studies, "series": series}, as_json=as_json, lines=lines)
 
 
 @app.command("list")

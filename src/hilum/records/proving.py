@@ -1,10 +1,12 @@
 """Checking the audit from outside: of a database that is only read, or of an export."""
 
 import contextlib
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,7 +19,7 @@ from hilum.files import replacing
 from hilum.keys import read_public_key
 from hilum.records.audit import Entry, Tip, Verdict, check
 from hilum.records.heads import read_heads
-from hilum.records.schema import AuditRow
+from hilum.records.schema import AnswerRow, AuditRow
 from hilum.records.sealed_columns import hang_keys
 
 AT_ONCE = 1000
@@ -86,6 +88,30 @@ def rows_of(url: str, *, subject: str) -> list[Entry]:
     """
     with reading(url) as session:
         return list(_rows(session, subject=subject))
+
+
+def answers_as_written(url: str, film_id: str) -> dict[str, bool | None]:
+    """Whether a film's answers are still those that the audit names, by the model's digest; None for one that is gone.
+
+    Raises:
+        ServiceError: the database can't be read.
+    """
+    found: dict[str, bool | None] = {}
+    with reading(url) as session:
+        kept = {row.model_sha256: row for row in session.scalars(select(AnswerRow).where(AnswerRow.film_id == film_id))}
+        for entry in _rows(session, subject=film_id):
+            if entry.act != "film.answered":
+                continue
+            said = json.loads(entry.body)["detail"]
+            row = kept.get(said["model"])
+            found[said["model"]] = None if row is None else _as_said(row, said)
+    return found
+
+
+def _as_said(row: AnswerRow, said: Mapping[str, Any]) -> bool:
+    digest = hashlib.sha256(row.assessment.encode()).hexdigest()
+    kept = {"label": row.label, "abstained": row.abstained, "assessment_sha256": digest}
+    return kept == {name: said[name] for name in kept}
 
 
 @contextlib.contextmanager

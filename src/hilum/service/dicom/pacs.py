@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from hilum.service.destinations import Destination
 from hilum.service.dicom.classes import TRANSFER_SYNTAXES, VERIFICATION
-from hilum.service.dicom.priors import FILMS, Found, Level
+from hilum.service.dicom.priors import FILMS, Found, Level, series_of_films
 from hilum.service.dicom.unfetched import Unfetched
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -111,15 +111,31 @@ def fetch(
         return chosen
 
 
-def move_study(pacs: Pacs, study_instance_uid: str) -> None:
-    """Have a whole study sent to our listener by C-MOVE; it takes the films as it takes any.
+def move_study(pacs: Pacs, study_instance_uid: str) -> int:
+    """Have a study's films sent to our listener by C-MOVE, series by series; it takes them as it takes any.
+
+    Other series stay there: a report, our own among them, is refused by the listener, and a PACS may stop at that.
+
+    Returns:
+        series that were sent.
 
     Raises:
-        Unfetched: the PACS does not send it.
+        Unfetched: the PACS has no series of radiographs in it, or does not send them.
     """
-    with _open(pacs, [STUDY_ROOT_MOVE]) as association:
-        keys = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": study_instance_uid}
-        _finish(association.send_c_move(_data_set(keys), pacs.calling, STUDY_ROOT_MOVE), pacs)
+    with _open(pacs, [STUDY_ROOT_FIND, STUDY_ROOT_MOVE]) as association:
+        _way(_taken(association), "move", pacs)
+        series = series_of_films(lambda level, keys: _find(association, pacs.node, level, keys), study_instance_uid)
+        if not series:
+            raise Unfetched(
+                f"{pacs.node.ae_title} has no CR or DX series in the study {study_instance_uid}. hilum pacs find lists "
+                "a patient's studies with their modalities.",
+                code="nothing-there",
+                permanent=True,
+            )
+        for one in series:
+            keys = {"QueryRetrieveLevel": "SERIES", "StudyInstanceUID": study_instance_uid, "SeriesInstanceUID": one}
+            _finish(association.send_c_move(_data_set(keys), pacs.calling, STUDY_ROOT_MOVE), pacs)
+        return len(series)
 
 
 def _way(taken: frozenset[str], wanted: str, pacs: Pacs) -> Way:

@@ -115,6 +115,13 @@ def find_studies(ask: Ask, patient: Patient, charset: Sequence[str] = (), *, dat
     return same_patient(patient, [(patient_of(one), one) for one in ask("STUDY", keys)])
 
 
+def series_of_films(ask: Ask, study_uid: str) -> list[str]:
+    """Series instance UIDs of a study's radiographs, of whatever body part."""
+    found = ask("SERIES", {"StudyInstanceUID": study_uid, "SeriesInstanceUID": "", "Modality": ""})
+    of_films = (one for one in found if text_of(one, "Modality") in FILMS.values())
+    return [uid for one in of_films if UID.fullmatch(uid := text_of(one, "SeriesInstanceUID"))]
+
+
 def _earlier(study: Any, film: Film, taken: tuple[str, str], since: date) -> tuple[str, str] | None:
     """When a study was taken, where that is before the film's own and it may hold radiographs; None otherwise."""
     if text_of(study, "StudyInstanceUID") == film.study_instance_uid:
