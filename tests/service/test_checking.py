@@ -89,6 +89,22 @@ def test_all_that_is_wrong_is_told_at_once(bundle: Path, tmp_path: Path) -> None
     assert "audit: Changed at row 1" in done.stdout
 
 
+def test_records_of_another_version_are_told_and_left_as_they_are(bundle: Path, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, bundle=bundle)
+    settings.data.mkdir(exist_ok=True)
+    Database(settings.url).close()
+    for version, words in (("0001", "ok, but they are of an earlier version"), ("9999", "written by a newer hilum")):
+        with sqlite3.connect(settings.data / "hilum.db") as raw:
+            raw.execute("UPDATE alembic_version SET version_num = ?", (version,))
+        raw.close()
+        assert words in check_service(settings)["records"]
+        with sqlite3.connect(settings.data / "hilum.db") as raw:
+            assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [(version,)], (
+                "a check makes nothing"
+            )
+        raw.close()
+
+
 def test_a_network_address_without_an_admin_is_told(bundle: Path, tmp_path: Path) -> None:
     open_to_all = {"host": "0.0.0.0", "allowed_ae_titles": "CR1", "unprotected_network": True}
     settings = settings_in(tmp_path, bundle=bundle, data_key=new_data_key().text, **open_to_all)

@@ -73,6 +73,7 @@ def hilum(*arguments: object) -> Any:
 
 
 def test_the_console_shows_and_requeues_them_too(tmp_path: Path) -> None:
+    Database(f"sqlite:///{tmp_path / 'hilum.db'}").close()
     assert json.loads(hilum("list", "--data", tmp_path).stdout.splitlines()[-1]) == {
         "destinations": {},
         "again": [],

@@ -190,10 +190,10 @@ def test_tls_checks_who_answers(report: ResultObject, tmp_path: Path) -> None:
             tls_context(settings_in(tmp_path, results_to="x=dicoms://A@127.0.0.1:1", results_ca=ca))
             for ca in (own, other)
         )
-        hand_over([report], destination, calling="HILUM", tls=trusting)
+        hand_over([report], destination, calling="HILUM", tls=trusting.current())
         assert list(held) == [report.sop_instance_uid]
         with pytest.raises(Undelivered, match="gives no association"):
-            hand_over([report], destination, calling="HILUM", tls=doubting, timeout_s=5)
+            hand_over([report], destination, calling="HILUM", tls=doubting.current(), timeout_s=5)
 
 
 @contextlib.contextmanager
@@ -560,7 +560,7 @@ def test_a_certificate_that_can_not_be_used_stops_the_start(tmp_path: Path) -> N
             tls_context(settings)
     context = tls_context(settings_in(tmp_path, results_to="web=https://archive.example/x"))
     assert context is not None
-    assert context.check_hostname
+    assert context.current().check_hostname
     assert tls_context(settings_in(tmp_path, results_to="pacs=dicom://A@127.0.0.1:104")) is None
 
 

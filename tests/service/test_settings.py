@@ -60,6 +60,13 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(raised.value.problems) == 3
 
 
+def test_all_that_makes_a_network_address_unsafe_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as raised:
+        read_settings(bundle=BUNDLE, host="10.0.0.5")
+    assert len(raised.value.problems) == 4
+    assert all(one.startswith("Host '10.0.0.5' is reachable from the network and ") for one in raised.value.problems)
+
+
 def test_a_network_address_is_accepted_with_open_eyes() -> None:
     settings = read_settings(
         bundle=BUNDLE, host="0.0.0.0", unprotected_network=True, allowed_ae_titles="CR1", data_key=KEY.text

@@ -141,9 +141,9 @@ def requeue(
 
 def _reached(at: str, ae_title: str, ca: Path | None, certificate: Path | None) -> "Pacs":
     from hilum.errors import UsageError
-    from hilum.service.certificates import client_context
     from hilum.service.destinations import read_destination
     from hilum.service.dicom.pacs import Pacs
+    from hilum.service.renewing import renewed_client
 
     try:
         node = read_destination(at)
@@ -152,7 +152,7 @@ def _reached(at: str, ae_title: str, ca: Path | None, certificate: Path | None) 
     if node.kind != "dicom":
         raise UsageError("--pacs: a PACS is asked over DICOM. Write NAME=dicom://AETITLE@HOST:PORT.")
     try:
-        tls = client_context(authorities=ca, own=certificate) if node.tls else None
+        tls = renewed_client(ca, certificate).current if node.tls else None
     except OSError as error:
         raise UsageError(f"The certificates can't be used ({error.strerror or type(error).__name__}).") from None
     return Pacs(node=node, calling=ae_title, tls=tls, timeout_s=30)

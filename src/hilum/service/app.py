@@ -18,6 +18,7 @@ from hilum.service.http_protocol import HttpProtocol
 from hilum.service.logs import logger, start_logs
 from hilum.service.ports import bound
 from hilum.service.reading_room import ReadingRoom, open_reading_room
+from hilum.service.renewing import lasting_server
 from hilum.service.rest import (
     audit,
     claims,
@@ -250,6 +251,9 @@ class _Server(uvicorn.Server):
                 ssl_keyfile=settings.tls_key,
             )
         )
+        if settings.tls_certificate is not None and settings.tls_key is not None:
+            self.config.load()
+            self.config.ssl = lasting_server(settings.tls_certificate, settings.tls_key)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

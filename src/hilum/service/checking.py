@@ -1,17 +1,21 @@
 """``hilum serve --check``: would it start, and would it be well? Nothing is served and nothing is made."""
 
+import contextlib
 import os
 import shutil
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from sqlalchemy import inspect, text
+
 from hilum.errors import HilumError, ServiceError
 from hilum.keys import read_private_key
 from hilum.records.access import Access
 from hilum.records.database import Database
 from hilum.records.key_change import require_keys
-from hilum.records.proving import prove
+from hilum.records.proving import prove, reading
+from hilum.records.schema import HEAD
 from hilum.service.certificates import look_at_authorities, look_at_pair, server_context
 from hilum.service.settings import MIB, Settings, misspelt
 
@@ -107,7 +111,7 @@ def _keys(settings: Settings) -> None:
 
 
 def _records(settings: Settings) -> None:
-    if settings.database_url is None and not (settings.data / "hilum.db").exists():
+    if not _there_are_records(settings):
         if not settings.on_loopback:
             raise ServiceError("There are no records yet, so there is no admin. Make one with hilum users add.")
         return
@@ -117,12 +121,32 @@ def _records(settings: Settings) -> None:
             raise ServiceError("There is no admin. Make one with hilum users add NAME --role admin.")
 
 
+def _there_are_records(settings: Settings) -> bool:
+    """Whether there are any, of this version; opened to be written to, others would be brought up to date."""
+    if settings.database_url is None and not (settings.data / "hilum.db").exists():
+        return False
+    with reading(settings.url) as session:
+        tables = inspect(session.connection()).get_table_names()
+        versions = session.scalars(text("SELECT version_num FROM alembic_version")).all() if tables else []
+    if not versions:
+        return False
+    if versions[0] > HEAD:
+        raise ServiceError("The records were written by a newer hilum, whose schema is unknown. Start that version.")
+    if versions[0] < HEAD:
+        raise _Warned(
+            "they are of an earlier version: a start brings them up to date, and an earlier hilum refuses them then. "
+            "Make a backup first."
+        )
+    return True
+
+
 def _audit(settings: Settings) -> None:
     if settings.audit_key_path.exists():
         passphrase = settings.key_passphrase.get_secret_value() if settings.key_passphrase else None
         read_private_key(settings.audit_key_path, passphrase=passphrase)
-    if settings.database_url is None and not (settings.data / "hilum.db").exists():
-        return
+    with contextlib.suppress(_Warned):
+        if not _there_are_records(settings):
+            return
     keys = tuple(sorted({*settings.data.glob(PUBLIC_KEYS), *settings.audit_key_path.parent.glob(PUBLIC_KEYS)}))
     proof = prove(url=settings.url, export=None, heads=settings.audit_heads_path, heads_given=False, keys=keys)
     if not proof.verdict.whole:

@@ -9,7 +9,6 @@ from typing import Any
 from hilum.errors import ServiceError
 from hilum.imaging.sandbox import Sandbox
 from hilum.records.look_ups import LookUps
-from hilum.service.certificates import client_context
 from hilum.service.destinations import Destination
 from hilum.service.dicom.film_header import PRELOAD, read_header
 from hilum.service.dicom.pacs import Pacs, asking, fetch
@@ -18,6 +17,7 @@ from hilum.service.intake import Intake
 from hilum.service.logs import logger
 from hilum.service.looking_back import LookingBack
 from hilum.service.refusals import Refused
+from hilum.service.renewing import renewed_client
 from hilum.service.settings import MIB, Settings
 
 
@@ -65,7 +65,7 @@ def reached(settings: Settings, node: Destination) -> Pacs:
         ServiceError: a certificate file can't be used.
     """
     try:
-        tls = client_context(authorities=settings.results_ca, own=settings.results_certificate) if node.tls else None
+        tls = renewed_client(settings.results_ca, settings.results_certificate).current if node.tls else None
     except OSError as error:
         raise ServiceError(
             f"The certificates for the PACS can't be used ({error.strerror or type(error).__name__}). Check "

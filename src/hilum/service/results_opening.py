@@ -2,18 +2,17 @@
 
 import contextlib
 import functools
-import ssl
 from collections.abc import Iterator, Sequence
 
 from hilum.errors import ServiceError
 from hilum.imaging.sandbox import Sandbox
 from hilum.records.results_out import Outbox
-from hilum.service.certificates import client_context
 from hilum.service.destinations import Destination
 from hilum.service.dicom.objects import PRELOAD, make_objects
 from hilum.service.dicom.result import ResultObject
 from hilum.service.film_files import FilmFiles
 from hilum.service.logs import logger
+from hilum.service.renewing import Renewed, renewed_client
 from hilum.service.results_out import ResultsOut
 from hilum.service.settings import Settings
 from hilum.service.stow import stow
@@ -44,7 +43,7 @@ def open_results_out(settings: Settings, outbox: Outbox, files: FilmFiles, *, so
             files,
             settings.destinations,
             make=functools.partial(sandbox.run, make_objects),
-            hand_over=functools.partial(_hand_over, settings=settings, tls=tls),
+            hand_over=functools.partial(_hand_over, settings=settings, renewed=tls),
             organization=settings.results_organization,
             cap_s=settings.results_retry_cap_s,
             give_up_s=settings.results_give_up_h * 3600,
@@ -56,8 +55,8 @@ def open_results_out(settings: Settings, outbox: Outbox, files: FilmFiles, *, so
             logger().info("senders stopped", finished=senders.stop(settings.drain_s))
 
 
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """How destinations' certificates are checked; None where none of them uses TLS.
+def tls_context(settings: Settings) -> Renewed | None:
+    """How destinations' certificates are checked, by the files as they are then; None where none of them uses TLS.
 
     Raises:
         ServiceError: a certificate file can't be used.
@@ -65,7 +64,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     if not any(one.tls for one in settings.destinations):
         return None
     try:
-        return client_context(authorities=settings.results_ca, own=settings.results_certificate)
+        return renewed_client(settings.results_ca, settings.results_certificate)
     except OSError as error:  # ssl.SSLError is one
         raise ServiceError(
             f"The certificates for sending results can't be used ({error.strerror or type(error).__name__}). Check "
@@ -74,8 +73,9 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 
 
 def _hand_over(
-    objects: Sequence[ResultObject], destination: Destination, *, settings: Settings, tls: ssl.SSLContext | None
+    objects: Sequence[ResultObject], destination: Destination, *, settings: Settings, renewed: Renewed | None
 ) -> None:
+    tls = renewed.current() if renewed else None
     if destination.kind == "stow":
         stow(objects, destination, tls=tls if destination.tls else None, timeout_s=settings.results_timeout_s)
         return

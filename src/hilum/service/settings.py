@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -235,33 +236,32 @@ class Settings(BaseSettings):
         if self.pacs_retrieve == "move" and self.pacs is not None and self.dicom_port is None:
             raise ValueError("HILUM_PACS_RETRIEVE=move needs the DICOM listener, which C-MOVE sends to")
         self._dicom_tls_makes_sense()
-        if self.on_loopback:
-            return self
-        if not self.tls and not self.unprotected_network:
-            raise ValueError(
-                f"host {self.host!r} is reachable from the network and passwords and films would pass in the clear: "
-                "give HILUM_TLS_CERTIFICATE and HILUM_TLS_KEY, or listen on 127.0.0.1 behind a proxy with TLS, "
-                "or accept it with HILUM_UNPROTECTED_NETWORK=1"
-            )
-        if self.dicom_port is not None:
-            self._dicom_is_safe()
-        if not self.encrypted:
-            raise ValueError(
-                f"host {self.host!r} is reachable from the network and films and identifiers would lie unencrypted: "
-                "make a key with hilum keys new-data-key FILE and give it as HILUM_DATA_KEY_FILE"
-            )
+        unsafe = () if self.on_loopback else tuple(self._unsafe_on_the_network())
+        if unsafe:
+            where = f"host {self.host!r} is reachable from the network and"
+            raise ValueError("\n".join(f"{where} {one}" for one in unsafe))
         return self
 
-    def _dicom_is_safe(self) -> None:
-        if not self.allowed_ae_titles and self.dicom_tls != "required":
-            raise ValueError(
-                f"host {self.host!r} is reachable from the network and any AE title may send: "
-                "name the senders in HILUM_ALLOWED_AE_TITLES, or demand certificates with HILUM_DICOM_TLS=required"
+    def _unsafe_on_the_network(self) -> Iterator[str]:
+        if not self.tls and not self.unprotected_network:
+            yield (
+                "passwords and films would pass in the clear: give HILUM_TLS_CERTIFICATE and HILUM_TLS_KEY, or listen "
+                "on 127.0.0.1 behind a proxy with TLS, or accept it with HILUM_UNPROTECTED_NETWORK=1"
             )
-        if self.dicom_tls == "off" and not self.unprotected_network:
-            raise ValueError(
-                f"host {self.host!r} is reachable from the network and films would come in over DICOM in the clear: "
-                "encrypt them with HILUM_DICOM_TLS=on, or accept it with HILUM_UNPROTECTED_NETWORK=1"
+        if self.dicom_port is not None and not self.allowed_ae_titles and self.dicom_tls != "required":
+            yield (
+                "any AE title may send: name the senders in HILUM_ALLOWED_AE_TITLES, or demand certificates with "
+                "HILUM_DICOM_TLS=required"
+            )
+        if self.dicom_port is not None and self.dicom_tls == "off" and not self.unprotected_network:
+            yield (
+                "films would come in over DICOM in the clear: encrypt them with HILUM_DICOM_TLS=on, or accept it with "
+                "HILUM_UNPROTECTED_NETWORK=1"
+            )
+        if not self.encrypted:
+            yield (
+                "films and identifiers would lie unencrypted: make a key with hilum keys new-data-key FILE and give it "
+                "as HILUM_DATA_KEY_FILE"
             )
 
     def _dicom_tls_makes_sense(self) -> None:
@@ -371,7 +371,8 @@ def read_settings(*, without_dicom: bool = False, **given: Any) -> Settings:
     try:
         return Settings(**known | {"dicom_port": None} if without_dicom else known)
     except ValidationError as error:
-        raise ConfigError([_sentence(dict(problem)) for problem in error.errors(include_url=False)]) from None
+        problems = error.errors(include_url=False)
+        raise ConfigError([one for problem in problems for one in _sentences(dict(problem))]) from None
 
 
 def gpu_environment() -> dict[str, str]:
@@ -387,11 +388,11 @@ def misspelt() -> dict[str, str]:
     return {name: next(iter(get_close_matches(name.upper(), known, n=1)), "") for name in names}
 
 
-def _sentence(problem: dict[str, Any]) -> str:
+def _sentences(problem: dict[str, Any]) -> list[str]:
     where = ".".join(str(part) for part in problem["loc"])
     text = str(problem["msg"]).removeprefix("Value error, ")
     if not where:
-        return f"{text[:1].upper()}{text[1:]}."
+        return [f"{line[:1].upper()}{line[1:]}." for line in text.split("\n")]
     if problem["type"] == "missing":
-        return f"Setting {where!r} is missing. Give it, or set HILUM_{where.upper()}."
-    return f"Setting {where!r}: {text}."
+        return [f"Setting {where!r} is missing. Give it, or set HILUM_{where.upper()}."]
+    return [f"Setting {where!r}: {text}."]

@@ -240,7 +240,7 @@ def guarded_handler(
     most_connections: int,
     *,
     most_of_one: int,
-    tls: ssl.SSLContext | None = None,
+    tls: Callable[[], ssl.SSLContext] | None = None,
     handshake_s: float = 30,
     admits: Callable[[str, Any], bool] | None = None,
 ) -> type[RequestHandler]:
@@ -253,7 +253,7 @@ def guarded_handler(
         guard: wraps a socket.
         most_connections: connections at once, negotiated or not; further ones are closed unanswered.
         most_of_one: connections at once from one address, so that no single host keeps all others out.
-        tls: how peers are met; None without TLS.
+        tls: gives how a peer that connects now is met; None without TLS.
         handshake_s: the TLS handshake must be complete after so long.
         admits: may the peer on this socket call itself by this AE title? None admits all.
     """
@@ -267,7 +267,7 @@ def guarded_handler(
             if self._of_the_same() >= most_of_one:
                 self._turn_away("too-many-of-one", "too many connections from one address")
                 return
-            if tls is not None and not self._encrypt(tls):
+            if tls is not None and not self._encrypt(tls()):
                 return
             super().handle()
 

@@ -43,7 +43,7 @@ class Listener:
 
     def __init__(self, terms: Terms, door: Door, listening: socket.socket) -> None:
         self._terms, self._door = terms, door
-        entity = _entity(terms)
+        entity, tls = _entity(terms), terms.context()
         guard: Callable[[AssociationSocket], GuardedSocket] = lambda plain: GuardedSocket(  # noqa: E731
             plain,
             largest_pdu=LARGEST_PDU_BYTES,
@@ -65,7 +65,7 @@ class Listener:
                 guard,
                 2 * terms.maximum_associations,
                 most_of_one=terms.associations_per_address,
-                tls=terms.context(),
+                tls=tls.current if tls else None,
                 handshake_s=terms.network_timeout_s,
                 admits=_proof_of_titles(terms),
             ),

@@ -37,8 +37,8 @@ class Pacs:
     """Where it is."""
     calling: str
     """Our AE title, which is also where C-MOVE sends to."""
-    tls: ssl.SSLContext | None = None
-    """How its certificate is checked; needed when the node wants TLS."""
+    tls: Callable[[], ssl.SSLContext] | None = None
+    """Gives how its certificate is checked now; needed when the node wants TLS."""
     timeout_s: float = 60
     """Longest wait for a connection or an answer."""
     deadline_s: float = 900
@@ -245,7 +245,7 @@ def _open(pacs: Pacs, contexts: Sequence[Any], *, largest_message: int = ANSWER_
         pacs.node,
         wanted,
         calling=pacs.calling,
-        tls=pacs.tls,
+        tls=pacs.tls() if pacs.tls else None,
         timeout_s=pacs.timeout_s,
         deadline_s=pacs.deadline_s,
         largest_message=largest_message,

@@ -1,11 +1,10 @@
 """On what terms peers are met: plain values, so that the listener's process need not know the service's settings."""
 
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hilum.service.certificates import server_context
+from hilum.service.renewing import Renewed, renewed_server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +40,8 @@ class Terms:
     sender_certificates: tuple[str, ...] = ()
     """Certificates that calling AE titles have to show, as :mod:`.sender_certificates` reads them."""
 
-    def context(self) -> ssl.SSLContext | None:
-        """How peers' connections are encrypted; None where they are not.
+    def context(self) -> Renewed | None:
+        """How peers' connections are encrypted, by the certificates as they are then; None where they are not.
 
         Raises:
             ServiceError: a certificate can't be used.
@@ -50,7 +49,7 @@ class Terms:
         if self.tls == "off":
             return None
         authorities = Path(self.authorities) if self.authorities else None
-        return server_context(Path(self.certificate), Path(self.key), clients=self.tls, authorities=authorities)
+        return renewed_server(Path(self.certificate), Path(self.key), clients=self.tls, authorities=authorities)
 
 
 def asked_for(request: Any, calling: str, terms: Terms) -> bool:
