@@ -13,6 +13,7 @@ import httpx
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from hilum.records.labelling import newest_labels
+from hilum.records.performance import Estimate, Measured, Span, keep
 from hilum.records.priors import prior_of
 from hilum.records.registry import Registered, Registry
 from hilum.records.reviews import Conflict, Noted
@@ -83,6 +84,7 @@ def furnish(started: Running, films: Sequence[bytes]) -> Furnished:
     ids = _send(started, films)
     _give_up(room.outbox.claim, room.outbox.failed)
     _models(started)
+    _measured(started)
     _label(started)
     differ = _review(started, ids)
     _study(started, ids[:4])
@@ -126,6 +128,32 @@ def _models(started: Running) -> None:
             registry.register(made, actor="mel")
     if registry.current() is None:
         registry.begin(model.sha256, actor="mel", reason="The first of this site, after its acceptance test.")
+
+
+def _measured(started: Running) -> None:
+    """Made-up figures, so that the page of models has some to show."""
+    made = {
+        "sensitivity": (0.88, 0.74, 0.95, 0.94),
+        "specificity": (0.91, 0.87, 0.94, 0.82),
+        "auroc": (0.94, 0.9, 0.97, 0.9),
+    }
+    estimates = tuple(
+        Estimate(name=name, value=value, low=low, high=high, naive=naive)
+        for name, (value, low, high, naive) in made.items()
+    )
+    few = "3 labelled films with the finding and 12 without it; 10 of each are needed."
+    spans = (
+        Span(
+            name="all", films=812, labelled=203, estimates=estimates, why_not="7 films are like none that was labelled."
+        ),
+        Span(name="2026-11", films=96, labelled=15, estimates=(), why_not=few),
+    )
+    finding = started.room.answering.model.findings[1]
+    with started.room.database.write() as session:
+        keep(
+            session,
+            Measured(measured_at=datetime.now(UTC), measured_by="mel", finding=finding, threshold=0.3, spans=spans),
+        )
 
 
 def _label(started: Running) -> None:

@@ -10,18 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.bundle.small import small_bundle
 from tests.monitoring.filling import fill, said
 from tests.monitoring.joining import together
 
 from hilum.client.answers import ModelCheck
 from hilum.client.api import Client
 from hilum.errors import ConfigError, ServiceError, UsageError
+from hilum.monitoring.labels import measured
 from hilum.monitoring.plan import WatchPlan, read_watch_plan
 from hilum.monitoring.report import gauges, monitor_page, seen, to_json
 from hilum.monitoring.simulation import DAY_S, START, Site, drifted, simulate
 from hilum.monitoring.webhook import tell
+from hilum.records.audit import entries
 from hilum.records.database import Database
 from hilum.records.observations import Observations
+from hilum.records.performance import newest
 from hilum.reports.page import render_page
 
 
@@ -77,6 +81,40 @@ def test_the_report_shows_what_changed_and_what_labels_say(data: Path, tmp_path:
         assert text in page, text
     assert json.loads((tmp_path / "monitor.json").read_text())["culprit"] == "device"
     assert "hilum_monitor_alarm 1" in (tmp_path / "monitor.prom").read_text()
+
+
+def test_performance_is_measured_kept_and_the_newest_counts(data: Path) -> None:
+    asked = ("monitor", "performance", "--data", data, "--finding", "pneumonia", "--threshold")
+    first = said(*asked, 0.4, "--by", "ada")["measured"]
+    assert (first[0]["finding"], first[0]["labelled"]) == ("pneumonia", 300)
+    said(*asked, 0.5)
+    with Database(f"sqlite:///{data / 'hilum.db'}") as database, database.read() as session:
+        (kept,) = newest(session)
+        direct = measured(session, "pneumonia", 0.5)
+        acts = [(row.actor, row.act) for row in entries(session) if row.act.startswith("performance.")]
+    assert acts == [("ada", "performance.measured"), ("console", "performance.measured")]
+    assert (kept.measured_by, kept.threshold) == ("console", 0.5)
+    assert [(one.name, one.films, one.labelled) for one in kept.spans] == [
+        (one.name, one.films, one.labelled) for one in direct if ": " not in one.name
+    ]
+    whole = {one.name: (one.value, one.low, one.high, one.naive) for one in kept.spans[0].estimates}
+    assert whole == {one.name: (one.value, one.low, one.high, one.naive) for one in direct[0].figures}
+    assert set(whole) == {"sensitivity", "specificity", "auroc", "calibration gap"}
+    assert not [one for one in kept.spans if "reader" in one.name], "a group may name a reader"
+
+
+def test_what_is_to_be_measured_is_named_once(data: Path, tmp_path: Path) -> None:
+    at = ("monitor", "performance", "--data", data)
+    with pytest.raises(UsageError, match="Say what is measured, and where: --bundle, or --finding with --threshold"):
+        said(*at, "--finding", "pneumonia")
+    with pytest.raises(UsageError, match="--bundle names findings and operating points"):
+        said(*at, "--bundle", tmp_path / "x.hilum", "--threshold", 0.5)
+    bundle = small_bundle(tmp_path / "small.hilum")
+    both = said(*at, "--bundle", bundle)["measured"]
+    assert sorted(one["finding"] for one in both) == ["covid-19", "pneumonia"]
+    bare = small_bundle(tmp_path / "bare.hilum", thresholds={})
+    with pytest.raises(UsageError, match="has no operating points"):
+        said(*at, "--bundle", bare)
 
 
 def test_what_is_asked_for_wrongly_is_said(data: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -11,6 +12,8 @@ from tests.service.conftest import let_in
 from tests.service.small import SmallModel, png
 
 from hilum.bundle.card import KeyMetric, Measured, ModelCard
+from hilum.records.performance import Estimate, Span, keep
+from hilum.records.performance import Measured as Kept
 from hilum.records.registry import Registered, Registry
 from hilum.records.reviews import Noted
 from hilum.service.app import Running
@@ -114,3 +117,35 @@ def test_the_page_shows_figures_of_earlier_versions_and_what_readers_did(
     assert re.search(
         r"<td>2</td><td>50 % \(9–91 %\)</td><td class=\"wrap\">the model saw what is not there: 1</td>", text
     )
+
+
+def test_what_labels_say_is_shown_as_it_was_measured_last_or_that_there_is_nothing(
+    service: Running, manager: httpx.Client
+) -> None:
+    text = manager.get("/models").text
+    assert "Nothing was measured yet" in text
+    assert "hilum monitor performance --bundle FILE" in text
+    sure = Estimate(name="sensitivity", value=0.91, low=0.8, high=0.97, naive=0.99)
+    unknown = Estimate(name="auroc", value=None, low=None, high=None, naive=None)
+    spans = (
+        Span(name="all", films=200, labelled=50, estimates=(sure, unknown), why_not="3 films are like none."),
+        Span(name="2026-03", films=0, labelled=0, estimates=(), why_not=f"0 labelled {XSS}."),
+    )
+    at = datetime(2026, 4, 1, 9, 30, tzinfo=UTC)
+    with service.room.database.write() as session:
+        for days, threshold in ((0, 0.3), (-1, 0.5)):
+            keep(
+                session,
+                Kept(
+                    measured_at=at + timedelta(days=days), measured_by="ada", finding="pneumonia", threshold=threshold,
+                    spans=spans,
+                ),
+            )  # fmt: skip
+    text = manager.get("/models").text
+    assert "Nothing was measured yet" not in text
+    assert "pneumonia, positive from 30 %" in text
+    assert "positive from 50 %" not in text, "an older measurement"
+    assert "2026-04-01 09:30 UTC</time> by ada" in text
+    assert "<td>200</td><td>50 (25 %)</td><td>0.91 (0.80–0.97)</td><td>–</td><td>–</td><td>–</td>" in text
+    assert "3 films are like none." in text
+    assert XSS not in text

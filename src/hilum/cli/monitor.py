@@ -90,6 +90,60 @@ def check(
 
 
 @app.command()
+def performance(
+    data: DataOption = HERE,
+    bundle: Annotated[Path | None, typer.Option(help="Measure each finding at this bundle's operating point.")] = None,
+    finding: Annotated[str | None, typer.Option(help="One finding instead, with --threshold.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Its operating point.", min=0, max=1)] = None,
+    by: Annotated[str, typer.Option("--by", help="Who does it.")] = "console",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what labels say of the answers, keep it in the records, and so show it on the page of models.
+
+    Sensitivity, specificity, AUROC and calibration gap, weighted for the films without a label; docs/monitoring.md says
+    how.
+    """
+    from datetime import UTC, datetime
+
+    from hilum.cli.records import open_records
+    from hilum.cli.terminal import table
+    from hilum.monitoring.labels import to_keep
+    from hilum.records.performance import keep
+
+    points, at = _points(bundle, finding, threshold), datetime.now(UTC)
+    found = [
+        to_keep(_performance(data, name, point), finding=name, threshold=point, by=by, at=at) for name, point in points
+    ]
+    with open_records(data) as database, database.write() as session:
+        for one in found:
+            keep(session, one)
+    rows = []
+    for one in found:
+        whole = one.spans[0]
+        figures = [f"{e.name} {e.value:.2f} ({e.low:.2f}–{e.high:.2f})" for e in whole.estimates if e.value is not None]
+        told = ", ".join(figures) or whole.why_not
+        rows.append([one.finding, f"{one.threshold:g}", f"{whole.labelled} of {whole.films}", told])
+    summary = [{"finding": o.finding, "films": o.spans[0].films, "labelled": o.spans[0].labelled} for o in found]
+    finish({"measured": summary}, as_json=as_json, lines=table(["finding", "from", "labelled", "with labels"], rows))
+
+
+def _points(bundle: Path | None, finding: str | None, threshold: float | None) -> list[tuple[str, float]]:
+    from hilum.bundle.reading import read_bundle
+    from hilum.errors import UsageError
+
+    if bundle is not None:
+        if finding is not None or threshold is not None:
+            raise UsageError("--bundle names findings and operating points. Leave --finding and --threshold out.")
+        points = list(read_bundle(bundle).info.thresholds.items())
+        if not points:
+            raise UsageError(f"{bundle} has no operating points. Give --finding and --threshold.")
+        return points
+    if finding is None or threshold is None:
+        raise UsageError("Say what is measured, and where: --bundle, or --finding with --threshold.")
+    return [(finding, threshold)]
+
+
+@app.command()
 def selftest(
     data: DataOption = HERE,
     plan: PlanOption = None,

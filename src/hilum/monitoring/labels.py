@@ -1,6 +1,8 @@
 """Labels from what readers decided, for performance: one a film, and none where readers disagree."""
 
+import math
 from collections.abc import Iterable
+from datetime import datetime
 
 import numpy as np
 from sqlalchemy import select
@@ -9,6 +11,7 @@ from sqlalchemy.orm import Session, defer
 from hilum.errors import UsageError, nearest
 from hilum.monitoring.performance import UNKNOWN, Labelled, Performance, by_group, by_month, measure
 from hilum.records.observations import WHO, nobody_of, observed_findings, patients_of
+from hilum.records.performance import Estimate, Measured, Span
 from hilum.records.reviews import FINAL, counting
 from hilum.records.schema import AnswerRow, FilmRow, IdentifierRow, ObservationRow, ReviewRow
 
@@ -34,6 +37,32 @@ def measured(session: Session, finding: str, threshold: float) -> tuple[Performa
     for group in SUBGROUPS:
         found += by_group(films, group, threshold=threshold)
     return tuple(found)
+
+
+def to_keep(found: tuple[Performance, ...], *, finding: str, threshold: float, by: str, at: datetime) -> Measured:
+    """What :func:`measured` found, as the records keep it: all films and months; groups may name readers."""
+    spans = [one for one in found if ": " not in one.name]
+    return Measured(
+        measured_at=at,
+        measured_by=by,
+        finding=finding,
+        threshold=threshold,
+        spans=tuple(
+            Span(
+                name=one.name, films=one.films, labelled=one.labelled, why_not=one.why_not,
+                estimates=tuple(
+                    Estimate(
+                        name=f.name, value=_told(f.value), low=_told(f.low), high=_told(f.high), naive=_told(f.naive)
+                    ) for f in one.figures
+                ),
+            )
+            for one in spans
+        ),
+    )  # fmt: skip
+
+
+def _told(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def labelled_films(session: Session, finding: str) -> Labelled:

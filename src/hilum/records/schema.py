@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeDecorator
 from hilum.records.sealed_columns import ExactText, SealedText
 from hilum.records.values import STATES
 
-HEAD = "0014"
+HEAD = "0015"
 """The migration that leads to these tables."""
 
 SENDER_LENGTH = 96
@@ -477,3 +477,18 @@ class ShadowRow(Base):
     label: Mapped[str | None] = mapped_column(String(64))
     abstained: Mapped[bool]
     risk: Mapped[float | None] = mapped_column(Double)
+
+
+class PerformanceRow(Base):
+    """What labels said of the answers to one finding, when it was measured; older rows stay."""
+
+    __tablename__ = "performance"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    measured_at: Mapped[datetime] = mapped_column(UtcTime)
+    measured_by: Mapped[str] = mapped_column(String(64))
+    finding: Mapped[str] = mapped_column(String(64))
+    threshold: Mapped[float] = mapped_column(Double)
+    spans: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (Index("performance_by_finding", "finding", "measured_at"),)

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from hilum.bundle.card import ModelCard
 from hilum.records.access import Caller
 from hilum.records.agreement import InUse, in_use
+from hilum.records.performance import Measured, Span, newest
 from hilum.records.registry import Deployment, Registered, Registry, came_by
 from hilum.records.reviews import REASONS
 from hilum.service.bundled import not_validated_on, validated_on
@@ -26,6 +27,9 @@ COMPARED = 4
 
 IN_USE_DAYS = 90
 """Decisions of so many days count for how a model does in use."""
+
+FIGURES = ("sensitivity", "specificity", "auroc", "calibration gap")
+"""Figures of a measurement with labels, in the page's order."""
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -81,6 +85,8 @@ def models(
         "lines": side_by_side([column.card for column in columns]),
         "used": _used(room),
         "used_days": IN_USE_DAYS,
+        "measured": _measured(room),
+        "figures": FIGURES,
         "names": names,
         "known": known,
         "past_plan": came if came is not None and came.act == "override" else None,
@@ -121,6 +127,20 @@ def _used(room: ReadingRoom) -> list[tuple[InUse, str, str]]:
         )
         for one in found.values()
     ]
+
+
+def _measured(room: ReadingRoom) -> list[tuple[Measured, list[tuple[Span, list[str]]]]]:
+    """The newest measurement of each finding, with the figures of its spans in words."""
+    with room.database.read() as session:
+        found = newest(session)
+    return [(one, [(span, [_figure(span, name) for name in FIGURES]) for span in one.spans]) for one in found]
+
+
+def _figure(span: Span, name: str) -> str:
+    one = next((estimate for estimate in span.estimates if estimate.name == name), None)
+    if one is None or one.value is None or one.low is None or one.high is None:
+        return "–"
+    return f"{one.value:.2f} ({one.low:.2f}–{one.high:.2f})"
 
 
 def _change(one: Deployment, names: dict[str, str]) -> ChangeView:
