@@ -17,6 +17,8 @@ from hilum.errors import ConfigError, nearest
 BESIDE: Mapping[str, Any] = {"beside": True}
 """Metadata of a field that isn't part of the plain values, such as a table that is written beside them."""
 
+PLAIN = (str, int, float, bool)
+
 
 class Dataclass(Protocol):
     """Any dataclass instance."""
@@ -29,6 +31,8 @@ C = TypeVar("C")
 
 def to_mapping(value: Any) -> Any:
     """Plain JSON values (dict, list, str, int, float, bool, None) of a config or of anything inside one."""
+    if value is None or isinstance(value, PLAIN):  # first: it is what most of them are
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kept = [f.name for f in dataclasses.fields(value) if not f.metadata.get("beside")]
         return {name: to_mapping(getattr(value, name)) for name in kept}
@@ -38,8 +42,6 @@ def to_mapping(value: Any) -> Any:
         return [to_mapping(item) for item in value]
     if isinstance(value, Path):
         return str(value)
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
     raise TypeError(f"A config holds JSON values, paths and configs, not {type(value).__name__} ({value!r}).")
 
 

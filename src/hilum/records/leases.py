@@ -61,10 +61,32 @@ def put_off(row: Queued, until: datetime) -> None:
     row.state, row.lease_owner, row.lease_until, row.due_at = "waiting", None, None, until
 
 
-def finish(row: Queued, state: str, at: datetime) -> None:
+def finish(row: Queued, state: str, at: datetime, code: str = "", reason: str = "") -> None:
     """End it, well or not."""
     row.state, row.finished_at = state, at
     row.lease_owner = row.lease_until = None
+    row.reason_code, row.reason = code[:REASON_CODE], reason
+
+
+def fail(row: Queued, at: datetime, *, code: str, reason: str, retry_after_s: float | None) -> bool:
+    """Let it wait after a failed attempt, or give it up.
+
+    Args:
+        row: what was tried.
+        at: the instant.
+        code: machine-readable reason.
+        reason: the same in one sentence.
+        retry_after_s: when to try again; None gives it up.
+
+    Returns:
+        whether it was given up.
+    """
+    if retry_after_s is None:
+        finish(row, "dead", at, code, reason)
+    else:
+        put_off(row, at + timedelta(seconds=retry_after_s))
+        row.reason_code, row.reason = code[:REASON_CODE], reason
+    return retry_after_s is None
 
 
 def put_off_or_given_up(kind: type[Queued], now: datetime) -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ prior because it was asked for, whichever association brings it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -213,7 +213,7 @@ class LookUps:
         with self._database.write() as session:
             row = _leased(session, film_id, owner)
             if row is not None:
-                _finish(row, "done", self._clock(), code, reason)
+                leases.finish(row, "done", self._clock(), code, reason)
                 self._note(session, "priors.looked-up", film_id, priors=len(priors_of(session, film_id)), code=code)
             return row is not None
 
@@ -231,16 +231,10 @@ class LookUps:
             False when the lease was lost.
         """
         with self._database.write() as session:
-            row = _leased(session, film_id, owner)
-            if row is None:
-                return False
-            if retry_after_s is None:
-                _finish(row, "dead", self._clock(), code, reason)
-                self._note(session, "priors.given-up", film_id, code=code[:32])
-            else:
-                leases.put_off(row, self._clock() + timedelta(seconds=retry_after_s))
-                row.reason_code, row.reason = code[: leases.REASON_CODE], reason
-            return True
+            row, how = _leased(session, film_id, owner), {"code": code, "reason": reason}
+            if row is not None and leases.fail(row, self._clock(), **how, retry_after_s=retry_after_s):
+                self._note(session, "priors.given-up", film_id, code=code[: leases.REASON_CODE])
+            return row is not None
 
     def release(self, owner: str | None = None) -> int:
         """Give back what is being looked for: by one owner (who stops), or by all (at the only process's start)."""
@@ -324,8 +318,3 @@ def _here(session: Session, sop_instance_uid: str) -> FilmRow | None:
 def _leased(session: Session, film_id: str, owner: str) -> LookUpRow | None:
     row = session.get(LookUpRow, film_id)
     return row if leases.held(row, working="looking", owner=owner) else None
-
-
-def _finish(row: LookUpRow, state: str, at: datetime, code: str, reason: str) -> None:
-    leases.finish(row, state, at)
-    row.reason_code, row.reason = code[: leases.REASON_CODE], reason

@@ -225,7 +225,7 @@ class Outbox:
         with self._database.write() as session:
             row = _leased(session, delivery_id, owner)
             if row is not None:
-                _finish(row, "sent", self._clock())
+                leases.finish(row, "sent", self._clock())
                 self._note(session, "service", "result.sent", row)
             return row is not None
 
@@ -243,16 +243,10 @@ class Outbox:
             False when the lease was lost.
         """
         with self._database.write() as session:
-            row = _leased(session, delivery_id, owner)
-            if row is None:
-                return False
-            if retry_after_s is None:
-                _finish(row, "dead", self._clock())
-                self._note(session, "service", "result.given-up", row, code=code[:32])
-            else:
-                leases.put_off(row, self._clock() + timedelta(seconds=retry_after_s))
-            row.reason_code, row.reason = code[: leases.REASON_CODE], reason
-            return True
+            row, how = _leased(session, delivery_id, owner), {"code": code, "reason": reason}
+            if row is not None and leases.fail(row, self._clock(), **how, retry_after_s=retry_after_s):
+                self._note(session, "service", "result.given-up", row, code=code[: leases.REASON_CODE])
+            return row is not None
 
     def release(self, owner: str | None = None) -> int:
         """Give back what is being sent: by one owner (who stops), or by all (at the start of the only process)."""
@@ -358,12 +352,6 @@ def answer_as_sent(session: Session, answer_id: str, review_id: str = "") -> Del
 def _leased(session: Session, delivery_id: str, owner: str) -> DeliveryRow | None:
     row = session.get(DeliveryRow, delivery_id)
     return row if leases.held(row, working="sending", owner=owner) else None
-
-
-def _finish(row: DeliveryRow, state: str, at: datetime) -> None:
-    leases.finish(row, state, at)
-    if state == "sent":
-        row.reason_code = row.reason = ""
 
 
 def answers_as_sent(session: Session, answers: Sequence[AnswerRow]) -> dict[str, Delivery]:

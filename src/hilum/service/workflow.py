@@ -24,6 +24,7 @@ from hilum.records.values import Answered, Claim, NewAnswer, State
 from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, ModelDied, Ready
 from hilum.service.batcher import Batcher
+from hilum.service.bell import Bell
 from hilum.service.film_files import FilmFiles
 from hilum.service.film_writing import pass_by
 from hilum.service.logs import logger, where
@@ -93,7 +94,7 @@ class Workflow:
         self._answer_s, self._point, self._worked = answer_s, point, worked
         self._owner = secrets.token_hex(8)
         self._at_most = hands + 2 * LARGEST_BATCH
-        self._bell, self._rings, self._stopping = threading.Condition(), 0, threading.Event()
+        self._bell, self._stopping = Bell(), threading.Event()
         self._arrivals, self._dry = 0, (-1, 0.0)
         self._claiming, self._claimed = threading.Lock(), deque[Claim]()
         self._in_work: dict[str, Future[NewAnswer] | None] = {}
@@ -121,12 +122,7 @@ class Workflow:
 
     def _ring(self) -> None:
         """Let one hand look for work; when it takes more than one film, it rings for the next."""
-        with self._bell:
-            self._rings += 1
-            if self._stopping.is_set():
-                self._bell.notify_all()
-            else:
-                self._bell.notify()
+        self._bell.ring(one=not self._stopping.is_set())
 
     @property
     def in_work(self) -> int:
@@ -152,8 +148,7 @@ class Workflow:
         for future in list(self._in_work.values()):
             if future is not None:
                 future.cancel()  # those that wait; the batch in the model is finished
-        with self._bell:
-            self._bell.wait_for(lambda: not self._in_work, max(0.0, deadline - time.monotonic()))
+        self._bell.until(lambda: not self._in_work, max(0.0, deadline - time.monotonic()))
         finished = not self._in_work and not any(thread.is_alive() for thread in self._threads)
         if finished:
             self._batcher.close()
@@ -163,7 +158,7 @@ class Workflow:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            heard = self._rings
+            heard = self._bell.rings
             try:
                 claim = self._next()
                 if claim is not None:
@@ -173,8 +168,7 @@ class Workflow:
                 logger().error("records away", reason=str(error))
             except Exception as error:
                 logger().error("worker stumbled", **where(error))
-            with self._bell:
-                self._bell.wait_for(lambda heard=heard: self._rings != heard, POLL_S)  # type: ignore[misc]
+            self._bell.wait(heard, POLL_S)
 
     def _next(self) -> Claim | None:
         """A film to read: one that was leased before, else of those that are leased now."""
