@@ -24,6 +24,16 @@ def test_every_link_inside_the_tree_resolves(page: Path) -> None:
             assert anchor[1:] in anchors, f"{page.name} links to {target}{anchor}; there are {sorted(anchors)}"
 
 
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    """A path begins at ``src/hilum`` or at the root; a bare name is that of some module."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    named = set(re.findall(r"`([\w./-]+\.(?:py|js|md|ini|yaml))`", text))
+    files = {path.name for path in (ROOT / "src" / "hilum").rglob("*.*")}
+    assert len(named) > 50
+    lost = [n for n in named if not ((ROOT / "src" / "hilum" / n).is_file() or (ROOT / n).is_file())]
+    assert [name for name in lost if "/" in name or name not in files] == []
+
+
 def test_the_page_of_the_command_line_is_current() -> None:
     command = [sys.executable, str(ROOT / "docs" / "make_cli.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
