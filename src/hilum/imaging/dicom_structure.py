@@ -37,6 +37,7 @@ class Structure:
         pixels_at: where in the file the bytes of native pixels, or of an only fragment, begin; ``None`` for several
             fragments, and in a deflated file.
         pixels_end: where they end.
+        header_at: where the data set begins, behind the file meta information.
         header_end: where the element of the pixels begins; ``None`` without pixels, and in a deflated file.
     """
 
@@ -48,6 +49,7 @@ class Structure:
     fragments: int
     pixels_at: int | None = None
     pixels_end: int = 0
+    header_at: int = 0
     header_end: int | None = None
 
 
@@ -65,6 +67,7 @@ def examine(stream: BinaryIO, limits: Limits) -> Structure:
     meta = _Walk(stream, size, limits)
     meta.at = 132
     syntax = meta.file_meta()
+    header_at = meta.at
     walk = meta
     if syntax == DEFLATED:
         stream.seek(meta.at)
@@ -81,6 +84,7 @@ def examine(stream: BinaryIO, limits: Limits) -> Structure:
         fragments=walk.fragments,
         pixels_at=walk.pixels_at if walk is meta else None,
         pixels_end=walk.pixels_end,
+        header_at=header_at,
         header_end=walk.header_end if walk is meta else None,
     )
 

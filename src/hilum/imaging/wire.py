@@ -14,6 +14,7 @@ import json
 import math
 import struct
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,13 @@ def decode(content: bytes | bytearray, *, functions: bool = False) -> Any:
         raise ValueError(f"not a value that may cross ({type(error).__name__})") from error
 
 
+_AS_THEY_ARE = frozenset((type(None), bool, int, str))
+"""What JSON has itself; most values are of these, so they are asked for first."""
+
+
 def _tree(value: Any, blobs: list[Any], at: list[int]) -> Any:
+    if type(value) in _AS_THEY_ARE:
+        return value
     if value is None or (isinstance(value, bool | int | str) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, float) and not isinstance(value, np.generic):
@@ -77,17 +84,26 @@ def _compound(value: Any, blobs: list[Any], at: list[int]) -> Any:
         return {"tuple": [_tree(item, blobs, at) for item in value]}
     if kind in (set, frozenset):
         return {kind.__name__: [_tree(item, blobs, at) for item in value]}
+    names = _field_names(kind)  # type: ignore[arg-type]  # a class is hashable, whatever mypy says
+    if names is not None:
+        fields = {name: _tree(getattr(value, name), blobs, at) for name in names}
+        return {"dataclass": [kind.__module__, kind.__qualname__, fields]}
     if isinstance(value, Mapping):
         return {"dict": [[_tree(key, blobs, at), _tree(item, blobs, at)] for key, item in value.items()]}
-    if dataclasses.is_dataclass(kind) and _is_ours(kind.__module__):
-        fields = {f.name: _tree(getattr(value, f.name), blobs, at) for f in dataclasses.fields(value) if f.init}
-        return {"dataclass": [kind.__module__, kind.__qualname__, fields]}
     if callable(value) and hasattr(value, "__qualname__"):
         owner = getattr(value, "__module__", None) or "builtins"
         if _named(owner, value.__qualname__) != value:
             raise TypeError(f"{owner}.{value.__qualname__} can't be found by its name, so it can't cross")
         return {"function": [owner, value.__qualname__]}
     raise TypeError(f"{kind.__module__}.{kind.__qualname__} may not cross into or out of a sandbox")
+
+
+@lru_cache(maxsize=256)
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    """What the constructor of one of hilum's dataclasses takes; ``None`` for another class."""
+    if not (dataclasses.is_dataclass(kind) and _is_ours(kind.__module__)):
+        return None
+    return tuple(field.name for field in dataclasses.fields(kind) if field.init)
 
 
 def _is_ours(module: str) -> bool:
@@ -157,12 +173,18 @@ def _array_of(content: list[Any], blobs: memoryview) -> Any:
 
 def _dataclass(content: list[Any], blobs: memoryview, functions: bool) -> Any:
     module, name, fields = content
+    kind = _dataclass_named(module, name)
+    return kind(**{key: _value(item, blobs, functions) for key, item in fields.items()})
+
+
+@lru_cache(maxsize=256)
+def _dataclass_named(module: str, name: str) -> Any:
     if not _is_ours(module):
         raise ValueError(f"{module}.{name} may not cross")
     kind = _named(module, name)
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise ValueError(f"{module}.{name} is no dataclass")
-    return kind(**{key: _value(item, blobs, functions) for key, item in fields.items()})
+    return kind
 
 
 def _named(module: str, qualname: str) -> Any:

@@ -6,10 +6,11 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
@@ -231,15 +232,18 @@ def _prepare_all(sandbox: Sandbox, films: Sequence[FilmFile], assessor: Assessor
     window = workers + 2 * MAX_BATCH
     rest = iter(films)
     waiting: dict[Future[Prepared], FilmFile] = {}
+    # Waiting for the first of many futures asks each of them every time; here the one that is done says so.
+    done: SimpleQueue[Future[Prepared]] = SimpleQueue()
     with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
         while True:
             for film in islice(rest, window - len(waiting)):
-                waiting[pool.submit(_prepare, sandbox, film, assessor)] = film
+                future = pool.submit(_prepare, sandbox, film, assessor)
+                waiting[future] = film
+                future.add_done_callback(done.put)
             if not waiting:
                 return
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield waiting.pop(future), _result(future)
+            future = done.get()
+            yield waiting.pop(future), _result(future)
 
 
 def _prepare(sandbox: Sandbox, film: FilmFile, assessor: Assessor) -> Prepared:
