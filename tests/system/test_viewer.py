@@ -91,6 +91,27 @@ def test_the_canvas_shows_the_greys_of_the_library(
     assert np.abs(shown(page) - (255 - expected)).max() <= 1.0
 
 
+def test_frames_of_a_movement_are_smaller_where_a_card_is_imitated_and_then_the_film_is_whole(
+    page: Page, films: dict[str, str]
+) -> None:
+    open_film(page, films["windowed"], "?renderer=webgl2")
+    assert page.evaluate("hilum.viewer.renderer.imitated"), "Chromium here has no graphics card"
+    page.keyboard.press("0")
+    before = shown(page)
+    sizes = "[hilum.viewer.base.width, hilum.viewer.base.height, hilum.viewer.size.width, hilum.viewer.size.height]"
+    moving = page.evaluate(f"""() => {{
+      const {{ viewer }} = hilum;
+      viewer.pan(40, 20, {{ moving: true }});
+      viewer.pan(-40, -20, {{ moving: true }});
+      viewer.paint();
+      return {sizes};
+    }}""")
+    assert moving[:2] == [-(-one // 2) for one in moving[2:]]
+    until(page, "hilum.viewer.base.width === hilum.viewer.size.width")
+    assert page.evaluate(sizes)[:2] == moving[2:]
+    assert np.array_equal(shown(page), before)
+
+
 def test_each_key_of_the_view_does_what_it_says(page: Page, films: dict[str, str]) -> None:
     open_film(page, films["later"])
     first = page.evaluate(STATE)

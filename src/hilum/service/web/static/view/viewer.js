@@ -87,7 +87,8 @@ export class Viewer {
     this.pen = (this.ratio * parseFloat(getComputedStyle(document.documentElement).fontSize)) / 15;
     const width = Math.max(1, Math.round(this.stage.clientWidth * this.ratio));
     const height = Math.max(1, Math.round(this.stage.clientHeight * this.ratio));
-    for (const canvas of [this.top, this.base]) {
+    // WebGL sets its own canvas's size as it draws.
+    for (const canvas of [this.top, this.renderer?.kind === "webgl2" ? null : this.base]) {
       if (canvas && (canvas.width !== width || canvas.height !== height)) Object.assign(canvas, { width, height });
     }
     this.redraw();
@@ -120,7 +121,7 @@ export class Viewer {
     if (!this.film) return;
     const { view, window, inverted, opacity } = this.state;
     const matrix = matrixOf(view, this.film, this.size);
-    this.renderer.draw(matrix, window, inverted, this.quick);
+    this.renderer.draw(matrix, window, inverted, this.quick, this.size);
     this.overlay.draw({ matrix, film: this.film, heat: this.heat, opacity, shapes: this.shapes, ratio: this.pen, quick: this.quick });
     this.frames.push(performance.now());
     if (this.frames.length > 600) this.frames.splice(0, 300);

@@ -30,6 +30,10 @@ void main() {
   colour = vec4(vec3(inverted ? 1.0 - grey : grey), 1.0);
 }`;
 
+// Where the processor imitates a graphics card, frames of a movement have so many canvas pixels a side less: most of the
+// time goes into handing the canvas on, pixel by pixel. The frame after it is whole again.
+const REDUCED = 0.5;
+
 function shader(gl, kind, text) {
   const made = gl.createShader(kind);
   gl.shaderSource(made, text);
@@ -89,20 +93,23 @@ export class WebglRenderer {
     return this.textures.get(level);
   }
 
-  draw(matrix, window, inverted, quick) {
-    const { gl, at, canvas } = this;
+  // size: of the canvas on the screen, in its pixels; that the matrix leads to.
+  draw(matrix, window, inverted, quick, size) {
+    const { gl, at, canvas } = this, moving = quick && this.imitated, part = moving ? REDUCED : 1;
+    const width = Math.ceil(size.width * part), height = Math.ceil(size.height * part);
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const scale = Math.hypot(matrix[0], matrix[1]);
-    const level = this.levels.for(scale);
+    const level = this.levels.for(scale * part);
     const [a, b, c, d, e, f] = matrix, { rows, columns } = this.levels.list[0];
-    const x = 2 / canvas.width, y = -2 / canvas.height;
-    gl.viewport(0, 0, canvas.width, canvas.height);
+    const x = 2 / size.width, y = -2 / size.height;
+    gl.viewport(0, 0, width, height);
     gl.clear(gl.COLOR_BUFFER_BIT); // black
     gl.bindTexture(gl.TEXTURE_2D, this.texture(level));
     gl.uniform1i(at.film, 0);
     gl.uniformMatrix3fv(at.onto, false, [a * columns * x, b * columns * y, 0, c * rows * x, d * rows * y, 0, e * x - 1, f * y + 1, 1]);
     gl.uniform2f(at.ends, window.low, 1 / (window.high - window.low));
     gl.uniform1i(at.inverted, inverted ? 1 : 0);
-    gl.uniform1i(at.smoothly, Number.isInteger(scale) || (quick && this.imitated) ? 0 : 1);
+    gl.uniform1i(at.smoothly, Number.isInteger(scale) || moving ? 0 : 1);
     gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
   }
 }
