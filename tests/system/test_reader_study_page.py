@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import select
 from tests.service.conftest import let_in as key_of
 from tests.system.browser import film, let_in, serving, until
 
 from hilum.records.study_reading import ReaderStudies
+from hilum.records.study_schema import StudyOpinionRow
 from hilum.records.study_values import Protocol, StudySlot
 from hilum.service.app import Running
 
@@ -147,10 +149,6 @@ def test_two_readers_read_their_own_lists_and_see_only_their_own_turn(service: R
 
 
 def test_opinions_are_kept_with_arm_setting_time_and_confidence(service: Running) -> None:
-    from sqlalchemy import select
-
-    from hilum.records.study_schema import StudyOpinionRow
-
     with service.room.database.read() as session:
         rows = session.scalars(select(StudyOpinionRow).order_by(StudyOpinionRow.created_at)).all()
     said = [
@@ -167,3 +165,49 @@ def test_opinions_are_kept_with_arm_setting_time_and_confidence(service: Running
     assert all(row.seconds is not None and row.seconds > 0 for row in rows)
     assert json.loads(rows[0].shown)["heat_map"] == ""
     assert json.loads(rows[2].shown)["heat_map"] == "pneumonia"
+
+
+def test_what_is_typed_outlives_a_lost_connection_and_the_end_of_the_session(
+    service: Running, browser: Browser
+) -> None:
+    service.room.studies = ReaderStudies(service.room.database)
+    service.room.access.add_user("eve", ("reviewer",), password="open sesame, please", actor="test")
+    (film_id, other) = send(service)
+    protocol = Protocol(
+        name="kept", plan_sha256="8" * 64, question="pneumonia", findings=("normal", "pneumonia"), answer="after",
+        priors=False, washout_days=1,
+    )  # fmt: skip
+    slots = [StudySlot(film=film_id, arm="without"), StudySlot(film=other, arm="without")]
+    service.room.studies.create(protocol, {"eve": [slots]}, actor="test")
+    context = let_in(service, browser, "eve")
+    page = context.new_page()
+    page.goto("/reader-study/kept")
+    ready(page, "film 1 of 2")
+    context.set_offline(True)
+    say(page, "2", "64")
+    expect(page.locator("#trouble")).to_contain_text("Connection lost. Your opinion is kept")
+    context.set_offline(False)
+    ready(page, "film 2 of 2")
+    page.keyboard.press("1")
+    page.keyboard.type("7")
+    # Out of the field, the keys of the film count again.
+    page.keyboard.press("Escape")
+    page.keyboard.press("i")
+    assert page.evaluate("hilum.viewer.state.inverted")
+    context.clear_cookies()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/login?next=/reader-study/kept&ended=1")
+    page.locator("#name").fill("eve")
+    page.locator("#password").fill("open sesame, please")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/reader-study/kept")
+    ready(page, "film 2 of 2")
+    expect(page.locator("#rating")).to_have_value("7")
+    expect(page.locator("#slide")).to_have_attribute("aria-valuetext", "7")
+    assert page.locator('input[value="normal"]').is_checked()
+    page.locator("#record").click()
+    expect(page.locator("main")).to_contain_text("You have read the whole study")
+    with service.room.database.read() as session:
+        rows = session.scalars(select(StudyOpinionRow).where(StudyOpinionRow.study == "kept")).all()
+    assert sorted((row.position, row.finding, row.rating) for row in rows) == [(1, "pneumonia", 64), (2, "normal", 7)]
+    context.close()

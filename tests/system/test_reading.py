@@ -151,6 +151,8 @@ def test_two_readers_at_once_and_a_third_who_settles(service: Running, browser: 
     open_film(third, film_id)
     expect(third.locator("#differ")).to_be_enabled()
     expect(third.locator("#review")).to_contain_text("bob overrode: covid-19")
+    third.keyboard.press("a")
+    expect(third.locator("#readout")).to_contain_text("Settle it with your own finding")
     third.keyboard.press("d")
     third.locator("#instead").select_option("covid-19")
     third.keyboard.press("Control+Enter")
@@ -274,6 +276,29 @@ def test_the_worklist_is_live_and_searched_and_walked(service: Running, browser:
     page.keyboard.press("Enter")
     page.wait_for_url("**accession=SYN9**")
     expect(rows).to_have_count(1)
+    context.close()
+
+
+def test_a_region_that_is_drawn_last_goes_with_the_override_without_a_way_back_into_the_form(
+    service: Running, browser: Browser
+) -> None:
+    (film_id,) = send(service, film(1))
+    context, page = reader(service, browser)
+    open_film(page, film_id)
+    ready(page)
+    page.keyboard.press("d")
+    page.keyboard.type("norm")
+    page.locator("#draw").focus()
+    page.keyboard.press("Enter")
+    before = page.evaluate("hilum.viewer.shapes[0].from")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("hilum.viewer.shapes[0].from")[0] < before[0]
+    page.locator("#stage").focus()
+    page.keyboard.press("Control+Enter")
+    page.wait_for_url("**/?done=1")
+    kept = service.room.reviews.by(film_id, "ada")
+    assert kept is not None
+    assert (kept.finding, len(kept.noted.regions)) == ("normal", 1)
     context.close()
 
 

@@ -227,6 +227,12 @@ export const whenDigit = (taker) => (digitTaken = taker);
 
 export const keys = new Keys(actions, { digits: (number) => digitTaken(number) || pick(number), others: nudge });
 
+// Out of a field and back to the film, whose keys then count again.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || event.defaultPrevented || document.querySelector("dialog[open]")) return;
+  if (event.target.matches?.("input, select, textarea")) at("stage").focus({ preventScroll: true });
+});
+
 export function watchFindings() {
   for (const input of document.querySelectorAll('input[name="finding"]')) {
     input.addEventListener("change", () => showHeat(true));

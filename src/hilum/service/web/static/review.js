@@ -113,7 +113,8 @@ function askForFinding() {
 function agree() {
   if (covered) return say("Record your own opinion first.");
   if (abstained()) return say("The model abstained, so there is nothing to agree with. Give your finding (d).");
-  if (at("agree")) decide("agree");
+  if (!at("agree")) return say("Two readers differ. Settle it with your own finding (d).");
+  decide("agree");
 }
 
 function open() {
@@ -203,12 +204,16 @@ document.addEventListener("drawn", () => {
   keep();
 });
 section.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !at("other").classList.contains("hidden")) close();
-  else if (event.key === "Enter" && event.ctrlKey) override();
-  else return;
+  if (event.key !== "Escape" || at("other").classList.contains("hidden")) return;
+  close();
   event.preventDefault();
 });
 document.addEventListener("keydown", (event) => {
+  // From wherever one is: a region that was drawn last leaves the focus on the film.
+  if (event.key === "Enter" && event.ctrlKey && !at("other").classList.contains("hidden") && !document.querySelector("dialog[open]")) {
+    event.preventDefault();
+    return override();
+  }
   const free = !event.target.matches?.("button, a, summary, select, textarea");
   if (event.key === "Enter" && covered && free && !document.querySelector("dialog[open]")) {
     event.preventDefault();
