@@ -1,24 +1,21 @@
-"""Looking for priors put together: the PACS of the settings, headers read in a sandboxed child."""
+"""Looking for priors put together: the PACS asked by a process of its own, headers read in a sandboxed child."""
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
-from datetime import date
-from typing import Any
+from collections.abc import Iterator
 
 from hilum.errors import ServiceError
 from hilum.imaging.sandbox import Sandbox
 from hilum.records.look_ups import LookUps
+from hilum.service.certificates import client_context
 from hilum.service.destinations import Destination
+from hilum.service.dicom.asking_process import AskingProcess
 from hilum.service.dicom.film_header import PRELOAD, read_header
-from hilum.service.dicom.pacs import Pacs, asking, fetch
-from hilum.service.dicom.priors import Film, Found, find_priors
+from hilum.service.dicom.reception import Reception
 from hilum.service.intake import Intake
 from hilum.service.logs import logger
 from hilum.service.looking_back import LookingBack
-from hilum.service.refusals import Refused
-from hilum.service.renewing import renewed_client
-from hilum.service.settings import MIB, Settings
+from hilum.service.settings import Settings
 
 
 @contextlib.contextmanager
@@ -37,17 +34,18 @@ def open_looking_back(
     Raises:
         ServiceError: a certificate file can't be used.
     """
-    pacs = reached(settings, node)
+    _check_certificates(settings, node)
     if sole:
         logger().info("unfinished look-ups taken up again", look_ups=look_ups.release())
     limits = {"memory_mb": settings.decode_memory_mb, "wall_s": settings.decode_wall_s}
-    with Sandbox(1, preload=PRELOAD, **limits) as sandbox:  # type: ignore[arg-type]
+    asking = AskingProcess(settings, Reception(intake, look_ups.expected))
+    with Sandbox(1, preload=PRELOAD, **limits) as sandbox, contextlib.closing(asking):  # type: ignore[arg-type]
         looking = LookingBack(
             look_ups,
             intake.files,
             read=functools.partial(sandbox.run, read_header),
-            find=functools.partial(_find, pacs, settings),
-            fetch=functools.partial(_fetch, pacs, settings, intake),
+            find=asking.find,
+            fetch=asking.fetch,
             cap_s=settings.results_retry_cap_s,
             give_up_s=settings.pacs_give_up_h * 3600,
         )
@@ -58,50 +56,12 @@ def open_looking_back(
             logger().info("looking for priors stopped", finished=looking.stop(settings.drain_s))
 
 
-def reached(settings: Settings, node: Destination) -> Pacs:
-    """How the PACS of the settings is reached.
-
-    Raises:
-        ServiceError: a certificate file can't be used.
-    """
+def _check_certificates(settings: Settings, node: Destination) -> None:
     try:
-        tls = renewed_client(settings.results_ca, settings.results_certificate).current if node.tls else None
+        if node.tls:
+            client_context(authorities=settings.results_ca, own=settings.results_certificate)
     except OSError as error:
         raise ServiceError(
             f"The certificates for the PACS can't be used ({error.strerror or type(error).__name__}). Check "
             "HILUM_RESULTS_CA and HILUM_RESULTS_CERTIFICATE."
         ) from None
-    return Pacs(
-        node=node,
-        calling=settings.ae_title,
-        tls=tls,
-        timeout_s=settings.pacs_timeout_s,
-        deadline_s=settings.association_deadline_s,
-        largest_film_bytes=settings.largest_film_mb * MIB,
-    )
-
-
-def _find(pacs: Pacs, settings: Settings, film: Film) -> Sequence[Found]:
-    from hilum.service.dicom.patients import asked_with
-
-    asked_with(film.patient)  # before anybody is asked
-    with asking(pacs) as ask:
-        return find_priors(ask, film, years=settings.priors_years, count=settings.priors_count, today=date.today())
-
-
-def _fetch(pacs: Pacs, settings: Settings, intake: Intake, films: Sequence[Found]) -> str:
-    from hilum.service.dicom.receiving import announced, answer_store, keep
-
-    wanted = {one.sop_instance_uid for one in films}
-
-    def receive(event: Any) -> int:
-        _, sop_instance = announced(event)
-        if sop_instance not in wanted:
-            raise Refused("The PACS sends a film that it was not asked for.", code="unsupported")
-        keep(event, intake, sop_instance_uid=sop_instance, calling_ae=pacs.node.ae_title, fetched=True)
-        return 0x0000
-
-    way = settings.pacs_retrieve
-    if way == "auto" and settings.dicom_port is None:
-        way = "get"  # nobody would be there for C-MOVE to send to
-    return fetch(pacs, films, way=way, keep=lambda event: answer_store(event, receive))

@@ -52,7 +52,7 @@ class Hearing:
         self._counts, self._book = counts, book
 
     def __call__(self, said: Mapping[str, Any]) -> None:
-        """Take one line, of which nothing is believed but its form."""
+        """Take one line."""
         event, fields = str(said.get("event"))[:LONGEST_TEXT], _plain(said)
         if event in OUTCOMES:
             self._counts.dicom_film(OUTCOMES[event])
@@ -60,8 +60,14 @@ class Hearing:
             code = fields["code"] if fields.get("code") in CODES else "other"
             self._counts.dicom_refusal(code)
             self._book.note(code, str(fields.get("calling_ae", "")), str(fields.get("certificate", "")))
-        level = said.get("level")
-        getattr(logger(), level if level in LEVELS else "error")(event, **fields)
+        write_down(said)
+
+
+def write_down(said: Mapping[str, Any]) -> None:
+    """Write one line of another process's log into ours; nothing of it is believed but its form."""
+    level = said.get("level")
+    write = getattr(logger(), level if level in LEVELS else "error")
+    write(str(said.get("event"))[:LONGEST_TEXT], **_plain(said))
 
 
 def _plain(said: Mapping[str, Any]) -> dict[str, Any]:

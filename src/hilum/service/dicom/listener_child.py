@@ -46,7 +46,7 @@ def main(
     given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in terms.items()}
     met = Terms(**given)
     threading.stack_size(STACK_BYTES)
-    _tell_news(socket.socket(fileno=news))
+    tell_news(socket.socket(fileno=news))
     with socket.socket(fileno=descriptor) as told:
         doors = [socket.socket(fileno=one) for one in channels]
         try:
@@ -96,7 +96,8 @@ class _News(logging.Handler):
             send(self._to, SAID, said)
 
 
-def _tell_news(to: socket.socket) -> None:
+def tell_news(to: socket.socket) -> None:
+    """Have this process's log written by the service."""
     log = logging.getLogger(NAME)
     log.handlers[:], log.propagate = [_News(to)], False
     log.setLevel(logging.INFO)

@@ -17,8 +17,8 @@ STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 
 MIB = 1024 * 1024
-ANSWER_BYTES = MIB
-"""Largest answer to a C-FIND."""
+ANSWER_BYTES = 64 * 1024
+"""Largest answer to a C-FIND; those of a study have a few hundred bytes."""
 
 MOST_ANSWERS = 1000
 """Beyond this a query was not about one patient, or the peer never ends."""
@@ -208,8 +208,11 @@ def _find(association: Any, node: Destination, level: Level, keys: Mapping[str, 
                 code=f"status-{status:04x}",
                 permanent=status & 0xFF00 == 0xA900,
             )
-        if dataset is not None:
-            found.append(dataset)
+        if dataset is None:
+            raise Unfetched(
+                f"{node.ae_title} gives an answer to a query that can't be read. See its log.", code="unreadable-answer"
+            )
+        found.append(dataset)
         if len(found) > MOST_ANSWERS:
             association.abort()
             raise Unfetched(
