@@ -146,17 +146,22 @@ def _steps(heatmap: Heatmap, shape: tuple[int, int], top: float | None) -> Array
     steps = np.empty(shape, np.uint8)
     for start in range(0, shape[0], STRIP):
         strip = slice(start, start + STRIP)
-        scaled = np.nan_to_num(heatmap[strip] * (255.0 / top), nan=0.0, posinf=255.0, neginf=0.0)
-        steps[strip] = np.clip(scaled, 0.0, 255.0) + 0.5
+        # Unlike `clip`, these take the number where the other is none.
+        scaled = np.fmin(np.fmax(heatmap[strip] * (255.0 / top), 0.0), 255.0)
+        steps[strip] = scaled + 0.5
     return steps
 
 
+@functools.lru_cache(maxsize=8)
 def _blend_tables(opacity: float) -> tuple[Array, Array]:
     """For each step of heat: its colour times its weight, uint16 [3, 256], and what is kept of the film, in 256ths."""
     heat = np.linspace(0.0, 1.0, 256)
     weights = np.rint(opacity * np.clip(heat / FULL_OPACITY_FROM, 0.0, 1.0) * 256)
     # Both parts together stay below 65,280, so that 16 bits are enough to add them.
-    return (colour_scale().T * weights).astype(np.uint16), (256 - weights).astype(np.uint16)
+    tables = (colour_scale().T * weights).astype(np.uint16), (256 - weights).astype(np.uint16)
+    for one in tables:
+        one.setflags(write=False)
+    return tables
 
 
 def _draw_contours(drawn: Array, steps: Array) -> None:

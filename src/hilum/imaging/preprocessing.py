@@ -10,6 +10,7 @@ copied as floats.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -322,10 +323,14 @@ def heatmap_on_film(heatmap: Heatmap, film_shape: tuple[int, int], config: Prepr
     return film
 
 
+@lru_cache(maxsize=16)
 def _taps(length: int, start: int, extent: int, size: int, cells: int) -> tuple[Array, Array, Array]:
     """For each pixel of the film its two neighbouring cells and the second's weight, pixel centres aligned."""
     on_tile = start + (np.arange(length) + 0.5) * (extent / length)
     at = np.clip(on_tile * (cells / size) - 0.5, 0, cells - 1)
     first = np.floor(at).astype(np.intp)
     second = np.minimum(first + 1, cells - 1)
-    return first, second, (at - first).astype(np.float32)
+    taps = first, second, (at - first).astype(np.float32)
+    for one in taps:
+        one.setflags(write=False)
+    return taps
