@@ -76,6 +76,29 @@ def test_every_code_of_a_line_is_its_quotient(span):
             np.testing.assert_array_equal(out, expected[::-1])
 
 
+@pytest.mark.parametrize(
+    "order",
+    [
+        PixelOrder(bits=12),
+        PixelOrder(bits=12, inverted=True),
+        PixelOrder(bits=10),
+        PixelOrder(bits=12, voi=Window(center=1500, width=1800)),
+        PixelOrder(bits=12, voi=Window(center=2000, width=1001)),
+    ],
+)
+def test_codes_may_be_written_over_where_they_can_be(order):
+    """Same values, in the codes' own memory; what is read-only stays as it is."""
+    codes = np.random.default_rng(0).integers(0, 1 << order.bits, (300, 500)).astype(np.uint16)
+    expected, kept = present(codes, order), codes.copy()
+    np.testing.assert_array_equal(codes, kept)
+    codes.setflags(write=False)
+    np.testing.assert_array_equal(present(codes, order, in_place=True), expected)
+    np.testing.assert_array_equal(codes, kept)
+    codes.setflags(write=True)
+    assert present(codes, order, in_place=True) is codes
+    np.testing.assert_array_equal(codes, expected)
+
+
 def test_what_is_no_line_is_looked_up():
     """Curves, half codes, halves rounded by float64, steps, padding in the midst, a wider window, a blank table."""
     curved = Lut(first=0, values=np.arange(4096.0) ** 2 // 4096, bits=12)

@@ -185,7 +185,8 @@ def _film(
         flags.append("one-decoder")
     if form.photometric in GREY:
         order = film_order(dataset, form, flags)
-        return present(_aligned(codes, form), order), facts, tuple(flags)
+        # Native samples lie in the file's bytes, which can't be written over; decoded ones are ours.
+        return present(_aligned(codes, form), order, in_place=True), facts, tuple(flags)
     grey = _colour_to_grey(dataset, codes, form, structure.transfer_syntax)
     if grey.share_coloured > 0 and not grey.colour:
         flags.append("some-colour")

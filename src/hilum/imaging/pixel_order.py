@@ -158,12 +158,14 @@ class PixelOrder:
         return np.clip((values - low) / (high - low), 0.0, 1.0)
 
 
-def present(codes: Array, order: PixelOrder) -> Pixels:
+def present(codes: Array, order: PixelOrder, *, in_place: bool = False) -> Pixels:
     """Presentation values of a film.
 
     Args:
         codes: uint8 or uint16 [h, w]; bits beyond Bits Stored are ignored (they may hold old overlays).
         order: what the header says.
+        in_place: the codes are needed no more and may be written over, where they are of 16 bits and can be: setting
+            aside as much again takes as long as the arithmetic.
 
     Returns:
         uint16 [h, w], 0 black … 65535 white.
@@ -171,9 +173,11 @@ def present(codes: Array, order: PixelOrder) -> Pixels:
     codes, least, most = _within(codes, order.bits)
     table = order.table(_used(codes, order, least, most))
     line = straight_line(table, least, most) if codes.size >= len(table) else None
+    pixels = (
+        codes if in_place and codes.dtype == np.uint16 and codes.flags.writeable else np.empty(codes.shape, np.uint16)
+    )
     if line is None:
-        return _taken(codes, table)
-    pixels = np.empty(codes.shape, np.uint16)
+        return _taken(codes, table, pixels)
     beyond = least < min(line.black, line.white) or most > max(line.black, line.white)
     _each_strip(codes, lambda strip: line.apply(codes[strip], pixels[strip], beyond=beyond))
     return pixels
@@ -217,11 +221,10 @@ def look_up(codes: Array, table: Array) -> Pixels:
         codes: uint8 or uint16 [h, w]; bits beyond the table's are ignored.
         table: uint16 [2^bits].
     """
-    return _taken(_within(codes, len(table).bit_length() - 1)[0], table)
+    return _taken(_within(codes, len(table).bit_length() - 1)[0], table, np.empty(codes.shape, np.uint16))
 
 
-def _taken(codes: Array, table: Array) -> Pixels:
-    pixels = np.empty(codes.shape, np.uint16)
+def _taken(codes: Array, table: Array, pixels: Array) -> Pixels:
     # "clip" clips nothing, since all codes are within; "raise" would look up into a copy first.
     _each_strip(codes, lambda strip: np.take(table, codes[strip], out=pixels[strip], mode="clip"))
     return pixels

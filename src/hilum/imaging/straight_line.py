@@ -32,7 +32,7 @@ class StraightLine:
 
         Args:
             codes: uint8 or uint16, of any shape.
-            out: uint16 of the same shape, written over: 0 black … 65535 white, rounded half up.
+            out: uint16 of the same shape, written over: 0 black … 65535 white, rounded half up. It may be the codes.
             beyond: some code may lie beyond black or white.
         """
         if beyond:
@@ -59,12 +59,14 @@ class StraightLine:
             steps = np.subtract(codes, black, dtype=np.uint16) if black else codes
         else:
             steps = np.subtract(black, codes, dtype=np.uint16)
+        if not rest:
+            np.multiply(steps, slope, out=out, dtype=np.uint16)
+            return
+        more = np.multiply(steps, rest, dtype=np.uint16) if rest > 1 else steps
+        more = np.add(more, half, dtype=np.uint16)
+        more //= parts
         np.multiply(steps, slope, out=out, dtype=np.uint16)
-        if rest:
-            more = np.multiply(steps, rest, dtype=np.uint16) if rest > 1 else steps
-            more = np.add(more, half, dtype=np.uint16)
-            more //= parts
-            out += more
+        out += more
 
 
 def _whole(number: int) -> np.uint32:
