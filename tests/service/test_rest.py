@@ -1,6 +1,8 @@
 """REST: films in, answers out, every error a problem document."""
 
 import asyncio
+import threading
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -11,6 +13,7 @@ from tests.service.test_access import ALLOWED
 from hilum.records.schema import FilmRow
 from hilum.service.announcements import REMEMBERED, Announcements
 from hilum.service.app import Running
+from hilum.service.reading_first import veiled
 
 DICOM = {"Content-Type": "application/dicom"}
 PNG = {"Content-Type": "image/png"}
@@ -95,6 +98,30 @@ def test_an_unreadable_film_fails_with_its_reason_and_the_next_is_answered(http:
     assert (study["state"], study["reason"]["code"]) == ("failed", "unreadable")
     assert send(http, png(93), PNG).json()["state"] == "answered"
     is_problem(http.get(study["film"]), 422, "can't be read")
+
+
+def test_the_web_servers_thread_asks_no_records_what_may_be_seen(
+    http: httpx.Client, service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def nothing(*_: object) -> tuple[frozenset[str], frozenset[str]]:
+        asked.append(threading.current_thread().name)
+        return frozenset(), frozenset()
+
+    for part in (service.room.studies, service.room.labelling):
+        monkeypatch.setattr(part, "sight", nothing)
+    for wait in (10, 0, 10):
+        assert send(http, dicom(131), DICOM, wait=wait).json()["answer"]
+    assert len(asked) >= 4
+    assert "hilum-web" not in asked
+
+
+def test_a_film_without_an_answer_has_nothing_to_cover(http: httpx.Client, service: Running) -> None:
+    film = service.room.store.film(send(http, dicom(132), DICOM).json()["id"])
+    assert film is not None
+    unanswered = replace(film, answer=None)
+    assert veiled(None, None, [unanswered]) == [unanswered]  # type: ignore[arg-type]  # neither is asked
 
 
 def test_without_wait_the_answer_is_fetched_later(http: httpx.Client) -> None:

@@ -68,11 +68,17 @@ def hidden(
     return covered | (frozenset(film_ids) - room.reviews.opined(film_ids, caller.name) - shown)
 
 
+def tells(film: FilmRecord) -> bool:
+    """Whether a film has anything that may have to be covered."""
+    return film.answer is not None or bool(film.reason)
+
+
 def veiled(
     room: ReadingRoom, caller: Caller, films: Sequence[FilmRecord], *, new: bool = False, opened: bool = True
 ) -> list[FilmRecord]:
     """The films, without the answers that this caller must not see yet; ``new``, ``opened``: see :func:`hidden`."""
-    covered = hidden(room, caller, [film.film_id for film in films], new=new, opened=opened)
+    told = [film.film_id for film in films if tells(film)]
+    covered = hidden(room, caller, told, new=new, opened=opened) if told else frozenset()
     return [
         replace(film, answer=None, reason="", reason_code="") if film.film_id in covered else film for film in films
     ]

@@ -15,7 +15,7 @@ from hilum.records.access import Caller
 from hilum.records.values import FINISHED, AnswerRecord, FilmRecord, HeatmapRecord, Receipt
 from hilum.service.intake import Arrival
 from hilum.service.logs import logger
-from hilum.service.reading_first import FIRST, LABELLING, hidden, labels_now, to_label, veiled
+from hilum.service.reading_first import FIRST, LABELLING, hidden, labels_now, tells, to_label, veiled
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.refusals import Refused
 from hilum.service.rest.access import needs, room_of
@@ -70,7 +70,9 @@ async def send(
     reads = "films:read" in caller.scopes
     new = receipt.new and receipt.state == "received"
     film, handed = await _answered(room, receipt.film_id, wait if reads else 0, caller if reads else None, new=new)
-    study = study_of(veiled(room, caller, [film], new=new and handed)[0])
+    veil = functools.partial(veiled, room, caller, [film], new=new and handed)
+    unasked = not tells(film) or (new and handed and not room.settings.read_first)
+    study = study_of((veil() if unasked else await run_in_threadpool(veil))[0])
     said = (study if reads else study.model_copy(update={"answer": None})).model_dump_json()
     headers = {"Location": f"/api/v1/studies/{film.film_id}"}
     return Response(said, 201 if receipt.new else 200, headers, "application/json")
