@@ -108,8 +108,8 @@ def propose(
     """
     from hilum.bundle.card import read_stated
     from hilum.change.plan import read_plan
-    from hilum.cli.retraining import Site, Wish
     from hilum.cli.retraining import retrain as carry_out
+    from hilum.cli.retraining_inputs import Site, Wish
     from hilum.keys import read_private_key
 
     rules = read_plan(plan)
