@@ -18,6 +18,7 @@ from hilum.monitoring.simulation import Site, simulate
 from hilum.records.audit import check, entries
 from hilum.records.database import Database
 from hilum.records.labelling import BlindLabel, Labelling, agreed_finding
+from hilum.records.labelling_batches import LabelBatches
 from hilum.records.labelling_schema import LabelTaskRow
 from hilum.records.reviews import Conflict
 from hilum.records.schema import AnswerRow, FilmRow, ReviewRow
@@ -53,6 +54,11 @@ def records(database: Database) -> Database:
 
 
 @pytest.fixture
+def batches(records: Database, clock: Clock) -> LabelBatches:
+    return LabelBatches(records, clock)
+
+
+@pytest.fixture
 def queue(records: Database, clock: Clock) -> Labelling:
     return Labelling(records, clock)
 
@@ -64,9 +70,9 @@ def put(queue: Labelling, reader: str, finding: str | None = "normal", **more: o
 
 
 def test_a_batch_is_drawn_once_with_its_probabilities_and_a_share_that_is_read_twice(
-    queue: Labelling, records: Database
+    batches: LabelBatches, records: Database
 ) -> None:
-    batch = queue.draw(10, second=0.25, actor="mel", seed=3)
+    batch = batches.draw(10, second=0.25, actor="mel", seed=3)
     assert (batch.films, batch.twice, batch.states) == (10, 3, {"waiting": 10})
     with records.read() as session:
         tasks = list(session.scalars(select(LabelTaskRow)))
@@ -75,26 +81,28 @@ def test_a_batch_is_drawn_once_with_its_probabilities_and_a_share_that_is_read_t
     assert sorted(one.readings for one in tasks) == [1] * 7 + [2] * 3
     assert all(0 < one.probability <= 1 for one in tasks)
     assert json.loads(row.body)["detail"] == {"films": 10, "pool": batch.pool, "seed": 3, "twice": 3}
-    other = queue.draw(batch.pool - 10, second=0, actor="mel")
+    other = batches.draw(batch.pool - 10, second=0, actor="mel")
     assert other.pool == batch.pool - 10, "what was drawn is not drawn again"
     with pytest.raises(DataError, match="read or drawn"):
-        queue.draw(1, second=0, actor="mel")
-    assert [one.id for one in queue.batches()] in ([batch.id, other.id], [other.id, batch.id])
+        batches.draw(1, second=0, actor="mel")
+    assert [one.id for one in batches.all()] in ([batch.id, other.id], [other.id, batch.id])
     with pytest.raises(UsageError, match="share of second readers is 1.5"):
-        queue.draw(1, second=1.5, actor="mel")
+        batches.draw(1, second=1.5, actor="mel")
 
 
-def test_films_without_a_picture_and_read_ones_are_not_drawn(queue: Labelling, records: Database) -> None:
+def test_films_without_a_picture_and_read_ones_are_not_drawn(batches: LabelBatches, records: Database) -> None:
     with records.write() as session:
         films = list(session.scalars(select(FilmRow).where(FilmRow.state == "answered").order_by(FilmRow.id)))
         films[0].file_sha256 = ""
         review = {"id": "r", "film_id": films[1].id, "reader": "ann", "version": 1, "decision": "agree", "comment": ""}
         session.execute(insert(ReviewRow), [review | {"created_at": films[1].received_at}])
-    assert queue.draw(5, second=0, actor="mel").pool == len(films) - 2
+    assert batches.draw(5, second=0, actor="mel").pool == len(films) - 2
 
 
-def test_a_film_is_in_front_of_one_reader_until_the_hold_runs_out(queue: Labelling, clock: Clock) -> None:
-    queue.draw(2, second=0, actor="mel")
+def test_a_film_is_in_front_of_one_reader_until_the_hold_runs_out(
+    queue: Labelling, batches: LabelBatches, clock: Clock
+) -> None:
+    batches.draw(2, second=0, actor="mel")
     first, second = queue.following("ann"), queue.following("bob")
     assert first != second
     assert queue.following("ann") == first, "the same after the page was loaded again"
@@ -111,8 +119,8 @@ def test_a_film_is_in_front_of_one_reader_until_the_hold_runs_out(queue: Labelli
     assert queue.following("bob") == first
 
 
-def test_a_film_that_was_passed_over_comes_last(queue: Labelling) -> None:
-    queue.draw(3, second=0, actor="mel")
+def test_a_film_that_was_passed_over_comes_last(queue: Labelling, batches: LabelBatches) -> None:
+    batches.draw(3, second=0, actor="mel")
     first = str(queue.following("ann"))
     queue.release(first, "ann", passed=True)
     seen = []
@@ -124,8 +132,8 @@ def test_a_film_that_was_passed_over_comes_last(queue: Labelling) -> None:
     assert queue.following("ann") is None
 
 
-def test_two_readers_label_a_film_at_once_only_where_two_are_meant(queue: Labelling) -> None:
-    queue.draw(1, second=1, actor="mel")
+def test_two_readers_label_a_film_at_once_only_where_two_are_meant(queue: Labelling, batches: LabelBatches) -> None:
+    batches.draw(1, second=1, actor="mel")
     film = str(queue.following("ann"))
     assert queue.following("bob") == film
     assert queue.following("cyd") is None
@@ -140,11 +148,13 @@ def test_two_readers_label_a_film_at_once_only_where_two_are_meant(queue: Labell
         queue.ask_another(film, actor="mel")
     assert queue.following("ann") is None, "who has labelled it is no third reader"
     assert put(queue, "cyd", "pneumonia").film_id == film
-    assert queue.batches()[0].states == {"agreed": 1}
+    assert batches.all()[0].states == {"agreed": 1}
 
 
-def test_who_can_not_tell_says_why_and_a_film_that_nobody_can_tell_is_shown(queue: Labelling) -> None:
-    queue.draw(1, second=0, actor="mel")
+def test_who_can_not_tell_says_why_and_a_film_that_nobody_can_tell_is_shown(
+    queue: Labelling, batches: LabelBatches
+) -> None:
+    batches.draw(1, second=0, actor="mel")
     film = str(queue.following("ann"))
     for finding, reason in ((None, ""), ("normal", "other"), (None, "bored")):
         with pytest.raises(UsageError, match="one of both|is no reason"):
@@ -156,8 +166,10 @@ def test_who_can_not_tell_says_why_and_a_film_that_nobody_can_tell_is_shown(queu
     assert agreed_finding([None, "normal", "normal"]) == "normal"
 
 
-def test_a_film_whose_answer_was_opened_is_for_other_readers(queue: Labelling, records: Database) -> None:
-    queue.draw(1, second=0, actor="mel")
+def test_a_film_whose_answer_was_opened_is_for_other_readers(
+    queue: Labelling, batches: LabelBatches, records: Database
+) -> None:
+    batches.draw(1, second=0, actor="mel")
     film = str(queue.following("ann"))
     Store(records).film(film, viewer="ann")
     with pytest.raises(UsageError, match="your label would lean on it"):
@@ -171,8 +183,10 @@ def test_a_film_whose_answer_was_opened_is_for_other_readers(queue: Labelling, r
         queue.again(film, "bob")
 
 
-def test_labels_are_events_and_a_reply_that_was_lost_makes_none_twice(queue: Labelling, records: Database) -> None:
-    queue.draw(1, second=0, actor="mel")
+def test_labels_are_events_and_a_reply_that_was_lost_makes_none_twice(
+    queue: Labelling, batches: LabelBatches, records: Database
+) -> None:
+    batches.draw(1, second=0, actor="mel")
     shown = {"zoom": 1.25, "window": [0, 4095]}
     first = put(queue, "ann", "normal", comment="clear", seconds=12.5, shown=shown)
     assert (first.version, first.seconds, first.shown) == (1, 12.5, shown)
@@ -196,9 +210,9 @@ def test_labels_are_events_and_a_reply_that_was_lost_makes_none_twice(queue: Lab
 
 
 def test_agreed_labels_are_quarantined_with_their_probability_and_settle_nothing_against_an_override(
-    queue: Labelling, records: Database
+    queue: Labelling, batches: LabelBatches, records: Database
 ) -> None:
-    queue.draw(3, second=0, actor="mel")
+    batches.draw(3, second=0, actor="mel")
     for finding in ("pneumonia", "covid-19", None):
         put(queue, "ann", finding, reason_code="" if finding else "other")
     with records.write() as session:

@@ -235,7 +235,7 @@ def test_a_reader_who_is_to_label_a_film_fetches_it_without_its_results(service:
     answered(service)
     with service.room.database.read() as session:
         free = len(unread(session).film_ids)
-    service.room.labelling.draw(free, second=0, actor="mel")
+    service.room.label_batches.draw(free, second=0, actor="mel")
     service.room.access.add_user("lin", ("reviewer",), password=None, actor="test")
     headers = {"Authorization": f"Bearer {service.room.access.add_key('lin', actor='test')[1]}"}
     mine = DICOMwebClient(f"{service.url}/dicom-web", headers=headers, timeout=60)

@@ -96,7 +96,7 @@ def test_films_are_drawn_and_labelled_by_keyboard_and_what_differs_gets_a_third_
 def test_a_label_survives_the_end_of_the_session_and_an_answer_that_was_opened_ends_it(
     service: Running, browser: Browser
 ) -> None:
-    service.room.labelling.draw(1, second=0, actor="mel")
+    service.room.label_batches.draw(1, second=0, actor="mel")
     service.room.access.add_user("eve", ("reviewer",), password="open sesame, please", actor="test")
     context = let_in(service, browser, "eve")
     page = context.new_page()

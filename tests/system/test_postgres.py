@@ -27,6 +27,7 @@ from hilum.records.audit import check, entries
 from hilum.records.database import Database
 from hilum.records.dicom_index import DicomIndex
 from hilum.records.labelling import Labelling
+from hilum.records.labelling_batches import LabelBatches
 from hilum.records.labelling_schema import BlindLabelRow, LabelTaskRow
 from hilum.records.proving import prove
 from hilum.records.reviews import Conflict
@@ -94,6 +95,11 @@ def both(database: Database) -> studies_on_sqlite.Set:
 @pytest.fixture
 def records(database: Database) -> Database:
     return labelling_on_sqlite.filled(database)
+
+
+@pytest.fixture
+def batches(records: Database, clock: Clock) -> LabelBatches:
+    return LabelBatches(records, clock)
 
 
 @pytest.fixture
@@ -241,8 +247,7 @@ def test_the_service_runs_on_it_and_its_audit_is_proved(url: str, tmp_path: Path
 
 def test_readers_at_once_never_hold_one_film_and_leave_none_out(records: Database) -> None:
     """Eight readers, each with a process's own view of the queue: every film is labelled as often as it needs."""
-    queue = Labelling(records)
-    batch = queue.draw(24, second=0.25, actor="mel", seed=1)
+    batch = LabelBatches(records).draw(24, second=0.25, actor="mel", seed=1)
     labels: list[tuple[str, str]] = []
 
     def read(reader: str) -> None:
@@ -269,9 +274,8 @@ def test_readers_at_once_never_hold_one_film_and_leave_none_out(records: Databas
 
 
 def test_a_label_that_comes_twice_at_once_is_one(records: Database) -> None:
-    queue = Labelling(records)
-    queue.draw(1, second=0, actor="mel", seed=1)
-    film = queue.following("ann")
+    LabelBatches(records).draw(1, second=0, actor="mel", seed=1)
+    film = Labelling(records).following("ann")
     assert film is not None
 
     def say(finding: str) -> str:

@@ -150,10 +150,10 @@ def draw(
     Beside a running service or without one.
     """
     from hilum.cli.records import open_records
-    from hilum.records.labelling import Labelling
+    from hilum.records.labelling_batches import LabelBatches
 
     with open_records(data) as database:
-        batch = Labelling(database).draw(count, second=second, actor="console", seed=seed)
+        batch = LabelBatches(database).draw(count, second=second, actor="console", seed=seed)
     summary = {"batch": batch.id, "films": batch.films, "of": batch.pool, "twice": batch.twice}
     finish(
         summary, as_json=as_json, lines=[f"{batch.films} of {batch.pool} films drawn, {batch.twice} for two readers"]

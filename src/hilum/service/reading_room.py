@@ -18,6 +18,7 @@ from hilum.records.database import Database
 from hilum.records.events import Events
 from hilum.records.key_change import bring_under_key
 from hilum.records.labelling import Labelling
+from hilum.records.labelling_batches import LabelBatches
 from hilum.records.look_ups import LookUps, PriorsPolicy
 from hilum.records.registry import Registry
 from hilum.records.results_out import Outbox
@@ -68,6 +69,7 @@ class ReadingRoom:
     studies: ReaderStudies
     worklist: Worklist
     labelling: Labelling
+    label_batches: LabelBatches
     anchors: Anchors
     metrics: Metrics
     events: Events
@@ -225,6 +227,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         worklist=_worklist(settings, database),
         anchors=Anchors(settings.data / "anchors", database, answering.prepare, workflow.ask),
         labelling=Labelling(database, held_for=timedelta(minutes=settings.claim_min)),
+        label_batches=LabelBatches(database),
         metrics=metrics,
         events=Events(database),
         streams=Streams(settings.event_streams),

@@ -9,7 +9,8 @@ from starlette.exceptions import HTTPException
 
 from hilum.errors import DataError, UsageError, nearest
 from hilum.records.access import Caller
-from hilum.records.labelling import CANNOT_TELL, Batch, BlindLabel, TaskState
+from hilum.records.labelling import CANNOT_TELL, BlindLabel, TaskState
+from hilum.records.labelling_batches import Batch
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.reviews import WhatWasShown
 from hilum.service.rest.studies import known_film
@@ -108,7 +109,7 @@ def draw(request: Request, new: NewBatch, caller: Manager, idempotency_key: Once
     asked = once(caller, "batch", idempotency_key, new.model_dump())
     share = new.second_percent / 100
     try:
-        return _batch(room_of(request).labelling.draw(new.films, second=share, actor=caller.name, request=asked))
+        return _batch(room_of(request).label_batches.draw(new.films, second=share, actor=caller.name, request=asked))
     except DataError as error:
         raise HTTPException(409, str(error)) from None
 
@@ -116,7 +117,7 @@ def draw(request: Request, new: NewBatch, caller: Manager, idempotency_key: Once
 @router.get("/batches", response_model=list[BatchOut], summary="List batches")
 def batches(request: Request, caller: Manager) -> list[BatchOut]:
     """All batches, the newest first."""
-    return [_batch(one) for one in room_of(request).labelling.batches()]
+    return [_batch(one) for one in room_of(request).label_batches.all()]
 
 
 @router.get("/unsettled", response_model=list[UnsettledOut], summary="Films without an agreement")

@@ -49,10 +49,10 @@ def labelling(
 @router.get("/labelling/batches")
 def batches(request: Request, caller: Annotated[Caller, needs("models:write")]) -> HTMLResponse:
     """What was drawn, how far it is, and where readers differ."""
-    found = room_of(request).labelling
+    room = room_of(request)
     shown: dict[str, Any] = {
-        "batches": found.batches()[:LINES],
-        "unsettled": found.unsettled(viewer=caller.name, limit=LINES),
+        "batches": room.label_batches.all()[:LINES],
+        "unsettled": room.labelling.unsettled(viewer=caller.name, limit=LINES),
         "reasons": CANNOT_TELL,
         "most": MOST_READINGS,
     }
