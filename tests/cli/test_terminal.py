@@ -50,6 +50,19 @@ def test_a_wrong_argument_gets_one_sentence_and_no_traceback(
     assert "Traceback" not in done.stderr + done.stdout
 
 
+def test_an_interrupted_verb_says_what_becomes_of_what_was_finished() -> None:
+    code = (
+        "import signal, typer\nfrom hilum.cli.terminal import run\napp = typer.Typer()\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "@app.command()\ndef work() -> None:\n    signal.raise_signal(signal.SIGINT)\n"
+        "run(app)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 130
+    sentence = "hilum: interrupted; what was finished is kept, and the same command goes on from there."
+    assert done.stderr.strip() == sentence
+
+
 def test_debug_shows_where(tmp_path: Path) -> None:
     done = hilum("--debug", "evaluate", "nowhere", cwd=tmp_path)
     assert "Traceback" in done.stderr

@@ -1,6 +1,7 @@
 """A story knows what failed, what was left in the audit, and goes on with its programs stopped."""
 
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -8,15 +9,17 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from tests.processes import marked
 from tests.service.small import dataset
 
 from hilum.demo import browsing, postgres, programs
+from hilum.demo.clinic import _ending_well
 from hilum.demo.clinic_page import clinic_page
 from hilum.demo.clinic_proof import _found
-from hilum.demo.programs import beside, program, stop_left_over
+from hilum.demo.programs import beside, program, stop_left_over, until
 from hilum.demo.room import Film
 from hilum.demo.sender import anew
-from hilum.demo.telling import Telling
+from hilum.demo.telling import Step, Telling
 from hilum.errors import DataError, MissingExtra, UsageError
 from hilum.reports.page import render_page
 
@@ -112,3 +115,52 @@ def test_a_folder_that_the_database_cannot_enter_is_refused(tmp_path: Path) -> N
     closed.mkdir(mode=0o700)
     with pytest.raises(UsageError, match=r"can't enter .+\. Give a folder that everybody may enter"):
         postgres._reachable(closed / "postgres")
+
+
+def test_what_must_be_refused_is_refused_for_the_right_reason() -> None:
+    def fails() -> None:
+        raise DataError("Another person must.")
+
+    step = Step(name="Labels", said=lambda _: None)
+    assert step.refused(fails, "Another person", "nobody lets own labels in")
+    assert not step.refused(fails, "The disk is full", "it is refused for something else")
+    assert not step.refused(lambda: None, "Another person", "it is not refused at all")
+    assert [one.passed for one in step.checks] == [True, False, False]
+
+
+def test_an_interrupted_story_ends_the_verb_it_runs_and_all_that_it_started(tmp_path: Path) -> None:
+    """Also where the verb doesn't heed the signal: by force, then."""
+    ready, mark = tmp_path / "ready", f"VERB_MARK={tmp_path}"
+    code = "import signal, subprocess, sys, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    code += "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+    code += f"open({str(ready)!r}, 'w').close(); time.sleep(600)"
+    caller = (
+        "import os, signal, sys; from hilum.demo import programs; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "programs.END_S = 0.5\n"
+        f"programs.run_to_end([sys.executable, '-c', {code!r}], environment=os.environ)"
+    )
+    named = os.environ | {"VERB_MARK": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", caller], env=named, stderr=subprocess.DEVNULL) as story:
+        try:
+            until(ready.exists, "the verb runs", within_s=300)
+            assert len(marked(mark)) >= 2
+            story.send_signal(signal.SIGINT)
+            assert story.wait(60) != 0
+            until(lambda: not marked(mark), "all of it has ended", within_s=60)
+        finally:
+            story.kill()
+
+
+def test_a_second_signal_does_not_break_off_the_stopping(capfd: pytest.CaptureFixture[str]) -> None:
+    stopped = False
+    with pytest.raises(KeyboardInterrupt), _ending_well():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            stopped = True
+    assert stopped
+    assert capfd.readouterr().err.count("hilum: still stopping") == 2
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

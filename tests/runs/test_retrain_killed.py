@@ -1,12 +1,16 @@
 """``hilum retrain propose`` killed again and again: the same command ends in the same weights and one proposal."""
 
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from tests.processes import at_a_terminal, marked
 from tests.runs.site import Site, half_locked
 
 from hilum.runs.package import package
@@ -50,3 +54,29 @@ def test_a_killed_round_ends_in_the_same_weights(
     documents = [json.loads(rounds.folder(2).proposal.read_text())["document"] for rounds in (one, other)]
     said = [[document[name] for name in ("current", "first", "change", "update", "reason")] for document in documents]
     assert said[0] == said[1]
+
+
+@pytest.mark.timeout(900)
+def test_ctrl_c_says_so_and_leaves_no_process(
+    cohort: Path, small: TrainConfig, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """While the candidate is trained; that the same command then goes on is what the kills above show."""
+    run = half_locked(cohort, small, tmp_path_factory.mktemp("half"))
+    bundle = package(run, tmp_path_factory.mktemp("b") / "first.hilum", cache=run.path.parent / ".cache")
+    site = Site(tmp_path_factory.mktemp("stopped"), cohort, run, bundle, 6)
+    mark = f"RETRAIN_MARK={site.folder}"
+    words = site.command("--run", site.run.path, "--reason", "x")
+    process = at_a_terminal(words, mark, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 300
+    while not list((site.out / "versions").glob("00002/run*")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "hilum: interrupted; what was finished is kept, and the same command goes on from there." in said
+    assert "Traceback" not in said
+    while marked(mark):
+        assert time.monotonic() < deadline, marked(mark)
+        time.sleep(0.1)

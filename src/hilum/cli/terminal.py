@@ -108,6 +108,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     return [padded[0], "  ".join("─" * width for width in widths), *padded[1:]]
 
 
+INTERRUPTED = 130
+"""Exit code of a verb that Ctrl-C ended."""
+
+
 def run(app: typer.Typer) -> None:
     """Run the app; no traceback reaches a person unless ``--debug`` is given.
 
@@ -122,13 +126,11 @@ def run(app: typer.Typer) -> None:
             raise
         print(f"hilum: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        print(
-            "hilum: interrupted; what was finished is kept, and the same command goes on from there.", file=sys.stderr
-        )
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # typer makes it of Ctrl-C, without a word
+            said = "hilum: interrupted; what was finished is kept, and the same command goes on from there."
+            print(said, file=sys.stderr)
+        raise
     except BrokenPipeError:
         # The reader went away (hilum … | head): no message, and no second error while closing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,6 +5,7 @@ PACS, records, labels) always starts clean; what a killed story left running is 
 """
 
 import contextlib
+import os
 import shutil
 import signal
 import threading
@@ -43,6 +44,8 @@ SOURCES = ("archive", "room-2", "room-1")
 """Where films are from: those of the archive, which the model is made from, are of the scanner of room 1; room 2 has a
 new one. The order says which (:data:`hilum.datasets.phantom.config.DEVICES` in turn)."""
 
+
+STILL = b"hilum: still stopping: a program that is left running keeps its port and its files.\n"
 
 LEAST = 120
 """Fewer films of a room are not enough for every step."""
@@ -160,6 +163,10 @@ def tell_clinic(
         except HilumError as error:
             _written(out, telling, (), str(error))
             raise
+        except KeyboardInterrupt:
+            said("Interrupted: stopping the service, Orthanc and PostgreSQL, if they run.")
+            _written(out, telling, (), "It was interrupted before its end.")
+            raise
         summary = _written(out, telling, found)
         if stay:
             said(f"The clinic stays up until Ctrl-C. Read as ada, password {room.passwords['ada']}, at {room.url}/")
@@ -222,16 +229,23 @@ def _told(
 
 @contextlib.contextmanager
 def _ending_well() -> Iterator[None]:
-    """SIGTERM ends the story as Ctrl-C does, so that its programs are stopped."""
+    """SIGTERM ends the story as Ctrl-C does; a second one doesn't keep its programs from being stopped."""
+    ending = False
 
     def interrupt(*_: object) -> None:
+        nonlocal ending
+        if ending:
+            os.write(2, STILL)  # a print may be what was interrupted
+            return
+        ending = True
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def make_model(config: ClinicConfig, out: Path, telling: Telling, progress: Progress) -> Made:

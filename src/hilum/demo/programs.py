@@ -12,6 +12,9 @@ from pathlib import Path
 
 from hilum.errors import ServiceError, UsageError
 
+END_S = 20.0
+"""How long a verb may take to end when the story is interrupted; then it is killed."""
+
 
 def program(name: str, *, package: str, also: Sequence[Path] = ()) -> Path:
     """Where a program lies.
@@ -104,6 +107,38 @@ def beside(
                 process.kill()
                 process.wait()
             note.unlink(missing_ok=True)
+
+
+def run_to_end(
+    command: Sequence[str | Path], *, environment: Mapping[str, str], given: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; where the story is interrupted meanwhile, it and all that it started ends first.
+
+    It has a session of its own, so that Ctrl-C reaches the story alone.
+
+    Args:
+        command: its words.
+        environment: of the program.
+        given: standard input.
+    """
+    words = [str(word) for word in command]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, text=True, env=dict(environment), start_new_session=True, **pipes) as process:  # type: ignore[call-overload]  # the same for all
+        try:
+            out, error = process.communicate(given)
+        except BaseException:
+            _end_session(process)
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, out, error)
+
+
+def _end_session(process: "subprocess.Popen[str]") -> None:
+    """End a program and what it started in its session: as by Ctrl-C, and by force where that takes too long."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_S)
 
 
 def stop_left_over(folder: Path) -> list[str]:

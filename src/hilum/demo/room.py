@@ -4,7 +4,6 @@ import contextlib
 import json
 import secrets
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from sqlalchemy import func, select
 from hilum.client.api import Client
 from hilum.demo.orthanc import Pacs, orthanc
 from hilum.demo.postgres import cluster
-from hilum.demo.programs import beside, free_ports, until
+from hilum.demo.programs import beside, free_ports, run_to_end, until
 from hilum.demo.telling import Step
 from hilum.errors import ServiceError
 from hilum.records.access import Access
@@ -101,14 +100,7 @@ class Room:
         command = ["hilum", *map(str, words)]
         if step is not None:
             step.type(shlex.join(command))
-        done = subprocess.run(
-            [sys.executable, "-m", *command, "--json"],
-            input=given,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=dict(self.environment),
-        )
+        done = run_to_end([sys.executable, "-m", *command, "--json"], environment=self.environment, given=given)
         last = (done.stdout.strip().splitlines() or [""])[-1]
         if done.returncode > int(fails) or not last.startswith("{"):
             said = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]

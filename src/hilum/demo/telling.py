@@ -43,6 +43,14 @@ class Step:
         self.said(f"    {'ok    ' if passed else 'FAILED'}  {sentence}")
         return bool(passed)
 
+    def refused(self, act: Callable[[], object], because: str, sentence: str) -> bool:
+        """Note whether an act is refused as it must be, for the reason that these words are of."""
+        try:
+            act()
+        except HilumError as error:
+            return self.check(because in str(error), sentence)
+        return self.check(False, sentence)
+
     def measure(self, name: str, value: object) -> None:
         """Note what was measured, with its unit."""
         self.measured.append((name, str(value)))
