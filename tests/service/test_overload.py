@@ -14,12 +14,23 @@ import pytest
 from pynetdicom import AE
 from tests.service.small import CR, dataset, dicom
 
+from hilum.records.values import WAITING
+
 ROOT = Path(__file__).parents[2]
-DELAY_S, MOST_WAITING = 0.8, 20
-"""A batch of eight takes so long: about 10 films a second."""
+DELAY_S, MOST_WAITING = 1.6, 8
+"""A batch of eight takes so long: about 5 films a second. More than 2.5 a second fill what may wait, which senders also
+reach on a machine that is busy with other things."""
 CAPACITY = 8 / DELAY_S
 REST_SENDERS, DICOM_SENDERS = 6, 2
 GROWTH_MB = 150
+NORMAL_AGAIN_S = 5.0
+"""On a machine that is free: the batch in work at the end takes 1.6 s at most, and that of the film sent then 1.6 s."""
+
+ALONE_S = 2.0
+"""What a film alone takes there at most; where other work makes it slower, the end of the queue may be so as well."""
+
+LONGEST_S = 120.0
+"""An acknowledged film is answered, whatever else the machine does; a test has to end."""
 
 
 @pytest.fixture
@@ -48,7 +59,12 @@ def overload(slow: tuple[subprocess.Popen[str], str, str, int], seconds: float) 
     acknowledged: list[str] = []
     numbers, lock = iter(range(10_000_000)), threading.Lock()
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/dicom"}
-    stop = time.monotonic() + seconds
+    stop, latest = time.monotonic() + seconds, time.monotonic() + seconds + LONGEST_S
+
+    def goes_on() -> bool:
+        """For so long, and until both doors have refused: where other work slows senders down, that takes longer."""
+        refused = told["429"] and told["0xA700"]
+        return time.monotonic() < (stop if refused else latest)
 
     def note(what: str) -> None:
         with lock:
@@ -59,8 +75,8 @@ def overload(slow: tuple[subprocess.Popen[str], str, str, int], seconds: float) 
             return next(numbers)
 
     def by_rest() -> None:
-        with httpx.Client(base_url=url, headers=headers, timeout=30) as http:
-            while time.monotonic() < stop:
+        with httpx.Client(base_url=url, headers=headers, timeout=LONGEST_S) as http:
+            while goes_on():
                 reply = http.post("/api/v1/studies", content=dicom(number(), 100))
                 note(str(reply.status_code))
                 if reply.status_code == 201:
@@ -72,12 +88,23 @@ def overload(slow: tuple[subprocess.Popen[str], str, str, int], seconds: float) 
         entity = AE(ae_title="FLOOD")
         entity.add_requested_context(CR)
         association = entity.associate("127.0.0.1", port, ae_title="HILUM")
-        while time.monotonic() < stop and association.is_established:
+        while goes_on() and association.is_established:
             note(f"0x{association.send_c_store(dataset(number(), 100)).get('Status', 0xFFFF):04X}")
         assert association.is_established
         association.release()
 
-    with httpx.Client(base_url=url, headers=headers, timeout=30) as http:
+    def answered_in(http: httpx.Client) -> float:
+        """Seconds from sending a film, again where it is refused, to its answer."""
+        began, content = time.monotonic(), dicom(number(), 100)
+        reply = http.post("/api/v1/studies", content=content, params={"wait": 20})
+        while reply.status_code == 429:
+            time.sleep(0.1)
+            reply = http.post("/api/v1/studies", content=content, params={"wait": 20})
+        await_answer(http, reply.json()["id"])
+        return time.monotonic() - began
+
+    with httpx.Client(base_url=url, headers=headers, timeout=LONGEST_S) as http:
+        alone_s = max(answered_in(http), answered_in(http))
         before = memory_mb(process)
         most = [before]
         threads = [threading.Thread(target=by_rest) for _ in range(REST_SENDERS)]
@@ -90,28 +117,42 @@ def overload(slow: tuple[subprocess.Popen[str], str, str, int], seconds: float) 
             time.sleep(0.2)
         for thread in threads:
             thread.join()
-        ended = time.monotonic()
-        reply = None
-        while reply is None or reply.status_code == 429:
-            time.sleep(0.1)
-            reply = http.post("/api/v1/studies", content=dicom(number(), 100), params={"wait": 20})
-        assert reply.json()["state"] == "answered", reply.text
-        normal_s = time.monotonic() - ended
+        normal_s = answered_in(http)
         assert process.poll() is None
         for film_id in acknowledged:
-            assert http.get(f"/api/v1/studies/{film_id}", params={"wait": 20}).json()["state"] == "answered"
+            await_answer(http, film_id)
+        alone_s = max(alone_s, answered_in(http))
         told["seconds"], told["normal again, ms"] = round(seconds), round(1000 * normal_s)
+        told["alone, ms"] = round(1000 * alone_s)
         told["grew, MB"] = round(max(most) - before)
     return told
 
 
+def await_answer(http: httpx.Client, film_id: str) -> None:
+    end = time.monotonic() + LONGEST_S
+    while (state := http.get(f"/api/v1/studies/{film_id}", params={"wait": 20}).json()["state"]) != "answered":
+        assert state in WAITING, state
+        assert time.monotonic() < end, "it was acknowledged"
+
+
 def judge(told: Counter[str], seconds: float) -> None:
     sent = sum(count for what, count in told.items() if what[0] in "245" or what.startswith("0x"))
-    assert set(told) <= {"201", "429", "503", "0x0000", "0xA700", "seconds", "normal again, ms", "grew, MB"}, told
+    assert set(told) <= {
+        "201",
+        "429",
+        "503",
+        "0x0000",
+        "0xA700",
+        "seconds",
+        "normal again, ms",
+        "alone, ms",
+        "grew, MB",
+    }, told
     assert told["429"] > 0, told
     assert told["0xA700"] > 0, told
     assert told["grew, MB"] < GROWTH_MB, told
-    assert told["normal again, ms"] < 5_000, told
+    slower = max(1.0, told["alone, ms"] / 1000 / ALONE_S)
+    assert told["normal again, ms"] < 1000 * NORMAL_AGAIN_S * slower, told
     print(f"{sent / seconds:.0f} films/s were sent, about {CAPACITY:.0f} can be answered: {dict(told)}")
 
 
