@@ -449,6 +449,29 @@ def test_jpeg_without_its_tables_is_refused_before_it_is_decoded(as_bytes, uid, 
     refused(as_bytes(damaged), "unreadable", "tables are damaged or missing")
 
 
+@pytest.mark.parametrize(
+    "segment",
+    [b"\xff\xe0\x00\x10JFIF\x00\x3c\x01\0\0\1\0\1\0\0", b"\xff\xee\x00\x0eAdobe\0\x64\0\0\0\0\2"],
+    ids=["JFIF 60.1", "Adobe transform 2"],
+)
+def test_application_segments_that_gdcm_would_end_the_process_on(as_bytes, segment):
+    """Found by a hundred thousand mutations; the first in grey films, the second in coloured ones."""
+    good = lossless_jpeg(np.zeros((64, 48), np.uint16), 12)
+    damaged = compressed(good[:2] + segment + good[2:], "1.2.840.10008.1.2.4.70", Rows=64, Columns=48)
+    refused(as_bytes(damaged), "unreadable", "application segment is damaged")
+
+
+def test_a_jpeg_ls_without_its_end_is_refused_before_it_is_decoded(as_bytes):
+    """CharLS goes on for ever on some of these. Padding after the end is as it should be (PS3.5 A.4)."""
+    good = frame_of("jpeg-ls", stored_film(12, False))
+    end = good.rindex(b"\xff\xd9")
+    syntax = "1.2.840.10008.1.2.4.80"
+    assert read_film(as_bytes(compressed(good[:end] + b"\xff\xd9\0", syntax))).shape
+    refused(
+        as_bytes(compressed(good[:end] + b"\x0a\xd9", syntax)), "unreadable", "JPEG-LS Lossless pixel data are damaged"
+    )
+
+
 def test_rust_panics_do_not_escape(as_bytes):
     """A run that overflows its segment makes pylibjpeg-rle panic; it becomes a FilmError."""
     good = bytearray(frame_of("rle", stored_film(12, False)))

@@ -154,7 +154,7 @@ def endings(count, seed):
     return ways, ends
 
 
-@pytest.mark.parametrize("count", [QUICK, pytest.param(FULL, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [QUICK, pytest.param(FULL, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
 def test_mutated_films_end_in_a_film_or_a_refusal(count):
     """In every transfer syntax; no child crashes, takes 5 s or more than 256 MB, which other codes would tell."""
     ways, ends = endings(count, seed=7)

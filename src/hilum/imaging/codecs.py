@@ -188,7 +188,9 @@ def _inspect_jpeg(frame: bytes) -> Codestream:
 
 
 def _check_jpeg_tables(frame: bytes) -> None:
-    """Refuse a JPEG whose scan names tables that it doesn't bring (T.81 B.2.3): GDCM ends the process on some."""
+    """Refuse what GDCM ends the whole process on: a scan that names tables that aren't there (T.81 B.2.3), a JFIF
+    segment of another major version than 1 (T.871 10.1), an Adobe segment whose transform is none of one or three
+    samples (T.872 6.5.3)."""
     damaged = FilmError("The JPEG codestream's tables are damaged or missing.", code="unreadable")
     at, huffman, steps, wanted = 2, set(), set(), set()
     lossless = False
@@ -200,6 +202,10 @@ def _check_jpeg_tables(frame: bytes) -> None:
         content = frame[at + 4 : at + 2 + length]
         if length < 2 or len(content) != length - 2:
             raise damaged
+        if (marker == 0xE0 and content[:5] == b"JFIF\0" and content[5:6] != b"\1") or (
+            marker == 0xEE and content[:5] == b"Adobe" and content[11:12] not in (b"\0", b"\1")
+        ):
+            raise FilmError("The JPEG codestream's application segment is damaged.", code="unreadable")
         if marker == 0xC4:
             huffman |= _huffman_tables(content, damaged)
         elif marker == 0xDB:
@@ -281,6 +287,8 @@ class _Stream:
 def _jpeg_ls(frame: bytes, form: SampleFormat) -> Array:
     from jpeg_ls import decode_pixel_data  # type: ignore[import-untyped]
 
+    if not frame[-8:].rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise ValueError("no end marker (EOI)")  # CharLS would look for it beyond the end, for ever
     buffer, info = decode_pixel_data(frame)
     decoded = np.frombuffer(buffer, "<u1" if info["bits_per_sample"] <= 8 else "<u2")
     if form.samples == 1:
