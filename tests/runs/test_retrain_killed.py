@@ -67,7 +67,7 @@ def test_ctrl_c_says_so_and_leaves_no_process(
     mark = f"RETRAIN_MARK={site.folder}"
     words = site.command("--run", site.run.path, "--reason", "x")
     process = at_a_terminal(words, mark, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while not list((site.out / "versions").glob("00002/run*")):
         assert time.monotonic() < deadline
         assert process.poll() is None

@@ -36,6 +36,9 @@ USERS = {"ada": "reviewer", "bob": "reviewer", "dan": "reviewer", "mia": "model-
 AT_ONCE = 8
 """Films that a scanner has on their way at most, so that the time to an answer stays what it is."""
 
+PATIENCE_S = 120.0
+"""How long a scanner waits for the PACS, which hands each film on before it answers: a busy machine takes its time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Film:
@@ -153,7 +156,7 @@ class Room:
         peer, uids = Peer(host="127.0.0.1", port=self.pacs.dicom_port, ae_title="ORTHANC"), list[str]()
         for start in range(0, len(films), AT_ONCE):
             some = films[start : start + AT_ONCE]
-            statuses = send_films([film.path for film in some], peer, calling=scanner)
+            statuses = send_films([film.path for film in some], peer, calling=scanner, timeout_s=PATIENCE_S)
             if any(status != SUCCESS for status in statuses):
                 raise ServiceError(f"C-STORE answered {[f'0x{status:04X}' for status in statuses]}, not success.")
             new = self.remember(some)
