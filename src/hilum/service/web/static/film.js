@@ -129,7 +129,6 @@ async function prior() {
   const on = stage.classList.toggle("hidden") === false;
   press(button, on);
   stage.setAttribute("aria-label", `${stage.dataset.words || "Prior"}: film of the same patient, 16-bit`);
-  if (on) say(stage.dataset.words);
   if (on && !beside) {
     try {
       const film = await fetchFilm(page.dataset.prior);
