@@ -48,6 +48,18 @@ def test_a_line_is_found_whole(ink: int, at: tuple[int, int], text: str) -> None
     assert hidden.mean() < 0.06, "little else is covered"
 
 
+def test_a_line_whose_end_lies_on_bright_ground_is_found_whole() -> None:
+    text, at = "ID 471181593", (250, 180)
+    ground = 1500 + (np.clip((np.arange(512) - 205) / 25, 0, 1) * (4095 * 0.9 - 1500)).astype(int)
+    film = np.tile(ground, (512, 1)).astype(np.uint16)
+    film[:60] = 0
+    hidden = np.zeros((512, 512), bool)
+    for one in find_text(written(film, text, at)):
+        hidden[one.top : one.top + one.height, one.left : one.left + one.width] = True
+    assert (hidden & ink_of(text, at)).sum() == ink_of(text, at).sum()
+    assert hidden.mean() < 0.02
+
+
 def test_anatomy_noise_and_a_marker_are_no_text() -> None:
     assert find_text(background()) == ()
     assert find_text(written(background(), "L", (20, 460), size=40)) == ()

@@ -25,6 +25,9 @@ STROKE = 9
 SURE, WEAK = 0.30, 0.14
 """Contrast with the surroundings, as a share of the film's own range, of what is text, and of what may be."""
 
+FAINT = 0.08
+"""Contrast of what belongs to a line that was found, and makes none by itself: its end may lie on brighter ground."""
+
 HEIGHTS, WIDEST = (7, 64), 80
 """A character's height and width, pixels of the reduced film."""
 
@@ -65,7 +68,9 @@ def find_text(codes: Array) -> tuple[TextLine, ...]:
     grey = np.clip((codes.astype(np.float32) - low) / (high - low), -0.25, 1.25)
     found: list[TextLine] = []
     for hat in _hats(grey, step):
-        found += _lines(hat, step, SURE, sure=True) + _lines(hat, step, WEAK, sure=False)
+        lines = _lines(hat, step, SURE, sure=True) + _lines(hat, step, WEAK, sure=False)
+        faint = _lines(hat, step, FAINT, sure=False) if lines else []
+        found += lines + [one for one in faint if any(_overlap(one, line) for line in lines)]
     return tuple(sorted(_joined(found), key=lambda one: (one.top, one.left)))
 
 
