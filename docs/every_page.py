@@ -159,7 +159,7 @@ def _measured(started: Running) -> None:
 def _label(started: Running) -> None:
     """A batch that two readers have begun, and on one film of which they differ."""
     queue, findings = started.room.labelling, started.room.answering.model.findings
-    queue.draw(6, second=0.5, actor="mel")
+    started.room.label_batches.draw(6, second=0.5, actor="mel")
     for reader, finding in (("nora", findings[0]), ("eve", findings[1])):
         for _ in range(3):
             film_id = queue.following(reader)
