@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 import httpx
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from hilum.records.audit import Act, append
 from hilum.records.labelling import newest_labels
 from hilum.records.performance import Estimate, Measured, Span, keep
 from hilum.records.priors import prior_of
 from hilum.records.registry import Registered, Registry
 from hilum.records.reviews import Conflict, Noted
-from hilum.records.schema import LookUpRow
+from hilum.records.schema import FilmRow, LookUpRow
 from hilum.records.study_values import Arm, Protocol, StudySlot
 from hilum.service.app import Running
 from hilum.service.doors import FIRST_ADMIN
@@ -89,6 +90,7 @@ def furnish(started: Running, films: Sequence[bytes]) -> Furnished:
     differ = _review(started, ids)
     _study(started, ids[:4])
     _look_up(started, ids[-1])
+    _peers(started, ids)
     priors = [one for one in ids if prior_of(room.database, one)]
     refused = [one.film_id for one in room.store.films(limit=200).films if one.state == "not-analysed"]
     return Furnished(
@@ -209,6 +211,41 @@ def _look_up(started: Running, film_id: str) -> None:
             LookUpRow(film_id=film_id, state="dead", attempts=7, created_at=at, due_at=at, finished_at=at,
                       reason_code="away", reason="The PACS does not answer.")
         )  # fmt: skip
+
+
+class _Listener:
+    """Stands for a DICOM listener that is well."""
+
+    port, trouble = 11112, None
+
+
+def _peers(started: Running, ids: Sequence[str]) -> None:
+    """A site's peers, as settings would name them, films that came from one, and some that were turned away."""
+    room = started.room
+    room.listener = _Listener()  # type: ignore[assignment]
+    room.settings = room.settings.model_copy(
+        update={
+            "dicom_port": 11112,
+            "allowed_ae_titles": ("CR-ROOM-1", "CR-ROOM-2", "PACS"),
+            "dicom_sender_certificates": ("CR-ROOM-2=cn:cr-room-2.hospital.example",),
+            "dicom_tls": "required",
+            "pacs": "pacs=dicoms://PACS@192.0.2.7:104",
+            "results_to": ("pacs=dicoms://PACS@192.0.2.7:104", "archive=https://archive.example/dicom-web"),
+        }
+    )
+    refused = (
+        {"code": "title", "times": 4},
+        {"code": "certificate", "times": 2, "calling_ae": "CR-ROOM-2", "certificate": "5e" * 32},
+        {"code": "too-slow", "times": 1},
+    )
+    with room.database.write() as session:
+        for film_id in ids[:5]:
+            row = session.get_one(FilmRow, film_id)
+            row.origin, row.calling_ae = "dicom", "CR-ROOM-1"
+        for detail in refused:
+            append(session, Act(actor="dicom", act="association.refused", detail=detail), datetime.now(UTC))
+    for _ in range(4):
+        room.strangers.note("CR_ROOM_3", "192.0.2.33")
 
 
 def let_in(browser: Browser, started: Running, user: str, size: tuple[int, int]) -> BrowserContext:
@@ -361,6 +398,7 @@ VIEWS = (
     View(name="upload-refused", user="mel", show=_upload),
     View(name="models", user="mel", show=_opened("/models")),
     View(name="operations", user="adm", show=goes("/operations")),
+    View(name="operations-peers", user="adm", show=goes("/operations#peers")),
     View(name="users", user="adm", show=goes("/users")),
     View(name="users-make", user="adm", show=_opened("/users")),
     View(name="audit", user="otto", show=goes("/audit")),

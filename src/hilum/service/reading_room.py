@@ -30,6 +30,7 @@ from hilum.service.anchors import Anchors
 from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, Drawing, Model
 from hilum.service.dicom.loading import load
+from hilum.service.dicom.strangers import Strangers
 from hilum.service.dicomweb.room import DicomWeb, make_dicomweb, open_dicomweb
 from hilum.service.doors import Links, Throttle
 from hilum.service.film_files import FilmFiles
@@ -78,6 +79,7 @@ class ReadingRoom:
     links: Links = field(default_factory=Links)
     own_passwords: Links = field(default_factory=Links)
     throttle: Throttle = field(default_factory=Throttle)
+    strangers: Strangers = field(default_factory=Strangers)
     last_seen: dict[str, int] = field(default_factory=dict)
     witness: Witness | None = None
     pictures: PictureCache = field(default_factory=PictureCache)
@@ -175,7 +177,7 @@ def open_reading_room(
         if settings.dicom_port is not None:
             from hilum.service.listening import open_listener
 
-            opened = open_listener(settings, room.intake, room.look_ups, room.metrics, database)
+            opened = open_listener(settings, room.intake, room.look_ups, room.metrics, database, room.strangers)
             room.listener = stack.enter_context(opened)
         yield room
 

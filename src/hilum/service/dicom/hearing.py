@@ -1,9 +1,10 @@
 """What the listener's process says of itself: lines of the log, which are written, counted, and noted in the audit."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from hilum.service.dicom.refusal_book import RefusalBook
+from hilum.service.dicom.terms import STRANGER, STRANGER_AT
 from hilum.service.logs import logger
 
 LEVELS = ("info", "warning", "error")
@@ -27,7 +28,7 @@ CODES = frozenset(
 """Why a connection or an association is refused or cut off."""
 
 MOST_FIELDS, LONGEST_TEXT = 12, 200
-OWN = ("event", "level", "timestamp")
+OWN = ("event", "level", "timestamp", STRANGER, STRANGER_AT)
 
 
 class Counts(Protocol):
@@ -46,10 +47,13 @@ class Hearing:
     Args:
         counts: where it is counted.
         book: where refusals are noted.
+        knocked: told the title and the address of a peer whose title is not on the list: neither is written anywhere.
     """
 
-    def __init__(self, counts: Counts, book: RefusalBook) -> None:
-        self._counts, self._book = counts, book
+    def __init__(
+        self, counts: Counts, book: RefusalBook, knocked: Callable[[str, str], None] = lambda title, address: None
+    ) -> None:
+        self._counts, self._book, self._knocked = counts, book, knocked
 
     def __call__(self, said: Mapping[str, Any]) -> None:
         """Take one line."""
@@ -60,6 +64,8 @@ class Hearing:
             code = fields["code"] if fields.get("code") in CODES else "other"
             self._counts.dicom_refusal(code)
             self._book.note(code, str(fields.get("calling_ae", "")), str(fields.get("certificate", "")))
+        if event in REFUSALS and STRANGER in said:
+            self._knocked(str(said[STRANGER])[:LONGEST_TEXT], str(said.get(STRANGER_AT, ""))[:LONGEST_TEXT])
         write_down(said)
 
 

@@ -23,7 +23,7 @@ from hilum.service.dicom.limits import (
 )
 from hilum.service.dicom.receiving import Door, announced, answer_store, keep
 from hilum.service.dicom.sender_certificates import is_proved, read_sender_certificate, shown
-from hilum.service.dicom.terms import Terms, asked_for
+from hilum.service.dicom.terms import STRANGER, STRANGER_AT, Terms, asked_for
 from hilum.service.logs import logger
 
 COMMAND_BYTES = 1 << 20
@@ -145,7 +145,11 @@ def _echo(_: Any) -> int:
 
 
 def _rejected(event: Any, terms: Terms) -> None:
-    allowed = terms.allowed_ae_titles
-    stranger = bool(allowed) and event.assoc.requestor.ae_title.strip() not in allowed
-    reason = "its AE title is not on the list" if stranger else "too many associations"
-    logger().warning("association rejected", code="title" if stranger else "too-many", reason=reason)
+    allowed, peer = terms.allowed_ae_titles, event.assoc.requestor
+    title = peer.ae_title.strip()
+    if not allowed or title in allowed:
+        logger().warning("association rejected", code="too-many", reason="too many associations")
+        return
+    said = {"code": "title", "reason": "its AE title is not on the list"}
+    # The title itself is for an administrator's eyes: Hearing takes it out of the line before it is written.
+    logger().warning("association rejected", **said, **{STRANGER: title, STRANGER_AT: str(peer.address)})

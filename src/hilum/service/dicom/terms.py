@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from hilum.service.renewing import Renewed, renewed_server
 
+STRANGER, STRANGER_AT = "stranger", "stranger_at"
+"""Fields of the listener's news that are never written: an AE title that is not on the list, and its peer's address."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:

@@ -1,6 +1,7 @@
-"""The page of whoever keeps the service running: its parts, storage, results on their way and those given up."""
+"""The page of whoever keeps the service running: parts, storage, results on their way, those given up, and peers."""
 
 import shutil
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -14,6 +15,7 @@ from hilum.records.values import STATES
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.users import Cursor
+from hilum.service.web.peers import FILMS_DAYS, REFUSED_HOURS, peers_of
 from hilum.service.web.phrases import STATE_WORDS, size_words
 from hilum.service.web.rendering import render
 
@@ -41,6 +43,9 @@ def operations(
         "next": write_cursor(last.given_up_at, last.id) if last else None,
         "lost": room.look_ups.lost(limit=LINES),
         "done": done,
+        "peers": peers_of(room, datetime.now(UTC)),
+        "films_days": FILMS_DAYS,
+        "refused_hours": REFUSED_HOURS,
     }
     return render(request, "operations.html", caller=caller, **shown, **_storage(room))
 

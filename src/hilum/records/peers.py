@@ -1,0 +1,93 @@
+"""What DICOM peers did of late: films that came from each, and refusals; for whoever connects them."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from hilum.records.database import Database
+from hilum.records.schema import AuditRow, FilmRow
+
+MOST_ROWS = 2000
+"""So many rows of refusals are looked at, the newest: whoever knocks without end must not make a page slow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Came:
+    """Films that a peer sent."""
+
+    title: str
+    """What it calls itself."""
+    origin: str
+    """``dicom`` for films that it sent, ``pacs`` for those that we asked it for."""
+    films: int
+    """How many."""
+    last: datetime
+    """When the last one was received (UTC)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedKind:
+    """Refusals of one kind."""
+
+    code: str
+    """Why."""
+    title: str
+    """As whom the peer called; empty where the settings don't know its title."""
+    certificate: str
+    """SHA-256 of the certificate that was shown last, or ``none``; empty where it is not what was wrong."""
+    times: int
+    """How often."""
+    last: datetime
+    """When the newest of their rows was written (UTC)."""
+
+
+def films_by_peer(database: Database, *, since: datetime) -> tuple[Came, ...]:
+    """Films that came over DICOM, by the sender's AE title; read from the index of films by time.
+
+    Args:
+        database: the records.
+        since: from then on.
+    """
+    peer = FilmRow.calling_ae, FilmRow.origin
+    query = (
+        select(*peer, func.count(), func.max(FilmRow.received_at))
+        .where(FilmRow.received_at >= since, FilmRow.calling_ae != "")
+        .group_by(*peer)
+        .order_by(*peer)
+    )
+    with database.read() as session:
+        return tuple(
+            Came(title=title, origin=origin, films=int(films), last=last)
+            for title, origin, films, last in session.execute(query)
+        )
+
+
+def refusals(database: Database, *, since: datetime) -> tuple[RefusedKind, ...]:
+    """Associations and connections that were refused or cut off, by title and reason, the newest first.
+
+    Args:
+        database: the records.
+        since: from then on.
+    """
+    query = (
+        select(AuditRow.at, AuditRow.body)
+        .where(AuditRow.act == "association.refused", AuditRow.at >= since.isoformat())
+        .order_by(AuditRow.seq.desc())
+        .limit(MOST_ROWS)
+    )
+    found: dict[tuple[str, str], RefusedKind] = {}
+    with database.read() as session:
+        for at, body in session.execute(query):
+            said = json.loads(body)["detail"]
+            code, title, times = str(said["code"]), str(said.get("calling_ae", "")), int(said["times"])
+            newest = found.get((title, code))
+            found[title, code] = RefusedKind(
+                code=code,
+                title=title,
+                certificate=newest.certificate if newest else str(said.get("certificate", "")),
+                times=times + (newest.times if newest else 0),
+                last=newest.last if newest else datetime.fromisoformat(at),
+            )
+    return tuple(found.values())
