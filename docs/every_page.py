@@ -7,18 +7,20 @@ looks and what is pressed. Films and names are made up.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from hilum.records.alarms import Alarm, detail_of
+from hilum.records.alarms import keep as keep_alarm
 from hilum.records.audit import Act, append
 from hilum.records.labelling import newest_labels
 from hilum.records.performance import Estimate, Measured, Span, keep
 from hilum.records.priors import prior_of
 from hilum.records.registry import Registered, Registry
 from hilum.records.reviews import Conflict, Noted
-from hilum.records.schema import FilmRow, LookUpRow
+from hilum.records.schema import AlarmRow, FilmRow, LookUpRow
 from hilum.records.study_values import Arm, Protocol, StudySlot
 from hilum.service.app import Running
 from hilum.service.doors import FIRST_ADMIN
@@ -91,6 +93,7 @@ def furnish(started: Running, films: Sequence[bytes]) -> Furnished:
     _study(started, ids[:4])
     _look_up(started, ids[-1])
     _peers(started, ids)
+    _alarms(started)
     priors = [one for one in ids if prior_of(room.database, one)]
     refused = [one.film_id for one in room.store.films(limit=200).films if one.state == "not-analysed"]
     return Furnished(
@@ -211,6 +214,27 @@ def _look_up(started: Running, film_id: str) -> None:
             LookUpRow(film_id=film_id, state="dead", attempts=7, created_at=at, due_at=at, finished_at=at,
                       reason_code="away", reason="The PACS does not answer.")
         )  # fmt: skip
+
+
+def _alarms(started: Running) -> None:
+    """An open alarm, and one that somebody closed."""
+    at = datetime.now(UTC)
+    device = "device changed in two looks in a row. The new films differ most in device: CR-ROOM-3 instead of others."
+    made = (
+        Alarm(id="5e" * 8, state="open", owner="quality manager", opened_at=at - timedelta(days=2), culprit="device",
+              streams=("device", "mean", "features"), sentence=device),
+        Alarm(id="a1" * 8, state="closed", owner="quality manager", opened_at=at - timedelta(days=90), culprit="age",
+              streams=("age_band",), sentence="age_band changed in two looks in a row.", acknowledged_by="mel",
+              acknowledged_at=at - timedelta(days=89), closed_by="mel", closed_at=at - timedelta(days=80),
+              reason="A school's screening; its films are answered by the paediatric service from now on."),
+    )  # fmt: skip
+    with started.room.database.write() as session:
+        for one in made:
+            row = AlarmRow(
+                id=one.id, owner=one.owner, opened_at=one.opened_at, culprit=one.culprit, detail=detail_of(one, 0)
+            )
+            session.add(row)
+            keep_alarm(session, row, one, Act(actor="monitor", act=f"alarm.{one.state}", subject=one.id), at)
 
 
 class _Listener:
@@ -397,6 +421,8 @@ VIEWS = (
     View(name="upload", user="mel", show=goes("/upload")),
     View(name="upload-refused", user="mel", show=_upload),
     View(name="models", user="mel", show=_opened("/models")),
+    View(name="monitoring", user="mel", show=_opened("/monitoring")),
+    View(name="monitoring-auditor", user="otto", show=goes("/monitoring")),
     View(name="operations", user="adm", show=goes("/operations")),
     View(name="operations-peers", user="adm", show=goes("/operations#peers")),
     View(name="users", user="adm", show=goes("/users")),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from tests.monitoring.joining import together
 from tests.monitoring.promises import PLAN, drift, stable_quarter
 
 from hilum.errors import ConfigError, DataError, UsageError
-from hilum.monitoring.alarms import Alarm, acknowledge, advance, close
+from hilum.monitoring.alarm_book import AlarmBook
+from hilum.monitoring.alarms import advance
 from hilum.monitoring.culprits import largest_class_change, name_culprit
 from hilum.monitoring.looks import Look, StreamLook, halves, look, one_a_patient, persistent, watch
 from hilum.monitoring.plan import WatchPlan
@@ -18,7 +20,10 @@ from hilum.monitoring.power import detectable
 from hilum.monitoring.selftest import self_test
 from hilum.monitoring.simulation import DAY_S, START, Site, drifted, simulate
 from hilum.monitoring.two_sample import Found
+from hilum.records.alarms import Alarm, Alarms, acknowledge, close, detail_of
+from hilum.records.database import Database
 from hilum.records.observations import Observations
+from hilum.records.schema import AlarmRow
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -227,3 +232,28 @@ def test_sites_join_in_time(usual: Observations) -> None:
     both = together(usual, later)
     assert len(both) == len(usual) + len(later)
     assert len(set(both.patient.tolist())) == len(both)
+
+
+def test_a_look_undoes_nothing_that_a_person_did_to_the_alarm_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monitor has read the alarm as open; before it writes, a person takes it on, later closes it."""
+    database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+    book, alarms, stale = AlarmBook(database), Alarms(database), an_alarm()
+    with database.write() as session:
+        row = AlarmRow(id=stale.id, state="open", owner=stale.owner, opened_at=stale.opened_at, culprit="")
+        row.detail = detail_of(stale, -1.0)
+        session.add(row)
+    monkeypatch.setattr(book, "alarms", lambda: (stale,))
+    rules = WatchPlan(owner="qm")
+    alarms.acknowledge(stale.id, by="ada")
+    followed, _ = book.advance([a_look()], rules, lambda: pytest.fail("none is opened"))
+    assert followed is not None
+    assert (followed.state, followed.acknowledged_by, followed.quiet_looks) == ("acknowledged", "ada", 1)
+    assert alarms.newest(limit=1) == (followed,)
+    alarms.close(stale.id, by="ada", reason="A new detector.")
+    later = replace(a_look(), until=a_look().until + 1)
+    kept, _ = book.advance([later], rules, lambda: pytest.fail("none is opened"))
+    assert kept == alarms.newest(limit=1)[0]
+    assert (kept.state, kept.closed_by, kept.quiet_looks) == ("closed", "ada", 1)
+    database.close()

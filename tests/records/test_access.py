@@ -248,7 +248,7 @@ def test_an_unknown_user_or_key_is_told(access: Access) -> None:
 
 def test_no_role_may_do_everything_and_auditors_see_no_film() -> None:
     assert all(scopes_of([role]) < scopes_of(ROLES) for role in ROLES)
-    assert scopes_of(["auditor"]) == {"audit:read"}
+    assert scopes_of(["auditor"]) == {"audit:read", "alarms:read"}
     assert "audit:read" not in scopes_of(["admin", "reviewer", "viewer", "model-manager"])
 
 

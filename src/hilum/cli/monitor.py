@@ -11,9 +11,9 @@ from hilum.cli.terminal import JsonOption, finish
 
 if TYPE_CHECKING:
     from hilum.client.answers import ModelCheck
-    from hilum.monitoring.alarms import Alarm
     from hilum.monitoring.plan import WatchPlan
     from hilum.monitoring.report import Watch
+    from hilum.records.alarms import Alarm
     from hilum.records.observations import Observations
 
 app = typer.Typer(name="monitor", help="Watch for drift, keep alarms, test the watching.", no_args_is_help=True)
@@ -216,10 +216,10 @@ def close(
 
 def _act(step: str, data: Path, alarm_id: str, as_json: bool, **arguments: str) -> None:
     from hilum.cli.records import open_records
-    from hilum.monitoring.alarm_book import AlarmBook
+    from hilum.records.alarms import Alarms
 
     with open_records(data) as database:
-        done = getattr(AlarmBook(database), step)(alarm_id, **arguments)
+        done = getattr(Alarms(database), step)(alarm_id, **arguments)
     finish({"alarm": done.id, "state": done.state}, as_json=as_json, lines=[_words(done)])
 
 
@@ -256,7 +256,7 @@ def _films(data: Path) -> "Observations":
 
 def _alarms(data: Path) -> "tuple[Alarm, ...]":
     from hilum.cli.records import url_of
-    from hilum.monitoring.alarm_book import newest_first, to_alarm
+    from hilum.records.alarms import newest_first, to_alarm
     from hilum.records.proving import reading
 
     with reading(url_of(data)) as session:

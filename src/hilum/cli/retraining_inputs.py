@@ -222,7 +222,7 @@ def _run_of(rounds: "Rounds", digest: str) -> Path:
 def open_alarms(data: Path) -> "tuple[OpenAlarm, ...]":
     """Alarms that are not closed."""
     from hilum.change.triggers import OpenAlarm
-    from hilum.monitoring.alarm_book import newest_first, to_alarm
+    from hilum.records.alarms import newest_first, to_alarm
     from hilum.records.proving import reading
 
     with reading(url_of(data)) as session:

@@ -1,17 +1,20 @@
-"""Alarms in the records: opened, acknowledged and closed, each act with its row in the audit."""
+"""Alarms in the records as looks open, follow and close them, each act with its row in the audit.
+
+People take them on and close them by :mod:`hilum.records.alarms`.
+"""
 
 import json
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 
-from hilum.errors import UsageError
-from hilum.monitoring.alarms import Alarm, acknowledge, advance, close
+from hilum.monitoring.alarms import advance
 from hilum.monitoring.culprits import Culprit
 from hilum.monitoring.looks import Look, persistent
 from hilum.monitoring.plan import WatchPlan
+from hilum.records.alarms import Alarm, detail_of, keep, newest_first, to_alarm
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
 from hilum.records.schema import AlarmRow
@@ -22,7 +25,7 @@ MONITOR = "monitor"
 
 
 class AlarmBook:
-    """The acts on alarms, each one transaction.
+    """The monitor's acts on alarms, each one transaction.
 
     Args:
         database: where they are kept.
@@ -55,12 +58,10 @@ class AlarmBook:
         fresh = [one for one in looks if one.until > seen]
         if not fresh:
             return current, False
-        moved, anew = advance(current, looks, quiet_looks=plan.quiet_looks, at=self._clock())
-        if anew:
-            return self._open(looks, plan, culprit()), True
-        if moved is not None and current is not None:
-            self._keep(moved, "alarm.closed" if moved.state == "closed" else "alarm.followed", MONITOR, looks[-1].until)
-        return moved, False
+        if current is not None:
+            return self._follow(current.id, looks, plan), False
+        _, anew = advance(None, looks, quiet_looks=plan.quiet_looks, at=self._clock())
+        return (self._open(looks, plan, culprit()), True) if anew else (None, False)
 
     def _last_look(self) -> float:
         """End of the newest look that an alarm has seen: a second check in the same week adds nothing."""
@@ -83,74 +84,23 @@ class AlarmBook:
         )
         with self._database.write() as session:
             row = AlarmRow(id=alarm.id, state="open", owner=plan.owner, opened_at=at, culprit=culprit.name)
-            row.detail = _detail(alarm, looks[-1].until)
+            row.detail = detail_of(alarm, looks[-1].until)
             session.add(row)
             detail = {"owner": plan.owner, "streams": list(streams), "culprit": culprit.name}
             append(session, Act(actor=MONITOR, act="alarm.opened", subject=alarm.id, detail=detail), at)
         return alarm
 
-    def acknowledge(self, alarm_id: str, *, by: str) -> Alarm:
-        """Somebody takes an alarm on.
-
-        Raises:
-            UsageError: no such alarm, or it isn't open.
-        """
-        alarm = acknowledge(self._get(alarm_id), by=by, at=self._clock())
-        self._keep(alarm, "alarm.acknowledged", by, None)
-        return alarm
-
-    def close(self, alarm_id: str, *, by: str, reason: str) -> Alarm:
-        """Somebody closes an alarm and says why.
-
-        Raises:
-            UsageError: no such alarm, it is closed, or there is no reason.
-        """
-        alarm = close(self._get(alarm_id), by=by, at=self._clock(), reason=reason)
-        self._keep(alarm, "alarm.closed", by, None)
-        return alarm
-
-    def _get(self, alarm_id: str) -> Alarm:
-        with self._database.read() as session:
-            row = session.get(AlarmRow, alarm_id)
-            if row is None:
-                raise UsageError(f"There is no alarm {alarm_id}. hilum monitor alarms lists them.")
-            return to_alarm(row)
-
-    def _keep(self, alarm: Alarm, act: str, actor: str, seen_until: float | None) -> None:
+    def _follow(self, alarm_id: str, looks: Sequence[Look], plan: WatchPlan) -> Alarm:
+        """Take the look in for an alarm as it is now: somebody may have taken it on, or closed it, a moment ago."""
         with self._database.write() as session:
-            row = session.get_one(AlarmRow, alarm.id, with_for_update=True)
-            until = seen_until if seen_until is not None else float(json.loads(row.detail)["seen_until"])
-            row.state, row.quiet_looks, row.detail = alarm.state, alarm.quiet_looks, _detail(alarm, until)
-            row.acknowledged_by, row.acknowledged_at = alarm.acknowledged_by, alarm.acknowledged_at
-            row.closed_by, row.closed_at, row.reason = alarm.closed_by, alarm.closed_at, alarm.reason
-            detail = {"state": alarm.state, "quiet_looks": alarm.quiet_looks, "reason": alarm.reason}
-            append(session, Act(actor=actor, act=act, subject=alarm.id, detail=detail), self._clock())
-
-
-def _detail(alarm: Alarm, seen_until: float) -> str:
-    return json.dumps({"streams": list(alarm.streams), "sentence": alarm.sentence, "seen_until": seen_until})
-
-
-def newest_first() -> Select[AlarmRow]:
-    """The query for all alarms."""
-    return select(AlarmRow).order_by(AlarmRow.opened_at.desc(), AlarmRow.id)
-
-
-def to_alarm(row: AlarmRow) -> Alarm:
-    """A row as a value."""
-    detail = json.loads(row.detail)
-    return Alarm(
-        id=row.id,
-        state=row.state,  # type: ignore[arg-type]  # the table's check constraint admits no other
-        owner=row.owner,
-        opened_at=row.opened_at,
-        streams=tuple(detail["streams"]),
-        culprit=row.culprit,
-        sentence=detail["sentence"],
-        quiet_looks=row.quiet_looks,
-        acknowledged_by=row.acknowledged_by,
-        acknowledged_at=row.acknowledged_at,
-        closed_by=row.closed_by,
-        closed_at=row.closed_at,
-        reason=row.reason,
-    )
+            row, at = session.get_one(AlarmRow, alarm_id, with_for_update=True), self._clock()
+            alarm = to_alarm(row)
+            if alarm.state == "closed":
+                return alarm
+            moved, _ = advance(alarm, looks, quiet_looks=plan.quiet_looks, at=at)
+            if moved is None:  # never so of an alarm that is there
+                return alarm
+            what = "alarm.closed" if moved.state == "closed" else "alarm.followed"
+            act = Act(actor=MONITOR, act=what, subject=alarm.id)
+            keep(session, row, moved, act, at, seen_until=looks[-1].until)
+        return moved

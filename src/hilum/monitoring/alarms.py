@@ -1,49 +1,15 @@
-"""An alarm: opened by two looks in a row, owned by somebody, acknowledged, closed. Pure; the records keep it."""
+"""What a look makes of an alarm: opened by two looks in a row, followed, closed by quiet ones. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Literal
 
 from hilum.errors import UsageError
 from hilum.monitoring.looks import Look, persistent
-
-AlarmState = Literal["open", "acknowledged", "closed"]
+from hilum.records.alarms import Alarm
 
 BY_ITSELF = "quiet"
 """Who closed an alarm that closed by itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alarm:
-    """An alarm and where its owner is with it."""
-
-    id: str
-    """Opaque id."""
-    state: AlarmState
-    """``open`` until somebody acknowledges it; ``closed`` by a person or by quiet looks."""
-    owner: str
-    """Who answers for it."""
-    opened_at: datetime
-    """When (UTC)."""
-    streams: tuple[str, ...]
-    """Streams that fired in two looks in a row, then or since."""
-    culprit: str
-    """What the domain classifier named; empty when nothing."""
-    sentence: str
-    """The same for a person."""
-    quiet_looks: int = 0
-    """Looks in a row, since, in which none of its streams fired."""
-    acknowledged_by: str = ""
-    """Who; empty until then."""
-    acknowledged_at: datetime | None = None
-    """When."""
-    closed_by: str = ""
-    """Who, or :data:`BY_ITSELF`; empty until then."""
-    closed_at: datetime | None = None
-    """When."""
-    reason: str = ""
-    """Why it was closed, in one sentence."""
 
 
 def advance(alarm: Alarm | None, looks: Sequence[Look], *, quiet_looks: int, at: datetime) -> tuple[Alarm | None, bool]:
@@ -76,27 +42,3 @@ def advance(alarm: Alarm | None, looks: Sequence[Look], *, quiet_looks: int, at:
         replace(alarm, state="closed", quiet_looks=quiet, closed_by=BY_ITSELF, closed_at=at, reason=why),
         False,
     )
-
-
-def acknowledge(alarm: Alarm, *, by: str, at: datetime) -> Alarm:
-    """Somebody takes the alarm on.
-
-    Raises:
-        UsageError: it is closed, or somebody has it already.
-    """
-    if alarm.state != "open":
-        raise UsageError(f"The alarm is {alarm.state}, so it can't be acknowledged. Only open alarms can.")
-    return replace(alarm, state="acknowledged", acknowledged_by=by, acknowledged_at=at)
-
-
-def close(alarm: Alarm, *, by: str, at: datetime, reason: str) -> Alarm:
-    """Somebody closes the alarm and says why.
-
-    Raises:
-        UsageError: it is closed already, or there is no reason.
-    """
-    if alarm.state == "closed":
-        raise UsageError("The alarm is closed already.")
-    if not reason.strip():
-        raise UsageError("An alarm is closed with a reason. Say what was found, in one sentence.")
-    return replace(alarm, state="closed", closed_by=by, closed_at=at, reason=reason)

@@ -9,7 +9,6 @@ import numpy as np
 
 from hilum.evaluation.calibration_parts import clopper_pearson
 from hilum.evaluation.estimates import to_plain
-from hilum.monitoring.alarms import Alarm
 from hilum.monitoring.culprits import ORDER, Culprit, name_culprit
 from hilum.monitoring.looks import Look, StreamLook, Watched, outcome_shares, persistent, throughput
 from hilum.monitoring.looks import watch as look_back
@@ -17,6 +16,7 @@ from hilum.monitoring.performance import Performance
 from hilum.monitoring.plan import WatchPlan
 from hilum.monitoring.power import Detectable, detectable
 from hilum.monitoring.selftest import Injected
+from hilum.records.alarms import Alarm
 from hilum.records.observations import Observations, joined
 from hilum.reports.page import Block, Facts, Notice, Page, Paragraph, Section, VerdictBox
 from hilum.reports.tables import NONE, Cell, Column, number, percent, table

@@ -13,15 +13,18 @@ SCOPES: Mapping[str, str] = {
     "users:write": "make and disable users and keys",
     "audit:read": "read the audit",
     "metrics:read": "read counts for monitoring",
+    "alarms:read": "see alarms of the monitor and who took them on",
 }
 """Each scope and what it allows."""
 
 ROLES: Mapping[str, frozenset[str]] = {
     "viewer": frozenset(("films:read",)),
     "reviewer": frozenset(("films:read", "films:send", "dicom:read", "reviews:write")),
-    "model-manager": frozenset(("films:read", "films:send", "models:write", "metrics:read")),
-    "admin": frozenset(("films:read", "films:send", "dicom:read", "models:write", "users:write", "metrics:read")),
-    "auditor": frozenset(("audit:read",)),
+    "model-manager": frozenset(("films:read", "films:send", "models:write", "metrics:read", "alarms:read")),
+    "admin": frozenset(
+        ("films:read", "films:send", "dicom:read", "models:write", "users:write", "metrics:read", "alarms:read")
+    ),
+    "auditor": frozenset(("audit:read", "alarms:read")),
 }
 """Each role's scopes. No role holds all: who makes users doesn't read the audit of it, and the auditor sees no film."""
 

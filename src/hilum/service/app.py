@@ -20,6 +20,7 @@ from hilum.service.ports import bound
 from hilum.service.reading_room import ReadingRoom, open_reading_room
 from hilum.service.renewing import lasting_server
 from hilum.service.rest import (
+    alarms,
     audit,
     claims,
     dicomweb,
@@ -48,6 +49,7 @@ from hilum.service.web import (
     label_pages,
     login,
     model_page,
+    monitoring,
     operations,
     pages,
     people,
@@ -98,6 +100,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(dicomweb.router)
     app.include_router(results.router)
     app.include_router(look_ups.router)
+    app.include_router(alarms.router)
     app.include_router(privacy.router)
     app.include_router(models.router)
     app.include_router(model_history.router)
@@ -112,6 +115,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(people.router)
     app.include_router(auditing.router)
     app.include_router(model_page.router)
+    app.include_router(monitoring.router)
     app.mount("/static", Assets(), name="static")
     app.add_middleware(KnownHosts, names=_hosts(room.settings))
     app.add_middleware(Shield, counted=room.metrics.request)

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from hilum.errors import ServiceError
+from hilum.records.alarms import Alarms
 from hilum.records.look_ups import LookUps
 from hilum.records.results_out import DELIVERY_STATES, Outbox
 from hilum.records.store import Store
@@ -24,11 +25,13 @@ class Metrics:
         store: asked for the films in each state when somebody asks us.
         outbox: asked for the results in each state.
         look_ups: asked for the look-ups of priors in each state.
+        alarms: asked for the monitor's alarms that are not closed.
         films_folder: whose disk is watched.
     """
 
-    def __init__(self, store: Store, outbox: Outbox, look_ups: LookUps, films_folder: str) -> None:
+    def __init__(self, store: Store, outbox: Outbox, look_ups: LookUps, alarms: Alarms, films_folder: str) -> None:
         self._store, self._outbox, self._look_ups, self._folder = store, outbox, look_ups, films_folder
+        self._alarms = alarms
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "hilum_http_requests", "HTTP requests by route and status.", ("route", "status"), registry=self.registry
@@ -123,6 +126,9 @@ class Metrics:
             "hilum_results", "Results by destination and state.", labels=["destination", "state"]
         )
         look_ups = GaugeMetricFamily("hilum_look_ups", "Look-ups of priors in the PACS by state.", labels=["state"])
+        alarms = GaugeMetricFamily(
+            "hilum_alarms_open", "Alarms of the monitor that are not closed, by state.", labels=["state"]
+        )
         up = GaugeMetricFamily("hilum_records_up", "1 while the records can be read.")
         try:
             counts = self._store.counts()
@@ -133,12 +139,14 @@ class Metrics:
                     results.add_metric([destination, where], sent.get(where, 0))
             for where, number in sorted(self._look_ups.counts().items()):
                 look_ups.add_metric([where], number)
+            for where, number in self._alarms.counts().items():
+                alarms.add_metric([where], number)
             up.add_metric([], 1)
         except ServiceError:
             up.add_metric([], 0)
         free = GaugeMetricFamily("hilum_disk_free_bytes", "Free bytes where films lie.")
         free.add_metric([], shutil.disk_usage(self._folder).free)
-        yield from (films, results, look_ups, up, free)
+        yield from (films, results, look_ups, alarms, up, free)
 
     def text(self) -> bytes:
         """All of it."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hilum.errors import ServiceError
 from hilum.files import take_lock
 from hilum.records.access import Access, SessionTimes
+from hilum.records.alarms import Alarms
 from hilum.records.backlog import backlog
 from hilum.records.database import Database
 from hilum.records.events import Events
@@ -87,6 +88,7 @@ class ReadingRoom:
     switch: "Switch | None" = None
     senders: "ResultsOut | None" = None
     look_ups: LookUps
+    alarms: Alarms
     looking_back: "LookingBack | None" = None
     listener: "ListenerProcess | None" = None
     upkeep: Upkeep | None = None
@@ -189,7 +191,8 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
     announcements, files = Announcements(), FilmFiles(settings.data, settings.keyring)
     outbox = Outbox(database, now)
     look_ups = LookUps(database, now)
-    metrics = Metrics(store, outbox, look_ups, str(files.films))
+    alarms = Alarms(database)
+    metrics = Metrics(store, outbox, look_ups, alarms, str(files.films))
 
     def finished(film_id: str) -> None:
         announcements.announce(film_id)
@@ -217,6 +220,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         store=store,
         outbox=outbox,
         look_ups=look_ups,
+        alarms=alarms,
         answering=answering,
         drawing=drawing,
         intake=intake,

@@ -25,7 +25,7 @@ HOMES = (
 
 INSIDE = re.compile(
     r"/(films/[0-9a-f]{32}|reader-study(/[a-z0-9-]{1,64})?|reader-studies|labelling(/batches)?|upload|operations|users|"
-    r"audit|models)?"
+    r"audit|models|monitoring)?"
 )
 """Where a login may lead: never to another site."""
 

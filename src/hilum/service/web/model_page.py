@@ -18,6 +18,7 @@ from hilum.service.bundled import not_validated_on, validated_on
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.rest.access import needs, room_of
 from hilum.service.web.model_figures import side_by_side
+from hilum.service.web.monitoring import unacknowledged
 from hilum.service.web.phrases import percent
 from hilum.service.web.rendering import render
 
@@ -81,6 +82,7 @@ def models(
     points = room.answering.model.thresholds
     columns = _columns(room, known)
     shown: dict[str, Any] = {
+        "alarm": unacknowledged(room),
         "columns": columns,
         "lines": side_by_side([column.card for column in columns]),
         "used": _used(room),

@@ -15,6 +15,7 @@ from hilum.records.values import STATES
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.users import Cursor
+from hilum.service.web.monitoring import unacknowledged
 from hilum.service.web.peers import FILMS_DAYS, REFUSED_HOURS, peers_of
 from hilum.service.web.phrases import STATE_WORDS, size_words
 from hilum.service.web.rendering import render
@@ -43,6 +44,7 @@ def operations(
         "next": write_cursor(last.given_up_at, last.id) if last else None,
         "lost": room.look_ups.lost(limit=LINES),
         "done": done,
+        "alarm": unacknowledged(room),
         "peers": peers_of(room, datetime.now(UTC)),
         "films_days": FILMS_DAYS,
         "refused_hours": REFUSED_HOURS,
