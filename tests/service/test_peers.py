@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-import pytest
 from tests.service.conftest import let_in, settings_in
 from tests.service.hostile import noted
 from tests.service.pem import DAY, issue
@@ -19,8 +18,6 @@ from tests.service.test_dicom import associated, port_of
 from tests.service.test_privacy import log  # noqa: F401  # a fixture
 
 from hilum.records.audit import Act, append, entries
-from hilum.records.database import Database
-from hilum.records.peers import refusals
 from hilum.records.store import now
 from hilum.service.app import Running, running
 from hilum.service.dicom.hearing import CODES
@@ -130,25 +127,6 @@ def test_certificates_are_told_with_their_end_and_the_one_that_was_shown(tmp_pat
         assert ("Certificate", f"expired on {datetime.now(UTC) + DAY:%Y-%m-%d}") in later.own
         pair.certificate.unlink()
         assert "server.pem can't be read" in dict(peers_of(room, datetime.now(UTC)).own)["Certificate"]
-
-
-def test_refusals_are_added_up_by_title_and_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
-    start = now()
-    for number, (code, title) in enumerate([("title", ""), ("certificate", "CR1"), ("title", ""), ("deadline", "")]):
-        with database.write() as session:
-            detail = {"code": code, "times": number + 1} | (
-                {"calling_ae": title, "certificate": "none"} if title else {}
-            )
-            act = Act(actor="dicom", act="association.refused", detail=detail)
-            append(session, act, start + timedelta(hours=number))
-    found = {(one.code, one.title): (one.times, one.last) for one in refusals(database, since=start)}
-    assert found["title", ""] == (4, start + timedelta(hours=2))
-    assert found["certificate", "CR1"] == (2, start + timedelta(hours=1))
-    assert len(refusals(database, since=start + timedelta(hours=1.5))) == 2
-    monkeypatch.setattr("hilum.records.peers.MOST_ROWS", 1)
-    assert [one.code for one in refusals(database, since=start)] == ["deadline"]
-    database.close()
 
 
 def test_strangers_are_few_short_and_plain() -> None:

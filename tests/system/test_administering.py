@@ -8,7 +8,9 @@ from sqlalchemy import update
 from tests.service.test_results_rest import given_up, not_looked_up
 from tests.system.browser import let_in, serving
 
-from hilum.records.schema import AuditRow
+from hilum.records.alarms import Alarm, detail_of
+from hilum.records.schema import AlarmRow, AuditRow
+from hilum.records.store import now
 from hilum.service.app import Running
 
 pytestmark = pytest.mark.system
@@ -127,3 +129,26 @@ def test_axe_finds_nothing_on_the_pages_of_each_role(service: Running, browser: 
             found = Axe().run(page).response["violations"]
             assert [(path, one["id"], one["nodes"][0]["html"]) for one in found] == []
         context.close()
+
+
+def test_an_alarm_is_acknowledged_then_closed_with_a_reason(service: Running, browser: Browser) -> None:
+    made = Alarm(
+        id="cd" * 8, state="open", owner="qm", opened_at=now(), streams=("device",), culprit="device",
+        sentence="device changed in two looks in a row.",
+    )  # fmt: skip
+    row = AlarmRow(id=made.id, state="open", owner="qm", opened_at=made.opened_at, culprit="device")
+    row.detail = detail_of(made, 1.0)
+    with service.room.database.write() as session:
+        session.add(row)
+    page = let_in(service, browser, "mel", "model-manager").new_page()
+    page.goto("/models")
+    page.get_by_role("link", name="device").click()
+    page.get_by_role("button", name="Acknowledge").click()
+    expect(page.get_by_text("acknowledged by mel")).to_be_visible()
+    page.get_by_text("Close it").click()
+    page.get_by_label("What was found").fill("A new detector.")
+    page.get_by_role("button", name="Close the alarm").click()
+    expect(page.get_by_text("No alarm is open.")).to_be_visible()
+    expect(page.get_by_text("A new detector.")).to_be_visible()
+    (closed,) = service.room.alarms.newest(limit=5)
+    assert (closed.state, closed.acknowledged_by, closed.closed_by) == ("closed", "mel", "mel")

@@ -10,9 +10,11 @@ import httpx
 import pytest
 from sqlalchemy import func, select, text
 from tests.records import test_access as access_on_sqlite
+from tests.records import test_alarms as alarms_on_sqlite
 from tests.records import test_audit_search as search_on_sqlite
 from tests.records import test_dicom_index as index_on_sqlite
 from tests.records import test_labelling as labelling_on_sqlite
+from tests.records import test_peers as peers_on_sqlite
 from tests.records import test_store as store_on_sqlite
 from tests.records import test_study_reading as studies_on_sqlite
 from tests.records.test_store import Clock, answer, film
@@ -74,6 +76,8 @@ globals().update(same_tests(access_on_sqlite, without=()))
 globals().update(same_tests(index_on_sqlite, without=()))
 globals().update(same_tests(studies_on_sqlite, without=()))
 globals().update(same_tests(labelling_on_sqlite, without=()))
+globals().update(same_tests(alarms_on_sqlite, without=()))
+globals().update(same_tests(peers_on_sqlite, without=()))
 globals().update(same_tests(search_on_sqlite, without=("test_an_act_is_found_by_its_index_and_nothing_is_sorted",)))
 
 
