@@ -110,6 +110,12 @@ def reviews(page: Page, number: int, act: Callable[[Page], None]) -> list[float]
     for _ in range(number):
         page.wait_for_selector("#differ:not([disabled])")
         page.wait_for_timeout(1000 * LOOKS_S)
+        while act is agree and page.locator("[data-abstained]").count():  # nothing to agree with: on to another film
+            leave = page.url
+            page.keyboard.press("n")
+            page.wait_for_url(lambda url, leave=leave: url != leave)
+            page.wait_for_selector("#differ:not([disabled])")
+            page.wait_for_timeout(1000 * LOOKS_S)
         before, started = page.url, time.perf_counter()
         act(page)
         page.wait_for_url(lambda url, before=before: url != before)
