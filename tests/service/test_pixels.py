@@ -1,14 +1,19 @@
 """A film's grey values over REST: the bytes, what is kept where, and who looked."""
 
 import json
+import threading
+from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from tests.service.small import as_png, dicom, png
 
+from hilum.errors import FilmError
 from hilum.records.audit import entries
 from hilum.service.app import Running
+from hilum.service.web import pages
 
 
 def send(http: httpx.Client, body: bytes) -> str:
@@ -50,6 +55,34 @@ def test_what_shrinks_is_sent_small_where_the_browser_takes_it(
     reply = http.get(f"/api/v1/studies/{send(http, png(71, 60))}/pixels", headers={"Accept-Encoding": accepts})
     assert reply.headers.get("content-encoding") == encoding
     assert np.array_equal(np.frombuffer(reply.content, "<u2"), np.full(3600, 71 * 257))
+
+
+def test_a_film_is_drawn_while_its_page_is_put_together(
+    http: httpx.Client, service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is nobody's look. A film that can't be drawn keeps no place, and its page comes all the same."""
+    begun, drawn = threading.Event(), list[str]()
+    draw, put_together = service.room.drawing.pixels, pages._reading
+
+    def watched(film: Path) -> object:
+        begun.set()
+        drawn.append(str(film))
+        if len(drawn) > 1:
+            raise FilmError("No.", code="unreadable")
+        return draw(film)
+
+    def waiting(*given: Any) -> dict[str, Any]:
+        assert begun.wait(30)
+        return put_together(*given)
+
+    monkeypatch.setattr(service.room.drawing, "pixels", watched)
+    monkeypatch.setattr(pages, "_reading", waiting)
+    ids = [send(http, png(80 + number, 50)) for number in range(6)]
+    for film_id in ids:
+        begun.clear()
+        assert http.get(f"/films/{film_id}").status_code == 200
+    assert len(set(drawn)) == 6
+    assert looks(service, ids[0]) == []
 
 
 def test_spacing_is_told_where_it_is_recorded(http: httpx.Client) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+import threading
 import zlib
 from typing import Annotated, Any
 
@@ -26,6 +27,9 @@ than a hospital's network."""
 
 KEPT = "private, no-cache"
 """A browser keeps the pixels and asks each time whether it may show them, so that each look is written down."""
+
+_ahead = threading.BoundedSemaphore(4)
+"""Films that may be drawn before their pixels are asked for, at once."""
 
 REPLIES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {}}, "description": "uint16, little endian, row by row."},
@@ -69,9 +73,20 @@ def pixels(
 
 
 def draw_ahead(room: ReadingRoom, film: FilmRecord) -> None:
-    """Begin with the pixels of a film whose page was asked for; what goes wrong is said when they are asked for."""
-    with contextlib.suppress(HilumError):
-        _drawn(room, film)
+    """Begin with the pixels of a film whose page is asked for, while the page is put together: they take longer.
+
+    Nothing is begun while several are drawn already. What goes wrong is said when the pixels are asked for.
+    """
+
+    def draw() -> None:
+        try:
+            with contextlib.suppress(HilumError):
+                _drawn(room, film)
+        finally:
+            _ahead.release()
+
+    if _ahead.acquire(blocking=False):
+        threading.Thread(target=draw, name="hilum-draw-ahead", daemon=True).start()
 
 
 def _drawn(room: ReadingRoom, film: FilmRecord) -> bytes:

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.background import BackgroundTask
 
 from hilum.records.access import Caller
 from hilum.records.priors import prior_beside
@@ -101,6 +100,8 @@ def film(
     record = room.store.film(film_id, viewer=caller.name) if FILM_ID.fullmatch(film_id) else None
     if record is None:
         return render(request, "unknown.html", status=404, caller=caller)
+    if part == "page":
+        draw_ahead(room, record)
     covered = bool(hidden(room, caller, [film_id]))
     numbers = room.store.accession_numbers([film_id])
     shown: dict[str, Any] = {
@@ -109,9 +110,7 @@ def film(
     }
     if part == "answer":
         return render(request, "answer.html", caller=caller, **shown)
-    reply = render(request, "film.html", caller=caller, **shown, **_reading(room, caller, record))
-    reply.background = BackgroundTask(draw_ahead, room, record)  # while the browser reads the page
-    return reply
+    return render(request, "film.html", caller=caller, **shown, **_reading(room, caller, record))
 
 
 def _reading(room: ReadingRoom, caller: Caller, record: FilmRecord) -> dict[str, Any]:
