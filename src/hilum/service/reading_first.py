@@ -1,6 +1,6 @@
 """Who may see a film's answer now: where readers give their own opinion first, in reader studies, and for labels."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from hilum.records.access import Caller
@@ -78,7 +78,11 @@ def veiled(
 ) -> list[FilmRecord]:
     """The films, without the answers that this caller must not see yet; ``new``, ``opened``: see :func:`hidden`."""
     told = [film.film_id for film in films if tells(film)]
-    covered = hidden(room, caller, told, new=new, opened=opened) if told else frozenset()
+    return without_answers(films, hidden(room, caller, told, new=new, opened=opened) if told else frozenset())
+
+
+def without_answers(films: Sequence[FilmRecord], covered: Collection[str]) -> list[FilmRecord]:
+    """The films, those that are covered without their answers."""
     return [
         replace(film, answer=None, reason="", reason_code="") if film.film_id in covered else film for film in films
     ]

@@ -11,7 +11,7 @@ from hilum.records.priors import prior_beside
 from hilum.records.reviews import REASONS
 from hilum.records.values import STATES, FilmRecord
 from hilum.records.worklist import OPEN, Entry, Lines, Wanted
-from hilum.service.reading_first import hidden, labels, labels_now, reads_first, to_label, veiled
+from hilum.service.reading_first import hidden, labels, labels_now, reads_first, to_label, without_answers
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.pixels import draw_ahead
@@ -102,11 +102,11 @@ def film(
         return render(request, "unknown.html", status=404, caller=caller)
     if part == "page":
         draw_ahead(room, record)
-    covered = bool(hidden(room, caller, [film_id]))
+    covered = hidden(room, caller, [film_id])
     numbers = room.store.accession_numbers([film_id])
     shown: dict[str, Any] = {
-        "film": _view(room, veiled(room, caller, [record])[0], numbers.get(film_id, "")),
-        "covered": covered,
+        "film": _view(room, without_answers([record], covered)[0], numbers.get(film_id, "")),
+        "covered": bool(covered),
     }
     if part == "answer":
         return render(request, "answer.html", caller=caller, **shown)
@@ -166,9 +166,10 @@ def _rows(room: ReadingRoom, caller: Caller, lines: Lines) -> list[tuple[FilmVie
     """Each line with its film as the page shows it, and when its answer is shown; empty where it is."""
     films = [entry.film for entry in lines.entries]
     ids = [film.film_id for film in films]
-    covered = dict.fromkeys(hidden(room, caller, ids, opened=False), "after your own reading")
+    without = hidden(room, caller, ids, opened=False)
+    covered = dict.fromkeys(without, "after your own reading")
     covered |= dict.fromkeys(to_label(room, caller, ids), "after your label")
-    open_films = veiled(room, caller, films, opened=False)
+    open_films = without_answers(films, without)
     return [
         (_view(room, film, entry.accession), entry, covered.get(film.film_id, ""))
         for film, entry in zip(open_films, lines.entries, strict=True)
