@@ -142,9 +142,13 @@ def test_an_alarm_is_acknowledged_then_closed_with_a_reason(service: Running, br
         session.add(row)
     page = let_in(service, browser, "mel", "model-manager").new_page()
     page.goto("/models")
+    line = page.context.new_cdp_session(page)
+    slow = {"offline": False, "latency": 700, "downloadThroughput": -1, "uploadThroughput": -1}
+    line.send("Network.emulateNetworkConditions", slow)  # the page comes well before its script
     page.get_by_role("link", name="device").click()
     page.get_by_role("button", name="Acknowledge").click()
     expect(page.get_by_text("acknowledged by mel")).to_be_visible()
+    line.send("Network.emulateNetworkConditions", slow | {"latency": 0})
     page.get_by_text("Close it").click()
     page.get_by_label("What was found").fill("A new detector.")
     page.get_by_role("button", name="Close the alarm").click()
