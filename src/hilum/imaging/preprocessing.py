@@ -261,25 +261,22 @@ def _whole_rows(pixels: Array, row: Array, kind: type) -> Array:
 def _sum_columns(sums: Array, width: int, most: int) -> Array:
     """Columns summed under each column of the grid, as `_sum_rows` does: whole numbers, float64 [height, width].
 
-    The sums of a row from its left end to each edge are taken from each other. They may wrap on the way, which modular
-    arithmetic undoes. Weighted ones are whole numbers far below 2^53, so that float64, which a processor multiplies
-    several at a time, holds them exactly.
+    They are turned into rows first, since whole rows are added several numbers at a time. Weighted sums are whole
+    numbers far below 2^53, so that float64, which a processor multiplies several at a time, holds them exactly.
 
     Args:
         sums: whole numbers [height, columns].
         width: columns of the grid.
-        most: no sum is larger.
+        most: none of them is larger.
     """
-    column, part = _edges(sums.shape[1], width)
-    kind = np.uint32 if most * (sums.shape[1] // width + 1) < 1 << 32 else np.uint64
-    up_to = np.zeros((len(sums), sums.shape[1] + 1), kind)
-    np.cumsum(sums, axis=1, dtype=kind, out=up_to[:, 1:])
-    at_edges = np.take(up_to, column, axis=1)
-    within: Array = (at_edges[:, 1:] - at_edges[:, :-1]) * float(width)
-    partial = np.take(sums, column[1:-1], axis=1) * part[1:-1].astype(np.float64)
-    within[:, :-1] += partial
-    within[:, 1:] -= partial
-    return within
+    turned = np.ascontiguousarray(sums.T)
+    column, part = _edges(len(turned), width)
+    kind = np.uint32 if most * (len(turned) // width + 1) < 1 << 32 else np.uint64
+    within: Array = _whole_rows(turned, column, kind) * float(width)
+    partial = turned[column[1:-1]] * part[1:-1, None].astype(np.float64)
+    within[:-1] += partial
+    within[1:] -= partial
+    return np.ascontiguousarray(within.T)
 
 
 def _to_bytes(averaged: Array, config: Preprocessing) -> Tile:
