@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
 import signal
@@ -81,6 +82,21 @@ def served(bundle: Path, data: Path) -> Iterator[tuple[subprocess.Popen[str], di
             process.kill()
 
 
+def family(pid: int) -> list[int]:
+    """A process and those that it started, and they."""
+    found, parents = [pid], {}
+    for one in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(one.parent.name)] = int(one.read_text().rpartition(")")[2].split()[1])
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
+def threads(pid: int) -> list[int]:
+    return [int(one.name) for one in Path(f"/proc/{pid}/task").iterdir()]
+
+
 def test_a_bundle_is_served_and_stops_clean(bundle: Path, film: Path, tmp_path: Path) -> None:
     key = key_in(tmp_path / "data")
     with served(bundle, tmp_path / "data") as (process, address):
@@ -90,6 +106,10 @@ def test_a_bundle_is_served_and_stops_clean(bundle: Path, film: Path, tmp_path: 
             assert answer.state in ("answered", "not-analysed"), answer.reasons
             assert answer.provenance["bundle_name"] == "small"
             assert client.film(answer.id).startswith(b"\x89PNG")
+            if sys.platform == "linux":
+                policies = {os.sched_getscheduler(thread) for one in family(process.pid) for thread in threads(one)}
+                assert policies == {os.SCHED_BATCH}, "nobody breaks off a model that runs"
+                assert len(family(process.pid)) >= 4, "model, decoders and listener are among them"
             for finding in answer.heatmaps:
                 assert client.heatmap(answer.id, finding) != client.heatmap(answer.id, finding, layer=True)
         process.send_signal(signal.SIGTERM)

@@ -44,6 +44,7 @@ from hilum.service.rest.access import NotForThem, declared
 from hilum.service.rest.schemas import NOTICE
 from hilum.service.settings import Settings
 from hilum.service.shield import KnownHosts, Shield
+from hilum.service.turns_of_processor import keep_what_is_there, take_long_turns
 from hilum.service.web import (
     auditing,
     label_pages,
@@ -196,11 +197,13 @@ def serve(settings: Settings, *, said: Callable[[str], None] = print) -> None:
         said: told the addresses, one sentence each.
     """
     stop, again = threading.Event(), threading.Event()
+    take_long_turns()
     start_logs()
     before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
     before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: again.set())
     try:
         with running(settings) as service:
+            keep_what_is_there()
             model = service.room.answering.model
             said(f"Model {model.name} {model.version} ({model.sha256[:12]})")
             said(f"Page and REST: {service.url}/   (OpenAPI: {service.url}/openapi.json)")
