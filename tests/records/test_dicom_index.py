@@ -90,6 +90,16 @@ def test_what_is_known_of_a_film(index: DicomIndex, store: Store) -> None:
     assert not index.known("nothing").usable
 
 
+def test_films_that_could_be_found_and_are_not(index: DicomIndex, store: Store) -> None:
+    ids = sorted(answered(store, name, identity=Identity(sop_instance_uid=f"1.2.{name}")) for name in "123")
+    waiting = store.receive(film("4")).film_id
+    index.put([one(ids[0], 1, 1)])
+    assert index.unlisted() == ids[1:]
+    assert waiting not in index.unlisted()
+    assert index.unlisted(most=1) == ids[1:2]
+    assert index.unlisted(ids[1]) == ids[2:]
+
+
 def test_what_is_gone_is_found_no_more(index: DicomIndex, store: Store, database: Database) -> None:
     first, second = (store.receive(film(name)).film_id for name in "ab")
     index.put([one(first, 1, 1), one(second, 2, 2)])

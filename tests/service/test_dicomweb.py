@@ -250,6 +250,19 @@ def test_a_reader_who_is_to_label_a_film_fetches_it_without_its_results(service:
     mine._session.close()
 
 
+def test_a_film_that_was_passed_over_is_listed_when_the_service_starts_again(
+    service: Running, web: DICOMwebClient, sent: bytes
+) -> None:
+    study, parts = read(sent).StudyInstanceUID, service.room.dicomweb
+    listed = web.search_for_instances(study)
+    film_ids = {one.film_id for one in parts.index.objects([study])[study]}
+    parts.index.put([], gone=tuple(film_ids))  # as after a header that could not be read
+    assert web.search_for_instances(study) == []
+    assert parts.indexer.again() == 1
+    assert web.search_for_instances(study) == listed
+    assert parts.indexer.again() == 0
+
+
 def test_what_is_erased_is_listed_no_more_and_its_name_does_not_come_back(
     web: DICOMwebClient, service: Running, sent: bytes
 ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select
+from sqlalchemy import ColumnElement, delete, exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -129,6 +129,21 @@ class DicomIndex:
             for film_id in wanted:
                 found[film_id] = _known(films[film_id], own.get(film_id), answers[film_id], sent, reviews[film_id])
             return found
+
+    def unlisted(self, after: str = "", *, most: int = 100) -> list[str]:
+        """Films that were read and could be found, and are not: by id, so many behind one.
+
+        What was passed over when its header could not be read is among them, for somebody who tries again.
+        """
+        listed = exists().where(DicomObjectRow.film_id == FilmRow.id, DicomObjectRow.kind == FILM)
+        query = (
+            select(FilmRow)
+            .where(FilmRow.id > after, FilmRow.format == "dicom", FilmRow.state.in_(FINISHED), ~listed)
+            .order_by(FilmRow.id)
+            .limit(most)
+        )
+        with self._database.read() as session:
+            return [row.id for row in session.scalars(query) if _usable(row)]
 
     def put(
         self, objects: Iterable[DicomObject], *, gone: Sequence[str] = (), follower: str = "", place: int = 0

@@ -103,6 +103,25 @@ class Indexer:
             self._index.put(objects, gone=gone, follower=FOLLOWER, place=stretch.place)
         return stretch.more
 
+    def again(self) -> int:
+        """Try what was passed over before: a header that could not be read then may be read by now.
+
+        Returns:
+            how many films are listed that were not.
+
+        Raises:
+            ServiceError: the records are away.
+        """
+        listed, after = 0, ""
+        while (films := self._index.unlisted(after)) and not self._stopping.is_set():
+            found = [self._find(film_id, known) for film_id, known in self._index.known_all(films).items()]
+            self._index.put([one for film in found for one in film.objects])
+            listed += sum(bool(film.objects) for film in found)
+            after = films[-1]
+        if listed:
+            logger().info("films listed by DICOMweb that were not", films=listed)
+        return listed
+
     def _overdue(self) -> list[str]:
         """Films that have waited for their answer for so long that they are listed before it."""
         return [film_id for film_id in self._waiting if self._waits_long(film_id)]
@@ -112,9 +131,13 @@ class Indexer:
         return time.monotonic() - self._waiting.setdefault(film_id, time.monotonic()) >= PATIENCE_S
 
     def _run(self) -> None:
+        retried = False
         while not self._stopping.is_set():
             self._bell.clear()
             try:
+                if not retried:
+                    self.again()
+                    retried = True
                 while self.step() and not self._stopping.is_set():
                     pass
             except ServiceError as error:
