@@ -119,4 +119,5 @@ def nothing_dropped(step: Step, sender: Sender) -> None:
         not sender.refused and asked > 0,
         f"{answered} of {asked} films taken" + (f"; first refusal: {sender.refused[0]}" if sender.refused else ""),
     )
-    step.check(set(states) <= {"answered", "not-analysed"}, f"all of them answered: {states}")
+    told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    step.check(set(states) <= {"answered", "not-analysed"}, f"all of them answered: {told}")
