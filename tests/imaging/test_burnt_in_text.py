@@ -105,7 +105,7 @@ def test_films_that_a_person_should_look_at_lie_apart(tmp_path: Path) -> None:
     key.chmod(0o600)
     words = ["data", "deidentify", str(tmp_path / "in"), str(out), "--key", str(key), "--find-text", "--quiet"]
     done = CliRunner().invoke(app, words)
-    assert "2 films are doubtful: a person must look at them." in done.output, done.output
+    assert "doubtful, a person must look at them: 2 films" in done.output, done.output
     assert (len(list(out.glob("films/*/*.dcm"))), len(list(out.glob("doubtful/*/*.dcm")))) == (2, 2)
     with open(out / "text.csv") as table:
         rows = list(csv.DictReader(table))

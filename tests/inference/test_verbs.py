@@ -81,7 +81,7 @@ def test_predict_fails_when_not_one_file_could_be_read(bundle_path: Path, tmp_pa
     arguments = ["predict", str(bundle_path), str(tmp_path / "films"), "--out", str(tmp_path / "out"), "-q"]
     result = CliRunner().invoke(app, [*arguments, "--workers", "1", "--json"], catch_exceptions=False)
     assert result.exit_code == 1
-    assert "not one of 2 files could be read" in result.stderr
+    assert "2 files and not one that could be read" in result.stderr
     assert last_json(result.stdout)["refused"] == 2
 
 

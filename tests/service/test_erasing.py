@@ -235,7 +235,7 @@ def test_the_commands_erase_and_ask_for_plain_words(tmp_path: Path) -> None:
     seen = runner.invoke(app, ["privacy", "retain", "--dry-run", "--pixels-days", "10"], env=given)
     assert "films past their time: 2" in seen.output
     seen = runner.invoke(app, ["privacy", "erase", "--patient", "-"], env=given, input="MRCANARY\n")
-    assert "erased: 1 films" in seen.output
+    assert "erased: 1 film," in seen.output
     assert "MRCANARY" not in seen.output
     assert runner.invoke(app, ["privacy", "retain", "--apply", "--pixels-days", "10"], env=given).exit_code == 0
     assert not list(desk.data.rglob("*.film"))

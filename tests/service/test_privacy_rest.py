@@ -73,7 +73,7 @@ def test_a_patient_is_erased_from_the_console_beside_a_service_that_goes_on(
             assert (shown.exit_code, "was CHANGED in the records" in shown.output) == (1, True)
             done = CliRunner().invoke(app, ["privacy", "erase", "--patient", CANARY, "--data", str(settings.data)])
             assert done.exit_code == 0, (done.output, done.exception)
-            assert "erased: 1 films" in done.output
+            assert "erased: 1 film," in done.output
             assert "is not in the records any more" in CliRunner().invoke(app, show).output
             assert [http.get(one["film"]).status_code for one in (named, other)] == [404, 200]
             left = b"".join(path.read_bytes() for path in settings.data.rglob("*") if path.is_file())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hilum.cli.records import DataOption, keyring_given
-from hilum.cli.terminal import JsonOption, QuietOption, finish, progress
+from hilum.cli.terminal import JsonOption, QuietOption, counted, finish, progress
 
 if TYPE_CHECKING:
     from hilum.service.backup import Backup
@@ -47,7 +47,8 @@ def _lines(path: Path, done: "Backup") -> list[str]:
         "monitor selftest --url says so too, and --accept REASON records its present answers"
         for model in done.unlike
     ]
-    what = f"{done.films} films, {done.audit_rows} rows of the audit, {done.anchors} files of anchors"
+    films, rows = counted(done.films, "film"), counted(done.audit_rows, "row")
+    what = f"{films}, {rows} of the audit, {counted(done.anchors, 'file')} of anchors"
     return [f"{path}: {what}, all checked", *unlike]
 
 
@@ -69,6 +70,6 @@ def restore(
         *_lines(data, done),
         "What was erased after the backup is back. Give its list with --erasures, or erase it again."
         if erasures is None
-        else f"{done.erased} films that were erased after the backup were erased again",
+        else f"erased again, since they were after the backup: {counted(done.erased, 'film')}",
     ]
     finish(summary, as_json=as_json, lines=lines)

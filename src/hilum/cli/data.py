@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from hilum.cli.deidentify import deidentify
-from hilum.cli.terminal import JsonOption, QuietOption, check_out, finish, progress
+from hilum.cli.terminal import JsonOption, QuietOption, check_out, counted, finish, progress
 
 app = typer.Typer(
     name="data",
@@ -55,11 +55,11 @@ def import_films(
     read = import_folder if films.is_dir() else import_csv
     manifest, problems = read(films, config, cache=cache, workers=workers, progress=progress(quiet))
     manifest.write(out)
-    counted = ", ".join(f"{name} {films}" for name, films in _label_counts(manifest.strings("label")).items())
+    by_label = ", ".join(f"{name} {films}" for name, films in _label_counts(manifest.strings("label")).items())
     left_out = manifest.notes["import"]["columns_left_out"]
     lines = [f"left out: {problem}" for problem in problems]
     lines += [f"columns left out: {', '.join(left_out)} (keep one with --keep)"] if left_out else []
-    lines += [f"{len(manifest)} films imported, {len(problems)} left out: {counted}.", f"Written: {out}"]
+    lines += [f"{counted(len(manifest), 'film')} imported, {len(problems)} left out: {by_label}.", f"Written: {out}"]
     summary: dict[str, Any] = {
         "path": str(out),
         "films": len(manifest),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hilum.cli.terminal import JsonOption, QuietOption, finish, progress
+from hilum.cli.terminal import JsonOption, QuietOption, counted, finish, progress
 
 if TYPE_CHECKING:
     from hilum.imaging.deidentification import Mask
@@ -56,9 +56,10 @@ def deidentify(
     )
     outcome = deidentify_folder(source, out, _key(key), policy, workers=workers, progress=progress(quiet))
     lines = [f"left out: {path}: {reason}" for path, _, reason in outcome.left_out]
-    lines += [f"{outcome.doubtful} films are doubtful: a person must look at them."] if outcome.doubtful else []
+    lines += [f"doubtful, a person must look at them: {counted(outcome.doubtful, 'film')}"] if outcome.doubtful else []
     lines += [
-        f"{outcome.films} films of {len(outcome.patients)} patients de-identified, {len(outcome.left_out)} left out.",
+        f"{counted(outcome.films, 'film')} of {counted(len(outcome.patients), 'patient')} de-identified, "
+        f"{len(outcome.left_out)} left out.",
         DETECTION[find_text],
         f"Written: {out} ({'films, doubtful, text.csv' if find_text else 'films'}, report.json, report.csv)",
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilum.cli.records import DATA_KEY, DATA_KEY_FILE, DataOption, keyring_given, url_of
-from hilum.cli.terminal import PASSPHRASE, JsonOption, QuietOption, finish, progress
+from hilum.cli.terminal import PASSPHRASE, JsonOption, QuietOption, counted, finish, progress
 
 if TYPE_CHECKING:
     from hilum.service.key_rotation import Applied
@@ -116,9 +116,10 @@ def rotate(data: DataOption = HERE, quiet: QuietOption = False, as_json: JsonOpt
 def _applied(done: "Applied", as_json: bool) -> None:
     from dataclasses import asdict
 
-    lines = [f"under {done.key_id} now: {done.rows} rows and {done.films} films more"]
+    lines = [f"under {done.key_id} now: {counted(done.rows, 'row')} and {counted(done.films, 'film')} more"]
     if done.missing:
-        lines.append(f"{len(done.missing)} films are gone or damaged, so older keys are still asked for: restore them")
+        missing = counted(len(done.missing), "film")
+        lines.append(f"gone or damaged: {missing}; until they are restored, older keys are still asked for")
     if done.retired:
         lines.append(f"nothing here needs {', '.join(done.retired)} any more; backups from before still do")
     finish(asdict(done), as_json=as_json, lines=lines)

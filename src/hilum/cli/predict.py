@@ -12,6 +12,7 @@ from hilum.cli.terminal import (
     QuietOption,
     RuntimeOption,
     TrustedOption,
+    counted,
     finish,
     progress,
     trusted_keys,
@@ -62,7 +63,7 @@ def predict(
         "path": str(done.out),
     }
     lines = [
-        f"{done.files} files in {done.seconds:.1f} s: {done.answered} answered, {done.abstained} abstained, "
+        f"{counted(done.files, 'file')} in {done.seconds:.1f} s: {done.answered} answered, {done.abstained} abstained, "
         f"{done.not_analysed} not analysed, {done.refused} refused, {done.already} answered before",
         *([f"refused files and reasons: {done.out / 'refused.csv'}"] if done.refused else []),
         f"results: {done.out} (assistive, not for diagnosis)",
@@ -70,7 +71,8 @@ def predict(
     finish(summary, as_json=as_json, lines=lines)
     if done.all_refused:
         print(
-            f"hilum: not one of {done.files} files could be read; {done.out / 'refused.csv'} says why of each.",
+            f"hilum: {counted(done.files, 'file')} and not one that could be read; "
+            f"{done.out / 'refused.csv'} says why of each.",
             file=sys.stderr,
         )
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilum.cli.records import DataOption, keyring_given, url_of
-from hilum.cli.terminal import JsonOption, finish
+from hilum.cli.terminal import JsonOption, counted, finish
 
 if TYPE_CHECKING:
     from hilum.records.database import Database
@@ -78,7 +78,7 @@ def erase(
     study = typer.prompt("Study Instance UID") if study == "-" else study
     with _opened(data) as (database, files):
         done = erase_in(database, files, patient_id=patient, study_uid=study, actor="console")
-    lines = [f"erased: {done.films} films, with their answers, reviews and files; the audit says so"]
+    lines = [f"erased: {counted(done.films, 'film')}, with answers, reviews and files; the audit says so"]
     forgotten = forget_erased(retraining, data) if retraining.is_dir() else None
     lines += (
         forgotten.lines if forgotten else [f"there is no folder {retraining}: --retraining, if films were trained on"]
@@ -105,7 +105,9 @@ def replay(
     gone = read_erased(erasures)
     with _opened(data) as (database, files):
         films = erase_again(database, files, gone, actor="console")
-    lines = [f"{films} of the {len(gone)} films in the list were here and are erased again; the audit says so"]
+    lines = [
+        f"erased again: {films} of {counted(len(gone), 'film')} in the list, those that were here; the audit says so"
+    ]
     finish({"films": films, "listed": len(gone)}, as_json=as_json, lines=lines)
 
 

@@ -100,6 +100,11 @@ def finish(summary: Mapping[str, Any], *, as_json: bool, lines: Sequence[str] = 
         print(json.dumps(summary, ensure_ascii=False, allow_nan=False, default=str), flush=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: ``1 film``, ``2 films``, ``1,200 films``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Plain text table: columns padded, numbers as given."""
     cells = [[str(cell) for cell in row] for row in [list(header), *rows]]
