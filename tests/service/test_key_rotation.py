@@ -202,7 +202,7 @@ def test_the_commands_say_what_they_did(tmp_path: Path) -> None:
     assert "Keep a copy apart" in run("keys", "new-data-key", str(path))
     given = {"HILUM_DATA_KEY_FILE": str(path), "HILUM_DATA": str(data)}
     assert "films under no key: 1" in run("keys", "status", **given)
-    assert "1 films more" in run("keys", "apply", "--quiet", **given)
+    assert "1 film more" in run("keys", "apply", "--quiet", **given)
     assert "backups from before still do" in run("keys", "rotate", "--quiet", **given)
     done = CliRunner().invoke(app, ["keys", "rotate", "--data", str(data)], env={"HILUM_DATA_KEY_FILE": ""})
     assert "which is not set" in str(done.exception or done.output)
