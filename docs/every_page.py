@@ -340,6 +340,8 @@ def _study_answer(page: Page, there: Furnished) -> None:
     """On to the first film whose answer may be seen. What is said stays said, so this view comes last of its reader."""
     for _ in range(4):
         _study_film(page, there)
+        if page.locator("#answer fieldset").count():  # it is there already, at another size
+            return
         page.keyboard.press("1")
         page.keyboard.type("30")
         page.keyboard.press("Enter")

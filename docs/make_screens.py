@@ -122,7 +122,9 @@ def every(browser: Browser, chosen: argparse.Namespace, films: list[Path]) -> No
                     page = context.new_page()
                     view.show(page, there)
                     page.wait_for_timeout(300)
-                    page.screenshot(path=chosen.out / f"{view.name}-{size}.png")
+                    # The notice stays in sight at the bottom; in the middle of a long picture it would cover a line.
+                    page.evaluate("document.querySelector('.notice').style.position = 'static'")
+                    page.screenshot(path=chosen.out / f"{view.name}-{size}.png", full_page=True)
                     context.close()
 
 

@@ -13,6 +13,7 @@ from hilum.change.plan import Plan
 from hilum.config import canonical_json, from_mapping, to_mapping
 from hilum.errors import ConfigError, DataError
 from hilum.files import write_bytes
+from hilum.intervals import interval, numeral
 from hilum.records.registry import Deployment
 from hilum.reports.page import Block, Bullets, Facts, Link, Links, Notice, Page, Section, VerdictBox, render_page
 from hilum.reports.tables import Cell, table
@@ -183,7 +184,7 @@ def _words(value: Any) -> str:
         if {"value", "low", "high"} <= set(value):
             numbers = [value["value"], value["low"], value["high"]]
             if all(isinstance(one, int | float) for one in numbers):
-                return "{:.3f} ({:.3f}–{:.3f})".format(*numbers)
+                return f"{numeral(numbers[0], '.3f')} ({interval(numbers[1], numbers[2], '.3f')})"
             return str(value.get("reason") or "not estimable")
         return ", ".join(f"{name}: {_words(item)}" for name, item in value.items() if item not in (None, "", [], {}))
     if isinstance(value, list):

@@ -107,6 +107,7 @@ def performance(
 
     from hilum.cli.records import open_records
     from hilum.cli.terminal import table
+    from hilum.intervals import interval
     from hilum.monitoring.labels import to_keep
     from hilum.records.performance import keep
 
@@ -120,7 +121,11 @@ def performance(
     rows = []
     for one in found:
         whole = one.spans[0]
-        figures = [f"{e.name} {e.value:.2f} ({e.low:.2f}–{e.high:.2f})" for e in whole.estimates if e.value is not None]
+        figures = [
+            f"{e.name} {e.value:.2f} ({interval(e.low, e.high, '.2f')})"
+            for e in whole.estimates
+            if e.value is not None and e.low is not None and e.high is not None
+        ]
         told = ", ".join(figures) or whole.why_not
         rows.append([one.finding, f"{one.threshold:g}", f"{whole.labelled} of {whole.films}", told])
     summary = [{"finding": o.finding, "films": o.spans[0].films, "labelled": o.spans[0].labelled} for o in found]

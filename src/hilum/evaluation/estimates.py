@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hilum.config import from_mapping, to_mapping
+from hilum.intervals import interval, numeral
 
 V = TypeVar("V")
 
@@ -57,8 +58,8 @@ class Estimate:
         """The value and its interval for a sentence, such as ``0.72 (0.64–0.79)``, or ``not estimable``."""
         if not self.estimable:
             return "not estimable"
-        value = f"{self.value:.{digits}f}"
-        return f"{value} ({self.low:.{digits}f}–{self.high:.{digits}f})" if self.bounded else f"{value} (no interval)"
+        value = numeral(self.value, f".{digits}f")
+        return f"{value} ({interval(self.low, self.high, f'.{digits}f')})" if self.bounded else f"{value} (no interval)"
 
 
 def not_estimable(reason: str, *, n: int = 0, patients: int = 0) -> Estimate:

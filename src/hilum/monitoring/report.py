@@ -9,6 +9,7 @@ import numpy as np
 
 from hilum.evaluation.calibration_parts import clopper_pearson
 from hilum.evaluation.estimates import to_plain
+from hilum.intervals import interval
 from hilum.monitoring.culprits import ORDER, Culprit, name_culprit
 from hilum.monitoring.looks import Look, StreamLook, Watched, outcome_shares, persistent, throughput
 from hilum.monitoring.looks import watch as look_back
@@ -192,7 +193,7 @@ def _share(hits: int, n: int) -> Cell:
     if not n:
         return Cell(text=NONE, reason="no films")
     low, high = clopper_pearson(hits, n)
-    return Cell(text=percent(hits / n), detail=f"{100 * low:.1f}–{100 * high:.1f} %, {hits:,} of {n:,}")
+    return Cell(text=percent(hits / n), detail=f"{interval(100 * low, 100 * high, '.1f')} %, {hits:,} of {n:,}")
 
 
 def _power(watch: Watch) -> Section:
@@ -228,7 +229,7 @@ def _performance(found: Sequence[Performance]) -> Section:
             if figure is None:
                 cells.append(Cell(text=NONE, reason=one.why_not))
             else:
-                detail = f"{figure.low:.2f}–{figure.high:.2f}; as labelled {figure.naive:.2f}"
+                detail = f"{interval(figure.low, figure.high, '.2f')}; as labelled {figure.naive:.2f}"
                 cells.append(Cell(text=number(figure.value), detail=detail))
         rows.append(cells)
     caption = (

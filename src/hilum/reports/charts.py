@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hilum.errors import DataError
+from hilum.intervals import joined
 from hilum.reports import palette
 from hilum.reports.canvas import DOTTED, Figure, brief, finish, new_canvas, plain_log_ticks, styled, text_size
 from hilum.reports.placing import Box, place_labels
@@ -176,7 +177,7 @@ def _bar_note(bar: Bar, digits: int) -> str:
 
 
 def _with_bounds(value: float, low: float, high: float, digits: int = 3) -> str:
-    bounds = f" ({brief(low, digits)}–{brief(high, digits)})" if np.isfinite(low + high) else ""
+    bounds = f" ({joined(brief(low, digits), brief(high, digits))})" if np.isfinite(low + high) else ""
     return brief(value, digits) + bounds
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.errors import DataError
+from hilum.intervals import joined
 from hilum.reports import palette
 from hilum.reports.canvas import (
     DOTTED,
@@ -474,5 +475,5 @@ def _line_in_words(line: _Line, digits: int) -> str:
 def _value(line: _Line, at: int, digits: int) -> str:
     """A value with its interval and its place in words."""
     low, high = line.low[at], line.high[at]
-    bounds = f" ({brief(low, digits)}–{brief(high, digits)})" if np.isfinite(low + high) else ""
+    bounds = f" ({joined(brief(low, digits), brief(high, digits))})" if np.isfinite(low + high) else ""
     return f"{brief(line.y[at], digits)}{bounds} at {brief(line.x[at], digits)}"

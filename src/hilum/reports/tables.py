@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hilum.errors import DataError
+from hilum.intervals import interval, numeral
 
 NONE = "not estimable"
 """What stands where a value can't be computed; never a made-up number."""
@@ -69,7 +70,7 @@ def table(caption: str, columns: Sequence[Column | str], rows: Sequence[Sequence
 
 def number(value: float, digits: int = 2) -> str:
     """A number with fixed digits; :data:`NONE` for NaN."""
-    return NONE if math.isnan(value) else f"{value:.{digits}f}"
+    return NONE if math.isnan(value) else numeral(value, f".{digits}f")
 
 
 def percent(share: float) -> str:
@@ -88,7 +89,7 @@ def estimate_cell(value: float, low: float, high: float, *, reason: str = "", di
         return Cell(text=NONE, reason=reason)
     if math.isnan(low) or math.isnan(high):
         return Cell(text=number(value, digits), detail="no interval", reason=reason, tone=tone)
-    return Cell(text=number(value, digits), detail=f"{low:.{digits}f}–{high:.{digits}f}", tone=tone)
+    return Cell(text=number(value, digits), detail=interval(low, high, f".{digits}f"), tone=tone)
 
 
 def share_cell(part: int, whole: int) -> Cell:

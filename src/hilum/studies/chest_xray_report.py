@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hilum.intervals import interval, numeral
 from hilum.reports.charts import Point, scatter_figure
 from hilum.reports.figures import Figure, Interval, confusion_figure, forest_figure
 from hilum.reports.page import Block, Bullets, Figures, Notice, Paragraph, Section
@@ -270,5 +271,5 @@ def _cell(value: Mapping[str, Any], digits: int = 2) -> Cell:
 def _text(value: Mapping[str, Any]) -> str:
     if value["value"] is None:
         return "not estimable"
-    bounds = "" if value["low"] is None else f" ({value['low']:.2f}–{value['high']:.2f})"
-    return f"{value['value']:.2f}{bounds}"
+    bounds = "" if value["low"] is None else f" ({interval(value['low'], value['high'], '.2f')})"
+    return f"{numeral(value['value'], '.2f')}{bounds}"

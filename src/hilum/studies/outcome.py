@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hilum.errors import DataError
+from hilum.intervals import interval, numeral
 from hilum.reports.page import Section
 from hilum.reports.tables import Cell, Column, Table, table
 
@@ -40,10 +41,11 @@ class Number:
     def text(self) -> str:
         """``99.26 % (99.07–99.41)``."""
         unit = f"\u00a0{self.unit}" if self.unit else ""
-        value = f"{self.value:,.{self.digits}f}{unit}"
+        form = f",.{self.digits}f"
+        value = f"{numeral(self.value, form)}{unit}"
         if self.low is None or self.high is None:
             return value
-        return f"{value} ({self.low:,.{self.digits}f}–{self.high:,.{self.digits}f})"
+        return f"{value} ({interval(self.low, self.high, form)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,4 +136,4 @@ def numbers_table(numbers: Sequence[Number], caption: str = "The main numbers") 
 def _bounds(number: Number) -> str:
     if number.low is None or number.high is None:
         return number.spread or "–"
-    return f"{number.low:,.{number.digits}f}–{number.high:,.{number.digits}f}"
+    return interval(number.low, number.high, f",.{number.digits}f")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from hilum.evaluation.intervals import wilson_interval
+from hilum.intervals import interval
 from hilum.reports.canvas import Figure
 from hilum.reports.charts import Bar, bars_figure
 from hilum.reports.curves import Panel, Reference, Series, curves_figure
@@ -226,7 +227,7 @@ def summary_table(records: Rows) -> Table:
         [
             str(record["labels_per_class"]),
             record["method"],
-            Cell(text=f"{record['test_accuracy']:.1f}", detail=f"{record['lowest']:.1f}–{record['highest']:.1f}"),
+            Cell(text=f"{record['test_accuracy']:.1f}", detail=interval(record["lowest"], record["highest"], ".1f")),
             Cell(text=f"{record['train_test_gap']:.1f}"),
             Cell(text=str(record["epochs"])),
             Cell(text=f"{record['gmacs']:,.1f}"),
@@ -276,7 +277,9 @@ def targets_table(records: Rows) -> Table:
             "–" if record["seconds"] is None else f"{record['seconds']:.1f}",
             "–"
             if record["less_time_percent"] is None
-            else Cell(text=f"{record['less_time_percent']:.0f}", detail=f"{record['least']:.0f}–{record['most']:.0f}"),
+            else Cell(
+                text=f"{record['less_time_percent']:.0f}", detail=interval(record["least"], record["most"], ".0f")
+            ),
         ]
         for record in records
     ]
@@ -299,7 +302,7 @@ def films_table(records: Rows) -> Table:
         [
             str(record["labels_per_class"]),
             record["method"],
-            Cell(text=f"{record['auroc']:.3f}", detail=f"{record['low']:.3f}–{record['high']:.3f}"),
+            Cell(text=f"{record['auroc']:.3f}", detail=interval(record["low"], record["high"], ".3f")),
             "–"
             if record["method"] == SCRATCH
             else Cell(

@@ -9,6 +9,7 @@ import numpy as np
 
 from hilum.arrays import Array
 from hilum.datasets.labelled_images import ImageSet
+from hilum.intervals import interval
 from hilum.reports.canvas import Figure
 from hilum.reports.charts import Bar, bars_figure
 from hilum.reports.curves import Panel, Series, curves_figure
@@ -233,7 +234,7 @@ def phases_table(records: Rows) -> Table:
         [
             record["variant"],
             _named(record["phase"]),
-            Cell(text=f"{record['test_accuracy']:.1f}", detail=f"{record['lowest']:.1f}–{record['highest']:.1f}"),
+            Cell(text=f"{record['test_accuracy']:.1f}", detail=interval(record["lowest"], record["highest"], ".1f")),
             f"{record['validation_accuracy']:.1f}",
             f"{record['train_test_gap']:.1f}",
             f"{record['epochs']:.1f}",
@@ -266,7 +267,7 @@ def networks_table(records: Rows) -> Table:
             *(
                 Cell(
                     text=f"{record[f'{phase}_accuracy']:.1f}",
-                    detail=f"{record[f'{phase}_lowest']:.1f}–{record[f'{phase}_highest']:.1f}",
+                    detail=interval(record[f"{phase}_lowest"], record[f"{phase}_highest"], ".1f"),
                 )
                 for phase in PHASES
             ),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hilum.bundle.card import Measured, ModelCard
+from hilum.intervals import interval, numeral
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ def _cell(one: Measured | None) -> str:
         return "–"
     if one.value is None:
         return f"not estimable: {one.reason}" if one.reason else "not estimable"
-    digits = 3 if "error" in one.what else 2
-    bounds = "" if one.low is None or one.high is None else f" ({one.low:.{digits}f}–{one.high:.{digits}f})"
+    form = ".3f" if "error" in one.what else ".2f"
+    bounds = "" if one.low is None or one.high is None else f" ({interval(one.low, one.high, form)})"
     films = "" if one.n is None else f", n {one.n:,}"
-    return f"{one.value:.{digits}f}{bounds}{films}"
+    return f"{numeral(one.value, form)}{bounds}{films}"

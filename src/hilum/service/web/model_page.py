@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from hilum.bundle.card import ModelCard
+from hilum.intervals import interval
 from hilum.records.access import Caller
 from hilum.records.agreement import InUse, in_use
 from hilum.records.performance import Measured, Span, newest
@@ -142,7 +143,7 @@ def _figure(span: Span, name: str) -> str:
     one = next((estimate for estimate in span.estimates if estimate.name == name), None)
     if one is None or one.value is None or one.low is None or one.high is None:
         return "–"
-    return f"{one.value:.2f} ({one.low:.2f}–{one.high:.2f})"
+    return f"{one.value:.2f} ({interval(one.low, one.high, '.2f')})"
 
 
 def _change(one: Deployment, names: dict[str, str]) -> ChangeView:
