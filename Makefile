@@ -32,7 +32,7 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $@
 
 test: install ## Unit and property tests, without system packages
-	$(BIN)/python -m pytest -n 2 -m "not system and not long" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not system and not long" $(ARGS)
 
 test-system: install ## Against real counterparts: DCMTK and what else the distribution has
 	$(BIN)/python -m pytest -m "system" $(ARGS)

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+# Workers share the cores: the second thread of one only turns while the other has its core. Before NumPy is loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = Path(os.environ.get("HILUM_TEST_DATA", ROOT.parent / "shared" / "data"))
 

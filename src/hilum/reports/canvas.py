@@ -111,6 +111,20 @@ def new_canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> 
     return canvas, list(canvas.subplots(rows, columns, squeeze=False).ravel())
 
 
+def find_layout(canvas: "Canvas", *, keep: bool) -> None:
+    """Lay out what is drawn so far, without drawing it, so that words find their places beside lines and points.
+
+    Args:
+        canvas: with everything that takes room.
+        keep: True where the words stay inside the axes, so that no layout need be sought again.
+    """
+    engine = canvas.get_layout_engine()
+    if engine is not None:
+        engine.execute(canvas)
+    if keep:
+        canvas.set_layout_engine("none")
+
+
 def finish(canvas: "Canvas", *, name: str, title: str, caption: str, alt: str) -> Figure:
     """The canvas as PNG and SVG, without a date or a version, so that the same numbers give the same bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -9,7 +9,17 @@ import numpy as np
 from hilum.errors import DataError
 from hilum.intervals import joined
 from hilum.reports import palette
-from hilum.reports.canvas import DOTTED, Figure, brief, finish, new_canvas, plain_log_ticks, styled, text_size
+from hilum.reports.canvas import (
+    DOTTED,
+    Figure,
+    brief,
+    find_layout,
+    finish,
+    new_canvas,
+    plain_log_ticks,
+    styled,
+    text_size,
+)
 from hilum.reports.placing import Box, place_labels
 
 if TYPE_CHECKING:
@@ -287,7 +297,7 @@ def _round_down(value: float) -> float:
 
 def _label_points(canvas: "Canvas", axes: "Axes", points: Sequence[Point], largest: float) -> None:
     """Write the names beside the points."""
-    canvas.draw_without_rendering()
+    find_layout(canvas, keep=True)
     scale = canvas.dpi / 72
     places = [axes.transData.transform((point.x, point.y)) for point in points]
     centres = [(float(x), float(y)) for x, y in places]

@@ -14,6 +14,7 @@ from hilum.reports.canvas import (
     DOTTED,
     Figure,
     brief,
+    find_layout,
     finish,
     new_canvas,
     numbers,
@@ -336,7 +337,7 @@ def _write_words(
     words = [[one for one in panel.references if one.axis == "y"] + list(panel.notes) for panel in panels]
     if not (name_ends or any(words)):
         return
-    canvas.draw_without_rendering()
+    find_layout(canvas, keep=not name_ends)  # names at the ends stand outside the axes, which make room for them
     scale = canvas.dpi / 72
     for axes, panel, drawn in zip(all_axes, panels, lines, strict=True):
         if name_ends:
