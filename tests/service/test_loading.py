@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import hilum.service
 
 SERVICE = Path(hilum.service.__file__).parent
@@ -43,17 +45,27 @@ def imported_within_functions(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] in ("pydicom", "pynetdicom")}
 
 
-def test_no_thread_of_the_service_is_the_first_to_import_pydicom_or_pynetdicom(tmp_path: Path) -> None:
-    """Two that import them at the same instant may break them for the rest of the process's life."""
-    files = [path for path in SERVICE.rglob("*.py") if path.name not in IN_CHILDREN]
-    wanted = set().union(*(imported_within_functions(path) for path in files))
-    assert {"pydicom.dataset", "pynetdicom.presentation"} <= wanted, "or there is nothing to look at any more"
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The modules of a service that has just started."""
     said = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path / "data")],
+        [sys.executable, "-c", PROGRAM, str(tmp_path_factory.mktemp("loading") / "data")],
         capture_output=True,
         text=True,
         check=True,
         timeout=120,
     )
-    loaded = set(said.stdout.split())
+    return set(said.stdout.split())
+
+
+def test_no_thread_of_the_service_is_the_first_to_import_pydicom_or_pynetdicom(loaded: set[str]) -> None:
+    """Two that import them at the same instant may break them for the rest of the process's life."""
+    files = [path for path in SERVICE.rglob("*.py") if path.name not in IN_CHILDREN]
+    wanted = set().union(*(imported_within_functions(path) for path in files))
+    assert {"pydicom.dataset", "pynetdicom.presentation"} <= wanted, "or there is nothing to look at any more"
     assert wanted - loaded == set()
+
+
+def test_a_service_starts_without_what_only_its_children_need(loaded: set[str]) -> None:
+    """A film is read and measured in a sandbox, whose children import that before their limits count."""
+    assert {"hilum.imaging.lungs", "scipy.ndimage", "onnxruntime", "matplotlib"} & loaded == set()

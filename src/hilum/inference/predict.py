@@ -60,7 +60,7 @@ NOT_FILMS = (
 """Suffixes that are passed over inside folders; a file that is named itself is always tried."""
 
 
-PRELOAD = ("hilum.inference.preparing",)
+PRELOAD = ("hilum.inference.preparing", "hilum.imaging.lungs")
 """What a sandbox's children import before their limits count, when they run :func:`prepare_film`."""
 
 

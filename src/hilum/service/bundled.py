@@ -34,6 +34,7 @@ PRELOAD = (
     "PIL.Image",
     "PIL.ImageCms",
     "gdcm",
+    "hilum.imaging.lungs",
     "hilum.inference.preparing",
     "hilum.service.drawing",
 )
