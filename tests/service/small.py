@@ -10,6 +10,8 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomFileLike
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian
 
 from hilum.errors import FilmError
@@ -144,3 +146,28 @@ def dicom(number: int = 1, level: int = 128, *, preamble: bytes = bytes(128), **
     film.preamble = preamble
     film.save_as(out, enforce_file_format=True)
     return out.getvalue()
+
+
+def with_head(content: bytes, **elements: object) -> bytes:
+    """The same film under other File Meta Information, written by pydicom; None leaves an element out."""
+    meta = pydicom.dcmread(io.BytesIO(content)).file_meta
+    for name, value in elements.items():
+        if value is None:
+            delattr(meta, name)
+        else:
+            setattr(meta, name, value)
+    out = io.BytesIO()
+    write_file_meta_info(DicomFileLike(out), meta, enforce_standard=None not in elements.values())
+    return bytes(128) + b"DICM" + out.getvalue() + content[144 + int.from_bytes(content[140:144], "little") :]
+
+
+def kept(content: bytes) -> bytes:
+    """What the service keeps of a DICOM film."""
+    came, out = pydicom.dcmread(io.BytesIO(content)).file_meta, io.BytesIO()
+    meta = FileMetaDataset()
+    for name in ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID"):
+        setattr(meta, name, came[name].value)
+    meta.ImplementationClassUID = "2.25.264911737201870532921839437261528830927"
+    meta.ImplementationVersionName = "HILUM"
+    write_file_meta_info(DicomFileLike(out), meta)
+    return bytes(128) + b"DICM" + out.getvalue() + content[144 + int.from_bytes(content[140:144], "little") :]

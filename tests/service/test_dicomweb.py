@@ -1,5 +1,6 @@
 """DICOMweb as dicomweb-client sees it: films are stored, found with their results, and fetched byte for byte."""
 
+import hashlib
 import io
 import sys
 import time
@@ -129,6 +130,7 @@ def test_what_was_stored_comes_back_byte_for_byte_and_results_as_they_are_sent(
     whole = raw.get(address, headers={"Accept": "application/dicom"})
     (kept,) = service.room.store.films(limit=1).films
     assert whole.content == service.room.intake.files.path(kept.file_sha256).read_bytes()
+    assert hashlib.sha256(whole.content).hexdigest() == kept.file_sha256, "what REST tells as its digest"
     assert whole.headers["content-type"] == "application/dicom; transfer-syntax=1.2.840.10008.1.2.1"
     (again,) = web.retrieve_series(source.StudyInstanceUID, objects[REPORT].SeriesInstanceUID)
     assert again == objects[REPORT], "made twice, it is the same"

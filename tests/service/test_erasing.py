@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.records.test_store import answer
-from tests.service.small import dicom, png, read
+from tests.service.small import dicom, kept, png, read
 from typer.testing import CliRunner
 
 from hilum.cli.verbs import app
@@ -149,7 +149,7 @@ def test_a_film_that_comes_again_has_its_pixels_again(desk: Desk) -> None:
     assert desk.send(mine(1)) == film_id
     film = desk.store.film(film_id)
     assert film is not None
-    assert desk.files.film(film.file_sha256).read_bytes()[132:] == mine(1)[132:]
+    assert desk.files.film(film.file_sha256).read_bytes() == kept(mine(1))
 
 
 def test_a_file_that_came_again_before_it_was_removed_is_kept(desk: Desk) -> None:

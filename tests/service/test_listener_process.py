@@ -273,7 +273,7 @@ GOOD = {
     "calling_ae": "CT",
     "sop_instance_uid": "1.2",
     "urgent": False,
-    "written": {"file_sha256": "a" * 64, "content_sha256": "b" * 64, "size": 4, "format": "dicom"},
+    "written": {"file_sha256": "a" * 64, "size": 4, "format": "dicom"},
 }
 
 
@@ -291,7 +291,7 @@ def ended(channel: socket.socket, written: dict[str, object], **changes: object)
     ("written", "changes"),
     [
         ({"file_sha256": "../../hilum.db"}, {}),
-        ({"content_sha256": ""}, {}),
+        ({"file_sha256": ""}, {}),
         ({"size": "4"}, {}),
         ({"format": "png"}, {}),
         ({"path": "/"}, {}),

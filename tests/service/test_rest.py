@@ -7,7 +7,7 @@ from dataclasses import replace
 import httpx
 import pytest
 from sqlalchemy import select
-from tests.service.small import FINDINGS, SmallModel, dicom, png
+from tests.service.small import FINDINGS, SmallModel, dicom, kept, png
 from tests.service.test_access import ALLOWED
 
 from hilum.records.schema import FilmRow
@@ -71,8 +71,7 @@ def test_the_same_film_again_has_the_same_id_and_no_second_answer(http: httpx.Cl
 
 def test_a_preamble_that_makes_a_program_of_a_film_is_not_kept(http: httpx.Client, service: Running) -> None:
     evil = send(http, dicom(102, preamble=b"MZ\x90\0".ljust(128, b"!")), DICOM).json()
-    kept = service.room.intake.files.path(evil["sha256"]).read_bytes()
-    assert kept == dicom(102)
+    assert service.room.intake.files.path(evil["sha256"]).read_bytes() == kept(dicom(102))
     again = send(http, dicom(102), DICOM)
     assert (again.status_code, again.json()["id"]) == (200, evil["id"])
 

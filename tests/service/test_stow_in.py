@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from tests.service.conftest import let_in
-from tests.service.small import dataset, dicom, png
+from tests.service.small import dataset, dicom, kept, png
 
 from hilum.service.app import Running
 from hilum.service.container import recognise
@@ -66,7 +66,9 @@ def test_each_part_is_told_what_became_of_it(web: httpx.Client, service: Running
     assert not list(service.room.intake.files.incoming.iterdir())
 
 
-def test_the_same_again_is_the_same_and_other_bytes_under_its_uid_are_refused(web: httpx.Client) -> None:
+def test_the_same_again_is_the_same_and_other_bytes_under_its_uid_are_refused(
+    web: httpx.Client, service: Running
+) -> None:
     first = web.post("/studies", content=body(film(8010)), headers=RELATED | JSON)
     again = web.post("/studies", content=body(film(8010)), headers=RELATED | JSON)
     assert (first.status_code, again.status_code) == (200, 200)
@@ -77,6 +79,8 @@ def test_the_same_again_is_the_same_and_other_bytes_under_its_uid_are_refused(we
         "/../api/v1/studies", content=film(8010), headers={"Content-Type": "application/dicom"}, params={"wait": 10}
     )
     assert by_rest.status_code == 200, "both doors know the same film"
+    lying = service.room.intake.files.path(by_rest.json()["sha256"]).read_bytes()
+    assert lying == kept(film(8010)), "what another door would have kept"
 
 
 def test_the_answer_is_xml_unless_json_is_asked_for_and_one_film_needs_no_parts(web: httpx.Client) -> None:

@@ -1,5 +1,6 @@
 """The records on PostgreSQL: what tests/records says of SQLite, and what only many writers can show."""
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from tests.records import test_labelling as labelling_on_sqlite
 from tests.records import test_peers as peers_on_sqlite
 from tests.records import test_store as store_on_sqlite
 from tests.records import test_study_reading as studies_on_sqlite
+from tests.records.stepping import downgrade
 from tests.records.test_store import Clock, answer, film
 from tests.service.conftest import let_in, settings_in
 from tests.service.small import SmallDrawing, SmallModel, png
@@ -28,6 +30,7 @@ from hilum.records.access import Access
 from hilum.records.audit import check, entries
 from hilum.records.database import Database
 from hilum.records.dicom_index import DicomIndex
+from hilum.records.former_films import FormerFilms
 from hilum.records.labelling import Labelling
 from hilum.records.labelling_batches import LabelBatches
 from hilum.records.labelling_schema import BlindLabelRow, LabelTaskRow
@@ -138,6 +141,30 @@ def test_fresh_and_migrated_are_what_the_code_knows(server: Server, url: str) ->
             assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
             assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == HEAD
         database.close()
+
+
+def test_films_of_before_migration_0016_stay_what_they_are(url: str) -> None:
+    database = Database(url)
+    ids = {name: Store(database).receive(film(name)).film_id for name in "abc"}
+    database.close()
+    downgrade(url, "0015")
+    with contextlib.closing(Database(url)) as database:
+        store, former = Store(database), FormerFilms(database)
+        assert (former.any(), former.unread()) == (True, 3)
+        asked: list[str] = []
+
+        def former_of_b() -> str:
+            asked.append("b")
+            return "b" * 64
+
+        again = film("9", file_sha256="9" * 64)
+        assert store.receive(again, former=former_of_b).film_id == ids["b"]
+        assert store.receive(again).film_id == ids["b"], "and is known by it from now on"
+        assert former.next("", 9) == sorted((ids[name], name * 64) for name in "ac")
+        assert list(former.identify({ids["a"]: "9" * 64, ids["c"]: "8" * 64})) == [ids["a"]]
+        store.former = "some"
+        assert store.receive(film("8"), former=former_of_b).film_id == ids["c"]
+        assert (asked, former.unread()) == (["b"], 1)
 
 
 def test_services_that_start_at_once_make_one_schema(url: str) -> None:

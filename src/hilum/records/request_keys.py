@@ -21,5 +21,5 @@ def remember(session: Session, film: NewFilm, key: str, film_id: str, at: dateti
     if known is None:
         row = IdempotencyRow(key_sha256=key, request_sha256=film.content_sha256, film_id=film_id, created_at=at)
         session.add(row)
-    elif known.request_sha256 != film.content_sha256:
+    elif known.film_id != film_id:
         raise UsageError("This Idempotency-Key was used for another film. Give each film a key of its own.")

@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeDecorator
 from hilum.records.sealed_columns import ExactText, SealedText
 from hilum.records.values import STATES
 
-HEAD = "0015"
+HEAD = "0016"
 """The migration that leads to these tables."""
 
 SENDER_LENGTH = 96
@@ -76,6 +76,7 @@ class FilmRow(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
     sender: Mapped[str] = mapped_column(String(SENDER_LENGTH), default="", server_default="")
     urgent: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    identity_sha256: Mapped[str | None] = mapped_column(String(64))
 
     __table_args__ = (
         CheckConstraint("state IN ({})".format(", ".join(f"'{s}'" for s in STATES)), name="films_state_known"),
@@ -89,6 +90,8 @@ class FilmRow(Base):
         ),
         Index("films_by_state", "state", "lease_until"),
         Index("films_by_time", "received_at", "id"),
+        # Of films from before migration 0016 it is another digest than the content's, or none yet.
+        Index("films_by_identity", "identity_sha256", unique=True),
     )
 
 

@@ -4,10 +4,11 @@ import contextlib
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -15,6 +16,7 @@ from hilum.errors import ServiceError, UsageError
 from hilum.records.audit import Act, append
 from hilum.records.cursors import read_cursor, write_cursor
 from hilum.records.database import Database
+from hilum.records.former_films import Former, FormerNeeded, is_former, same_film
 from hilum.records.identifiers import identities
 from hilum.records.look_ups import NO_PRIORS, PACS, SET_ASIDE, PriorsPolicy, take_up
 from hilum.records.queue import Lease, lease
@@ -39,9 +41,6 @@ from hilum.records.values import (
 
 CRASHES_PER_ATTEMPT = 10
 UNKNOWN_RISK = 0.5
-SAME = select(FILMS.c.id).where(FILMS.c.content_sha256 == bindparam("content"))
-"""The film of this content."""
-
 NEW_FILM = insert(FILMS)
 
 NOBODY: Mapping[str, Sequence[str]] = {}
@@ -72,22 +71,42 @@ class Store:
     ) -> None:
         self._database, self._clock, self._priors = database, clock, priors
         self._turns, self._turns_lock = Turns(ageing_cap_s), threading.Lock()
+        self.former: Former = "unread"
+        """What the records hold of films from before migration 0016, as far as somebody looked."""
 
-    def receive(self, film: NewFilm, *, model_sha256: str | None = None, actor: str = SERVICE) -> Receipt:
+    def receive(
+        self,
+        film: NewFilm,
+        *,
+        model_sha256: str | None = None,
+        actor: str = SERVICE,
+        former: Callable[[], str] | None = None,
+    ) -> Receipt:
         """Record a film whose bytes are durable; the same content again gives the same id.
 
         Args:
             film: what came.
             model_sha256: the version in service: a finished film that it has not answered is put back in the queue.
             actor: who sent it, for the audit.
+            former: computes what the film's identity was before migration 0016, where a film from then may be the same;
+                what it raises goes through, and nothing was recorded. None where nobody can.
 
         Raises:
             ServiceError: the database is away or full; nothing was recorded.
             UsageError: the film's request key was used for another film; nothing was recorded.
         """
+        if former is not None and self.former == "unread":
+            film, former = replace(film, former_sha256=former()), None
+        try:
+            return self._recorded(film, model_sha256, actor, former_known=former is None)
+        except FormerNeeded:
+            if former is None:
+                raise
+            return self._recorded(replace(film, former_sha256=former()), model_sha256, actor, former_known=True)
 
+    def _recorded(self, film: NewFilm, model_sha256: str | None, actor: str, *, former_known: bool) -> Receipt:
         def receive(session: Session) -> Receipt:
-            return self._receive(session, film, model_sha256, actor)
+            return self._receive(session, film, model_sha256, actor, former_known)
 
         try:
             return self._database.share(receive)
@@ -95,27 +114,37 @@ class Store:
             # Another process recorded the same film in between: now it is there.
             return self._database.share(receive)
 
-    def _receive(self, session: Session, film: NewFilm, model_sha256: str | None, actor: str) -> Receipt:
-        receipt = self._receive_film(session, film, model_sha256, actor)
+    def _receive(
+        self, session: Session, film: NewFilm, model_sha256: str | None, actor: str, former_known: bool
+    ) -> Receipt:
+        there = same_film(session, film.content_sha256, film.former_sha256)
+        uid = film.sop_instance_uid or film.named_uid
+        if there is None and not former_known and self.former != "none" and is_former(session, uid):
+            raise FormerNeeded
+        if there is None:
+            receipt = self._receive_new(session, film, actor)
+        else:
+            receipt = self._receive_again(session, film, session.get_one(FilmRow, there), model_sha256, actor)
         if film.request_key is not None:
             remember(session, film, film.request_key, receipt.film_id, self._clock())
         return receipt
 
-    def _receive_film(self, session: Session, film: NewFilm, model_sha256: str | None, actor: str) -> Receipt:
-        there = session.connection().execute(SAME, {"content": film.content_sha256}).scalar()
-        if there is not None:
-            known = session.get_one(FilmRow, there)
-            if film.origin != PACS and known.origin == PACS and take_up(known, film.origin):
-                self._note(session, actor, "film.requeued", known.id, code="prior")
-            finished = film.origin != PACS and known.state in ("answered", "not-analysed")
-            known.urgent = known.urgent or film.urgent
-            if finished and model_sha256 and not has_answer(session, known.id, model_sha256):
-                known.state, known.attempts = "received", 0
-                self._note(session, actor, "film.requeued", known.id, model=model_sha256)
-            if not known.file_sha256:  # its pixels were erased, and here they are again
-                known.file_sha256, known.size = film.file_sha256, film.size
-                self._note(session, actor, "film.returned", known.id, sha256=film.file_sha256)
-            return Receipt(film_id=known.id, new=False, state=_state(known.state), file_sha256=known.file_sha256)
+    def _receive_again(
+        self, session: Session, film: NewFilm, known: FilmRow, model_sha256: str | None, actor: str
+    ) -> Receipt:
+        if film.origin != PACS and known.origin == PACS and take_up(known, film.origin):
+            self._note(session, actor, "film.requeued", known.id, code="prior")
+        finished = film.origin != PACS and known.state in ("answered", "not-analysed")
+        known.urgent = known.urgent or film.urgent
+        if finished and model_sha256 and not has_answer(session, known.id, model_sha256):
+            known.state, known.attempts = "received", 0
+            self._note(session, actor, "film.requeued", known.id, model=model_sha256)
+        if not known.file_sha256:  # its pixels were erased, and here they are again
+            known.file_sha256, known.size = film.file_sha256, film.size
+            self._note(session, actor, "film.returned", known.id, sha256=film.file_sha256)
+        return Receipt(film_id=known.id, new=False, state=_state(known.state), file_sha256=known.file_sha256)
+
+    def _receive_new(self, session: Session, film: NewFilm, actor: str) -> Receipt:
         clash = uid_in_use(session, film.sop_instance_uid)
         prior = film.origin == PACS and not clash and not self._priors.analysed
         state: State = "quarantined" if clash else "not-analysed" if prior else "received"
@@ -127,6 +156,7 @@ class Store:
             "calling_ae": film.calling_ae[:16],
             "format": film.format,
             "content_sha256": film.content_sha256,
+            "identity_sha256": film.content_sha256,
             "file_sha256": film.file_sha256,
             "size": film.size,
             "sop_instance_uid": film.sop_instance_uid,

@@ -18,7 +18,7 @@ class NewFilm:
     """A film whose bytes are durable on disk and that is now to be recorded."""
 
     content_sha256: str
-    """Digest of what makes the film itself: transfer syntax and data set, or the whole PNG or JPEG."""
+    """Digest of what makes the film itself: that of the file as kept."""
     file_sha256: str
     """Digest of the file as kept; names the file on disk."""
     size: int
@@ -31,6 +31,10 @@ class NewFilm:
     """AE title that the peer called itself; empty for REST. A claim, not a proof."""
     sop_instance_uid: str | None = None
     """As the peer announced it; None where it is known only after reading."""
+    named_uid: str | None = None
+    """SOP instance UID that its head names, where the peer announced none: by it a film of before is looked for."""
+    former_sha256: str | None = None
+    """What its identity was before migration 0016; None where that was not computed."""
     request_key: str | None = None
     """Digest of the sender and the key that it gave this request; None when it gave none."""
     sender: str = ""

@@ -1,4 +1,5 @@
-"""A film's bytes on their way into a file: told apart, hashed, and encrypted where there is a data key.
+"""A film's bytes on their way into a file: told apart, under a head of our own, hashed, and encrypted where there is a
+data key. What is kept depends on the film alone, so the digest of it is both its name on disk and its identity.
 
 Both who write films use it: the intake, and the listener's own process, which is handed an open file and the key of
 that file alone.
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from io import RawIOBase
 
 from hilum.sealing import CHUNK_BYTES, FileKey, Sealer
-from hilum.service.container import HEAD_BYTES, PREAMBLE_BYTES, Container, recognise
+from hilum.service.container import HEAD_BYTES, Container, recognise
 from hilum.service.refusals import Refused
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -27,11 +28,9 @@ class Written:
     """What was written."""
 
     file_sha256: str
-    """Digest of the plain bytes."""
-    content_sha256: str
-    """Digest of what makes it this film and no other, whatever it came in."""
+    """Digest of the plain bytes kept, and what makes it this film and no other, whatever it came in."""
     size: int
-    """Plain bytes."""
+    """Plain bytes kept."""
     format: str
     """``dicom``, ``png`` or ``jpeg``."""
 
@@ -42,7 +41,7 @@ class FilmWriter:
     Args:
         file: where to; unbuffered.
         key: what it is encrypted with; None leaves it plain.
-        largest_bytes: largest film.
+        largest_bytes: largest film, as it comes.
         point: told ``write`` just before each write.
     """
 
@@ -52,8 +51,8 @@ class FilmWriter:
         self._file, self._largest_bytes, self._point = file, largest_bytes, point
         self._head: bytearray | None = bytearray()
         self._container: Container | None = None
-        self._file_digest, self._content_digest = hashlib.sha256(), hashlib.sha256()
-        self._size = 0
+        self._digest = hashlib.sha256()
+        self._came = self._kept = 0
         self._sealer = Sealer(key) if key else None
 
     @property
@@ -61,25 +60,34 @@ class FilmWriter:
         """Kind of file; known after :data:`HEAD_BYTES` bytes or at the finish."""
         return self._container.format if self._container else ""
 
+    @property
+    def named_uid(self) -> str | None:
+        """SOP instance UID that a DICOM file's head names; known when the format is."""
+        return self._container.named_uid if self._container else None
+
     def write(self, chunk: bytes | memoryview) -> None:
         """Add bytes.
 
         Raises:
             Refused: too many, of no known kind, or the disk is full.
         """
-        self._size += len(chunk)
-        if self._size > self._largest_bytes:
+        self._came += len(chunk)
+        if self._came > self._largest_bytes:
             raise Refused(
                 f"The film is larger than the {self._largest_bytes >> 20} MiB accepted. "
                 "Raise HILUM_LARGEST_FILM_MB if films of this size are expected.",
                 code="too-large",
             )
         if self._head is None:
-            self._keep(chunk, chunk)
+            self._keep(chunk)
             return
-        self._head += chunk
-        if len(self._head) >= HEAD_BYTES:
+        view = memoryview(chunk)
+        more = HEAD_BYTES - len(self._head)
+        self._head += view[:more]
+        if len(self._head) == HEAD_BYTES:
             self._keep_head()
+            if len(view) > more:
+                self._keep(view[more:])
 
     def finish(self, expected: str | None = None) -> Written:
         """Write what is left.
@@ -96,23 +104,19 @@ class FilmWriter:
             raise Refused(
                 f"The body is declared as {expected} but is {self.format}. Declare what it is.", code="unsupported"
             )
-        digest = self._file_digest.hexdigest()
+        digest = self._digest.hexdigest()
         if self._sealer is not None:
             self._write(self._sealer.finish(digest))
-        content = self._content_digest.hexdigest()
-        return Written(file_sha256=digest, content_sha256=content, size=self._size, format=self.format)
+        return Written(file_sha256=digest, size=self._kept, format=self.format)
 
     def _keep_head(self) -> None:
-        head, self._head = self._head or bytearray(), None
-        self._container = container = recognise(bytes(head[:HEAD_BYTES]))
-        if container.format == "dicom":
-            head[:PREAMBLE_BYTES] = bytes(PREAMBLE_BYTES)
-        self._content_digest.update(container.content_prefix)
-        self._keep(head, memoryview(head)[container.content_starts :])
+        head, self._head = bytes(self._head or b""), None
+        self._container = container = recognise(head)
+        self._keep(container.kept_head + head[container.content_starts :])
 
-    def _keep(self, chunk: bytes | bytearray | memoryview, content: bytes | memoryview) -> None:
-        self._file_digest.update(chunk)
-        self._content_digest.update(content)
+    def _keep(self, chunk: bytes | memoryview) -> None:
+        self._digest.update(chunk)
+        self._kept += len(chunk)
         self._point("write")
         if self._sealer is None:
             self._write(chunk)
@@ -121,7 +125,7 @@ class FilmWriter:
         for at in range(0, len(view), CHUNK_BYTES):  # so that no second copy of a whole film is in memory
             self._write(self._sealer.update(view[at : at + CHUNK_BYTES]))
 
-    def _write(self, content: bytes | bytearray | memoryview) -> None:
+    def _write(self, content: bytes | memoryview) -> None:
         rest = memoryview(content)
         try:
             while len(rest):

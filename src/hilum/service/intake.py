@@ -6,7 +6,8 @@ only then is the sender answered. Killed in between, either nothing is known of 
 answered, sends it again; or all of it is.
 
 The 128-byte preamble of an uploaded DICOM file can make it an executable or a web page as well (CVE-2019-11687). It is
-set to zero before anything is hashed or kept, so that the digest on record is that of the bytes on disk.
+set to zero, and File Meta Information of our own takes the place of the sender's (:mod:`.container`), before anything
+is hashed or kept: so the digest on record is that of the bytes on disk, and the same film has the same one.
 """
 
 import contextlib
@@ -18,11 +19,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from hilum.errors import ServiceError
+from hilum.errors import FilmError, ServiceError
 from hilum.records.store import Store
 from hilum.records.values import NewFilm, Receipt
 from hilum.sealing import new_file_key
-from hilum.service.film_files import FilmFiles
+from hilum.service.film_files import FilmFiles, StoredFilm
+from hilum.service.film_identity import former_identity_of
 from hilum.service.film_writing import FilmWriter, Written, pass_by, refused_by
 from hilum.service.refusals import Refused
 
@@ -179,13 +181,14 @@ class Arrival:
         written = written or self._writer.finish(expected)
         digest = written.file_sha256
         film = NewFilm(
-            content_sha256=written.content_sha256,
+            content_sha256=digest,
             file_sha256=digest,
             size=written.size,
             format=written.format,
             origin=origin,
             calling_ae=calling_ae,
             sop_instance_uid=sop_instance_uid,
+            named_uid=self._writer.named_uid,
             request_key=request_key,
             sender=f"dicom:{calling_ae}" if calling_ae else actor or origin,
             urgent=urgent,
@@ -196,7 +199,7 @@ class Arrival:
             if hashed_here:
                 self._intake.files.placed(digest)
             receipt = self._record(film, actor or origin)
-            if receipt.file_sha256 != digest:  # the same film came in another container before, and that is kept
+            if receipt.file_sha256 != digest:  # it came before migration 0016, and is kept under the head of then
                 with contextlib.suppress(OSError):
                     self._intake.files.remove(digest)
         self._intake.point("ack")
@@ -215,10 +218,25 @@ class Arrival:
 
     def _record(self, film: NewFilm, actor: str) -> Receipt:
         self._intake.point("commit")
+        store, model_sha256 = self._intake.store, self._intake.model_sha256
+
         try:
-            return self._intake.store.receive(film, model_sha256=self._intake.model_sha256, actor=actor)
+            return store.receive(
+                film, model_sha256=model_sha256, actor=actor, former=lambda: self._former_identity(film.file_sha256)
+            )
+        except Refused:
+            raise
         except ServiceError as error:
             raise Refused(f"{error} The film was not accepted; send it again.", code="records-away") from None
+
+    def _former_identity(self, digest: str) -> str:
+        # Not by its name, which the same film may lose again that comes through another door at this moment.
+        path = Path(f"/proc/self/fd/{self.descriptor}")
+        film = StoredFilm(path=path, file_sha256=digest, keys=self._intake.files.keys)
+        try:
+            return former_identity_of(film.chunks())
+        except FilmError as error:
+            raise Refused(f"{error} The film was not accepted; send it again.", code="storage-failed") from None
 
     def _make_durable(self) -> None:
         try:

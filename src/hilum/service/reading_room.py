@@ -17,6 +17,7 @@ from hilum.records.alarms import Alarms
 from hilum.records.backlog import backlog
 from hilum.records.database import Database
 from hilum.records.events import Events
+from hilum.records.former_films import FormerFilms
 from hilum.records.key_change import bring_under_key
 from hilum.records.labelling import Labelling
 from hilum.records.labelling_batches import LabelBatches
@@ -36,6 +37,7 @@ from hilum.service.dicomweb.room import DicomWeb, make_dicomweb, open_dicomweb
 from hilum.service.doors import Links, Throttle
 from hilum.service.film_files import FilmFiles
 from hilum.service.following import Streams
+from hilum.service.former_reading import FormerReading
 from hilum.service.health import Health, look
 from hilum.service.intake import Intake
 from hilum.service.logs import logger
@@ -92,6 +94,7 @@ class ReadingRoom:
     looking_back: "LookingBack | None" = None
     listener: "ListenerProcess | None" = None
     upkeep: Upkeep | None = None
+    former_reading: FormerReading | None = None
     erasing: threading.Lock = field(default_factory=threading.Lock)
     stopping: bool = False
 
@@ -171,6 +174,9 @@ def open_reading_room(
         room.upkeep = Upkeep(database, room.intake.files, settings.retention)
         room.upkeep.start()
         stack.callback(room.upkeep.stop)
+        room.former_reading = FormerReading(FormerFilms(database), room.intake.files, room.store)
+        room.former_reading.start()
+        stack.callback(room.former_reading.stop)
         _send_results(room, database, stack)
         _look_back(room, database, stack)
         stack.enter_context(open_dicomweb(room.dicomweb))

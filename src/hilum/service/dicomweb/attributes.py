@@ -100,7 +100,7 @@ def claim_of(head: bytes) -> Claim:
 
     try:
         container = recognise(head[:65_536])
-        syntax = container.content_prefix.split(b"\0")[1].decode("ascii", "replace")
+        syntax = container.syntax.decode("ascii", "replace")
         body = head[container.content_starts :]
         if syntax == DEFLATED:
             body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, HEAD_BYTES)
@@ -162,7 +162,7 @@ def head_attributes(head: bytes) -> Attributes | None:
         container = recognise(head[:65_536])
     except Refused:
         return None
-    syntax = container.content_prefix.split(b"\0")[1].decode("ascii", "replace")
+    syntax = container.syntax.decode("ascii", "replace")
     elements = None
     if syntax not in (DEFLATED, BIG_ENDIAN):
         elements = kept_elements(head[container.content_starts :], implicit=syntax == IMPLICIT)

@@ -50,7 +50,9 @@ class Study(BaseModel):
     )
     received_at: datetime = Field(description="When it was acknowledged (UTC).")
     origin: str = Field(description="`rest` or `dicom`.")
-    sha256: str = Field(description="Digest of the file as kept (a DICOM file's preamble set to zero).")
+    sha256: str = Field(
+        description="Digest of the file as kept, which DICOMweb gives: a DICOM file has a head of ours."
+    )
     reason: Reason | None = Field(description="Why there is no answer; null otherwise.")
     answer: Answer | None = Field(description="The newest answer; null while there is none.")
     film: str = Field(description="Where the film is to be had as a picture (PNG).")
