@@ -192,12 +192,16 @@ def test_tls_checks_who_answers(report: ResultObject, tmp_path: Path) -> None:
         )
         hand_over([report], destination, calling="HILUM", tls=trusting.current())
         assert list(held) == [report.sop_instance_uid]
-        with pytest.raises(Undelivered, match="gives no association"):
+        with pytest.raises(
+            Undelivered, match="gives no association.* HILUM_RESULTS_CA names its certificate's authority"
+        ):
             hand_over([report], destination, calling="HILUM", tls=doubting.current(), timeout_s=5)
 
 
 @contextlib.contextmanager
-def web(status: int, answer: bytes) -> Iterator[tuple[Destination, list[tuple[dict[str, str], bytes]]]]:
+def web(
+    status: int, answer: bytes, tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[Destination, list[tuple[dict[str, str], bytes]]]]:
     """A DICOMweb server that gives one answer; what it was asked."""
     asked: list[tuple[dict[str, str], bytes]] = []
 
@@ -214,9 +218,16 @@ def web(status: int, answer: bytes) -> Iterator[tuple[Destination, list[tuple[di
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
-        yield read_destination(f"web=http://user:se%2Fcret@127.0.0.1:{server.server_address[1]}/dicom-web/"), asked
+        yield (
+            read_destination(
+                f"web=http{'s' if tls else ''}://user:se%2Fcret@127.0.0.1:{server.server_address[1]}/dicom-web/"
+            ),
+            asked,
+        )
         server.shutdown()
         thread.join()
 
@@ -239,6 +250,23 @@ def test_stow_sends_every_object_as_a_part(report: ResultObject) -> None:
     assert all(part == b"\r\nContent-Type: application/dicom\r\n\r\n" + report.content + b"\r\n" for part in parts[1:3])
     assert "se/cret" not in repr(destination)
     assert "se/cret" not in destination.url
+
+
+def test_stow_over_tls_checks_who_answers(report: ResultObject, tmp_path: Path) -> None:
+    own, other = certificate(tmp_path / "own.pem"), certificate(tmp_path / "other.pem")
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(own)
+    with web(200, b"{}", server) as (destination, asked):
+        trusting, doubting = (
+            tls_context(settings_in(tmp_path, results_to="x=https://127.0.0.1/x", results_ca=ca)) for ca in (own, other)
+        )
+        stow([report], destination, tls=trusting.current())  # type: ignore[union-attr]
+        assert len(asked) == 1
+        for context in (doubting.current(), None):  # type: ignore[union-attr]
+            with pytest.raises(Undelivered, match="certificate that isn't trusted .*HILUM_RESULTS_CA") as refused:
+                stow([report], destination, tls=context)
+            assert (refused.value.code, refused.value.permanent) == ("certificate", False)
+        assert len(asked) == 1, "nothing of a film goes to who isn't trusted"
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,28 @@ def stow(
         ):
             content = _read(reply)
     except httpx.TransportError as error:
+        doubt = _doubt(error)
+        if doubt:
+            raise Undelivered(
+                f"{destination.name} ({destination.host}:{destination.port}) shows a certificate that isn't trusted "
+                f"({doubt}). Name its authority in HILUM_RESULTS_CA, or have it renewed.",
+                code="certificate",
+            ) from None
         raise Undelivered(
             f"{destination.name} ({destination.host}:{destination.port}) can't be reached "
             f"({type(error).__name__}). Check that it runs.",
             code="away",
         ) from None
     _judge(reply.status_code, content, destination)
+
+
+def _doubt(error: BaseException | None) -> str:
+    """What was wrong with the server's certificate; empty where that was not it."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _body(objects: Sequence[ResultObject], boundary: str) -> bytes:

@@ -70,7 +70,8 @@ def _no_association(association: Any, destination: Destination, calling: str, of
             code="sop-class",
             permanent=True,
         )
-    return Undelivered(f"{where} gives no association. Check that it runs and can be reached.", code="away")
+    trusted = ", and that HILUM_RESULTS_CA names its certificate's authority" if destination.tls else ""
+    return Undelivered(f"{where} gives no association. Check that it runs and can be reached{trusted}.", code="away")
 
 
 def _store(association: Any, one: ResultObject, destination: Destination) -> None:
