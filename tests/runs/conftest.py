@@ -14,12 +14,15 @@ from hilum.datasets.splits import SplitConfig, split
 from hilum.imaging.preprocessing import Preprocessing
 from hilum.runs.recipes import recipe
 from hilum.runs.run import Run
+from hilum.runs.tiles import load_tiles
 from hilum.runs.train import TrainConfig, train_config
+
+PREPROCESSING = Preprocessing(size=64)
 
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with ``split.parquet`` (first hospital) and ``external.parquet`` (second)."""
+    """Folder with ``split.parquet`` (first hospital), ``external.parquet`` (second) and, for runs, ``runs/.cache``."""
     folder = tmp_path_factory.mktemp("cohort")
     generate(PhantomConfig(patients=60, size=192, second_film_share=0), folder / "films", workers=1)
     films, problems = import_folder(folder / "films", workers=0)
@@ -27,6 +30,8 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = films.column("source")
     split(films.select(np.flatnonzero(source == "hospital-a")), SplitConfig(folds=2)).write(folder / "split.parquet")
     films.select(np.flatnonzero(source == "hospital-b")).write(folder / "external.parquet")
+    # Decoded here once, so that runs which share this cache start no processes for it; test_tiles.py is about those.
+    load_tiles(films, PREPROCESSING, folder / "runs" / ".cache", workers=0)
     return folder
 
 
@@ -39,7 +44,7 @@ def small() -> TrainConfig:
         weights="hilum",
         recipe=replace(
             quick,
-            preprocessing=Preprocessing(size=64),
+            preprocessing=PREPROCESSING,
             stages=(replace(head, epochs=3, views=1), replace(block, epochs=2, views=1)),
         ),
         folds=2,

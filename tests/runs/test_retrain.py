@@ -22,9 +22,9 @@ from hilum.runs.train import TrainConfig
 
 
 @pytest.fixture(scope="module")
-def run(cohort: Path, small: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The current model's, trained once for this module."""
-    return half_locked(cohort, small, tmp_path_factory.mktemp("half"))
+def run(cohort: Path, small: TrainConfig) -> Run:
+    """The current model's, trained once for this module, beside the cohort's cache of decoded films."""
+    return half_locked(cohort, small, cohort)
 
 
 @pytest.fixture(scope="module")

@@ -290,13 +290,14 @@ def test_claiming_a_folder_is_remembered(tmp_path: Path) -> None:
 def test_one_fold_is_the_quick_form_and_says_that_its_calibration_is_optimistic(
     cohort: Path, small: TrainConfig, tmp_path: Path
 ) -> None:
-    quick = train_config(Manifest.read(cohort / "split.parquet"), replace(small, folds=1), tmp_path / "runs" / "quick")
+    films, cache = Manifest.read(cohort / "split.parquet"), cohort / "runs" / ".cache"
+    quick = train_config(films, replace(small, folds=1), tmp_path / "runs" / "quick", cache=cache)
     summary = training_summary(quick)
     assert summary["calibration_note"].startswith("Calibrated on the films that early stopping watched")
     assert summary["validation_kind"] == "on the watched fold"
-    done = evaluate(quick, resamples=100)
+    done = evaluate(quick, cache=cache, resamples=100)
     assert any("calibration is optimistic" in warning for warning in done.scorecard.warnings)
-    with open_bundle(package(quick, tmp_path / "quick.hilum")) as bundle:
+    with open_bundle(package(quick, tmp_path / "quick.hilum", cache=cache)) as bundle:
         assert bundle.info.drift is not None
         assert bundle.info.drift.films == len(quick.out_of_fold().probs), "the films that it watched"
 
@@ -304,8 +305,9 @@ def test_one_fold_is_the_quick_form_and_says_that_its_calibration_is_optimistic(
 def test_zscore_takes_mean_and_spread_of_the_fit_part(cohort: Path, small: TrainConfig, tmp_path: Path) -> None:
     films = Manifest.read(cohort / "split.parquet")
     config = replace(small, folds=1, recipe=replace(small.recipe, normalisation="zscore"))
-    trained = train_config(films, config, tmp_path / "runs" / "zscore")
-    tiles = load_tiles(films.select(films.rows(part="fit")), config.recipe.preprocessing, tmp_path / "cache") / 255
+    cache = cohort / "runs" / ".cache"
+    trained = train_config(films, config, tmp_path / "runs" / "zscore", cache=cache)
+    tiles = load_tiles(films.select(films.rows(part="fit")), config.recipe.preprocessing, cache) / 255
     given = trained.classifier().config
     np.testing.assert_allclose(np.unique([*given.mean, *given.std]), np.unique([tiles.mean(), tiles.std()]), rtol=1e-5)
 
