@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import httpx
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 from hilum.records.alarms import Alarm, detail_of
 from hilum.records.alarms import keep as keep_alarm
@@ -94,6 +94,7 @@ def furnish(started: Running, films: Sequence[bytes]) -> Furnished:
     _look_up(started, ids[-1])
     _peers(started, ids)
     _alarms(started)
+    _earlier(started, ids)
     priors = [one for one in ids if prior_of(room.database, one)]
     refused = [one.film_id for one in room.store.films(limit=200).films if one.state == "not-analysed"]
     return Furnished(
@@ -111,6 +112,13 @@ def _send(started: Running, films: Sequence[bytes]) -> tuple[str, ...]:
             http.post("/api/v1/studies?wait=60", content=film).raise_for_status()
     found = [one for one in started.room.store.films(limit=200).films if one.state == "answered"]
     return tuple(one.film_id for one in sorted(found, key=lambda one: -((one.answer and one.answer.risk) or 0)))
+
+
+def _earlier(started: Running, ids: Sequence[str]) -> None:
+    """Films that came almost an hour and two days ago, whose lines say so."""
+    with started.room.database.write() as session:
+        for film_id, passed in ((ids[0], timedelta(minutes=58)), (ids[-1], timedelta(days=2))):
+            session.get_one(FilmRow, film_id).received_at = datetime.now(UTC) - passed
 
 
 def _give_up(claim: Callable[..., object], failed: Callable[..., bool]) -> None:
@@ -390,8 +398,42 @@ def _verified(page: Page, there: Furnished) -> None:
 
 
 def _ending(page: Page, there: Furnished) -> None:
+    """Shortly before a session's end: the page's clock is put on, and the service says what it would say then."""
+
+    def late(route: Route) -> None:
+        reply = route.fetch()
+        route.fulfill(response=reply, json=reply.json() | {"left_s": 55})
+
+    page.clock.install()
+    page.route("**/session", late)
     page.goto("/")
-    page.evaluate("document.getElementById('ending').showModal()")
+    page.clock.fast_forward(int(1000 * (float(page.locator("body").get_attribute("data-idle") or 0) - 55)))
+    page.wait_for_selector("#ending[open]")
+
+
+def _labelled_all(page: Page, there: Furnished) -> None:
+    """Nothing to label for who has opened every film."""
+    for film_id in there.films:
+        page.request.get(f"/films/{film_id}")
+    page.goto("/labelling")
+
+
+def _acknowledged(page: Page, there: Furnished) -> None:
+    """An alarm that somebody has. It stays so, so this view comes after those in which nobody has it."""
+    page.goto("/monitoring")
+    if page.locator("main .verdict.failed").count():
+        page.get_by_role("button", name="Acknowledge").click()
+    page.wait_for_selector("main .verdict:not(.failed)")
+
+
+def _closed(page: Page, there: Furnished) -> None:
+    """No alarm is open, for good."""
+    page.goto("/monitoring")
+    if page.locator("main .verdict").count():
+        page.get_by_text("Close it").click()
+        page.get_by_label("What was found").fill("CR-ROOM-3 is a new detector; its films are read twice for a month.")
+        page.get_by_role("button", name="Close the alarm").click()
+    page.wait_for_selector("text=No alarm is open")
 
 
 VIEWS = (
@@ -414,7 +456,7 @@ VIEWS = (
     View(name="session-ends", user="ada", show=_ending),
     View(name="labelling", user="lara", show=_labels),
     View(name="labelling-cannot-tell", user="lara", show=_cannot_tell),
-    View(name="labelling-nothing", user="cyd", show=goes("/labelling")),
+    View(name="labelling-nothing", user="bob", show=_labelled_all),
     View(name="label-batches", user="mel", show=_opened("/labelling/batches")),
     View(name="reader-study", user="cyd", show=goes("/reader-study")),
     View(name="reader-study-none", user="ada", show=goes("/reader-study")),
@@ -435,6 +477,8 @@ VIEWS = (
     View(name="not-for-them", user="viv", show=goes("/users"), status=403),
     View(name="no-such-film", user="ada", show=goes("/films/" + "0" * 32), status=404),
     View(name="no-such-page", user="ada", show=goes("/wherever"), status=404),
+    View(name="monitoring-acknowledged", user="mel", show=_acknowledged),
+    View(name="monitoring-closed", user="mel", show=_closed),
     View(name="reader-study-answer", user="cyd", show=_study_answer),
 )
 

@@ -47,6 +47,9 @@ def test_a_dead_letter_and_what_waits_are_shown_with_their_reasons_escaped(
     assert "PACS does not take it." in text
     assert "It said &lt;img" in text
     assert XSS not in text
+    # One button for what one request does: it puts back what waits and what was given up.
+    assert len(re.findall(r'data-post="/api/v1/results/requeue" data-then', text)) == 1
+    assert re.search(r"<td>1</td><td>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC</td>", text), "a date without its year"
     (letter,) = re.findall(r'data-id="([0-9a-f]+)"', text)
     assert admin.post("/api/v1/results/requeue", json={"id": letter}).json() == {"requeued": 1}
     again = admin.get("/operations", params={"done": 1}).text

@@ -86,7 +86,7 @@ def test_an_open_alarm_is_told_with_its_owner_and_on_other_pages_in_one_line(
     for path in ("/models", "/operations"):
         text = manager.get(path).text
         assert NOBODY_HAS in text
-        assert 'href="/monitoring">device</a>, for quality manager' in text
+        assert 'href="/monitoring">device</a> (owner: quality manager)' in text
     assert f"{NOBODY_HAS}." in read(http, "/models"), "a reader is told, and led nowhere"
     assert 'hilum_alarms_open{state="open"} 1.0' in manager.get("/metrics").text
     assert "data-post" not in auditor.get("/monitoring").text
@@ -118,7 +118,7 @@ def test_it_is_taken_on_and_closed_with_a_reason_once_each(service: Running, man
     assert (late.status_code, late.json()["detail"]) == (409, "The alarm is closed already.")
     said = read(manager, "/monitoring")
     assert "No alarm is open." in said
-    assert f"test-model-manager, {now():%m-%d}" in said
+    assert f"test-model-manager, {now():%Y-%m-%d}" in said
     assert "A new detector" in said
     assert f"{at}/close" not in manager.get("/monitoring").text
     with service.room.database.read() as session:

@@ -27,6 +27,14 @@ def places(text: str) -> list[int]:
     return [int(place) for place in re.findall(r"<tr><td>(\d+)</td>", text)]
 
 
+def test_the_verified_audit_is_still_the_page_of_the_audit(auditor: httpx.Client) -> None:
+    with auditor.stream("GET", "/audit") as reply:
+        token = re.search(r'name="csrf" content="([^"]*)"', reply.read().decode())
+    assert token is not None
+    text = auditor.post("/audit/verify", data={"csrf": token[1]}).text
+    assert re.findall(r'href="([^"]+)" aria-current="true"', text) == ["/audit"]
+
+
 def test_a_film_is_followed_and_what_was_typed_is_not_kept(
     service: Running, auditor: httpx.Client, http: httpx.Client
 ) -> None:

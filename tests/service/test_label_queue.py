@@ -154,3 +154,19 @@ def test_no_answer_is_seen_of_what_a_reader_is_to_label_unless_its_page_is_opene
         assert "probability" in kim.get(f"/films/{other}").text
         assert kim.get(f"/api/v1/studies/{other}/heatmap/pneumonia.png").status_code == 200
         assert "lean on it" in kim.post(f"{API}/{other}/labels", json={"finding": "normal"}).json()["detail"]
+
+
+def test_a_page_asks_the_queue_once(service: Running, films: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, asked = type(service.room.labelling), []
+    sight = queue.sight
+
+    def counted(self: object, film_ids: list[str], who: str) -> object:
+        asked.append(film_ids)
+        return sight(self, film_ids, who)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(queue, "sight", counted)
+    with reader(service, "zoe") as zoe:
+        for path in (f"/films/{films[0]}", f"/films/{films[0]}?part=answer", "/?part=rows"):
+            asked.clear()
+            assert zoe.get(path).status_code == 200
+            assert len(asked) == 1, path

@@ -11,7 +11,7 @@ from tests.service.small import SmallDrawing, SmallModel, dicom, png
 
 from hilum.records.priors import Prior
 from hilum.service.app import running
-from hilum.service.web.phrases import how_long_before, percent, probability_phrase, waited
+from hilum.service.web.phrases import came, how_long_before, percent, probability_phrase, waited
 from hilum.service.web.views import prior_words
 
 XSS = "<script>alert(1)</script>"
@@ -44,6 +44,18 @@ def test_the_worklist_is_ordered_by_risk(pages: httpx.Client) -> None:
     shown = re.findall(r'href="/films/([0-9a-f]{32})"', pages.get("/").text)
     places = [shown.index(ids[level]) for level in (240, 150, 60)]
     assert places == sorted(places)
+
+
+def test_a_line_tells_the_probability_of_the_finding_apart_from_the_risk(pages: httpx.Client) -> None:
+    """A spread beside the risk was read as the risk's own."""
+    film_id = send(pages, png(203))
+    text = pages.get("/").text
+    row = text.partition(f'href="/films/{film_id}"')[2].partition("</tr>")[0]
+    said = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", row))
+    assert "possible pneumonia 60 % ± 3 % 80 % not read" in said
+    columns = re.findall(r'<th scope="col">(.*?)</th>', text)
+    assert columns[4:6] == ["Finding", "Its probability"]
+    assert "a film that has waited 60 min goes before fresher ones" in text
 
 
 def test_the_rows_alone_are_what_the_script_asks_for(pages: httpx.Client) -> None:
@@ -79,6 +91,14 @@ def test_next_leads_through_the_whole_worklist_and_round(pages: httpx.Client) ->
         walked.append(at)
     assert walked == order
     assert pages.get("/films/next").headers["location"] == f"/films/{order[0]}"
+
+
+def test_a_film_page_says_which_way_it_came_and_offers_no_agreement_where_there_is_no_finding(
+    pages: httpx.Client,
+) -> None:
+    answered, black = (pages.get(f"/films/{send(pages, png(level))}").text for level in (205, 0))
+    assert re.search(r"<dt>Received</dt><dd><time [^>]*>[^<]* UTC</time>, over REST</dd>", answered)
+    assert ("data-no-finding" in answered, "data-no-finding" in black) == (False, True)
 
 
 def test_what_a_film_says_of_itself_is_escaped_and_names_are_not_shown(pages: httpx.Client) -> None:
@@ -140,11 +160,16 @@ def test_a_probability_in_words(probability: float, phrase: str, words: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(-5, "just now"), (59, "just now"), (60, "1 min"), (3660, "1 h 1 min"), (200000, "2 d")]
-)
-def test_waiting_in_words(seconds: int, words: str) -> None:
-    now = datetime(2026, 1, 5, tzinfo=UTC)
-    assert waited(now - timedelta(seconds=seconds), now) == words
+    ("seconds", "words", "when"),
+    [
+        (-5, "just now", "06:00"), (59, "just now", "05:59"), (60, "1 min ago", "05:59"),
+        (3660, "1 h ago", "04:59"), (86340, "23 h ago", "06:01"), (200000, "", "2026-01-02 22:26"),
+    ],
+)  # fmt: skip
+def test_waiting_in_words_and_the_day_where_it_is_another(seconds: int, words: str, when: str) -> None:
+    now = datetime(2026, 1, 5, 6, tzinfo=UTC)
+    at = now - timedelta(seconds=seconds)
+    assert (waited(at, now), came(at, now)) == (words, when)
 
 
 @pytest.mark.parametrize(

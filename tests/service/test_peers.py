@@ -62,14 +62,14 @@ def test_who_sends_who_is_called_and_who_is_turned_away(tmp_path: Path, log: io.
         said = section(service)
         today = f"{datetime.now(UTC):%Y-%m}"
         for words in (
-            f"AE title HILUM2 Port {service.dicom_port} on 127.0.0.1 Films in in the clear",
+            f"AE title HILUM2 Port {service.dicom_port} on 127.0.0.1 Incoming in the clear",
             f"CR1 may send films in the clear 1 {today}",
             "CR2 may send films in the clear 0 – 0",
             "archive is asked for earlier films PACS 127.0.0.1:9 TLS; its certificate is checked none",
             "pacs gets results PACS 127.0.0.1:9 in the clear –",
             "web gets results DICOMweb pacs.example:443 TLS; its certificate is checked –",
             f"{STRANGER} from 127.0.0.1 Its AE title is not on the list. Add it to HILUM_ALLOWED_AE_TITLES",
-            "titles that are not on the list, all together",
+            "all titles that are not on the list, those named here among them",
         ):
             assert words in said, said
         assert "secret" not in said

@@ -98,7 +98,7 @@ def test_a_study_is_read_by_two_readers_each_in_their_own_order(room: Running, p
     assert say(ada, 1, 1).status_code == 412
     page = ada.get("/reader-study/chest").text
     assert not [words for words in TOLD if words in page]
-    assert "shown after it" in page
+    assert "shown after your own opinion" in page
     assert ada.get(f"/api/v1/studies/{second}/heatmap/pneumonia.png").status_code == 403
     first_said = say(ada, 1, 2, "first", finding="normal", rating=20).json()
     assert (first_said["answer_shown"], first_said["stage"]) == (True, "final")

@@ -50,7 +50,7 @@ def test_what_a_page_asks_by_itself_keeps_no_session_alive(service: Running, pas
         assert (gone.status_code, gone.headers["location"]) == (303, "/login?ended=1")
         assert http.get("/session").status_code == 401
         told = http.get("/login?ended=1").text
-        assert "nobody did anything for 10 min, or 1 h had passed" in told
+        assert "nobody did anything for 10&nbsp;min, or 1&nbsp;h had passed" in told
     with service.room.database.read() as session:
         ended = [row for row in entries(session) if row.act == "session.expired" and row.actor == "ada"]
     assert len(ended) == 1

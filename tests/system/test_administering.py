@@ -61,7 +61,7 @@ def test_dead_letters_are_tried_again_one_and_all(service: Running, browser: Bro
     page.goto("/operations")
     page.get_by_role("button", name="Try the result of film film922 for pacs again").click()
     expect(page.locator(".toast")).to_have_text("1 is in the queue again.")
-    page.get_by_role("button", name="Try all again").click()
+    page.get_by_role("button", name="Try all again now").click()
     expect(page.locator(".toast")).to_have_text("2 are in the queue again.")
     assert service.room.outbox.dead() == ()
 

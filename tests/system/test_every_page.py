@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
@@ -41,7 +42,11 @@ CUT = """[...document.querySelectorAll(".table-box")].filter((box) => box.scroll
 
 def films() -> list[bytes]:
     black = film(90, PatientID="P90", PixelData=bytes(2 * 64 * 80))
-    drawn = [film(n, WindowCenter=400 + 150 * n, WindowWidth=900, PatientID=f"P{n // 2}") for n in range(1, 17)]
+    drawn = [
+        # As long as DICOM lets an accession number be: the worklist's columns must fit beside it.
+        film(n, WindowCenter=400 + 150 * n, WindowWidth=900, PatientID=f"P{n // 2}", AccessionNumber=f"RAD2026{n:09d}")
+        for n in range(1, 17)
+    ]
     return [*drawn, black]
 
 
@@ -76,4 +81,48 @@ def test_axe_finds_nothing_and_nothing_is_cut_off(name: str, request: pytest.Fix
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, size)
         assert page.evaluate(SIDEWAYS) == [], (name, size)
         assert page.evaluate(CUT) == [], (name, size)
+    context.close()
+
+
+# What has the focus: how it is told, how large it is to press, and whether something else lies over it.
+FOCUSED = """() => {
+  const one = document.activeElement;
+  if (!one || one === document.body) return null;
+  const box = one.getBoundingClientRect(), pressed = (one.matches("input") && one.closest("label")) || one;
+  const over = document.elementFromPoint(
+    Math.min(Math.max(box.left + Math.min(box.width, 20) / 2, 0), innerWidth - 1), box.top + box.height / 2);
+  return {
+    what: one.outerHTML.slice(0, 100), outline: getComputedStyle(one).outlineStyle,
+    height: one.matches("button, summary, select, input") ? pressed.getBoundingClientRect().height : 99,
+    seen: Boolean(over) && (one.contains(over) || over.contains(one)),
+  };
+}"""
+
+
+@pytest.mark.parametrize("user", ["viv", "ada", "mel", "adm", "otto"])
+def test_the_keyboard_alone_reaches_every_control_and_shows_where_it_is(
+    user: str, usual: object, browser: Browser
+) -> None:
+    there: Any = usual
+    context = every_page.let_in(browser, there.running, user, every_page.SIZES["1280x720"])
+    page = context.new_page()
+    page.goto("/")
+    paths = page.eval_on_selector_all(".main-nav a", "all => all.map((one) => one.getAttribute('href'))")
+    if user in ("viv", "ada"):
+        paths.append(f"/films/{there.films[-1]}")
+    for path in paths:
+        page.goto(path)
+        if page.locator("#film").count():
+            page.wait_for_selector("#film[data-ready]")
+        told: list[dict[str, object]] = []
+        while len(told) < 130:
+            page.keyboard.press("Tab")
+            focused = page.evaluate(FOCUSED)
+            if focused is None:
+                break
+            told.append(focused)
+        buttons = page.locator("main button:visible:enabled").count()
+        assert len([one for one in told if "<button" in str(one["what"])]) >= min(buttons, 60), path
+        assert [one for one in told if one["outline"] == "none" or not one["seen"]] == [], path
+        assert [one for one in told if float(str(one["height"])) < 24] == [], path
     context.close()

@@ -24,13 +24,13 @@ def service(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         yield started
 
 
-def send(service: Running, *bodies: bytes) -> list[str]:
+def send(service: Running, *bodies: bytes, state: str = "answered") -> list[str]:
     sent = []
     with httpx.Client(base_url=service.url, timeout=30, headers=key_of(service, "model-manager")) as http:
         for body in bodies:
             kind = {"Content-Type": "application/dicom"}
             reply = http.post("/api/v1/studies?wait=20", content=body, headers=kind).json()
-            assert reply["state"] == "answered"
+            assert reply["state"] == state
             sent.append(reply["id"])
     return sent
 
@@ -319,6 +319,20 @@ def test_where_the_model_abstained_a_reader_gives_a_finding_and_does_not_agree_w
     page.keyboard.press("Control+Enter")
     page.wait_for_url("**/?done=1")
     assert reviews(service, film_id) == [("ada", "override", "normal")]
+    context.close()
+
+
+def test_a_film_that_was_not_analysed_asks_for_a_finding_and_not_for_agreement(
+    service: Running, browser: Browser
+) -> None:
+    (film_id,) = send(service, film(1, PixelData=bytes(2 * 64 * 80)), state="not-analysed")
+    context, page = reader(service, browser)
+    open_film(page, film_id)
+    ready(page)
+    expect(page.locator("#agree")).to_be_hidden()
+    expect(page.get_by_role("button", name="Give your finding")).to_be_visible()
+    page.keyboard.press("a")
+    expect(page.locator("#readout")).to_contain_text("nothing to agree with")
     context.close()
 
 

@@ -45,7 +45,13 @@ def reads_first(room: ReadingRoom, caller: Caller) -> bool:
 
 
 def hidden(
-    room: ReadingRoom, caller: Caller, film_ids: Sequence[str], *, new: bool = False, opened: bool = True
+    room: ReadingRoom,
+    caller: Caller,
+    film_ids: Sequence[str],
+    *,
+    new: bool = False,
+    opened: bool = True,
+    to_label: frozenset[str] | None = None,
 ) -> frozenset[str]:
     """Which of these films' answers this caller must not see yet. A study's protocol goes before the setting.
 
@@ -57,12 +63,14 @@ def hidden(
             holds them yet.
         opened: the caller opens the film itself, and that is written down: whoever does so no longer labels it. False
             for a list, in which the answers of films that the caller is to label are covered.
+        to_label: which of them a label covers, from whoever has asked the queue already; None asks it.
     """
     nothing: frozenset[str] = frozenset()
     covered, shown = (nothing, nothing) if new else room.studies.sight(film_ids, caller.name)
-    if labels(caller) and not new:
+    if to_label is None and labels(caller) and not new:
         waiting, now = room.labelling.sight(film_ids, caller.name)
-        covered |= (now if opened else waiting | now) - shown
+        to_label = now if opened else waiting | now
+    covered |= (to_label or nothing) - shown
     if not reads_first(room, caller):
         return covered
     return covered | (frozenset(film_ids) - room.reviews.opined(film_ids, caller.name) - shown)

@@ -69,6 +69,7 @@ def worklist(
         reply.headers["Hilum-Total"] = str(lines.total)
         return reply
     choices: dict[str, Any] = {"statuses": _statuses(), "findings": room.answering.model.findings, "limit": limit}
+    choices["cap_min"] = f"{room.settings.waiting_cap_min:g}"
     return render(request, "worklist.html", caller=caller, **shown, **choices)
 
 
@@ -102,7 +103,7 @@ def film(
         return render(request, "unknown.html", status=404, caller=caller)
     if part == "page":
         draw_ahead(room, record)
-    covered = hidden(room, caller, [film_id])
+    covered = hidden(room, caller, [film_id], to_label=frozenset())  # labels_now has asked
     numbers = room.store.accession_numbers([film_id])
     shown: dict[str, Any] = {
         "film": _view(room, without_answers([record], covered)[0], numbers.get(film_id, "")),
@@ -166,9 +167,9 @@ def _rows(room: ReadingRoom, caller: Caller, lines: Lines) -> list[tuple[FilmVie
     """Each line with its film as the page shows it, and when its answer is shown; empty where it is."""
     films = [entry.film for entry in lines.entries]
     ids = [film.film_id for film in films]
-    without = hidden(room, caller, ids, opened=False)
-    covered = dict.fromkeys(without, "after your own reading")
-    covered |= dict.fromkeys(to_label(room, caller, ids), "after your label")
+    label_first = to_label(room, caller, ids)
+    without = hidden(room, caller, ids, opened=False, to_label=label_first)
+    covered = dict.fromkeys(without, "after your own reading") | dict.fromkeys(label_first, "after your label")
     open_films = without_answers(films, without)
     return [
         (_view(room, film, entry.accession), entry, covered.get(film.film_id, ""))

@@ -132,9 +132,9 @@ def peers_of(room: ReadingRoom, at: datetime) -> PeersView:
 def _own(settings: Settings, port: int | None, at: datetime) -> tuple[tuple[str, str], ...]:
     said = [("AE title", settings.ae_title)]
     if settings.dicom_port is None:
-        return (*said, ("Films in", "no DICOM listener"))
+        return (*said, ("Incoming", "no DICOM listener"))
     said += [("Port", f"{port if port is not None else settings.dicom_port} on {settings.host}")]
-    said += [("Films in", SENDERS_TLS[settings.dicom_tls])]
+    said += [("Incoming", SENDERS_TLS[settings.dicom_tls])]
     if settings.dicom_tls != "off" and settings.dicom_pair is not None:
         said += [("Certificate", _until(settings.dicom_pair[0], at))]
     if settings.results_certificate is not None:
@@ -199,7 +199,7 @@ def _refused(room: ReadingRoom, turned: Sequence[RefusedKind], at: datetime) -> 
         for one in room.strangers.known()
         if one.last >= recent
     ]
-    unnamed = {"title": "titles that are not on the list, all together"}
+    unnamed = {"title": "all titles that are not on the list, those named here among them"}
     kept = [
         RefusedView(
             who=kind.title or unnamed.get(kind.code, "not known"), why=_why(kind, room.settings), times=kind.times,

@@ -1,6 +1,6 @@
 """Words for states and numbers, the same on every page."""
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 STATE_WORDS = {
     "received": "waiting",
@@ -17,6 +17,20 @@ READING_WORDS = {
     "read": "read",
     "disagreement": "readers differ",
     "settled": "settled",
+}
+
+DOOR_WORDS = {
+    "rest": "over REST",
+    "dicom": "over DICOM",
+    "dicomweb": "over DICOMweb",
+    "pacs": "from the PACS, as an earlier film",
+}
+
+HOME_WORDS = {
+    "/": "Back to the worklist",
+    "/operations": "Back to operations",
+    "/models": "Back to the models",
+    "/audit": "Back to the audit",
 }
 
 DECISION_WORDS = {
@@ -50,14 +64,18 @@ def percent(probability: float) -> str:
 
 
 def waited(since: datetime, now: datetime) -> str:
-    """How long ago, coarsely."""
-    passed = max(now - since, timedelta())
-    minutes = int(passed.total_seconds() // 60)
+    """How long ago, within a day; empty for longer."""
+    minutes = int(max(now - since, timedelta()).total_seconds() // 60)
     if minutes < 1:
         return "just now"
     if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes < 24 * 60 else f"{minutes // (24 * 60)} d"
+        return f"{minutes} min ago"
+    return f"{minutes // 60} h ago" if minutes < 24 * 60 else ""
+
+
+def came(at: datetime, now: datetime) -> str:
+    """When something came, in UTC: the time within a day, the date with it for longer."""
+    return f"{at.astimezone(UTC):{'%H:%M' if waited(at, now) else '%Y-%m-%d %H:%M'}}"
 
 
 def size_words(size: int) -> str:

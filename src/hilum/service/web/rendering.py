@@ -11,7 +11,7 @@ from hilum.records.access import Caller, csrf_token
 from hilum.service.rest.access import room_of
 from hilum.service.rest.schemas import NOTICE
 from hilum.service.web.assets import static_root
-from hilum.service.web.phrases import READING_WORDS
+from hilum.service.web.phrases import HOME_WORDS, READING_WORDS
 from hilum.service.web.views import BAR_WIDTH
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -30,7 +30,7 @@ def _environment() -> Environment:
 
 
 def _common() -> dict[str, object]:
-    return {"notice": NOTICE, "bar_width": BAR_WIDTH, "reading_words": READING_WORDS}
+    return {"notice": NOTICE, "bar_width": BAR_WIDTH, "reading_words": READING_WORDS, "home_words": HOME_WORDS}
 
 
 def render(

@@ -8,7 +8,16 @@ from typing import Any
 from hilum.records.priors import Prior
 from hilum.records.reviews import REASONS, Review
 from hilum.records.values import WAITING, FilmRecord
-from hilum.service.web.phrases import DECISION_WORDS, STATE_WORDS, how_long_before, percent, probability_phrase, waited
+from hilum.service.web.phrases import (
+    DECISION_WORDS,
+    DOOR_WORDS,
+    STATE_WORDS,
+    came,
+    how_long_before,
+    percent,
+    probability_phrase,
+    waited,
+)
 
 BAR_WIDTH = 200
 
@@ -53,10 +62,12 @@ class FilmView:
     """Accession number; empty when not recorded."""
     received: datetime
     """When it came."""
+    came: str
+    """The same for people: the time, with its date where it is a day ago."""
     waited: str
-    """How long ago, coarsely."""
-    origin: str
-    """Which door."""
+    """How long ago, coarsely; empty where the date says it."""
+    door: str
+    """Which way it came, in words."""
     state: str
     """Machine word."""
     state_words: str
@@ -107,8 +118,9 @@ def film_view(
         short_id=film.film_id[:8],
         accession=accession,
         received=film.received_at,
+        came=came(film.received_at, now),
         waited=waited(film.received_at, now),
-        origin=film.origin,
+        door=DOOR_WORDS.get(film.origin, film.origin),
         state=film.state,
         state_words=STATE_WORDS[film.state],
         waiting=film.state in WAITING,

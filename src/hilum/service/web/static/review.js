@@ -101,18 +101,18 @@ const decide = (decision, more = {}) =>
     location.assign(`/films/next?after=${study}`);
   });
 
-// Where the model abstained there is nothing to agree with: the film needs a finding of the reader's own.
-const abstained = () => Boolean(at("answer").querySelector("[data-abstained]"));
+// Where the model gave no finding there is nothing to agree with: the film needs one of the reader's own.
+const noFinding = () => Boolean(at("answer").querySelector("[data-no-finding]"));
 
 function askForFinding() {
-  if (!abstained() || !at("agree")) return;
+  if (!noFinding() || !at("agree")) return;
   at("agree").classList.add("hidden");
   at("differ").firstChild.textContent = "Give your finding ";
 }
 
 function agree() {
   if (covered) return say("Record your own opinion first.");
-  if (abstained()) return say("The model abstained, so there is nothing to agree with. Give your finding (d).");
+  if (noFinding()) return say("The model gave no finding, so there is nothing to agree with. Give your finding (d).");
   if (!at("agree")) return say("Two readers differ. Settle it with your own finding (d).");
   decide("agree");
 }
@@ -155,7 +155,7 @@ async function record() {
     at("decide").classList.remove("hidden");
     watchFindings();
     showHeat(true);
-    (abstained() ? at("differ") : at("agree"))?.focus({ preventScroll: true });
+    (noFinding() ? at("differ") : at("agree"))?.focus({ preventScroll: true });
     say(`You said ${opinion}. The model’s answer is shown.`);
   });
 }
