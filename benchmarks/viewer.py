@@ -110,7 +110,7 @@ def reviews(page: Page, number: int, act: Callable[[Page], None]) -> list[float]
     for _ in range(number):
         page.wait_for_selector("#differ:not([disabled])")
         page.wait_for_timeout(1000 * LOOKS_S)
-        while act is agree and page.locator("[data-abstained]").count():  # nothing to agree with: on to another film
+        while act is agree and page.locator("[data-no-finding]").count():  # nothing to agree with: on to another film
             leave = page.url
             page.keyboard.press("n")
             page.wait_for_url(lambda url, leave=leave: url != leave)

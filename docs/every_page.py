@@ -187,7 +187,8 @@ def _label(started: Running) -> None:
 def _review(started: Running, ids: Sequence[str]) -> str:
     """Readings, some of which differ, of films that no batch holds."""
     room, findings = started.room, started.room.answering.model.findings
-    free = [one for one in ids if not _drawn(started, one)]
+    said = {one: room.store.film(one) for one in ids if not _drawn(started, one)}
+    free = [one for one, film in said.items() if film and film.answer and film.answer.label]
     noted = Noted(reason_code="missed")
     for number, film_id in enumerate(free[:3]):
         room.reviews.put(film_id, "ada", decision="agree", finding=None, comment="", over=0)

@@ -37,7 +37,10 @@ def test_a_sure_answer_on_a_usual_film_gives_no_reason() -> None:
     [
         ({"ood_distance": 2.5}, "The film is unlike the films that the model was made with (distance 2.50; up to 2.00"),
         ({"ood_distance": float("nan")}, "The film is unlike the films"),
-        ({"probs": np.asarray([0.3, 0.4, 0.3])}, "the likeliest, pneumonia, has probability 0.40, and 0.50 is needed"),
+        (
+            {"probs": np.asarray([0.3, 0.4, 0.3])},
+            "the likeliest, pneumonia, has a probability of 40.0 %, and 50.0 % is needed",
+        ),
         ({"mutual_information": 0.2}, "contradicts itself when parts of it are left out (mutual information 0.200"),
         ({"mutual_information": float("nan")}, "contradicts itself"),
         ({"member_std": np.asarray([0, 0.3, 0])}, "members of the ensemble disagree about pneumonia (spread 0.30"),

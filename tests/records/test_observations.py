@@ -88,7 +88,7 @@ def answered(
 
 def test_what_is_kept_with_an_answer_comes_back_as_columns(database: Database, clock: Clock) -> None:
     store = Store(database, clock)
-    films = [answered(store, i, seen(i, features=i != 1, analysed=i != 2)) for i in range(4)]
+    films = [answered(store, i, seen(i, features=i != 1, analysed=i != 2), label="normal") for i in range(4)]
     answered(store, 9, None)  # an answer of which nothing is kept
     reviews = Reviews(database, clock)
     reviews.put(films[0], "ann", decision="override", finding="normal", comment="", over=0)

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from tests.records.test_store import answer, film
 
 from hilum.errors import UsageError
 from hilum.records.audit import entries
 from hilum.records.database import Database
 from hilum.records.reviews import Conflict, Noted, Reviews
+from hilum.records.schema import AnswerRow
 from hilum.records.store import Store
 from hilum.records.values import Identity
 
@@ -62,6 +64,15 @@ def test_a_change_of_what_is_no_longer_there_is_refused(database: Database, film
     review = reviews.by(film_id, "ada")
     assert review is not None
     assert review.version == 1
+
+
+def test_where_the_model_gave_no_finding_there_is_nothing_to_agree_with(database: Database, film_id: str) -> None:
+    with database.write() as session:
+        session.execute(update(AnswerRow).where(AnswerRow.film_id == film_id).values(label=None, abstained=True))
+    reviews = Reviews(database)
+    with pytest.raises(UsageError, match=r"no finding to agree with\. Override it with your own finding\."):
+        reviews.put(film_id, "ada", decision="agree", finding=None, comment="", over=0)
+    assert reviews.put(film_id, "ada", decision="override", finding="normal", comment="", over=0).version == 1
 
 
 @pytest.mark.parametrize(("decision", "finding"), [("agree", "normal"), ("override", None)])

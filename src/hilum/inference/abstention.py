@@ -64,8 +64,8 @@ def _unlikely(info: BundleInfo, probs: Array) -> list[str]:
     limits, likeliest, reasons = info.abstention, int(probs.argmax()), []
     if limits.least_probability is not None and not probs[likeliest] >= limits.least_probability:
         reasons.append(
-            f"No finding is likely enough: the likeliest, {info.findings[likeliest]}, has probability "
-            f"{probs[likeliest]:.2f}, and {limits.least_probability:.2f} is needed."
+            f"No finding is likely enough: the likeliest, {info.findings[likeliest]}, has a "
+            f"probability of {100 * probs[likeliest]:.1f} %, and {100 * limits.least_probability:.1f} % is needed."
         )
     if limits.entropy is not None:
         values = np.asarray(probs, dtype=np.float64)

@@ -185,10 +185,13 @@ class Reviews:
 
     def _put(self, session: Session, said: ReviewRow, over: int, read_first: bool) -> Review:
         film_id, reader, at = said.film_id, said.reader, self._clock()
-        newest = select(AnswerRow.model_sha256).where(AnswerRow.film_id == film_id)
-        said.model_sha256 = session.scalar(newest.order_by(AnswerRow.created_at.desc(), AnswerRow.id).limit(1))
+        newest = select(AnswerRow.model_sha256, AnswerRow.label).where(AnswerRow.film_id == film_id)
+        answer = session.execute(newest.order_by(AnswerRow.created_at.desc(), AnswerRow.id).limit(1)).first()
+        said.model_sha256 = answer.model_sha256 if answer else None
         if session.get(FilmRow, film_id) is None or said.model_sha256 is None:
             raise UsageError("The film has no answer to agree with or to override yet.")
+        if said.decision == "agree" and answer is not None and answer.label is None:
+            raise UsageError("The model gave this film no finding to agree with. Override it with your own finding.")
         there = session.scalar(
             select(func.max(ReviewRow.version)).where(ReviewRow.film_id == film_id, ReviewRow.reader == reader)
         )
