@@ -352,7 +352,7 @@ def test_the_command_writes_films_and_a_report_that_names_nobody(tmp_path: Path)
     out = tmp_path / "out"
     done = hilum(source, out, "--key", key, "--workers", 1, "--json")
     assert done.exit_code == 1, "some were left out"
-    assert "2 films of 1 patients de-identified, 3 left out." in done.output
+    assert "2 films of 1 patient de-identified, 3 left out." in done.output
     assert f"left out: {source / 'notes.txt'}: The file is no DICOM file." in done.output
     report = json.loads((out / "report.json").read_text())
     assert (report["films"], report["patients"]) == (2, 1)
