@@ -47,6 +47,7 @@ def test_a_user_and_a_key_are_made_and_ended(service: Running, browser: Browser)
     assert service.room.access.by_key(secret) is None
     page.get_by_role("button", name="Set the password of bob").click()
     expect(page.locator("#secret")).to_contain_text("temporary password of bob")
+    expect(page.locator("#secret")).to_be_focused()  # it stands far from the button, above the list
     temporary = page.locator("#secret code").inner_text()
     page.goto("/users")
     assert temporary not in page.content()

@@ -31,7 +31,9 @@ function tell(words, secret) {
   again.textContent = "Copied: show the list";
   at("secret").replaceChildren(words, shown, " ", again);
   at("secret").classList.remove("hidden");
-  at("secret").scrollIntoView({ block: "nearest" });
+  // It stands above the list, far from the button: who works by keyboard is led there.
+  at("secret").tabIndex = -1;
+  at("secret").focus();
 }
 
 document.addEventListener("click", (event) => {
