@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,16 +192,28 @@ def command(kind: str, uid: bytes) -> bytes:
 
 def store(port: int, content: bytes, *, kind: str, uid: bytes, syntax: str, within_s: float) -> int:
     """Store a data set of any bytes; the status of the answer (PS3.7 table 9.3-2)."""
-    fragments = [content[at : at + 60_000] for at in range(0, len(content), 60_000)] or [b""]
-    data = [pdu(DATA, pdv(1, 0, one)) for one in fragments[:-1]] + [pdu(DATA, pdv(1, 2, fragments[-1]))]
+    with storing(port, kind=kind, syntax=syntax, within_s=within_s) as peer:
+        return stored(peer, content, kind=kind, uid=uid)
+
+
+@contextlib.contextmanager
+def storing(port: int, *, kind: str, syntax: str, within_s: float) -> Iterator[socket.socket]:
+    """An association on which data sets are stored one after another."""
     with socket.create_connection(("127.0.0.1", port), timeout=within_s) as peer:
         peer.sendall(associate([(1, 1)], kind=kind, syntax=syntax))
         assert received(peer)[0] == 2, "an A-ASSOCIATE-AC"
-        for part in (pdu(DATA, pdv(1, 3, command(kind, uid))), *data):
-            peer.sendall(part)
-        answer = received(peer)
+        yield peer
         peer.sendall(pdu(RELEASE, bytes(4)))
         received(peer)
+
+
+def stored(peer: socket.socket, content: bytes, *, kind: str, uid: bytes) -> int:
+    """Store a data set on an association; the status of the answer."""
+    fragments = [content[at : at + 60_000] for at in range(0, len(content), 60_000)] or [b""]
+    data = [pdu(DATA, pdv(1, 0, one)) for one in fragments[:-1]] + [pdu(DATA, pdv(1, 2, fragments[-1]))]
+    for part in (pdu(DATA, pdv(1, 3, command(kind, uid))), *data):
+        peer.sendall(part)
+    answer = received(peer)
     at = answer.index(struct.pack("<HHL", 0, 0x0900, 2)) + 8
     return int(struct.unpack("<H", answer[at : at + 2])[0])
 
