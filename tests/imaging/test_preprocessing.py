@@ -49,6 +49,20 @@ def test_area_average_is_exact(shape, grid):
     np.testing.assert_allclose(area_average(pixels, *grid), expected, rtol=1e-15)
 
 
+@pytest.mark.parametrize("white", [False, True])
+@pytest.mark.parametrize("columns", [64, 1024, 3072])
+def test_columns_are_summed_to_the_same_bits_by_weights(columns, white, monkeypatch):
+    """Where edges lie alike in many parts of a row a product sums columns; it gives what whole numbers give."""
+    pixels = np.random.default_rng(2).integers(0, 65536, (50, columns), dtype=np.uint16)
+    if white:
+        pixels[:] = 65535
+    cells = columns * 7 // 32
+    products = area_average(pixels, 16, cells)
+    assert preprocessing._weights.cache_info().currsize > 0, "this is the case"
+    monkeypatch.setattr(preprocessing, "FEW", 0)
+    np.testing.assert_array_equal(area_average(pixels, 16, cells), products)
+
+
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize(
     ("shape", "grid"), [((64, 96), (16, 32)), ((48, 30), (3, 30)), ((9, 8), (9, 1)), ((7, 5), (7, 5))]

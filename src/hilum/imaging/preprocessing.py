@@ -261,14 +261,21 @@ def _whole_rows(pixels: Array, row: Array, kind: type) -> Array:
 def _sum_columns(sums: Array, width: int, most: int) -> Array:
     """Columns summed under each column of the grid, as `_sum_rows` does: whole numbers, float64 [height, width].
 
-    They are turned into rows first, since whole rows are added several numbers at a time. Weighted sums are whole
-    numbers far below 2^53, so that float64, which a processor multiplies several at a time, holds them exactly.
+    Weighted sums are whole numbers far below 2^53, so that float64, which a processor multiplies several at a time,
+    holds them exactly, in whatever order they are added. Where the grid's edges lie alike in many equal parts of a row,
+    a part is a product with a small matrix of weights; else columns are turned into rows first, since whole rows are
+    added several numbers at a time.
 
     Args:
         sums: whole numbers [height, columns].
         width: columns of the grid.
         most: none of them is larger.
     """
+    height, columns = sums.shape
+    alike = math.gcd(columns, width)
+    if 1 < width // alike <= FEW < columns // alike:
+        parts = sums.reshape(height * alike, columns // alike).astype(np.float64)
+        return np.asarray(parts @ _weights(columns // alike, width // alike) * float(alike)).reshape(height, width)
     turned = np.ascontiguousarray(sums.T)
     column, part = _edges(len(turned), width)
     kind = np.uint32 if most * (len(turned) // width + 1) < 1 << 32 else np.uint64
@@ -277,6 +284,17 @@ def _sum_columns(sums: Array, width: int, most: int) -> Array:
     within[:-1] += partial
     within[1:] -= partial
     return np.ascontiguousarray(within.T)
+
+
+@lru_cache(maxsize=16)
+def _weights(pixels: int, cells: int) -> Array:
+    """How much of each pixel lies in each of so many cells over all of them, in 1/cells: float64 [pixels, cells]."""
+    edges = np.arange(cells + 1) * pixels
+    starts = np.arange(pixels)[:, None] * cells
+    weights: Array = np.minimum(starts + cells, edges[1:]) - np.maximum(starts, edges[:-1])
+    weights = weights.clip(0).astype(np.float64)
+    weights.setflags(write=False)
+    return weights
 
 
 def _to_bytes(averaged: Array, config: Preprocessing) -> Tile:
