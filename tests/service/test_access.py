@@ -203,7 +203,9 @@ def test_from_the_first_link_to_a_logout(fresh: Running) -> None:
         assert http.get("/").headers["location"] == "/login"
         assert http.get("/upload").headers["location"] == "/login?next=/upload"
         wrong = {"name": "admin", "password": "admin", "next": "/"}
-        assert http.post("/login", data=wrong).status_code == 401
+        refused = http.post("/login", data=wrong | {"name": 'Admin"<b>'})
+        assert refused.status_code == 401
+        assert 'value="admin&#34;&lt;b&gt;"' in refused.text, "the name need not be typed again"
         assert http.get("/enter?token=x").status_code == 410
         assert "no default password" in http.get("/login").text
         fresh.room.throttle._failed["late"] = [time.monotonic() - 290] * 5

@@ -46,10 +46,11 @@ async def log_in(request: Request) -> Response:
     if not _same_site(request):
         return _login(request, onward, "The form came from another site. Log in here.", 403)
     if not name or not form.get("password"):
-        return _login(request, onward, "Give a name and a password.", 422)
+        return _login(request, onward, "Give a name and a password.", 422, name=name)
     wait = room.throttle.wait_s(name)
     if wait > 0:
-        reply = _login(request, onward, f"Too many failures for this name. Wait {math.ceil(wait / 60)} min.", 429)
+        sorry = f"Too many failures for this name. Wait {math.ceil(wait / 60)} min."
+        reply = _login(request, onward, sorry, 429, name=name)
         reply.headers["Retry-After"] = str(int(wait) + 1)
         return reply
     try:
@@ -58,7 +59,7 @@ async def log_in(request: Request) -> Response:
         return _own_password(request, room.own_passwords.make(name), onward)
     if token is None:
         room.throttle.failed(name)
-        return _login(request, onward, "Name and password don't fit, or the user is disabled.", 401)
+        return _login(request, onward, "Name and password don't fit, or the user is disabled.", 401, name=name)
     return await run_in_threadpool(_enter, request, token, onward)
 
 
@@ -138,10 +139,14 @@ def home_of(caller: Caller) -> str:
     return next((path for scope, path in HOMES if scope in caller.scopes), "/")
 
 
-def _login(request: Request, onward: str, sorry: str = "", status: int = 200, *, ended: bool = False) -> HTMLResponse:
+def _login(
+    request: Request, onward: str, sorry: str = "", status: int = 200, *, ended: bool = False, name: str = ""
+) -> HTMLResponse:
     settings = room_of(request).settings
     times: dict[str, Any] = {"idle_min": f"{settings.session_idle_min:g}", "whole_h": f"{settings.session_hours:g}"}
-    return render(request, "login.html", status=status, onward=_inside(onward), sorry=sorry, ended=ended, **times)
+    return render(
+        request, "login.html", status=status, onward=_inside(onward), sorry=sorry, ended=ended, name=name, **times
+    )
 
 
 def _session(caller: Caller) -> JSONResponse:
