@@ -25,7 +25,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import serialization as forms
 from cryptography.hazmat.primitives.asymmetric import ec
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_context, evt
+from pynetdicom.dimse_primitives import C_STORE
 from sqlalchemy import func, select
 from tests.records.test_results_out import answered
 from tests.service.answers import film, result
@@ -42,6 +43,7 @@ from hilum.records.store import Store, now
 from hilum.records.values import HeatmapRecord, Identity, NewAnswer, NewFilm
 from hilum.service.app import running
 from hilum.service.destinations import Destination, Undelivered, read_destination
+from hilum.service.dicom.calling import asked
 from hilum.service.dicom.handing_over import hand_over
 from hilum.service.dicom.report import make_report
 from hilum.service.dicom.result import Decision, Result, ResultObject
@@ -93,6 +95,20 @@ def test_an_object_arrives_byte_for_byte_and_again_as_the_same(report: ResultObj
         hand_over([report], destination, calling="HILUM")
     assert list(held) == [report.sop_instance_uid]
     assert report.content.endswith(held[report.sop_instance_uid])
+
+
+def test_an_answer_is_left_to_who_waits_for_it(report: ResultObject) -> None:
+    """pynetdicom's own thread would take it, and drop it, when it looks at the wrong moment."""
+    contexts, limits = [build_context(REPORT)], {"timeout_s": 20, "deadline_s": 60, "largest_message": 1 << 20}
+    with (
+        archive() as (destination, _),
+        asked(destination, contexts, calling="HILUM", tls=None, **limits) as association,
+    ):
+        assert association.is_established
+        answer = C_STORE()
+        association.dimse.msg_queue.put((1, answer))
+        time.sleep(0.5)  # the thread looks a hundred times meanwhile
+        assert association.dimse.get_msg(block=True) == (1, answer)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,19 @@ class _GuardedEntity(AE):
 
     def _create_socket(self, assoc: Association, *args: Any) -> AssociationSocket:
         watch(assoc)
+        _leave_answers(assoc)
         return self._guard(super()._create_socket(assoc, *args))
+
+
+def _leave_answers(association: Association) -> None:
+    """Let only who asked take an answer.
+
+    pynetdicom's thread of an association looks for messages as well, and is paused while somebody waits for one; but
+    what says that it pauses may be from a moment before, and then it takes the answer and drops it: one of some ten
+    thousand, where senders never rest. It looks without waiting, and who asked waits.
+    """
+    take = association.dimse.get_msg
+    association.dimse.get_msg = lambda block=False: take(block=True) if block else (None, None)  # type: ignore[method-assign]
 
 
 def quiet() -> None:
