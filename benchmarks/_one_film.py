@@ -139,9 +139,10 @@ def films_text(found: dict[str, Any]) -> str:
         if "inference" in row:
             pieces.append([name, *(spread(row[one]) if one in row else "–" for one in PIECES)])
     words = (
-        "DICOM bytes to a JSON answer with the heat map of every finding as numbers, in one process (ONNX Runtime); "
-        "and the same with one map drawn over the film, as a small PNG. Compressed films by one decoder, whose "
-        "own time the bar leaves out; the second one, which checks it unless a site's policy says otherwise, adds its "
+        "DICOM bytes to a JSON answer with the heat map of every finding as numbers, in one process (ONNX Runtime) "
+        "that keeps freed memory as the children that decode do; and the same with one map drawn over the film, as a "
+        "small PNG. Compressed films by one decoder, whose own time the bar leaves out; the second one, which checks "
+        "it unless a site's policy says otherwise, adds its "
         "own time.\n\n"
     )
     columns = ["film", "answer, ms", "bar", "with a picture, ms"]
