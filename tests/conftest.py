@@ -1,6 +1,7 @@
 """What every test may use: real data where it is to be had; in CI nothing is skipped for want of a component."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import pytest
 # Workers share the cores: the second thread of one only turns while the other has its core. Before NumPy is loaded.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+
+# In an environment that is activated, pynetdicom's programs go before DCMTK's, whose names they have.
+own = str(Path(sys.executable).parent)
+os.environ["PATH"] = os.pathsep.join(one for one in os.environ.get("PATH", "").split(os.pathsep) if one != own)
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = Path(os.environ.get("HILUM_TEST_DATA", ROOT.parent / "shared" / "data"))
