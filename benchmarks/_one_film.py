@@ -138,10 +138,11 @@ def films_text(found: dict[str, Any]) -> str:
         rows.append([name, spread(row["answer"]), judged, spread(row["drawn"])])
         if "inference" in row:
             pieces.append([name, *(spread(row[one]) if one in row else "–" for one in PIECES)])
+    kept = " that keeps freed memory as the children that decode do" if found.get("allocation") else ""
     words = (
-        "DICOM bytes to a JSON answer with the heat map of every finding as numbers, in one process (ONNX Runtime) "
-        "that keeps freed memory as the children that decode do; and the same with one map drawn over the film, as a "
-        "small PNG. Compressed films by one decoder, whose own time the bar leaves out; the second one, which checks "
+        "DICOM bytes to a JSON answer with the heat map of every finding as numbers, in one process (ONNX Runtime)"
+        f"{kept}; and the same with one map drawn over the film, as a small PNG. Compressed films by one decoder, "
+        "whose own time the bar leaves out; the second one, which checks "
         "it unless a site's policy says otherwise, adds its "
         "own time.\n\n"
     )

@@ -270,7 +270,7 @@ def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
     classifier = classifier_of(options)
     model = export_onnx(Explained([classifier]))
     found: dict[str, Any] = {"backbone": options.backbone, "size": options.size, "runtime_threads": threads}
-    found["megabytes"] = len(model) / 1e6
+    found["megabytes"], found["allocation"] = len(model) / 1e6, ALLOCATION
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         bundle = bundle_of(model, options.size, work / "timed.hilum")

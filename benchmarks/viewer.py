@@ -9,6 +9,7 @@ import argparse
 import secrets
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,6 +31,8 @@ from hilum.service.settings import read_settings
 
 RENDERERS = {"2d": "canvas in 2D", "webgl2": "WebGL 2 by SwiftShader"}
 MOVES = ("window", "pan")
+MOST_PASSED = 40
+"""Films without a finding that are passed over for one to agree with."""
 LOOKS_S = 1.5
 """How long the reader looks before a review; the next film is fetched ahead meanwhile."""
 
@@ -106,11 +109,17 @@ def override(page: Page) -> None:
 
 def reviews(page: Page, number: int, act: Callable[[Page], None]) -> list[float]:
     """Seconds from the first key of a review to the next film's first picture."""
-    took = []
+    took: list[float] = []
+    passed = 0
     for _ in range(number):
         page.wait_for_selector("#differ:not([disabled])")
         page.wait_for_timeout(1000 * LOOKS_S)
         while act is agree and page.locator("[data-no-finding]").count():  # nothing to agree with: on to another film
+            passed += 1
+            if passed > MOST_PASSED:
+                sys.exit(
+                    f"the model gave no finding for {passed} films in turn: give a bundle that abstains less often"
+                )
             leave = page.url
             page.keyboard.press("n")
             page.wait_for_url(lambda url, leave=leave: url != leave)
