@@ -52,3 +52,12 @@ def test_nothing_tracked_is_a_link() -> None:
     tracked()
     listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not [line for line in listed.splitlines() if line.startswith("120000 ")]
+
+
+def test_tests_name_each_other_whole() -> None:
+    """``import service`` would find a folder of tests or a script of benchmarks, as whoever came first had it."""
+    folders = "|".join(sorted(folder.name for folder in (ROOT / "tests").iterdir() if folder.is_dir()))
+    short = re.compile(rf"^\s*(?:import|from) (?:{folders})\b", re.M)
+    files = [path for path in tracked() if path.suffix == ".py" and path.is_relative_to(ROOT / "tests")]
+    assert len(files) > 100
+    assert [path.name for path in files if short.search(path.read_text())] == []

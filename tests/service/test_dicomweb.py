@@ -2,30 +2,25 @@
 
 import hashlib
 import io
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pydicom
 import pytest
 from dicomweb_client.api import DICOMwebClient
 from requests import HTTPError
+from tests.bundle.small import small_bundle
+from tests.inference.films import film
 from tests.service.conftest import let_in
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from bundle.small import small_bundle  # noqa: E402
-from hilum.records.audit import entries  # noqa: E402
-from hilum.records.erasure import Eraser  # noqa: E402
-from hilum.records.store import now  # noqa: E402
-from hilum.records.unread import unread  # noqa: E402
-from hilum.service.app import Running, running  # noqa: E402
-from hilum.service.dicom import capture, report  # noqa: E402
-from hilum.service.settings import read_settings  # noqa: E402
-from inference.films import film  # noqa: E402
+from hilum.records.audit import entries
+from hilum.records.erasure import Eraser
+from hilum.records.store import now
+from hilum.records.unread import unread
+from hilum.service.app import Running, running
+from hilum.service.dicom import capture, report
+from hilum.service.settings import read_settings
 
 WRONG = (
     "StudyDate=yesterday",

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -18,15 +17,12 @@ from typing import Any
 import httpx
 import pydicom
 import pytest
+from tests.bundle.small import small_bundle
+from tests.inference.films import film
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from bundle.small import small_bundle  # noqa: E402
-from hilum.records.reviews import Reviews  # noqa: E402
-from hilum.service.app import Running, running  # noqa: E402
-from hilum.service.settings import read_settings  # noqa: E402
-from inference.films import film  # noqa: E402
+from hilum.records.reviews import Reviews
+from hilum.service.app import Running, running
+from hilum.service.settings import read_settings
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 REPORT, CAPTURE = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.7"

@@ -2,16 +2,13 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
+from tests.system.test_orthanc import CAPTURE, REPORT, Orthanc, by_dicom, reading_room, until
+from tests.system.test_orthanc_priors import taken
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from system.test_orthanc import CAPTURE, REPORT, Orthanc, by_dicom, reading_room, until  # noqa: E402
-from system.test_orthanc_priors import taken  # noqa: E402
 
 
 @pytest.mark.system

@@ -2,24 +2,20 @@
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.bundle.small import small_bundle
+from tests.inference.films import film
+from tests.service.pem import issue
+from tests.system.test_orthanc import Orthanc, until
 from typer.testing import CliRunner
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from bundle.small import small_bundle  # noqa: E402
-from hilum.cli.verbs import app  # noqa: E402
-from hilum.service.app import Running, running  # noqa: E402
-from hilum.service.settings import read_settings  # noqa: E402
-from inference.films import film  # noqa: E402
-from service.pem import issue  # noqa: E402
-from system.test_orthanc import Orthanc, until  # noqa: E402
+from hilum.cli.verbs import app
+from hilum.service.app import Running, running
+from hilum.service.settings import read_settings
 
 
 def taken(number: int, day: str, **changes: Any) -> bytes:

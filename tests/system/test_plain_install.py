@@ -12,12 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.bundle.small import small_bundle
+from tests.inference.films import film
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from bundle.small import small_bundle  # noqa: E402
-from inference.films import film  # noqa: E402
 
 TRAINING = ("torch", "torchvision", "onnx", "matplotlib", "sklearn", "safetensors")
 
