@@ -1,6 +1,7 @@
 """The batcher drains what is queued, and one bad item never touches its neighbours."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -189,15 +190,90 @@ def test_a_poison_is_found_by_halves() -> None:
     assert gate.batches[1:] == [[1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4], [5, 6, 7, 8], [5, 6], [7, 8], [7], [8]]
 
 
+def test_two_lines_take_a_batch_each_and_the_third_waits() -> None:
+    batches: list[list[int]] = []
+    begun, opened = threading.Semaphore(0), threading.Event()
+
+    def work(items: Sequence[int]) -> list[int]:
+        batches.append(list(items))
+        begun.release()
+        assert opened.wait(10)
+        return list(items)
+
+    batcher = Batcher(work, lines=2, largest=2)
+    futures = [batcher.submit(0)]
+    assert begun.acquire(timeout=5)
+    futures.append(batcher.submit(1))
+    assert begun.acquire(timeout=5)
+    futures += [batcher.submit(i) for i in (2, 3, 4)]
+    assert not begun.acquire(timeout=0.2)
+    opened.set()
+    assert [future.result(5) for future in futures] == [0, 1, 2, 3, 4]
+    batcher.close()
+    assert batches[:2] == [[0], [1]]
+    assert sorted(batches[2:]) == [[2, 3], [4]]
+
+
+class Mortal:
+    """A model that all batches in it share: what kills it fails them all, and none of them knows which film it was."""
+
+    def __init__(self, poison: set[int]) -> None:
+        self.poison, self.lock, self.answered = poison, threading.Lock(), list[int]()
+        self.inside, self.killed, self.most = dict[int, Sequence[int]](), set[int](), 0
+        self.companions: dict[int, set[int]] = {}
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        me = threading.get_ident()
+        with self.lock:
+            self.inside[me] = items
+            self.most = max(self.most, len(self.inside))
+            together = {item for batch in self.inside.values() for item in batch}
+            for item in together:
+                self.companions.setdefault(item, set()).update(together)
+        time.sleep(0.0005)
+        with self.lock:
+            if self.poison & set(items):
+                self.killed |= set(self.inside)
+            died = me in self.killed
+            self.killed.discard(me)
+            del self.inside[me]
+            if died:
+                raise OSError("killed")
+            self.answered.extend(items)
+        return [3 * item for item in items]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=30),
+    st.sets(st.integers(0, 29), max_size=4),
+    st.integers(1, 5),
+    st.integers(1, 3),
+)
+def test_what_kills_the_model_harms_no_other_item_and_a_suspect_has_no_company(
+    suspects: list[bool], poison: set[int], largest: int, lines: int
+) -> None:
+    model = Mortal(poison)
+    batcher = Batcher(model, lines=lines, largest=largest, again=lambda error: isinstance(error, OSError))
+    futures = [batcher.submit(number, alone=suspect) for number, suspect in enumerate(suspects)]
+    batcher.close()
+    for number, future in enumerate(futures):
+        assert (future.exception(0) is not None) == (number in poison), number
+    assert sorted(model.answered) == sorted(set(range(len(suspects))) - poison)
+    assert model.most <= lines
+    assert all(model.companions[number] == {number} for number, suspect in enumerate(suspects) if suspect)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.booleans()), min_size=1, max_size=40),
     st.sets(st.integers(0, 39), max_size=5),
     st.sets(st.integers(0, 39), max_size=5),
     st.integers(1, 9),
+    st.integers(1, 3),
 )
 def test_nothing_is_lost_and_nothing_done_twice(
-    items: list[tuple[str, bool, bool]], poison: set[int], cancelled: set[int], largest: int
+    items: list[tuple[str, bool, bool]], poison: set[int], cancelled: set[int], largest: int, lines: int
 ) -> None:
     answered: list[int] = []
 
@@ -208,7 +284,7 @@ def test_nothing_is_lost_and_nothing_done_twice(
         answered.extend(batch)
         return [3 * item for item in batch]
 
-    batcher = Batcher(work, largest=largest)
+    batcher = Batcher(work, lines=lines, largest=largest)
     futures = [
         batcher.submit(number, sender=sender, urgent=urgent, alone=alone)
         for number, (sender, urgent, alone) in enumerate(items)

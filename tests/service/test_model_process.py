@@ -5,6 +5,7 @@ import resource
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +78,69 @@ def test_a_process_that_hangs_over_a_batch_is_stopped(bundle: Path, digest: str)
     with ModelProcess(bundle, sha256=digest, limits=ModelLimits(threads=1, wall_s=1.0)) as process:
         with process._kept.lock:
             send(process, signal.SIGSTOP)
+            until(lambda: all(state == "T" for state in states(process)))  # threads stop one after the other
             with pytest.raises(ModelDied, match="took longer than 1 s to answer a batch, and was stopped"):
                 process.run(tiles(1, size))
         assert len(process.run(tiles(1, size))) == 1
+
+
+def test_two_batches_are_in_it_at_once_and_get_their_own_answers(bundle: Path, digest: str) -> None:
+    opened = read_bundle(bundle)
+    size, here = opened.info.preprocessing.size, OnnxRuntime(opened.model, 1)
+    with (
+        ModelProcess(bundle, sha256=digest, limits=ModelLimits(threads=2)) as process,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        counts = [1 + i % 8 for i in range(64)]
+        answers = list(pool.map(lambda count: process.run(tiles(count, size)), counts))
+        for count, answer in zip(counts, answers, strict=True):
+            for name, values in here.run(tiles(count, size)).as_mapping().items():
+                assert np.array_equal(answer[name], values), name
+        assert process.restarts == 0
+
+
+def test_what_ends_it_is_told_to_both_batches_and_replaced_once(
+    bundle: Path, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "BEAT_S", 1000.0)  # the batches shall meet it, and not the watchdog
+    size = read_bundle(bundle).info.preprocessing.size
+    with (
+        ModelProcess(bundle, sha256=digest, limits=ModelLimits(threads=1, wall_s=30)) as process,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        send(process, signal.SIGSTOP)
+        until(lambda: all(state == "T" for state in states(process)))
+        runs = [pool.submit(process.run, tiles(1, size)) for _ in range(2)]
+        until(lambda: process._kept._asked == 2)
+        send(process, signal.SIGKILL)
+        for run in runs:
+            with pytest.raises(ModelDied, match=r"ended \(SIGKILL\)"):
+                run.result(30)
+        assert len(process.run(tiles(1, size))) == 1
+        assert process.restarts == 1
+
+
+def test_a_batch_that_hangs_is_stopped_and_the_one_beside_it_need_not_wait_as_long(
+    bundle: Path, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "BEAT_S", 1000.0)  # the batches shall meet it, and not the watchdog
+    size = read_bundle(bundle).info.preprocessing.size
+    with (
+        ModelProcess(bundle, sha256=digest, limits=ModelLimits(threads=1, wall_s=3.0)) as process,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        send(process, signal.SIGSTOP)
+        until(lambda: all(state == "T" for state in states(process)))
+        first = pool.submit(process.run, tiles(1, size))
+        until(lambda: process._kept._asked == 1)
+        time.sleep(1.5)
+        second = pool.submit(process.run, tiles(1, size))
+        with pytest.raises(ModelDied, match="took longer than 3 s"):
+            first.result(30)
+        with pytest.raises(ModelDied, match=r"ended \(SIGKILL\)"):
+            second.result(30)
+        assert len(process.run(tiles(1, size))) == 1
+        assert process.restarts == 1
 
 
 def test_a_process_without_memory_is_replaced(bundle: Path, digest: str) -> None:
@@ -144,6 +205,12 @@ def until(happened: object, within_s: float = 60) -> None:
     while not happened():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def states(process: ModelProcess) -> list[str]:
+    """What each thread of the child is at, such as S for asleep and T for stopped."""
+    files = Path(f"/proc/{process.process_id}/task").glob("*/stat")
+    return [file.read_text().rpartition(")")[2].split()[0] for file in files]
 
 
 def send(process: ModelProcess, number: int) -> None:

@@ -117,6 +117,7 @@ class OnnxRuntime:
             ) from None
         several = device == "cpu" and self.threads > 1
         self._lanes = _Lanes(lambda: open_session(1), self.threads) if several else None
+        self._turn = threading.Lock()
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         kinds = [(one.name, one.type.removeprefix("tensor(").removesuffix(")")) for one in inputs]
         self._names = checked_ports(kinds, [one.name for one in outputs])
@@ -143,8 +144,14 @@ class OnnxRuntime:
     def _run(self, tiles: Array) -> dict[str, Array]:
         count, lanes = len(tiles), self._lanes
         outputs = {n: np.empty((count, *inner), np.float32) for n, inner in self._shapes.items() if inner is not None}
-        if lanes is None or count < self.threads or len(outputs) < len(self._shapes):
-            return self._bound(self._session, tiles, outputs)
+        if lanes is None or len(outputs) < len(self._shapes):
+            with self._turn:
+                return self._bound(self._session, tiles, outputs)
+        if count < self.threads and not lanes.busy and self._turn.acquire(blocking=False):
+            try:
+                return self._bound(self._session, tiles, outputs)
+            finally:
+                self._turn.release()
 
         def one(session: Any, at: int) -> None:
             self._bound(session, tiles[at : at + 1], {name: values[at : at + 1] for name, values in outputs.items()})
@@ -170,6 +177,8 @@ class OnnxRuntime:
 class _Lanes:
     """Threads beside each other, each with a film of its own, on a session whose runs take one thread.
 
+    They take the films of several callers one after the other, so that none of them waits for another's last film.
+
     Args:
         open_session: makes that session.
         count: how many.
@@ -179,14 +188,25 @@ class _Lanes:
         self._open: Callable[[], Any] | None = open_session
         self._lock, self._session = threading.Lock(), None
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="hilum-lane")
+        self._callers = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether films are in work."""
+        return self._callers > 0
 
     def run(self, one: Callable[[Any, int], None], count: int) -> None:
         """Call a function for 0, 1, …, count - 1; raises what one of the calls raised, when all have ended."""
         with self._lock:
             if self._open is not None:
                 self._session, self._open = self._open(), None  # the graph's bytes are let go of
-        session = self._session
-        wait(calls := [self._pool.submit(one, session, at) for at in range(count)])
+            session = self._session
+            self._callers += 1
+        try:
+            wait(calls := [self._pool.submit(one, session, at) for at in range(count)])
+        finally:
+            with self._lock:
+                self._callers -= 1
         for call in calls:
             call.result()
 

@@ -1,10 +1,11 @@
 """Batches of what is waiting: no timer, no delay, senders in turn; one bad item never touches its neighbours."""
 
+import contextlib
 import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -29,15 +30,16 @@ class _Entry(Generic[I, O]):
 
 
 class Batcher(Generic[I, O]):
-    """Runs one function on batches, in one thread.
+    """Runs one function on batches, in a few threads.
 
-    While a batch is in work, items gather; the next batch is whatever has gathered, up to the largest size, in the
+    While batches are in work, items gather; the next batch is whatever has gathered, up to the largest size, in the
     order of :mod:`hilum.records.turns`, and the nearest deadline first among those of one sender and rank. So an idle
     service answers at once, and a busy one fills its batches. A batch that fails is cut in halves until the item that
-    fails is by itself.
+    fails is by itself; no other batch is in work meanwhile, nor beside a suspect, so neither can do them harm.
 
     Args:
-        work: answers a batch, one result an item, in order.
+        work: answers a batch, one result an item, in order; called from as many threads as there are lines.
+        lines: most batches in work at once.
         largest: most items of a batch.
         waiting: most items that may wait; :meth:`submit` refuses beyond.
         again: says of an error whether the same batch deserves a second try before it is cut.
@@ -49,6 +51,7 @@ class Batcher(Generic[I, O]):
         self,
         work: Callable[[Sequence[I]], Sequence[O]],
         *,
+        lines: int = 1,
         largest: int = 8,
         waiting: int = 64,
         again: Callable[[Exception], bool] = lambda _: False,
@@ -59,9 +62,14 @@ class Batcher(Generic[I, O]):
         self._queues: dict[tuple[str, bool], list[_Entry[I, O]]] = {}
         self._turns, self._numbers, self._count = Turns(ageing_cap_s), itertools.count(), 0
         self._kept: tuple[str, bool] | None = None
-        self._bell, self._closed = threading.Condition(), False
-        self._thread = threading.Thread(target=self._run, name="hilum-batcher", daemon=True)
-        self._thread.start()
+        lock = threading.Lock()
+        self._bell, self._quiet, self._closed = threading.Condition(lock), threading.Condition(lock), False
+        self._in_work, self._alone = 0, False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"hilum-batcher-{i}", daemon=True) for i in range(lines)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(
         self, item: I, *, sender: str = "", urgent: bool = False, within_s: float | None = None, alone: bool = False
@@ -96,17 +104,54 @@ class Batcher(Generic[I, O]):
         """Answer what is waiting, then stop."""
         with self._bell:
             self._closed = True
-            self._bell.notify()
-        self._thread.join()
+            self._bell.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
-        while True:
+        while batch := self._take():
+            alone = batch[0].alone
+            wanted = [entry for entry in batch if self._begins(entry)]
+            error = self._tried(wanted)
             with self._bell:
-                self._bell.wait_for(lambda: self._count or self._closed)
-                if not self._count:
-                    return
-                batch = self._next_batch()
-            self._answer([entry for entry in batch if self._begins(entry)])
+                self._in_work -= 1
+                if alone:
+                    self._others_may()
+                self._quiet.notify_all()
+            if error is not None:
+                with self._by_itself():
+                    self._answer(wanted, error, again=self._again(error))
+
+    def _take(self) -> list[_Entry[I, O]]:
+        """The next batch, which then is in work; empty when closed and nothing is left."""
+        with self._bell:
+            self._bell.wait_for(lambda: not self._alone if self._count else self._closed)
+            if not self._count:
+                return []
+            batch = self._next_batch()
+            if batch[0].alone:
+                self._alone = True
+                self._quiet.wait_for(lambda: not self._in_work)
+            self._in_work += 1
+            return batch
+
+    @contextlib.contextmanager
+    def _by_itself(self) -> Iterator[None]:
+        """No other batch is in work."""
+        with self._bell:
+            self._quiet.wait_for(lambda: not self._alone)
+            self._alone = True
+            self._quiet.wait_for(lambda: not self._in_work)
+        try:
+            yield
+        finally:
+            with self._bell:
+                self._others_may()
+
+    def _others_may(self) -> None:
+        self._alone = False
+        self._bell.notify_all()
+        self._quiet.notify_all()
 
     def _next_batch(self) -> list[_Entry[I, O]]:
         batch: list[_Entry[I, O]] = []
@@ -145,21 +190,30 @@ class Batcher(Generic[I, O]):
             return False
         return True
 
-    def _answer(self, batch: Sequence[_Entry[I, O]], *, tried: bool = False) -> None:
+    def _tried(self, batch: Sequence[_Entry[I, O]]) -> Exception | None:
+        """Answer a batch; what failed, if it did."""
         if not batch:
-            return
+            return None
         try:
             results = self._work([entry.item for entry in batch])
             if len(results) != len(batch):
                 raise ServiceError(f"The model gave {len(results)} answers for {len(batch)} films. Check the bundle.")
         except Exception as error:
-            if not tried and self._again(error):
-                self._answer(batch, tried=True)
-            elif len(batch) == 1:
-                batch[0].future.set_exception(error)
-            else:
-                for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-                    self._answer(half, tried=True)
-            return
+            return error
         for entry, result in zip(batch, results, strict=True):
             entry.future.set_result(result)
+        return None
+
+    def _answer(self, batch: Sequence[_Entry[I, O]], error: Exception, *, again: bool = False) -> None:
+        """Answer a batch that failed: as a whole if that deserves another try, else in halves."""
+        if again:
+            parts = [batch]
+        elif len(batch) == 1:
+            batch[0].future.set_exception(error)
+            return
+        else:
+            parts = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+        for part in parts:
+            failed = self._tried(part)
+            if failed is not None:
+                self._answer(part, failed)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -52,7 +52,7 @@ def child_environment(**more: str) -> dict[str, str]:
 
 
 class ChildProcess:
-    """One child process and this side of its socket; it is asked one thing at a time.
+    """One child process and this side of its sockets; on each it is asked one thing at a time.
 
     Args:
         name: what it is called after "the".
@@ -60,6 +60,7 @@ class ChildProcess:
         given: JSON's kinds; everybody on this machine can read it, so nothing secret.
         environment: all of its environment.
         descriptors: open files that it gets as well, under the same numbers.
+        lines: sockets besides the first; where there are any, ``main`` is given their ends as ``lines``.
         memory_setting: what to raise when it has no memory left.
     """
 
@@ -71,16 +72,23 @@ class ChildProcess:
         *,
         environment: Mapping[str, str],
         descriptors: Sequence[int] = (),
+        lines: int = 0,
         memory_setting: str,
     ) -> None:
         self.name, self._memory_setting = name, memory_setting
-        self._socket, theirs = socket.socketpair()
-        said = {"path": sys.path, "module": module, "descriptor": theirs.fileno(), **given}
+        pairs = [socket.socketpair() for _ in range(1 + lines)]
+        self._socket, *self._lines = [ours for ours, _ in pairs]
+        first, *others = [theirs.fileno() for _, theirs in pairs]
+        said = {"path": sys.path, "module": module, "descriptor": first, **given}
+        if others:
+            said["lines"] = others
         try:
-            with theirs:
+            with contextlib.ExitStack() as stack:
+                for _, theirs in pairs:
+                    stack.enter_context(theirs)
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", BOOT, json.dumps(said)],
-                    pass_fds=[theirs.fileno(), *descriptors],
+                    pass_fds=[first, *others, *descriptors],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -88,7 +96,7 @@ class ChildProcess:
                     start_new_session=True,  # Ctrl-C at a terminal is for the parent to handle
                 )
         except BaseException:
-            self._socket.close()
+            self._close()
             raise
 
     @property
@@ -96,7 +104,7 @@ class ChildProcess:
         """Its id."""
         return self._process.pid
 
-    def ask(self, kind: int, content: Any, within_s: float, to: str) -> Any:
+    def ask(self, kind: int, content: Any, within_s: float, to: str, *, line: int | None = None) -> Any:
         """Ask one thing and wait for the answer.
 
         Args:
@@ -104,23 +112,28 @@ class ChildProcess:
             content: JSON's kinds.
             within_s: longest wait.
             to: what it is to do, for the sentence when it doesn't.
+            line: by which of the lines; None for the first socket.
 
         Raises:
             ChildDied: it must then be replaced.
             HilumError: what the child says is wrong.
         """
+        connection = self._socket if line is None else self._lines[line]
         try:
-            self._socket.settimeout(within_s)
-            send(self._socket, kind, content)
+            connection.settimeout(within_s)
+            send(connection, kind, content)
         except OSError:
             raise self._ended() from None
-        return self.reply(within_s, to)
+        return self._reply(connection, within_s, to)
 
     def reply(self, within_s: float, to: str) -> Any:
-        """Wait for what it says; raises as :meth:`ask` does."""
+        """Wait for what it says by the first socket; raises as :meth:`ask` does."""
+        return self._reply(self._socket, within_s, to)
+
+    def _reply(self, connection: socket.socket, within_s: float, to: str) -> Any:
         try:
-            self._socket.settimeout(within_s)
-            status, said, _ = receive(self._socket)
+            connection.settimeout(within_s)
+            status, said, _ = receive(connection)
         except TimeoutError:
             raise ChildDied(f"The {self.name} took longer than {within_s:g} s to {to}, and was stopped.") from None
         except ValueError:
@@ -145,12 +158,17 @@ class ChildProcess:
         return ChildDied(f"The {self.name} ended ({name}).")
 
     def kill(self) -> None:
-        """End the process and collect it."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        """End the process and collect it; who waits for an answer gets none."""
+        for connection in (self._socket, *self._lines):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._process.kill()
         self._process.wait()
-        self._socket.close()
+        self._close()
+
+    def _close(self) -> None:
+        for connection in (self._socket, *self._lines):
+            connection.close()
 
 
 class Child(Protocol):
@@ -190,7 +208,7 @@ class Kept(Generic[C]):
         self._name, self._start, self._restarted, self._settle_s = name, start, restarted, settle_s
         self.lock, self._closed, self._bell = threading.RLock(), threading.Event(), threading.Event()
         self.trouble: str | None = None
-        self.restarts, self._failures, self._next_try = 0, 0, 0.0
+        self.restarts, self._failures, self._next_try, self._asked = 0, 0, 0.0, 0
         self.child: C | None = start()
         self._since = time.monotonic()
         self._watchdog = threading.Thread(target=self._watch, name="hilum-watchdog", daemon=True)
@@ -210,6 +228,21 @@ class Kept(Generic[C]):
             child.kill()
         self._watchdog.join()
 
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[C | None]:
+        """The child, while it is asked something with a limit of its own: the watchdog doesn't ask it meanwhile.
+
+        Several may ask at once. None while there is no child.
+        """
+        with self.lock:
+            child = self.child
+            self._asked += 1
+        try:
+            yield child
+        finally:
+            with self.lock:
+                self._asked -= 1
+
     def look_now(self) -> None:
         """Something happened to the child: the watchdog need not wait for its next beat."""
         self._bell.set()
@@ -219,9 +252,10 @@ class Kept(Generic[C]):
             self._bell.wait(BEAT_S)
             self._bell.clear()
             if self.closed or not self.lock.acquire(blocking=False):
-                continue  # who holds it asks the child something, with a limit of its own
+                continue
             try:
-                self._look()
+                if not self._asked:
+                    self._look()
             finally:
                 self.lock.release()
 
@@ -239,12 +273,20 @@ class Kept(Generic[C]):
         if time.monotonic() - self._since >= self._settle_s:
             self._failures = 0
 
-    def replace(self, reason: str) -> None:
+    def replace(self, reason: str, died: C | None = None) -> None:
         """Another child in the place of this one, if it comes up; else the watchdog tries again, ever less often.
 
         Args:
             reason: what was wrong with this one.
+            died: the one that it was wrong with; where another has taken its place already, that one stays.
         """
+        if died is not None:
+            died.kill()  # who else asked it something learns it now
+        with self.lock:
+            if died is None or self.child is died:
+                self._replace(reason)
+
+    def _replace(self, reason: str) -> None:
         early = self.child is not None and time.monotonic() - self._since < self._settle_s
         if self.child is not None:
             self.child.kill()

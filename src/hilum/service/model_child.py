@@ -3,10 +3,13 @@
 Tiles and outputs lie in memory that both processes see; only a few bytes say what is there.
 """
 
+import math
 import mmap
 import os
 import socket
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -15,7 +18,7 @@ from hilum.bundle.reading import read_bundle
 from hilum.errors import HilumError
 from hilum.inference.precision import open_in
 from hilum.inference.runtimes import Answer, Runtime
-from hilum.service.child_wire import FAILED, OK, OUT_OF_MEMORY, PING, limit, receive, send
+from hilum.service.child_wire import FAILED, OK, OUT_OF_MEMORY, limit, receive, send
 
 RUN = 16
 """Asked with the number of tiles."""
@@ -28,38 +31,64 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Shared:
-    """The memory between the processes: tiles first, then every output.
+    """Memory of one line between the processes: tiles first, then every output.
+
+    Args:
+        memory: what both processes see.
+        at: first byte of it that is this line's.
+        size: height and width of a tile.
+        shapes: of the outputs.
+    """
+
+    def __init__(self, memory: mmap.mmap, at: int, size: int, shapes: Shapes) -> None:
+        tiles = MOST_TILES * size * size
+        self.tiles: Array = np.frombuffer(memory, np.uint8, tiles, at).reshape(MOST_TILES, 1, size, size)
+        self.outputs: dict[str, Array] = {}
+        at += _rounded(tiles)
+        for name, inner in shapes.items():
+            shape = (MOST_TILES, *inner)
+            self.outputs[name] = np.frombuffer(memory, np.float32, math.prod(shape), at).reshape(shape)
+            at += _rounded(4 * math.prod(shape))
+
+
+def shared_memory(descriptor: int, size: int, shapes: Shapes, *, lines: int, grow: bool = False) -> list[Shared]:
+    """The memory between the processes, cut into lines.
 
     Args:
         descriptor: of the memory.
         size: height and width of a tile.
         shapes: of the outputs.
+        lines: batches at once.
         grow: True to give the memory its length first.
     """
+    outputs = (4 * MOST_TILES * math.prod(inner) for inner in shapes.values())
+    each = sum(map(_rounded, (MOST_TILES * size * size, *outputs)))
+    if grow:
+        os.ftruncate(descriptor, lines * each)
+    memory = mmap.mmap(descriptor, lines * each)
+    return [Shared(memory, line * each, size, shapes) for line in range(lines)]
 
-    def __init__(self, descriptor: int, size: int, shapes: Shapes, *, grow: bool = False) -> None:
-        tiles = MOST_TILES * size * size
-        places, at = {}, -(-tiles // 64) * 64
-        for name, inner in shapes.items():
-            places[name] = at, (MOST_TILES, *inner)
-            at += -(-4 * int(np.prod((MOST_TILES, *inner))) // 64) * 64
-        if grow:
-            os.ftruncate(descriptor, at)
-        self._memory = mmap.mmap(descriptor, at)
-        self.tiles: Array = np.frombuffer(self._memory, np.uint8, tiles).reshape(MOST_TILES, 1, size, size)
-        self.outputs: dict[str, Array] = {
-            name: np.frombuffer(self._memory, np.float32, int(np.prod(shape)), start).reshape(shape)
-            for name, (start, shape) in places.items()
-        }
+
+def _rounded(length: int) -> int:
+    return -(-length // 64) * 64
 
 
 def main(
-    *, descriptor: int, memory: int, bundle: str, threads: int | None, runtime: str, precision: str, memory_mb: int
+    *,
+    descriptor: int,
+    lines: list[int],
+    memory: int,
+    bundle: str,
+    threads: int | None,
+    runtime: str,
+    precision: str,
+    memory_mb: int,
 ) -> None:
     """Load, limit, announce readiness, and answer.
 
     Args:
         descriptor: the inherited end of the socket.
+        lines: those of the sockets that batches come by, one at a time on each.
         memory: descriptor of the memory between the processes.
         bundle: the bundle's path.
         threads: threads of one run.
@@ -78,32 +107,57 @@ def main(
         except HilumError as error:
             send(connection, FAILED, {"kind": type(error).__name__, "text": str(error)})
             return
+        for number, line in enumerate(lines):
+            own = partial(_own_memory, memory, size, shapes, len(lines), number)
+            threading.Thread(target=_serve_line, args=(line, own, loaded), name=f"line-{number}", daemon=True).start()
         about = {"sha256": digest, "size": size, "shapes": shapes, "threads": loaded.threads}
         send(connection, OK, {**about, "name": loaded.name, "precision": loaded.precision})
         limit(memory_mb=memory_mb, file_bytes=0)  # it writes no files; its memory has its length already
-        _serve(connection, memory, size, shapes, loaded)
+        _serve(connection)
+        os._exit(0)  # a batch may be in work, for nobody
 
 
-def _serve(connection: socket.socket, memory: int, size: int, shapes: Shapes, runtime: Runtime) -> None:
-    shared: Shared | None = None
+def _serve(connection: socket.socket) -> None:
     while True:
         try:
-            what, count, _ = receive(connection)
+            receive(connection)  # nothing but whether this process is there is asked here
         except EOFError:
             return  # the service has ended
-        if what == PING:
-            send(connection, OK)
-            continue
-        shared = shared or Shared(memory, size, shapes)
+        send(connection, OK)
+
+
+def _serve_line(line: int, shared: Callable[[], Shared], runtime: Runtime) -> None:
+    """Answer the batches of one line; whatever ends it ends the process, so that another one takes its place."""
+    code = 1
+    try:
+        with socket.socket(fileno=line) as connection:
+            _answer_batches(connection, shared, runtime)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _answer_batches(connection: socket.socket, shared: Callable[[], Shared], runtime: Runtime) -> None:
+    memory: Shared | None = None
+    while True:
         try:
-            answer = runtime.run(shared.tiles[:count])
+            _, count, _ = receive(connection)
+        except EOFError:
+            return  # the service has ended
+        memory = memory or shared()  # which has its length by the first batch
+        try:
+            answer = runtime.run(memory.tiles[:count])
             for name, values in answer.as_mapping().items():
-                shared.outputs[name][:count] = values
+                memory.outputs[name][:count] = values
             send(connection, OK)
         except MemoryError:
             send(connection, OUT_OF_MEMORY)
         except HilumError as error:
             send(connection, FAILED, {"kind": type(error).__name__, "text": str(error)})
+
+
+def _own_memory(memory: int, size: int, shapes: Shapes, lines: int, number: int) -> Shared:
+    return shared_memory(memory, size, shapes, lines=lines)[number]
 
 
 def _shapes(answer: Answer) -> dict[str, tuple[int, ...]]:

@@ -10,6 +10,7 @@ be the one that was verified here.
 """
 
 import os
+import queue
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,9 +25,12 @@ from hilum.inference.machine import available_cpus
 from hilum.inference.runtimes import Answer, answer_of, check_tiles
 from hilum.service.answering import ModelDied
 from hilum.service.child_process import STARTUP_S, ChildDied, ChildProcess, Kept, child_environment
-from hilum.service.model_child import MOST_TILES, RUN, Shared
+from hilum.service.model_child import MOST_TILES, RUN, Shared, shared_memory
 
 NAME = "model's process"
+
+LINES = 2
+"""Batches in the child at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,15 +129,15 @@ class ModelProcess:
 
     def _run(self, tiles: Array) -> dict[str, Array]:
         kept = self._kept
-        with kept.lock:
+        with kept.asking() as child:
             if kept.closed:
                 raise UsageError("The model's process is closed. Open the bundle again.")
-            if kept.child is None:
+            if child is None:
                 raise ModelDied(kept.trouble or "The model's process is being started again.")
             try:
-                return kept.child.run(tiles, self._limits.wall_s)
+                return child.run(tiles, self._limits.wall_s)
             except ChildDied as error:
-                kept.replace(str(error))
+                kept.replace(str(error), child)
                 raise ModelDied(str(error)) from None
 
     def _start(self) -> "_Child":
@@ -154,13 +158,18 @@ class _Child:
                 {"memory": memory, **settings},
                 environment=environment,
                 descriptors=[memory],
+                lines=LINES,
                 memory_setting="HILUM_MODEL_MEMORY_MB",
             )
             try:
                 about = self._loaded(sha256)
                 self.name, self.precision, self.threads = about["name"], about["precision"], int(about["threads"])
                 shapes = {name: tuple(inner) for name, inner in about["shapes"].items()}
-                self._shared = Shared(memory, int(about["size"]), shapes, grow=True)
+                size = int(about["size"])
+                self._shape = (1, size, size)
+                self._free: queue.SimpleQueue[tuple[int, Shared]] = queue.SimpleQueue()
+                for line, shared in enumerate(shared_memory(memory, size, shapes, lines=LINES, grow=True)):
+                    self._free.put((line, shared))
             except BaseException:
                 self.kill()
                 raise
@@ -178,12 +187,16 @@ class _Child:
 
     def run(self, tiles: Array, wall_s: float) -> dict[str, Array]:
         """The outputs for up to :data:`MOST_TILES` tiles; raises ChildDied, and the child must then be replaced."""
-        if tiles.shape[1:] != self._shared.tiles.shape[1:]:
-            raise UsageError(f"The model takes tiles {self._shared.tiles.shape[1:]}, but got {tiles.shape[1:]}.")
+        if tiles.shape[1:] != self._shape:
+            raise UsageError(f"The model takes tiles {self._shape}, but got {tiles.shape[1:]}.")
         count = len(tiles)
-        self._shared.tiles[:count] = tiles
-        self.process.ask(RUN, count, wall_s, "answer a batch")
-        return {name: values[:count].copy() for name, values in self._shared.outputs.items()}
+        line, shared = self._free.get()
+        try:
+            shared.tiles[:count] = tiles
+            self.process.ask(RUN, count, wall_s, "answer a batch", line=line)
+            return {name: values[:count].copy() for name, values in shared.outputs.items()}
+        finally:
+            self._free.put((line, shared))
 
     def beat(self, within_s: float) -> None:
         """Ask whether it is there; raises ChildDied."""

@@ -33,7 +33,8 @@ PASSING = frozenset(("timeout", "crashed", "out-of-memory"))
 """Codes of film errors that may pass: the film is tried again. All others are the film's own."""
 
 POLL_S = 1.0
-LARGEST_BATCH = 8
+LINES, LARGEST_BATCH = 2, 4
+"""Batches in the model at once, and most films of each: few enough that an urgent film doesn't wait long."""
 ASKED = "self-test"
 """Whose turn it is when the service asks its own model."""
 
@@ -61,7 +62,7 @@ class Workflow:
         answering: the model.
         finished: told each film's id when it has an answer or a reason.
         audience: who waits for answers, and is shown them as they are recorded.
-        hands: films read at once; besides these, one batch may be in the model and one may wait for it.
+        hands: films read at once; besides these, a batch a line may be in the model and as many may wait for it.
         lease_s: how long a worker may hold a film.
         max_attempts: how often a film is tried.
         backoff_s: wait before the second attempt; doubled before each further one.
@@ -93,7 +94,7 @@ class Workflow:
         self._lease_s, self._max_attempts, self._backoff_s = lease_s, max_attempts, backoff_s
         self._answer_s, self._point, self._worked = answer_s, point, worked
         self._owner = secrets.token_hex(8)
-        self._at_most = hands + 2 * LARGEST_BATCH
+        self._at_most = hands + 2 * LINES * LARGEST_BATCH
         self._bell, self._stopping = Bell(), threading.Event()
         self._arrivals, self._dry = 0, (-1, 0.0)
         self._claiming, self._claimed = threading.Lock(), deque[Claim]()
@@ -101,6 +102,7 @@ class Workflow:
         self._done: queue.SimpleQueue[_Worked | None] = queue.SimpleQueue()
         self._batcher: Batcher[Ready, NewAnswer] = Batcher(
             answering.answer,
+            lines=LINES,
             largest=LARGEST_BATCH,
             waiting=self._at_most,
             again=lambda error: isinstance(error, ModelDied),
@@ -173,7 +175,7 @@ class Workflow:
     def _next(self) -> Claim | None:
         """A film to read: one that was leased before, else of those that are leased now."""
         with self._claiming:
-            room = min(self._at_most - len(self._in_work), LARGEST_BATCH)
+            room = min(self._at_most - len(self._in_work), LINES * LARGEST_BATCH)
             if not self._claimed and room > 0 and self._may_claim():
                 arrivals, now = self._arrivals, time.monotonic()
                 claims = self._store.claims(
