@@ -170,3 +170,41 @@ def test_files_that_are_not_what_they_should_be_are_refused(tmp_path: Path) -> N
         done = CliRunner().invoke(app, run_in)
         assert isinstance(done.exception, kind), done.output
         assert text in str(done.exception)
+
+
+def test_heads_and_key_that_lie_elsewhere_are_found_by_their_settings(
+    three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them a cut end would not be told, where the heads were put on another disk as the page says."""
+    data, other = Path(shutil.copytree(three, tmp_path / "data")), tmp_path / "other"
+    other.mkdir()
+    for name, there in (("audit-heads.jsonl", "heads"), ("audit.key", "signs"), ("audit.key.pub", "signs.pub")):
+        shutil.move(data / name, other / there)
+    monkeypatch.setenv("HILUM_AUDIT_HEADS", str(other / "heads"))
+    monkeypatch.setenv("HILUM_AUDIT_KEY", str(other / "signs"))
+    assert "1 signed heads, the last one of row 3" in run("audit", "verify", data=data).stdout
+    changed(data, "DELETE FROM audit WHERE seq = 3")
+    assert "the end was cut off" in run("audit", "verify", data=data, code=1).stdout
+
+
+def test_an_export_that_is_older_than_the_heads_is_told_from_a_cut_one_by_how_to_make_it(
+    three: Path, tmp_path: Path
+) -> None:
+    data, out = Path(shutil.copytree(three, tmp_path / "data")), tmp_path / "audit.jsonl"
+    run("audit", "export", str(out), data=data)
+    run("users", "add", "dan", "--role", "viewer", "--no-password", data=data)
+    sign(data)
+    told = run("audit", "verify", "--export", str(out), data=data, code=1).stdout
+    assert "copy the heads first, then export" in told
+    assert "copy the heads first" not in run("audit", "verify", data=data).stdout
+
+
+def test_heads_without_their_key_say_which_file_is_missing(three: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    words = ["audit", "verify", "--export", str(tmp_path / "a.jsonl"), "--heads", str(three / "audit-heads.jsonl")]
+    run("audit", "export", str(tmp_path / "a.jsonl"), data=three)
+    done = run(*words, data=elsewhere, code=1)
+    assert "Give the service's audit.key.pub with --key" in str(done.exception)
+    create_key(elsewhere / "audit.key")
+    assert "give that one's file with --key" in str(run(*words, data=elsewhere, code=1).exception)

@@ -118,6 +118,10 @@ def test_a_restored_service_goes_on_where_the_backup_was(backup: Path, tmp_path:
     assert proof.verdict.rows == proof.signed_up_to > done.audit_rows
 
 
+def test_a_backup_is_its_owners_alone(backup: Path) -> None:
+    assert (backup.stat().st_mode & 0o777) == 0o700
+
+
 def test_the_private_key_is_not_in_a_backup(backup: Path) -> None:
     assert not list(backup.rglob("audit.key"))
     assert not [p for p in backup.rglob("*") if p.is_file() and b"PRIVATE KEY" in p.read_bytes()]
@@ -161,7 +165,7 @@ def test_nothing_is_written_over(backup: Path, tmp_path: Path) -> None:
         restore(backup, tmp_path / "data")
     with pytest.raises(UsageError, match="is there already"):
         back_up(backup, tmp_path / "data")
-    with pytest.raises(UsageError, match="no records in SQLite"):
+    with pytest.raises(UsageError, match="There are no records at"):
         back_up(tmp_path / "none", tmp_path / "out")
     with pytest.raises(UsageError, match="is no backup"):
         restore(tmp_path / "data", tmp_path / "other")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hilum.cli.records import DataOption
+from hilum.cli.records import HEADS, DataOption
 from hilum.cli.terminal import JsonOption, finish
 
 if TYPE_CHECKING:
@@ -37,24 +37,28 @@ def verify(
     data: DataOption = HERE,
     export: ExportArgument = None,
     heads: Annotated[
-        Path | None, typer.Option(help="Signed heads, or an earlier copy.", show_default="DATA/audit-heads.jsonl")
+        Path | None,
+        typer.Option(help="Signed heads, or an earlier copy.", envvar=HEADS, show_default="DATA/audit-heads.jsonl"),
     ] = None,
     key: Annotated[
         list[Path] | None,
-        typer.Option(help="Public key of the heads; may be repeated.", show_default="DATA/audit*.pub"),
+        typer.Option(
+            help="Public key of the heads; may be repeated.", show_default="DATA/audit*.pub, and beside HILUM_AUDIT_KEY"
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Follow the chain row by row and compare it with the signed heads; ends with 1 when anything was changed."""
-    from hilum.cli.records import url_of
+    from hilum.cli.records import signing_key, url_of
+    from hilum.records import heads as signed
     from hilum.records.proving import prove
 
     proof = prove(
         url=url_of(data),
         export=export,
-        heads=heads or data / "audit-heads.jsonl",
+        heads=heads or data / signed.NAME,
         heads_given=heads is not None,
-        keys=tuple(key or sorted(data.glob("audit*.pub"))),
+        keys=tuple(key or signed.public_keys(data, signing_key())),
     )
     verdict = proof.verdict
     lines = [f"{verdict.rows} rows whole, the last one {verdict.tip.seq} ({verdict.tip.hash[:16]}…)"]
@@ -64,6 +68,8 @@ def verify(
         else "no signed heads: a cut end, or a chain computed anew, could not be told"
     )
     lines.append("the audit is whole" if verdict.whole else f"CHANGED at row {verdict.first_bad}: {verdict.reason}")
+    if export is not None and verdict.short:
+        lines.append("an export from before the heads were copied ends so, too: copy the heads first, then export")
     summary = {
         "whole": verdict.whole,
         "rows": verdict.rows,

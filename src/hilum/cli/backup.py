@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hilum.cli.records import DataOption, keyring_given
+from hilum.cli.records import (
+    HEADS,
+    DataOption,
+    keyring_given,
+    signed_heads,
+    signing_key,
+    url_given,
+)
 from hilum.cli.terminal import JsonOption, QuietOption, counted, finish, progress
 
 if TYPE_CHECKING:
@@ -20,13 +27,22 @@ def backup(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a backup of a service's folder with records in SQLite; the service may run meanwhile.
+    """Write a backup of a service's folder and records; the service may run meanwhile.
 
-    The private key of the audit stays where it is, and so do the data keys: films are copied as they lie, encrypted.
+    Records in PostgreSQL, by HILUM_DATABASE_URL, are dumped by pg_dump. The private key of the audit stays where it
+    is, and so do the data keys: films are copied as they lie, encrypted.
     """
     from hilum.service.backup import back_up
 
-    done = back_up(data, out, keys=keyring_given(), progress=progress(quiet))
+    done = back_up(
+        data,
+        out,
+        url=url_given(),
+        signed=signed_heads(),
+        signing_key=signing_key(),
+        keys=keyring_given(),
+        progress=progress(quiet),
+    )
     finish(_summary(out, done), as_json=as_json, lines=_lines(out, done))
 
 
@@ -61,10 +77,15 @@ def restore(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a service's folder of a backup, after every film, the records and the audit in it were checked."""
+    """Make a service's folder and records of a backup, after every film, the records and the audit were checked.
+
+    Records of PostgreSQL come back by pg_restore into the empty database that HILUM_DATABASE_URL names.
+    """
     from hilum.service.backup import restore as restore_folder
 
-    done = restore_folder(kept, data, erasures=erasures, keys=keyring_given(), progress=progress(quiet))
+    done = restore_folder(
+        kept, data, url=url_given(), erasures=erasures, keys=keyring_given(), progress=progress(quiet)
+    )
     summary = _summary(data, done) | {"erased": done.erased}
     lines = [
         *_lines(data, done),
@@ -72,4 +93,6 @@ def restore(
         if erasures is None
         else f"erased again, since they were after the backup: {counted(done.erased, 'film')}",
     ]
+    if signed_heads() is not None:
+        lines.append(f"The signed heads of the backup are {data / 'audit-heads.jsonl'}: let {HEADS} name that file.")
     finish(summary, as_json=as_json, lines=lines)

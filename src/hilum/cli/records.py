@@ -19,6 +19,9 @@ DATA_KEY, DATA_KEY_FILE = "HILUM_DATA_KEY", "HILUM_DATA_KEY_FILE"
 DATABASE = "HILUM_DATABASE_URL"
 """Variable of the environment that names the database, as for ``hilum serve``: a URL may hold a password."""
 
+HEADS, AUDIT_KEY = "HILUM_AUDIT_HEADS", "HILUM_AUDIT_KEY"
+"""Variables of the environment that name the audit's signed heads and the key that signs them, elsewhere."""
+
 DataOption = Annotated[
     Path, typer.Option(help="Folder of films and records, as given to hilum serve.", envvar="HILUM_DATA")
 ]
@@ -26,9 +29,28 @@ DataOption = Annotated[
 
 def url_of(data: Path) -> str:
     """URL of the records: :data:`DATABASE`, else SQLite in the folder."""
+    return url_given() or f"sqlite:///{(data / 'hilum.db').resolve()}"
+
+
+def url_given() -> str | None:
+    """URL of the records, where :data:`DATABASE` gives one."""
     import os
 
-    return os.environ.get(DATABASE) or f"sqlite:///{(data / 'hilum.db').resolve()}"
+    return os.environ.get(DATABASE) or None
+
+
+def signing_key() -> Path | None:
+    """The audit's private key, where :data:`AUDIT_KEY` names another place than the service's folder."""
+    import os
+
+    return Path(os.environ[AUDIT_KEY]) if os.environ.get(AUDIT_KEY) else None
+
+
+def signed_heads() -> Path | None:
+    """The audit's signed heads, where :data:`HEADS` names another place than the service's folder."""
+    import os
+
+    return Path(os.environ[HEADS]) if os.environ.get(HEADS) else None
 
 
 def open_records(data: Path, *, make: bool = False) -> "Database":

@@ -94,6 +94,8 @@ class Verdict:
     """Place of the first row that is wrong or missing; None when all is well."""
     reason: str
     """What is wrong with it, in one sentence; empty when all is well."""
+    short: bool = False
+    """Whether only the end is missing: a signed head knows rows behind it."""
 
     @property
     def whole(self) -> bool:
@@ -251,7 +253,7 @@ def check(rows: Iterable[Entry], known: Sequence[Tip] = ()) -> Verdict:
     longest = max(signed, default=0)
     if longest > tip.seq:
         reason = f"The chain ends at row {tip.seq}, but a signed head knows row {longest}: the end was cut off."
-        return Verdict(rows=count, tip=tip, first_bad=tip.seq + 1, reason=reason)
+        return Verdict(rows=count, tip=tip, first_bad=tip.seq + 1, reason=reason, short=True)
     return Verdict(rows=count, tip=tip, first_bad=None, reason="")
 
 

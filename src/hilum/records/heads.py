@@ -14,8 +14,12 @@ from pathlib import Path
 
 from hilum.errors import DataError, UsageError
 from hilum.files import append_durably, drop_broken_line
-from hilum.keys import PrivateKey, PublicKey
+from hilum.keys import PrivateKey, PublicKey, public_path_of
 from hilum.records.audit import Tip, canonical
+
+NAME, KEY_NAME, PUBLIC_KEYS = "audit-heads.jsonl", "audit.key", "audit*.pub"
+"""In the service's folder, where no setting names another place: the heads, the key that signs them, and its public
+half with those from before a restore."""
 
 PURPOSE = b"hilum audit head v1\n"
 """Comes before what is signed, so that a signature for another purpose is none here."""
@@ -73,6 +77,20 @@ class HeadBook:
         return True
 
 
+def public_keys(data: Path, key: Path | None = None) -> tuple[Path, ...]:
+    """Files of the public keys whose signatures count for a service, the one in use and those from before a restore.
+
+    Args:
+        data: the service's folder.
+        key: its private key, where that lies elsewhere.
+    """
+    found = set(data.glob(PUBLIC_KEYS))
+    if key is not None:
+        own = public_path_of(key)
+        found |= {*key.parent.glob(PUBLIC_KEYS), *((own,) if own.exists() else ())}
+    return tuple(sorted(found))
+
+
 def read_heads(path: Path, keys: Sequence[PublicKey]) -> tuple[Head, ...]:
     """Read the heads and check every signature.
 
@@ -81,7 +99,7 @@ def read_heads(path: Path, keys: Sequence[PublicKey]) -> tuple[Head, ...]:
         keys: whose signatures count.
 
     Raises:
-        UsageError: the file can't be read.
+        UsageError: the file can't be read, or there is no key at all.
         DataError: a line is damaged, or none of the keys signed it.
     """
     try:
@@ -106,10 +124,15 @@ def _head(line: bytes, where: str, keys: Sequence[PublicKey]) -> Head:
     if not whole:
         raise DataError(f"{where} is no signed head. The file was damaged or changed; use an earlier copy.")
     if not any(one.verifies(signature, signed) for one in keys):
+        if not keys:
+            raise UsageError(
+                f"{where} is signed, and no public key is here to check it with. Give the service's audit.key.pub "
+                "with --key, and each audit-*.pub from before a restore."
+            )
         known = ", ".join(one.id for one in keys)
         raise DataError(
-            f"{where} was signed by none of the keys given ({known}). It was forged, or --key names the key of another "
-            "service."
+            f"{where} was signed by none of the keys given ({known}). It names the key {key[:64]}: give that one's "
+            "file with --key, too (after a restore there are several, audit-*.pub); where you have none, it was forged."
         )
     return Head(tip=tip, at=stamp, key=key)
 

@@ -1,21 +1,19 @@
-"""Backup and restore of a service's folder with records in SQLite: a snapshot while it runs, checked before it counts.
+"""Backup and restore of a service's folder and records: a snapshot while it runs, checked before it counts.
 
-A backup is a folder: ``hilum.db`` (one moment's snapshot), ``films/`` (all that the snapshot names), the audit's
-heads and public keys, ``anchors/`` (the phantom films and what each model said of them), and ``backup.json`` with
-digests. The private key stays where it is: who can read backups should not be able to sign. A restored service makes
-a key of its own, and the old public key stays beside it by another name.
+A backup is a folder: ``hilum.db`` or PostgreSQL's ``records.dump`` (one moment's snapshot), ``films/`` (all that the
+snapshot names), the audit's heads and public keys, ``anchors/`` (the phantom films and what each model said of them),
+and ``backup.json`` with digests. The private key stays where it is: who can read backups should not be able to sign. A
+restored service makes a key of its own, and the old public key stays beside it by another name.
 """
 
-import contextlib
 import json
 import shutil
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 
 from hilum.data_keys import Keyring
 from hilum.errors import DataError, FilmError, UsageError
@@ -23,18 +21,27 @@ from hilum.files import replacing_directory, write_json
 from hilum.keys import read_public_key
 from hilum.progress import Progress, Silent
 from hilum.provenance import sha256_file
-from hilum.records import erased_list
+from hilum.records import erased_list, heads
 from hilum.records.database import Database
+from hilum.records.heads import PUBLIC_KEYS, public_keys
 from hilum.records.proving import prove, reading
 from hilum.records.schema import AuditRow
 from hilum.service.anchors import CHECKED
+from hilum.service.backup_records import (
+    DUMP,
+    SQLITE,
+    is_sqlite,
+    load,
+    named,
+    require_empty,
+    say_restored,
+    snapshot,
+    url_of_file,
+)
 from hilum.service.erasing import erase_again
 from hilum.service.film_files import FilmFiles, StoredFilm, film_path
 
-DATABASE, LIST, HEADS, ERASURES = "hilum.db", "backup.json", "audit-heads.jsonl", erased_list.NAME
-PUBLIC_KEYS = "audit*.pub"
-"""Public keys of the audit: the one in use, and those before a restore."""
-
+LIST, HEADS, ERASURES = "backup.json", heads.NAME, erased_list.NAME
 ANCHORS = "anchors"
 """Folder of :mod:`hilum.service.anchors`; the audit names what is recorded there."""
 
@@ -61,120 +68,176 @@ class Backup:
     """Films of it that were erased anew, since they had been erased after it was made."""
 
 
-def back_up(data: Path, out: Path, *, keys: Keyring | None = None, progress: Progress | None = None) -> Backup:
+def back_up(
+    data: Path,
+    out: Path,
+    *,
+    url: str | None = None,
+    signed: Path | None = None,
+    signing_key: Path | None = None,
+    keys: Keyring | None = None,
+    progress: Progress | None = None,
+) -> Backup:
     """Write a backup, whole or not at all; the service may run meanwhile.
 
     Args:
         data: the service's folder.
         out: the backup's folder; nothing may be there yet.
+        url: of the records, where they are not in SQLite in the folder.
+        signed: the audit's signed heads, where they lie elsewhere.
+        signing_key: the audit's private key, where it lies elsewhere: its public half is taken along.
         keys: data keys, to check films that lie encrypted; the backup holds them as they lie, and never a key.
         progress: where progress goes.
 
     Raises:
-        UsageError: there are no records, or ``out`` is taken.
+        UsageError: there are no records, ``out`` is taken, or ``pg_dump`` is missing.
         DataError: a film is missing or damaged, its key is not given, or the audit was changed.
+        ServiceError: PostgreSQL's records can't be read.
     """
-    if not (data / DATABASE).exists():
+    url = url or url_of_file(data / SQLITE)
+    if is_sqlite(url) and not Path(str(make_url(url).database)).exists():
         raise UsageError(
-            f"There are no records in SQLite at {data}. For PostgreSQL use pg_dump, and copy {data}/films and anchors."
+            f"There are no records at {make_url(url).database}. Give the service's folder with --data, or its database "
+            "as HILUM_DATABASE_URL."
         )
     if out.exists():
         raise UsageError(f"{out} is there already, and a backup is never overwritten. Choose another name.")
     with replacing_directory(out) as folder:
-        beside = {path.name for path in (*data.glob(PUBLIC_KEYS), *data.glob(HEADS), *data.glob(ERASURES))}
-        for name in beside:  # before the snapshot, so that no head is younger than it
-            shutil.copy2(data / name, folder / name)
+        folder.chmod(0o700)  # without a data key its films lie readable, as in the service's folder, which is so, too
+        beside = _beside(data, signed, signing_key)
+        for name, path in beside.items():  # before the snapshot, so that no head is younger than it
+            shutil.copy2(path, folder / name)
         for _ in range(TRIES):
-            _snapshot(data / DATABASE, folder / DATABASE)
+            records, names = snapshot(url, folder)
             anchors = _copy_anchors(data, folder)
-            unlike = _unlike(folder)
+            kept = url_of_file(folder / SQLITE) if records == SQLITE else url
+            unlike = _unlike(kept, folder)
             if not unlike:
                 break
-        films = _films(folder / DATABASE)
-        needed = _data_keys(folder / DATABASE, keys or Keyring())
-        _copy_films(films, data, folder, keys or Keyring(), progress or Silent(), "Back up films")
-        digest = sha256_file(folder / DATABASE)
+        _require_keys(names.data_keys, keys or Keyring())
+        _copy_films(names.films, data, folder, keys or Keyring(), progress or Silent(), "Back up films")
+        digest = sha256_file(folder / records)
         digests = {name: sha256_file(folder / name) for name in sorted(beside)}
-        listed = {"format": FORMAT, "database": digest, "films": sorted(films), "beside": digests, "data_keys": needed}
-        write_json(folder / LIST, listed | {ANCHORS: anchors})
-        rows = _whole_audit(folder)
-    return Backup(films=len(films), audit_rows=rows, database_sha256=digest, anchors=len(anchors), unlike=unlike)
+        listed = {"format": FORMAT, "records": records, "database": digest, "films": sorted(names.films)}
+        listed |= {"beside": digests, "data_keys": list(names.data_keys), ANCHORS: anchors}
+        write_json(folder / LIST, listed)
+        rows = _whole_audit(kept, folder)
+    return Backup(films=len(names.films), audit_rows=rows, database_sha256=digest, anchors=len(anchors), unlike=unlike)
+
+
+def _beside(data: Path, signed: Path | None, signing_key: Path | None) -> dict[str, Path]:
+    """Files to take along, by their names in the backup; public keys from elsewhere by their ids."""
+    found = {path.name: path for path in (signed or data / HEADS, data / ERASURES) if path.exists()}
+    if signed is not None and signed.exists():
+        found[HEADS] = found.pop(signed.name)
+    for path in public_keys(data, signing_key):
+        found[path.name if path.parent == data else _name_after(path)] = path
+    return found
 
 
 def restore(
     backup: Path,
     data: Path,
     *,
+    url: str | None = None,
     erasures: Path | None = None,
     keys: Keyring | None = None,
     progress: Progress | None = None,
 ) -> Backup:
-    """Make a service's folder of a backup, after everything in it was checked.
+    """Make a service's folder and records of a backup, after everything in it was checked.
 
     Args:
         backup: folder of :func:`back_up`.
         data: the folder to make; nothing may be there yet.
+        url: of an empty database of PostgreSQL, for a backup of one; None for SQLite in the folder.
         erasures: the newest list of what was erased (``erasures.jsonl`` of the service, or of a later backup): its
             films are erased anew before the folder appears.
         keys: data keys that the backup was made under.
         progress: where progress goes.
 
     Raises:
-        UsageError: ``backup`` is none, or ``data`` is taken.
+        UsageError: ``backup`` is none, ``data`` or the database is taken, or the database is of another kind.
         DataError: something in it is missing, damaged or changed, or a key that it needs is not given.
+        ServiceError: PostgreSQL can't be written.
     """
     if data.exists() and any(data.iterdir()):
         raise UsageError(f"{data} is not empty, and nothing is restored over it. Give another folder with --data.")
     listed = _listed(backup)
+    records, kept = listed.get("records", SQLITE), sorted(listed["films"])
+    _require_kind(records, url, data)
     anchors = {f"{ANCHORS}/{name}": digest for name, digest in listed.get(ANCHORS, {}).items()}
-    for name, digest in {DATABASE: listed["database"], **listed["beside"], **anchors}.items():
+    for name, digest in {records: listed["database"], **listed["beside"], **anchors}.items():
         if not (backup / name).is_file() or sha256_file(backup / name) != digest:
             raise DataError(f"{backup / name} is missing or was changed since the backup. Use another backup.")
-    films = _films(backup / DATABASE)
-    if sorted(films) != listed["films"]:
-        raise DataError(f"{backup / LIST} names other films than the records. Use another backup.")
-    _data_keys(backup / DATABASE, keys or Keyring())
-    rows = _whole_audit(backup)
+    if records == SQLITE:
+        names = named(url_of_file(backup / SQLITE))
+        _require_films(names.films, kept, backup)
+        _require_keys(names.data_keys, keys or Keyring())
+        _whole_audit(url_of_file(backup / SQLITE), backup)
+    else:
+        _require_keys(listed["data_keys"], keys or Keyring())
     gone = erased_list.read_erased(erasures) if erasures is not None else ()
     with replacing_directory(data) as folder:
         folder.chmod(0o700)
-        _copy_films(films, backup, folder, keys or Keyring(), progress or Silent(), "Restore films")
-        for name in (DATABASE, *listed["beside"]):
+        _copy_films(kept, backup, folder, keys or Keyring(), progress or Silent(), "Restore films")
+        for name in listed["beside"]:
             shutil.copy2(backup / name, folder / _name_after(backup / name))
         _copy_anchors(backup, folder)
-        erased = _erase_anew(folder, gone, keys or Keyring()) if gone else 0
+        if records == SQLITE:
+            shutil.copy2(backup / SQLITE, folder / SQLITE)
+            url = url_of_file(folder / SQLITE)
+        else:
+            load(str(url), backup / DUMP)
+        rows, unlike = _restored(str(url), kept, backup, sha256=listed["database"])
+        erased = _erase_anew(str(url), folder, gone, keys or Keyring()) if gone else 0
     return Backup(
-        films=len(films),
+        films=len(kept),
         audit_rows=rows,
         database_sha256=listed["database"],
         anchors=len(anchors),
-        unlike=_unlike(backup),
+        unlike=unlike,
         erased=erased,
     )
 
 
-def _erase_anew(folder: Path, gone: Sequence[str], keys: Keyring) -> int:
+def _restored(url: str, films: Sequence[str], backup: Path, *, sha256: str) -> tuple[int, tuple[str, ...]]:
+    """Check records that came back, and write down that they did; rows of the backup's audit, and models unlike."""
+    try:
+        _require_films(named(url).films, films, backup)
+        rows = _whole_audit(url, backup)
+    except DataError as error:
+        filled = "" if is_sqlite(url) else " The database was filled before this was found: drop it."
+        raise DataError(f"{error}{filled}") from None
+    unlike = _unlike(url, backup)
+    say_restored(url, rows=rows, sha256=sha256)
+    return rows, unlike
+
+
+def _require_kind(records: str, url: str | None, data: Path) -> None:
+    """A backup comes back into the kind of database that it is of, and into an empty one."""
+    if records == DUMP:
+        if url is None or is_sqlite(url):
+            raise UsageError(
+                "The backup holds records of PostgreSQL. Make an empty database with createdb, and name it in "
+                "HILUM_DATABASE_URL."
+            )
+        require_empty(url)
+    elif url is not None and url != url_of_file(data / SQLITE):
+        raise UsageError(
+            f"The backup holds records in SQLite, which come back as {data / SQLITE}, and HILUM_DATABASE_URL names "
+            "another database. Unset it, for this and for the restored service."
+        )
+
+
+def _erase_anew(url: str, folder: Path, gone: Sequence[str], keys: Keyring) -> int:
     """Erase what was erased after the backup; gives how many films."""
-    database = Database(f"sqlite:///{folder / DATABASE}", keys)
+    database = Database(url, keys)
     try:
         erased = erase_again(database, FilmFiles(folder, keys, sole=False), gone, actor="console")
     finally:
         database.close()
-    (folder / f"{DATABASE}.lock").unlink(missing_ok=True)
+    (folder / f"{SQLITE}.lock").unlink(missing_ok=True)
     return erased
-
-
-def _snapshot(source: Path, target: Path) -> None:
-    """SQLite's own backup of one moment; the source is only read and never checkpointed."""
-    with (
-        contextlib.closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as running,
-        contextlib.closing(sqlite3.connect(target)) as copy,
-    ):
-        running.backup(copy)
-        copy.execute("PRAGMA journal_mode=DELETE")
-        found = copy.execute("PRAGMA integrity_check").fetchone()[0]
-        if found != "ok":
-            raise DataError(f"The records in {source} are damaged ({str(found)[:80]}). Restore an earlier backup.")
 
 
 def _copy_anchors(source: Path, target: Path) -> dict[str, str]:
@@ -186,10 +249,10 @@ def _copy_anchors(source: Path, target: Path) -> dict[str, str]:
     return {path.name: sha256_file(Path(shutil.copy2(path, target / ANCHORS))) for path in files}
 
 
-def _unlike(folder: Path) -> tuple[str, ...]:
-    """Models whose recorded answers in a folder are not those that its audit named last."""
+def _unlike(url: str, folder: Path) -> tuple[str, ...]:
+    """Models whose recorded answers in a folder are not those that the audit named last."""
     named: dict[str, str] = {}
-    with reading(f"sqlite:///{folder / DATABASE}") as session:
+    with reading(url) as session:
         checks = select(AuditRow.subject, AuditRow.body).where(AuditRow.act == CHECKED).order_by(AuditRow.seq)
         for model, body in session.execute(checks):
             named[model] = json.loads(body)["detail"]["answers"]
@@ -197,32 +260,23 @@ def _unlike(folder: Path) -> tuple[str, ...]:
     return tuple(one for one, path in kept.items() if not path.exists() or sha256_file(path) != named[one])
 
 
-def _films(database: Path) -> set[str]:
-    with contextlib.closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as records:
-        return {row[0] for row in records.execute("SELECT file_sha256 FROM films WHERE file_sha256 <> ''")}
+def _require_films(found: Collection[str], listed: Sequence[str], backup: Path) -> None:
+    if sorted(found) != sorted(listed):
+        raise DataError(f"{backup / LIST} names other films than the records. Use another backup.")
 
 
-def _data_keys(database: Path, keys: Keyring) -> list[str]:
-    """Ids of the data keys that a snapshot needs.
-
-    Raises:
-        DataError: one is not given.
-    """
-    with contextlib.closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as records:
-        try:
-            needed = [str(row[0]) for row in records.execute("SELECT id FROM data_keys ORDER BY since")]
-        except sqlite3.OperationalError:  # of a version that knew no data keys
-            needed = []
+def _require_keys(needed: Sequence[str], keys: Keyring) -> None:
     missing = [one for one in needed if one not in keys.ids]
     if missing:
         raise DataError(
             f"The backup is encrypted with the data key {', '.join(missing)}, which is not given. Give it in "
             "HILUM_DATA_KEY_FILE or HILUM_DATA_KEY; a backup holds no keys, and nobody can read it without."
         )
-    return needed
 
 
-def _copy_films(films: set[str], source: Path, target: Path, keys: Keyring, progress: Progress, title: str) -> None:
+def _copy_films(
+    films: Collection[str], source: Path, target: Path, keys: Keyring, progress: Progress, title: str
+) -> None:
     (target / "films").mkdir()
     with progress.bar(title, len(films)) as bar:
         for sha256 in sorted(films):
@@ -257,7 +311,8 @@ def _listed(backup: Path) -> dict[str, Any]:
             for name in listed["beside"]
         )
         known = known and all(Path(name).name == name for name in dict(listed.get(ANCHORS, {})))
-        _ = listed["database"], listed["films"], dict(listed["beside"])
+        known = known and listed.get("records", SQLITE) in (SQLITE, DUMP)
+        _ = listed["database"], list(listed["films"]), list(listed.get("data_keys", ())), dict(listed["beside"])
     except (OSError, ValueError, KeyError, TypeError):
         known = False
     if not known:
@@ -265,14 +320,13 @@ def _listed(backup: Path) -> dict[str, Any]:
     return dict(listed)
 
 
-def _whole_audit(folder: Path) -> int:
-    """Rows of the audit in a backup.
+def _whole_audit(url: str, folder: Path) -> int:
+    """Rows of the audit, compared with the heads in a folder.
 
     Raises:
         DataError: it was changed.
     """
-    keys, heads = tuple(sorted(folder.glob(PUBLIC_KEYS))), folder / HEADS
-    proof = prove(url=f"sqlite:///{folder / DATABASE}", export=None, heads=heads, heads_given=False, keys=keys)
+    proof = prove(url=url, export=None, heads=folder / HEADS, heads_given=False, keys=public_keys(folder))
     verdict = proof.verdict
     if not verdict.whole:
         raise DataError(f"The audit was changed at row {verdict.first_bad}: {verdict.reason}")

@@ -13,14 +13,12 @@ from hilum.errors import HilumError, ServiceError
 from hilum.keys import read_private_key
 from hilum.records.access import Access
 from hilum.records.database import Database
+from hilum.records.heads import public_keys
 from hilum.records.key_change import require_keys
 from hilum.records.proving import prove, reading
 from hilum.records.schema import HEAD
 from hilum.service.certificates import look_at_authorities, look_at_pair, server_context
 from hilum.service.settings import MIB, Settings, misspelt
-
-PUBLIC_KEYS = "audit*.pub"
-
 
 WELL = "ok"
 """What is said of a part that is well; what begins with it and a comma is well enough to start."""
@@ -147,7 +145,7 @@ def _audit(settings: Settings) -> None:
     with contextlib.suppress(_Warned):
         if not _there_are_records(settings):
             return
-    keys = tuple(sorted({*settings.data.glob(PUBLIC_KEYS), *settings.audit_key_path.parent.glob(PUBLIC_KEYS)}))
+    keys = public_keys(settings.data, settings.audit_key_path)
     proof = prove(url=settings.url, export=None, heads=settings.audit_heads_path, heads_given=False, keys=keys)
     if not proof.verdict.whole:
         raise ServiceError(f"Changed at row {proof.verdict.first_bad}: {proof.verdict.reason}")

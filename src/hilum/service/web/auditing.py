@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from hilum.errors import HilumError
-from hilum.keys import public_path_of
 from hilum.records.access import Caller
 from hilum.records.audit import Act, Entry, append
 from hilum.records.audit_search import Sought, search
+from hilum.records.heads import public_keys
 from hilum.records.proving import Proof, prove
 from hilum.records.store import now
 from hilum.service.reading_room import ReadingRoom
@@ -108,6 +108,5 @@ def _days(*texts: str) -> tuple[list[date | None], str]:
 
 def _prove(settings: Settings) -> Proof:
     """Raises DataError when a head is damaged or forged, ServiceError when the records are away."""
-    own = public_path_of(settings.audit_key_path)
-    keys = sorted({key for key in (own, *settings.data.glob("audit*.pub")) if key.exists()})
+    keys = public_keys(settings.data, settings.audit_key_path)
     return prove(url=settings.url, export=None, heads=settings.audit_heads_path, heads_given=False, keys=keys)
