@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from hilum.errors import ServiceError
 from hilum.records.audit import Act, append, check, entries
 from hilum.records.database import Database, has_wal_reset_fault, sqlite_protection
+from hilum.records.proving import reading
 from hilum.records.schema import HEAD, Base
+from hilum.records.unusable import unusable
 
 
 @pytest.fixture
@@ -123,6 +126,24 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "hilum.db").write_bytes(b"not a database, not at all" * 100)
     with pytest.raises(ServiceError, match="can't be opened or brought up to date"):
         Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_database_that_gives_no_connection_is_named_with_the_reason_and_without_its_password(beside: bool) -> None:
+    pytest.importorskip("psycopg")
+    words = "no connection to the database site as user ada: .*refused.*Check HILUM_DATABASE_URL"
+    url = "postgresql+psycopg://ada:secret@127.0.0.1:1/site"
+    with pytest.raises(ServiceError, match=words) as raised:
+        Database(url, beside=beside)
+    assert "secret" not in str(raised.value)
+    with pytest.raises(ServiceError, match=words), reading(url) as session:
+        session.execute(text("SELECT 1"))
+
+
+def test_what_a_statement_of_postgresql_says_is_never_passed_on() -> None:
+    """It may quote a row; what a connection that never came about says can't."""
+    said = OperationalError("INSERT", {}, Exception("Key (patient_id)=(4711) already exists"))
+    assert "4711" not in str(unusable(said, "postgresql+psycopg://ada@db.example/site"))
 
 
 def test_an_unknown_kind_of_database_is_refused_without_its_url() -> None:

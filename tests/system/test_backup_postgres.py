@@ -47,6 +47,7 @@ def answer(url: str, data: Path, *levels: int) -> list[str]:
         sent = [http.post("/api/v1/studies?wait=10", content=png(level), headers=KIND).json() for level in levels]
         assert service.room.witness is not None
         service.room.witness.sign()
+        assert service.room.database.product.startswith("PostgreSQL 1")
         assert all(one["state"] == "answered" for one in sent)
         return [one["id"] for one in sent]
 

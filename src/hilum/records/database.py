@@ -33,6 +33,7 @@ from hilum.records import labelling_schema, study_schema  # noqa: F401  # their 
 from hilum.records.schema import HEAD, Base
 from hilum.records.sealed_columns import hang_keys
 from hilum.records.together import Together
+from hilum.records.unusable import unusable
 
 T = TypeVar("T")
 READERS = 4
@@ -91,7 +92,7 @@ class Database:
     """
 
     def __init__(self, url: str, keys: Keyring | None = None, *, beside: bool = False) -> None:
-        self._held = contextlib.ExitStack()
+        self._held, self._url = contextlib.ExitStack(), url
         self._queue: tuple[int, ...] = ()
         owned = True
         try:
@@ -106,10 +107,7 @@ class Database:
             raise
         except (SQLAlchemyError, ImportError) as error:
             self._held.close()
-            raise ServiceError(
-                f"Database URL can't be used ({type(error).__name__}). Give sqlite:///FILE, or postgresql+psycopg://… "
-                "after pip install 'hilum[postgres]'."
-            ) from None
+            raise unusable(error, url) from None
         for engine in (self._writer, self._reader):
             hang_keys(engine.dialect, keys or Keyring())
         # One writing thread for SQLite; PostgreSQL's own locks suffice.
@@ -164,6 +162,14 @@ class Database:
             yield
         finally:
             fcntl.flock(writing, fcntl.LOCK_UN)
+
+    @property
+    def product(self) -> str:
+        """Name and version of the database, such as ``PostgreSQL 15.14``."""
+        if self.is_sqlite:
+            return f"SQLite {sqlite3.sqlite_version}"
+        version = self._writer.dialect.server_version_info or ()
+        return f"PostgreSQL {'.'.join(map(str, version))}"
 
     @property
     def protection(self) -> str | None:
@@ -323,7 +329,7 @@ class Database:
                 else:
                     up_to_date = not tables and self._make(connection)
         except SQLAlchemyError as error:
-            raise _unusable(error) from None
+            raise unusable(error, self._url) from None
         if not up_to_date:
             self._upgrade()
 
@@ -359,17 +365,10 @@ class Database:
         except CommandError:
             raise ServiceError(
                 "The database was written by a newer hilum, whose schema is unknown here. Start that version, "
-                "or give another data folder."
+                "or restore the backup from before the upgrade."
             ) from None
         except SQLAlchemyError as error:
-            raise _unusable(error) from None
-
-
-def _unusable(error: Exception) -> ServiceError:
-    return ServiceError(
-        f"The database can't be opened or brought up to date ({type(error).__name__}). Check that the data folder is "
-        "writable and that the file is a hilum database."
-    )
+            raise unusable(error, self._url) from None
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from hilum.records.audit import Entry, Tip, Verdict, check
 from hilum.records.heads import read_heads
 from hilum.records.schema import AnswerRow, AuditRow
 from hilum.records.sealed_columns import hang_keys
+from hilum.records.unusable import unusable
 
 AT_ONCE = 1000
 
@@ -132,10 +133,7 @@ def reading(url: str, keys: Keyring | None = None) -> Iterator[Session]:
             yield session
         engine.dispose()
     except (SQLAlchemyError, ImportError) as error:
-        raise ServiceError(
-            f"The records can't be read ({type(error).__name__}). Give the service's folder with --data, or its "
-            "database as HILUM_DATABASE_URL."
-        ) from None
+        raise unusable(error, url) from None
 
 
 def _read_only(url: str) -> Engine:

@@ -129,7 +129,10 @@ def _there_are_records(settings: Settings) -> bool:
     if not versions:
         return False
     if versions[0] > HEAD:
-        raise ServiceError("The records were written by a newer hilum, whose schema is unknown. Start that version.")
+        raise ServiceError(
+            "The records were written by a newer hilum, whose schema is unknown. Start that version, or "
+            "restore the backup from before the upgrade."
+        )
     if versions[0] < HEAD:
         raise _Warned(
             "they are of an earlier version: a start brings them up to date, and an earlier hilum refuses them then. "

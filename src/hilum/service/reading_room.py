@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -167,7 +166,7 @@ def open_reading_room(
         _refuse_without_admin(settings, room.access)
         room.witness = open_witness(settings, database)
         stack.callback(room.witness.stop)
-        logger().info("records open", protection=database.protection, sqlite=sqlite3.sqlite_version)
+        logger().info("records open", database=database.product, protection=database.protection)
         if database.is_sqlite:
             # This is the only process on these records, so whoever held a lease is dead.
             logger().info("unfinished films taken up again", films=room.store.release())
