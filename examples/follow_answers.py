@@ -3,7 +3,8 @@
     hilum serve chest.hilum            # elsewhere
     HILUM_KEY=… python examples/follow_answers.py http://127.0.0.1:8042 film.dcm another.png
 
-The key needs the scopes films:send and films:read. Assistive, not for diagnosis.
+The key needs the scopes films:send and films:read. HILUM_CA names the PEM file of who signed the certificate of a
+service at https. Assistive, not for diagnosis.
 """
 
 import os
@@ -13,9 +14,9 @@ from pathlib import Path
 from hilum.client.api import Client
 
 
-def main(url: str, films: list[Path], key: str | None) -> None:
+def main(url: str, films: list[Path], key: str | None, ca: Path | None = None) -> None:
     """Send, then follow until every film has an answer or a reason."""
-    with Client(url, key=key) as client:
+    with Client(url, key=key, ca=ca) as client:
         waiting = {client.submit(path).id: path.name for path in films}
         # From the first event on: a film may have been answered before we begin to listen.
         for event in client.events(after=0):
@@ -27,4 +28,6 @@ def main(url: str, films: list[Path], key: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], [Path(name) for name in sys.argv[2:]], os.environ.get("HILUM_KEY"))
+    authority = os.environ.get("HILUM_CA")
+    films = [Path(name) for name in sys.argv[2:]]
+    main(sys.argv[1], films, os.environ.get("HILUM_KEY"), Path(authority) if authority else None)

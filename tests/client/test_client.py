@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from tests.service.conftest import let_in, settings_in
+from tests.service.pem import issue
 from tests.service.small import FINDINGS, SmallDrawing, SmallModel, dicom, png
 
 from hilum.client.api import Client
-from hilum.errors import ServiceError
+from hilum.errors import ServiceError, UsageError
 from hilum.service.app import Running, running
 
 
@@ -107,3 +108,21 @@ def test_another_server_is_recognised() -> None:
             with pytest.raises(ServiceError, match=r"\(404\): Not Found. Is it a hilum service"):
                 client.study("other")
         server.shutdown()
+
+
+def test_a_service_with_a_certificate_of_the_hospitals_own_is_reached_and_another_is_told_why(tmp_path: Path) -> None:
+    """On the network TLS is demanded, and its authority is seldom one that the system trusts."""
+    authority, stranger = issue(tmp_path, "authority"), issue(tmp_path, "stranger")
+    own = issue(tmp_path, "hilum", by=authority)
+    settings = settings_in(tmp_path, dicom_port=None, tls_certificate=own.certificate, tls_key=own.key)
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
+        with Client(service.url, ca=authority.certificate) as client:
+            assert client.ready()
+        for ca in (None, stranger.certificate):
+            with (
+                Client(service.url, ca=ca) as client,
+                pytest.raises(ServiceError, match=r"certificate that isn't trusted \(.*--ca or HILUM_CA"),
+            ):
+                client.submit(png(90))
+    with pytest.raises(UsageError, match="can't be read"):
+        Client("https://127.0.0.1:1", ca=tmp_path / "none.pem")

@@ -11,6 +11,7 @@ from hilum.cli.terminal import (
     JsonOption,
     QuietOption,
     RuntimeOption,
+    ServiceAuthorities,
     TrustedOption,
     finish,
     progress,
@@ -238,6 +239,7 @@ def activate(
         bool, typer.Option("--past-plan", help="Also past a change control plan in force; shown and recorded as that.")
     ] = False,
     at: Annotated[str, typer.Option(metavar="URL", help="Address of the service.")] = "http://127.0.0.1:8042",
+    ca: ServiceAuthorities = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put a bundle into production of a running service, without a film lost; a bad one changes nothing.
@@ -253,7 +255,7 @@ def activate(
         raise UsageError(f"There is no key. Put one with models:write into {API_KEY} (hilum users add-key makes it).")
     if not bundle.is_file():
         raise UsageError(f"{bundle} is no file. Give a bundle as one .hilum file: hilum bundle create --out X.hilum.")
-    with Client(at, key=key) as client:
+    with Client(at, key=key, ca=ca) as client:
         digest = client.send_model(bundle)
         now = client.activate(digest, reason, past_plan=past_plan)
     finish({"sha256": digest, "model": now}, as_json=as_json, lines=[f"{now} ({digest[:12]}) is in production"])

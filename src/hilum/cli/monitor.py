@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hilum.cli.records import DataOption
-from hilum.cli.terminal import JsonOption, finish
+from hilum.cli.terminal import JsonOption, ServiceAuthorities, finish
 
 if TYPE_CHECKING:
     from hilum.client.answers import ModelCheck
@@ -162,6 +162,7 @@ def selftest(
     accept: Annotated[
         str, typer.Option(help="Why the running model's present answers count from now on, instead of comparing them.")
     ] = "",
+    ca: ServiceAuthorities = None,
     as_json: JsonOption = False,
 ) -> None:
     """Inject drifts into the site's own reference; ends with 1 when one is not found and named, or the control is.
@@ -175,7 +176,7 @@ def selftest(
     rules = _plan(plan, owner)
     tested = self_test(_watch(_films(data), rules).watched.reference, rules, films=films, week=week)
     rows = [[one.drift, one.found, one.named or "–", "passed" if one.passed else "FAILED"] for one in tested]
-    checked = _checked(url, accept)
+    checked = _checked(url, accept, ca)
     passed = all(one.passed for one in tested) and (checked is None or checked.passed)
     lines = table(["drift", "found", "named", ""], rows)
     lines.append(checked.sentence if checked else "the running model was not checked: give --url")
@@ -228,14 +229,14 @@ def _act(step: str, data: Path, alarm_id: str, as_json: bool, **arguments: str) 
     finish({"alarm": done.id, "state": done.state}, as_json=as_json, lines=[_words(done)])
 
 
-def _checked(url: str | None, accept: str) -> "ModelCheck | None":
+def _checked(url: str | None, accept: str, ca: Path | None) -> "ModelCheck | None":
     import os
 
     from hilum.client.api import Client
 
     if url is None:
         return None
-    with Client(url, key=os.environ.get("HILUM_KEY")) as client:
+    with Client(url, key=os.environ.get("HILUM_KEY"), ca=ca) as client:
         return client.check_model(accept=accept)
 
 

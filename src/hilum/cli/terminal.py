@@ -39,6 +39,10 @@ TrustedOption = Annotated[
         help="Refuse the bundle unless this public key signed it; may be given several times. [HILUM_TRUSTED_KEYS]",
     ),
 ]
+ServiceAuthorities = Annotated[
+    Path | None,
+    typer.Option("--ca", envvar="HILUM_CA", help="PEM file of who may have signed the service's certificate."),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 

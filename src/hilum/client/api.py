@@ -40,11 +40,24 @@ class Client:
         key: a key that ``hilum users add-key`` made; None reaches nothing but the health.
         timeout_s: how long a reply may take, beside the wait that is asked for.
         patience_s: how long a request is tried again while the service is away or overloaded; 0 for not at all.
+        ca: PEM file of who may have signed its certificate, such as a hospital's authority; None for those that the
+            system trusts.
+
+    Raises:
+        UsageError: ``ca`` can't be read.
     """
 
-    def __init__(self, base_url: str, *, key: str | None = None, timeout_s: float = 30, patience_s: float = 60) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = 30,
+        patience_s: float = 60,
+        ca: Path | None = None,
+    ) -> None:
         self._base_url, self._patience_s = base_url.rstrip("/"), patience_s
-        self._transport = Transport(self._base_url, key=key, timeout_s=timeout_s, patience_s=patience_s)
+        self._transport = Transport(self._base_url, key=key, timeout_s=timeout_s, patience_s=patience_s, authorities=ca)
         self._ask, self._json, self._http = self._transport.ask, self._transport.json, self._transport.http
 
     def __enter__(self) -> "Client":

@@ -1,13 +1,15 @@
 """Requests to a service: retried while it says "later", and one sentence where they fail."""
 
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 
-from hilum.errors import ServiceError
+from hilum.errors import ServiceError, UsageError
 
 LATER = (429, 503)
 """Said with Retry-After: the same request, sent again, may be answered."""
@@ -24,6 +26,7 @@ class Transport:
         timeout_s: how long a reply may take.
         patience_s: how long a request is tried again, while the service says "later" or lines break. Where nobody
             is there at all, nothing is tried again.
+        authorities: PEM file of who may have signed its certificate; None for those that the system trusts.
         sleep: waits; tests give their own.
     """
 
@@ -34,11 +37,13 @@ class Transport:
         key: str | None,
         timeout_s: float,
         patience_s: float,
+        authorities: Path | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url, self._timeout_s, self._patience_s, self._sleep = base_url, timeout_s, patience_s, sleep
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self.http = httpx.Client(base_url=base_url, timeout=timeout_s, trust_env=False, headers=headers)
+        tls = _trusting(authorities) if base_url.startswith("https:") else True
+        self.http = httpx.Client(base_url=base_url, timeout=timeout_s, trust_env=False, headers=headers, verify=tls)
 
     def ask(self, method: str, path: str, *, wait_s: float = 0, **arguments: Any) -> httpx.Response:
         """A successful reply.
@@ -81,8 +86,13 @@ class Transport:
 
     def unreachable(self, error: httpx.HTTPError) -> ServiceError:
         """Nobody is there."""
-        said = f"The service at {self.base_url} can't be reached ({type(error).__name__}). Is it running?"
-        sorry = ServiceError(said)
+        doubt = _doubt(error)
+        sorry = ServiceError(
+            f"The service at {self.base_url} shows a certificate that isn't trusted ({doubt}). Name the PEM file of "
+            "its authority: ca in Client, --ca or HILUM_CA for a verb."
+            if doubt
+            else f"The service at {self.base_url} can't be reached ({type(error).__name__}). Is it running?"
+        )
         sorry.__cause__ = error
         return sorry
 
@@ -112,6 +122,25 @@ class Transport:
             if not page["next"]:
                 return
             params["cursor"] = page["next"]
+
+
+def _trusting(authorities: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(
+            f"The authorities in {authorities} can't be read ({error.strerror or type(error).__name__}). Give a PEM "
+            "file of certificates."
+        ) from None
+
+
+def _doubt(error: BaseException | None) -> str:
+    """What is wrong with a service's certificate; empty where that is not it."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def refusal(reply: httpx.Response) -> ServiceError:

@@ -17,7 +17,7 @@ from hilum.service.destinations import Destination, read_destination
 from hilum.service.dicom.sender_certificates import read_sender_certificate
 
 MIB = 1024 * 1024
-OTHERS = frozenset(("HILUM_DEIDENTIFICATION_KEY", "HILUM_MONITOR_WEBHOOK"))
+OTHERS = frozenset(("HILUM_API_KEY", "HILUM_CA", "HILUM_DEIDENTIFICATION_KEY", "HILUM_KEY", "HILUM_MONITOR_WEBHOOK"))
 """What other verbs take from the environment."""
 
 
