@@ -208,3 +208,8 @@ def test_heads_without_their_key_say_which_file_is_missing(three: Path, tmp_path
     assert "Give the service's audit.key.pub with --key" in str(done.exception)
     create_key(elsewhere / "audit.key")
     assert "give that one's file with --key" in str(run(*words, data=elsewhere, code=1).exception)
+
+
+def test_an_act_that_no_row_has_is_answered_with_those_that_there_are(three: Path) -> None:
+    assert "acts that rows have: user.added" in run("audit", "search", "--act", "users.", data=three).stdout
+    assert "acts that rows have" not in run("audit", "search", "--act", "user.", data=three).stdout

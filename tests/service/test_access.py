@@ -183,7 +183,10 @@ def test_a_refusal_names_the_scope_and_comes_before_the_arguments(
 
 @pytest.mark.parametrize("header", ["Bearer x", "Basic YWRtaW46YWRtaW4=", "Bearer hilum_00_11", "Bearer", "hilum_1_2"])
 def test_what_is_no_key_opens_nothing(anonymous: httpx.Client, header: str) -> None:
-    assert anonymous.get("/api/v1/studies", headers={"Authorization": header}).status_code == 401
+    refused = anonymous.get("/api/v1/studies", headers={"Authorization": header})
+    assert refused.status_code == 401
+    assert "is not known, was revoked, or has run out" in refused.json()["detail"]
+    assert "Nobody is logged in" in anonymous.get("/api/v1/studies").json()["detail"]
 
 
 @pytest.fixture(scope="module")

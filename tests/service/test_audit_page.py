@@ -1,5 +1,6 @@
 """The auditor's page: rows are found page by page, escaped, and the chain is verified."""
 
+import html
 import re
 from collections.abc import Iterator
 
@@ -10,9 +11,11 @@ from tests.service.conftest import let_in
 from tests.service.small import png
 
 from hilum.records.audit import Act, append, entries
+from hilum.records.peers import REFUSED, TITLES
 from hilum.records.schema import AuditRow
 from hilum.records.store import now
 from hilum.service.app import Running
+from hilum.service.dicom.hearing import CODES
 
 XSS = "<img src=x onerror=alert(1)>"
 
@@ -48,6 +51,16 @@ def test_a_film_is_followed_and_what_was_typed_is_not_kept(
         last = entries(session)[-1]
     assert (last.act, last.subject, "Canary" in last.body) == ("audit.read", "", False)
     assert '"by":["subject","actor"]' in last.body
+
+
+def test_each_kind_of_refusal_is_told_in_words_beside_its_code(service: Running, auditor: httpx.Client) -> None:
+    with service.room.database.write() as session:
+        for code in (*sorted(CODES), "other"):
+            append(session, Act(actor="dicom", act=REFUSED, detail={"code": code, "times": 1}), now())
+    text = html.unescape(auditor.get("/audit", params={"act": REFUSED}).text)
+    for code in CODES:
+        assert f'{TITLES[code]} {{"code": "{code}"' in text
+    assert 'a reason that the log names {"code": "other"' in text
 
 
 def test_older_rows_follow_without_a_gap(

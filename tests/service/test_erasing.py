@@ -237,6 +237,9 @@ def test_the_commands_erase_and_ask_for_plain_words(tmp_path: Path) -> None:
     seen = runner.invoke(app, ["privacy", "erase", "--patient", "-"], env=given, input="MRCANARY\n")
     assert "erased: 1 film," in seen.output
     assert "MRCANARY" not in seen.output
+    assert "echo" not in seen.output, "what is piped in is read without a terminal's warnings"
+    seen = runner.invoke(app, ["privacy", "erase", "--patient", "-"], env=given, input="MRCANRY\n")
+    assert "as it stands in the films" in seen.output
     assert runner.invoke(app, ["privacy", "retain", "--apply", "--pixels-days", "10"], env=given).exit_code == 0
     assert not list(desk.data.rglob("*.film"))
     refused = runner.invoke(app, ["privacy", "retain"], env=given)

@@ -137,14 +137,16 @@ def search_rows(
     import json
 
     from hilum.cli.records import url_of
-    from hilum.records.audit_search import Sought, search
+    from hilum.records.audit_search import Sought, acts_of, search
     from hilum.records.proving import reading
 
     sought = Sought(subject=subject, actor=actor, act=act, first=_day("--first", first), last=_day("--last", last))
     with reading(url_of(data)) as session:
         rows = search(session, sought, before=before, limit=limit + 1)
+        known = [] if rows or not act else sorted(acts_of(session))
     shown = rows[:limit]
     lines = [_line(row, subject=True) for row in shown] or ["no row fits"]
+    lines += [f"acts that rows have: {', '.join(known)}"] if known else []
     lines += [f"older rows fit, too: --before {shown[-1].seq}"] if len(rows) > limit else []
     found = [
         {"seq": r.seq, "at": r.at, "actor": r.actor, "act": r.act, "subject": r.subject, "hash": r.hash}
@@ -157,9 +159,12 @@ def search_rows(
 def _line(row: "Entry", *, subject: bool = False) -> str:
     import json
 
+    from hilum.records.peers import title_of
+
     detail = json.loads(row.body)["detail"]
     told = [row.subject] if subject and row.subject else []
     told += [f"{name}={value}" for name, value in detail.items()]
+    told += [f"({title})"] if (title := title_of(row.act, detail)) else []
     return f"{row.seq:>8}  {row.at}  {row.actor:<16} {row.act:<18} {'  '.join(told)}".rstrip()
 
 

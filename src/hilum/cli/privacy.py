@@ -56,7 +56,9 @@ def retain(
 
 @app.command()
 def erase(
-    patient: Annotated[str | None, typer.Option(help="Patient ID; - asks for it, so that no shell keeps it.")] = None,
+    patient: Annotated[
+        str | None, typer.Option(help="Patient ID; - asks for it, so that no shell keeps it, or reads a line.")
+    ] = None,
     study: Annotated[str | None, typer.Option(help="Study Instance UID; - asks for it.")] = None,
     retraining: Annotated[
         Path, typer.Option(help="Folder of hilum retrain, whose copies of erased films go, too, if there is one.")
@@ -74,11 +76,13 @@ def erase(
     from hilum.cli.forgetting import forget_erased
     from hilum.service.erasing import erase as erase_in
 
-    patient = typer.prompt("Patient ID", hide_input=True) if patient == "-" else patient
-    study = typer.prompt("Study Instance UID") if study == "-" else study
+    patient = _asked("Patient ID", hide=True) if patient == "-" else patient
+    study = _asked("Study Instance UID", hide=False) if study == "-" else study
     with _opened(data) as (database, files):
         done = erase_in(database, files, patient_id=patient, study_uid=study, actor="console")
     lines = [f"erased: {counted(done.films, 'film')}, with answers, reviews and files; the audit says so"]
+    if not done.films:
+        lines.append("no film here is of this patient or study: is it typed as it stands in the films?")
     forgotten = forget_erased(retraining, data) if retraining.is_dir() else None
     lines += (
         forgotten.lines if forgotten else [f"there is no folder {retraining}: --retraining, if films were trained on"]
@@ -90,6 +94,15 @@ def erase(
     lines.append("Backups, and what a PACS was sent, are not reached: erase there as well.")
     summary = asdict(done) | {"retraining": asdict(forgotten) if forgotten else None}
     finish(summary, as_json=as_json, lines=lines)
+
+
+def _asked(what: str, *, hide: bool) -> str:
+    """Typed at a terminal, else the first line of standard input."""
+    import sys
+
+    if sys.stdin.isatty():
+        return str(typer.prompt(what, hide_input=hide))
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 @app.command()

@@ -1,8 +1,10 @@
 """What DICOM peers did of late: films that came from each, and refusals; for whoever connects them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -64,6 +66,30 @@ def films_by_peer(database: Database, *, since: datetime) -> tuple[Came, ...]:
         )
 
 
+REFUSED = "association.refused"
+"""Act of the audit: a DICOM peer was turned away or cut off."""
+
+TITLES = {
+    "title": "an AE title that is not on the list",
+    "certificate": "another certificate than its AE title has to show",
+    "no-tls": "no TLS, or no certificate that is trusted",
+    "too-many": "too many associations at once",
+    "too-many-of-one": "too many associations from one address",
+    "deadline": "an association that lasted too long",
+    "pdu-size": "a PDU larger than agreed",
+    "message-size": "a film that is too large",
+    "too-slow": "silence, or a PDU that took too long",
+    "memory": "no memory left beside what others sent",
+    "protocol": "something that the protocol doesn't have",
+}
+"""What a peer was refused or cut off for, by code, in a phrase."""
+
+
+def title_of(act: str, detail: Mapping[str, Any]) -> str:
+    """What a refusal's code in a row of the audit means; empty for a row of another act."""
+    return TITLES.get(str(detail.get("code")), "a reason that the log names") if act == REFUSED else ""
+
+
 def refusals(database: Database, *, since: datetime) -> tuple[RefusedKind, ...]:
     """Associations and connections that were refused or cut off, by title and reason, the newest first.
 
@@ -73,10 +99,7 @@ def refusals(database: Database, *, since: datetime) -> tuple[RefusedKind, ...]:
     """
     first = select(AuditRow.seq).where(AuditRow.at >= since.isoformat()).order_by(AuditRow.at).limit(1)
     query = (
-        select(AuditRow.at, AuditRow.body)
-        .where(AuditRow.act == "association.refused")
-        .order_by(AuditRow.seq.desc())
-        .limit(MOST_ROWS)
+        select(AuditRow.at, AuditRow.body).where(AuditRow.act == REFUSED).order_by(AuditRow.seq.desc()).limit(MOST_ROWS)
     )
     found: dict[tuple[str, str], RefusedKind] = {}
     with database.read() as session:

@@ -139,7 +139,8 @@ def _none(association: Association, node: Destination, calling: str) -> Unfetche
             code="sop-class",
             permanent=True,
         )
-    return Unfetched(f"{where} gives no association. Check that it runs and can be reached.", code="away")
+    more = "that HILUM_RESULTS_CA names its certificate's authority" if node.tls else "whether it wants TLS"
+    return Unfetched(f"{where} gives no association. Check that it runs and can be reached, and {more}.", code="away")
 
 
 def _close(association: Association, within_s: float) -> None:

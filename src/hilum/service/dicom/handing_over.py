@@ -70,8 +70,8 @@ def _no_association(association: Any, destination: Destination, calling: str, of
             code="sop-class",
             permanent=True,
         )
-    trusted = ", and that HILUM_RESULTS_CA names its certificate's authority" if destination.tls else ""
-    return Undelivered(f"{where} gives no association. Check that it runs and can be reached{trusted}.", code="away")
+    more = "that HILUM_RESULTS_CA names its certificate's authority" if destination.tls else "whether it wants TLS"
+    return Undelivered(f"{where} gives no association. Check that it runs and can be reached, and {more}.", code="away")
 
 
 def _store(association: Any, one: ResultObject, destination: Destination) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from hilum.records.peers import TITLES
 from hilum.service.dicom.refusal_book import RefusalBook
 from hilum.service.dicom.terms import STRANGER, STRANGER_AT
 from hilum.service.logs import logger
@@ -10,21 +11,7 @@ from hilum.service.logs import logger
 LEVELS = ("info", "warning", "error")
 OUTCOMES = {"film received": "received", "film refused": "refused", "film skipped": "skipped"}
 REFUSALS = ("association rejected", "association cut off", "connection refused")
-CODES = frozenset(
-    (
-        "title",
-        "certificate",
-        "too-many",
-        "too-many-of-one",
-        "no-tls",
-        "deadline",
-        "pdu-size",
-        "message-size",
-        "too-slow",
-        "memory",
-        "protocol",
-    )
-)
+CODES = frozenset(TITLES)
 """Why a connection or an association is refused or cut off."""
 
 MOST_FIELDS, LONGEST_TEXT = 12, 200

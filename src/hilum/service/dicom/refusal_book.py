@@ -11,6 +11,7 @@ from collections.abc import Callable
 from hilum.errors import HilumError
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
+from hilum.records.peers import REFUSED
 from hilum.records.store import now
 from hilum.service.bell import Bell
 from hilum.service.logs import logger
@@ -89,7 +90,7 @@ class RefusalBook:
         detail = {"code": code, "times": times, **{name: value for name, value in more.items() if value}}
         try:
             with self._database.write() as session:
-                append(session, Act(actor="dicom", act="association.refused", detail=detail), now())
+                append(session, Act(actor="dicom", act=REFUSED, detail=detail), now())
         except HilumError as error:
             logger().error("refusal not in the audit", reason=str(error))
             return False

@@ -169,8 +169,10 @@ def _unknown(request: Request) -> Exception:
         return LoginFirst(f"/login?{urlencode(onward | ended, safe='/')}".rstrip("?"))
     return HTTPException(
         401,
-        "Nobody is logged in. Send a key as Authorization: Bearer KEY (hilum users add-key makes one), or log in at "
-        "/login.",
+        "The key that was sent is not known, was revoked, or has run out. hilum users list-keys says which count."
+        if "authorization" in request.headers
+        else "Nobody is logged in. Send a key as Authorization: Bearer KEY (hilum users add-key makes one), or log in "
+        "at /login.",
         headers={"WWW-Authenticate": 'Bearer realm="hilum"'},
     )
 

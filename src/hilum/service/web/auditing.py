@@ -12,6 +12,7 @@ from hilum.records.access import Caller
 from hilum.records.audit import Act, Entry, append
 from hilum.records.audit_search import Sought, search
 from hilum.records.heads import public_keys
+from hilum.records.peers import title_of
 from hilum.records.proving import Proof, prove
 from hilum.records.store import now
 from hilum.service.reading_room import ReadingRoom
@@ -94,7 +95,8 @@ def _detail(row: Entry) -> str:
     except (ValueError, RecursionError):
         return "not readable"
     detail = said.get("detail") if isinstance(said, dict) else None
-    return json.dumps(detail, ensure_ascii=False) if detail else ""
+    title = title_of(row.act, detail) if isinstance(detail, dict) else ""
+    return f"{title} {json.dumps(detail, ensure_ascii=False)}".lstrip() if detail else ""
 
 
 def _days(*texts: str) -> tuple[list[date | None], str]:
