@@ -1,12 +1,15 @@
 """``serve --check``: each part is looked at, whatever the others say."""
 
+import io
 import socket
 import sqlite3
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.bundle.small import small_bundle
-from tests.service.conftest import settings_in
+from tests.service.conftest import let_in, settings_in
+from tests.service.small import SmallDrawing, SmallModel, png
 from typer.testing import CliRunner
 
 from hilum.cli.verbs import app
@@ -15,7 +18,10 @@ from hilum.records.access import Access
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
 from hilum.records.store import now
+from hilum.service.app import running
 from hilum.service.checking import check_service
+from hilum.service.film_files import FilmFiles
+from hilum.service.logs import start_logs
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +115,27 @@ def test_a_network_address_without_an_admin_is_told(bundle: Path, tmp_path: Path
     open_to_all = {"host": "0.0.0.0", "allowed_ae_titles": "CR1", "unprotected_network": True}
     settings = settings_in(tmp_path, bundle=bundle, data_key=new_data_key().text, **open_to_all)
     assert "hilum users add" in check_service(settings)["records"]
+
+
+def test_records_whose_films_lie_elsewhere_are_told_by_the_check_and_the_log(bundle: Path, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, bundle=bundle)
+    with (
+        running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service,
+        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+    ):
+        http.post("/api/v1/studies?wait=10", content=png(50), headers={"Content-Type": "image/png"})
+    assert check_service(settings)["films"] == "ok"
+    (settings.data / "films").rename(tmp_path / "films")
+    words = "None of the newest 1 films of the records lies in"
+    assert check_service(settings)["films"].startswith(words)
+    out = io.StringIO()
+    start_logs(out)
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()):
+        pass
+    (told,) = [line for line in out.getvalue().splitlines() if "films elsewhere" in line]
+    assert words in told
+    (settings.data / "films").rmdir()
+    (settings.data / "films").symlink_to(tmp_path / "films")
+    assert check_service(settings)["films"] == "ok"
+    with FilmFiles(settings.data).placing():
+        assert (tmp_path / ".films.lock").exists(), "services with a link to one folder take one lock"

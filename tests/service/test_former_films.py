@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -230,6 +231,19 @@ def test_the_log_says_how_many_are_left(site: Site) -> None:
     assert (begun["event"], begun["remaining"]) == ("films from before an upgrade are read", 5)
     assert (gone["event"], gone["film"], gone["code"]) == ("film without identity", site.ids["gone"], "gone")
     assert (ended["event"], ended["remaining"]) == ("films from before an upgrade read", 1)
+
+
+def test_films_of_a_folder_elsewhere_are_counted_and_not_all_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services on one PostgreSQL that share no folder of films wrote a line for each film of the others."""
+    monkeypatch.setattr(former_reading, "NAMED_GONE", 2)
+    shutil.rmtree(site.files.films)
+    out = io.StringIO()
+    start_logs(out)
+    site.read_all()
+    said = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [one["event"] for one in said].count("film without identity") == 2
+    counted = next(one for one in said if one["event"] == "films without identity")
+    assert (counted["films"], counted["code"]) == (5, "gone")
 
 
 def test_without_the_key_nothing_is_identified_and_nothing_breaks(tmp_path: Path) -> None:

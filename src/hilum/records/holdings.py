@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from hilum.records.database import Database
 from hilum.records.schema import AnswerRow, DeliveryRow, FilmRow
@@ -43,6 +44,17 @@ def holdings(database: Database) -> Holdings:
     with database.read() as session:
         films, size, oldest = session.execute(query).one()
     return Holdings(films=int(films), size=int(size), oldest=oldest)
+
+
+def newest_files(session: Session, *, limit: int) -> list[str]:
+    """What names the files of the films that came last, of those whose pixels are kept.
+
+    Args:
+        session: of a reading transaction.
+        limit: most of them.
+    """
+    query = select(FilmRow.file_sha256).where(FilmRow.file_sha256 != "").order_by(FilmRow.received_at.desc())
+    return list(session.scalars(query.limit(limit)))
 
 
 def sent_again(database: Database, *, limit: int) -> tuple[SentAgain, ...]:

@@ -14,10 +14,12 @@ from hilum.keys import read_private_key
 from hilum.records.access import Access
 from hilum.records.database import Database
 from hilum.records.heads import public_keys
+from hilum.records.holdings import newest_files
 from hilum.records.key_change import require_keys
 from hilum.records.proving import prove, reading
 from hilum.records.schema import HEAD
 from hilum.service.certificates import look_at_authorities, look_at_pair, server_context
+from hilum.service.film_files import NEWEST, films_elsewhere
 from hilum.service.settings import MIB, Settings, misspelt
 
 WELL = "ok"
@@ -35,7 +37,7 @@ def check_service(settings: Settings) -> Mapping[str, str]:
         settings: what the service would be started with.
 
     Returns:
-        ``ok`` or one sentence, by part: settings, folder, disk, model, keys, records, audit, ports, and the
+        ``ok`` or one sentence, by part: settings, folder, disk, model, keys, records, films, audit, ports, and the
         certificates of REST, DICOM and results; ``ok, but …`` where it would start and something should be known.
     """
     looks: dict[str, Callable[[Settings], None]] = {
@@ -45,6 +47,7 @@ def check_service(settings: Settings) -> Mapping[str, str]:
         "model": _model,
         "keys": _keys,
         "records": _records,
+        "films": _films,
         "audit": _audit,
         "ports": _ports,
         "tls": _tls,
@@ -139,6 +142,18 @@ def _there_are_records(settings: Settings) -> bool:
             "Make a backup first."
         )
     return True
+
+
+def _films(settings: Settings) -> None:
+    """Records without their films answer nothing again and send no result."""
+    with contextlib.suppress(_Warned):
+        if not _there_are_records(settings):
+            return
+    with reading(settings.url) as session:
+        names = newest_files(session, limit=NEWEST)
+    said = films_elsewhere(settings.data, names)
+    if said:
+        raise ServiceError(said)
 
 
 def _audit(settings: Settings) -> None:

@@ -14,7 +14,7 @@ import hashlib
 import io
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -29,6 +29,9 @@ FRESH_S = 60.0
 """A film that this process wrote so short a time ago is not hashed again before it is read."""
 
 REMEMBERED = 2048
+NEWEST = 20
+"""Of so many films, one that lies here shows that the records and the folder belong together."""
+
 NO_KEYS = Keyring()
 """Of a service without a data key."""
 
@@ -108,6 +111,22 @@ class StoredFilm:
         return self.path
 
 
+def films_elsewhere(data: Path, names: Sequence[str]) -> str:
+    """What to say where films that the records name don't lie in a service's folder; empty where one does.
+
+    Args:
+        data: the folder.
+        names: of the newest films' files.
+    """
+    folder = data / "films"
+    if not names or any(film_path(folder, name).exists() for name in names):
+        return ""
+    return (
+        f"None of the newest {len(names)} films of the records lies in {folder}. Services on one PostgreSQL need one "
+        f"folder of films: make {folder} a link to it. After a restore, or on another disk, bring the films there."
+    )
+
+
 class FilmFiles:
     """The folder of films.
 
@@ -120,10 +139,11 @@ class FilmFiles:
     def __init__(self, data: Path, keys: Keyring = NO_KEYS, *, sole: bool = True) -> None:
         self.keys, self.incoming, self.films = keys, data / "incoming", data / "films"
         self.erased_list = data / erased_list.NAME
-        self._lock = data / ".films.lock"
         self._placed: dict[str, float] = {}
         for folder in (data, self.incoming, self.films):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Beside the films themselves: services on one PostgreSQL have a link to one folder, and one lock.
+        self._lock = self.films.resolve().parent / ".films.lock"
         for left_over in self.incoming.iterdir() if sole else ():  # never acknowledged: their senders send again
             left_over.unlink()
 

@@ -18,6 +18,9 @@ from hilum.service.refusals import Refused
 FILMS_AT_ONCE = 8
 """Films of one transaction."""
 
+NAMED_GONE = 20
+"""So many films whose files are gone are named; the rest are counted, since a whole folder may be elsewhere."""
+
 SAID_EVERY_S = 60.0
 AGAIN_AFTER_S = 30.0
 """How long after the records were away it goes on."""
@@ -35,7 +38,7 @@ class FormerReading:
     def __init__(self, films: FormerFilms, files: FilmFiles, store: Store) -> None:
         self._films, self._files, self._store = films, files, store
         self._stopping = threading.Event()
-        self._after, self._said = "", float("-inf")
+        self._after, self._said, self._gone = "", float("-inf"), 0
         self._thread = threading.Thread(target=self._run, name="hilum-former-films", daemon=True)
 
     def start(self) -> None:
@@ -79,6 +82,8 @@ class FormerReading:
             if self._stopping.wait(time.monotonic() - began):
                 return
             self._after = films[-1][0]
+        if self._gone > NAMED_GONE:
+            logger().warning("films without identity", films=self._gone, code="gone")
         if self._after:
             logger().info("films from before an upgrade read", remaining=self._films.unread())
         self._store.former = "some" if self._films.any() else "none"
@@ -93,5 +98,7 @@ class FormerReading:
             return identity_of(self._files.film(name).chunks())
         except (FilmError, DataError, Refused) as error:
             code = error.code if isinstance(error, FilmError | Refused) else "key-missing"
-            logger().warning("film without identity", film=film_id, code=code)
+            self._gone += code == "gone"
+            if code != "gone" or self._gone <= NAMED_GONE:
+                logger().warning("film without identity", film=film_id, code=code)
             return None

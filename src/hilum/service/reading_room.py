@@ -17,6 +17,7 @@ from hilum.records.backlog import backlog
 from hilum.records.database import Database
 from hilum.records.events import Events
 from hilum.records.former_films import FormerFilms
+from hilum.records.holdings import newest_files
 from hilum.records.key_change import bring_under_key
 from hilum.records.labelling import Labelling
 from hilum.records.labelling_batches import LabelBatches
@@ -34,7 +35,7 @@ from hilum.service.dicom.loading import load
 from hilum.service.dicom.strangers import Strangers
 from hilum.service.dicomweb.room import DicomWeb, make_dicomweb, open_dicomweb
 from hilum.service.doors import Links, Throttle
-from hilum.service.film_files import FilmFiles
+from hilum.service.film_files import NEWEST, FilmFiles, films_elsewhere
 from hilum.service.following import Streams
 from hilum.service.former_reading import FormerReading
 from hilum.service.health import Health, look
@@ -167,6 +168,10 @@ def open_reading_room(
         room.witness = open_witness(settings, database)
         stack.callback(room.witness.stop)
         logger().info("records open", database=database.product, protection=database.protection)
+        with database.read() as session:
+            elsewhere = films_elsewhere(settings.data, newest_files(session, limit=NEWEST))
+        if elsewhere:
+            logger().error("films elsewhere", reason=elsewhere)
         if database.is_sqlite:
             # This is the only process on these records, so whoever held a lease is dead.
             logger().info("unfinished films taken up again", films=room.store.release())
