@@ -19,7 +19,7 @@ from hilum.datasets.phantom.cohort import plan_cohort
 from hilum.datasets.phantom.config import PhantomConfig
 from hilum.datasets.phantom.rendering import render
 from hilum.imaging.codecs import decode_frame
-from hilum.imaging.dicom_reading import encoded_frame
+from hilum.imaging.dicom_reading import encoded_film
 from hilum.imaging.dicom_structure import examine
 from hilum.imaging.dicom_writing import FilmHeader, film_bytes
 from hilum.imaging.intended_use import GatePolicy
@@ -73,10 +73,10 @@ def stages(content: bytes, *, compressed: bool) -> dict[str, Callable[[], object
         "prepare, one decoder": lambda: prepare_film(content, config, GatePolicy(second_decoder=False)),
     }
     if compressed:
-        encoded = encoded_frame(content, limits, (JPEG_2000,))
+        encoded = encoded_film(content, limits, (JPEG_2000,))
         if encoded is None:
             raise RuntimeError("the film isn't JPEG 2000")
-        _, form, syntax, frame = encoded
+        form, syntax, frame = encoded.form, encoded.syntax, encoded.frame
         codes = decode_frame(frame, syntax, form)
         found["of it the decoder"] = lambda: decode_frame(frame, syntax, form)
         found["the second decoder"] = lambda: check_decoded(codes, frame, syntax, form)

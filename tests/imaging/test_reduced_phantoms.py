@@ -2,11 +2,8 @@
 
 import numpy as np
 import pytest
+from tests.imaging.grainy_phantoms import as_film, large_enough, stored_values
 
-from hilum.datasets.phantom.cohort import plan_cohort
-from hilum.datasets.phantom.config import PhantomConfig
-from hilum.datasets.phantom.rendering import render
-from hilum.imaging.dicom_writing import FilmHeader, film_bytes
 from hilum.imaging.limits import Limits
 from hilum.imaging.preprocessing import Preprocessing, preprocess
 from hilum.imaging.reading import read_film
@@ -15,22 +12,10 @@ from hilum.imaging.reduced_reading import OVERSAMPLING, read_reduced, reduced_ti
 MEAN, NEARLY_ALL, MOST = 0.5, 16, 40
 """Tolerance where lines are drawn, in grey levels of 255: mean, 999 of 1,000 pixels of a tile, and any pixel."""
 
-PLANS = plan_cohort(PhantomConfig(patients=24, size=1024, second_film_share=0, seed=3))
-
-
-def film(number, bits):
-    """A phantom with the grain of a film, in stored values that fill the window."""
-    pixels = np.clip(render(PLANS[number]).pixels, 0, 1)
-    grain = np.random.default_rng(number).normal(0, 0.01, pixels.shape)
-    stored = (pixels + grain).clip(0, 1) * ((1 << bits) - 1)
-    return stored.astype(np.uint16 if bits == 12 else np.uint8)
-
 
 def differences(number, syntax, scale):
-    bits = 8 if syntax == "jpeg" else 12
-    stored = film(number, bits)
-    header = FilmHeader(bits_stored=bits, window=(1 << (bits - 1), 1 << bits))
-    content, _ = film_bytes(stored, header, transfer_syntax=syntax)
+    stored = stored_values(number, 8 if syntax == "jpeg" else 12)
+    content = as_film(stored, syntax)
     config = Preprocessing(size=min(stored.shape) // (scale * OVERSAMPLING), decoding="reduced")
     reduced = read_reduced(content, config, Limits())
     assert reduced.scale == scale
@@ -60,6 +45,6 @@ def test_drawn_lines_stay_within_their_tolerance(syntax, numbers):
 @pytest.mark.parametrize("syntax", ["jpeg2000-lossless", "jpeg"])
 def test_all_phantoms_stay_within_the_tolerance(syntax, scale):
     """All of them; JPEG 2000 is reduced from 1,024 pixels on."""
-    large = [i for i in range(len(PLANS)) if syntax == "jpeg" or min(render(PLANS[i]).pixels.shape) >= 1024]
+    large = large_enough(syntax)
     assert len(large) >= 10
     check(large, syntax, scale)

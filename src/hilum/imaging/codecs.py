@@ -96,8 +96,7 @@ def decode_frame(frame: Frame, syntax: str, form: SampleFormat) -> Array:
     if codec.decode is None:
         raise FilmError(f"Transfer syntax {codec.name} is native, but its pixels come in fragments.", code="unreadable")
     content = frame if codec.streams else bytes(frame)
-    if codec.inspect is not None:
-        _compare(codec.inspect(content), form, codec.name)
+    check_codestream(content, syntax, form)
     try:
         samples = codec.decode(content, form)
     except (FilmError, MemoryError, KeyboardInterrupt, SystemExit):
@@ -110,6 +109,22 @@ def decode_frame(frame: Frame, syntax: str, form: SampleFormat) -> Array:
             f"The {codec.name} pixel data decode to {samples.shape}, but the header says {expected}.", code="unreadable"
         )
     return samples.view(np.dtype(f"u{samples.dtype.itemsize}"))
+
+
+def check_codestream(frame: Frame, syntax: str, form: SampleFormat) -> None:
+    """Compare what a codestream says of itself, where it does, with the header.
+
+    Args:
+        frame: an encoded frame.
+        syntax: transfer syntax UID, one of `CODECS`.
+        form: what the header says.
+
+    Raises:
+        FilmError: code "unreadable".
+    """
+    codec = CODECS[syntax]
+    if codec.inspect is not None:
+        _compare(codec.inspect(frame), form, codec.name)
 
 
 def native_samples(content: bytes | memoryview, form: SampleFormat, *, big_endian: bool, words: bool) -> Array:

@@ -7,13 +7,14 @@ of it is checked here by ourselves and ends as an error or a flag, so its warnin
 import io
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from hilum.arrays import Array, Pixels
 from hilum.errors import FilmError, nearest
-from hilum.imaging.codecs import CODECS, Frame, SampleFormat, decode_frame, native_samples
+from hilum.imaging.codecs import CODECS, Frame, SampleFormat, check_codestream, decode_frame, native_samples
 from hilum.imaging.colour import Grey, palette_to_rgb, rgb_to_grey, ycbcr_to_rgb
 from hilum.imaging.dicom_facts import FACT_KEYWORDS, GREY, dicom_facts, text, value_of, whole
 from hilum.imaging.dicom_structure import FLOAT_PIXEL_DATA, IMPLICIT, PIXEL_DATA, Structure, examine
@@ -89,13 +90,29 @@ def read_dicom_codes(content: bytes, limits: Limits) -> tuple[Array, PixelOrder,
     return _at_the_boundary(read)
 
 
-def encoded_frame(
-    content: bytes, limits: Limits, syntaxes: tuple[str, ...]
-) -> tuple[Any, SampleFormat, str, bytes] | None:
-    """A film's data set, sample format, transfer syntax and one encoded frame, checked but not decoded.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EncodedFilm:
+    """A grey film whose frame is checked, but not decoded."""
+
+    frame: bytes
+    """The only frame, its fragments joined; what it says of itself agrees with the header."""
+    syntax: str
+    """Transfer syntax UID."""
+    form: SampleFormat
+    """The Image Pixel module."""
+    order: PixelOrder
+    """How codes become presentation values."""
+    facts: FilmFacts
+    """What the header says."""
+    flags: tuple[str, ...]
+    """What `hilum.imaging.reading.read_film` would raise, a second decoder's left out."""
+
+
+def encoded_film(content: bytes, limits: Limits, syntaxes: tuple[str, ...]) -> EncodedFilm | None:
+    """A grey film before its frame is decoded.
 
     Returns:
-        ``None`` when the film is in none of the transfer syntaxes.
+        ``None`` when the film is in none of the transfer syntaxes, or in colours.
 
     Raises:
         FilmError: see `hilum.imaging.reading.read_film`.
@@ -104,11 +121,20 @@ def encoded_frame(
     if structure.transfer_syntax not in syntaxes:
         return None
 
-    def read() -> tuple[Any, SampleFormat, str, bytes]:
+    def read() -> EncodedFilm | None:
         in_place = _in_place(content, structure)
         dataset = _elements(content, structure, in_place)
         form = sample_format(dataset, structure, limits)
-        return dataset, form, structure.transfer_syntax, bytes(_frame(dataset, structure, in_place))
+        if form.photometric not in GREY:
+            return None
+        facts = dicom_facts(dataset, structure.transfer_syntax)
+        frame = bytes(_frame(dataset, structure, in_place))
+        check_codestream(frame, structure.transfer_syntax, form)
+        flags = _frame_flags(dataset)
+        order = film_order(dataset, form, flags)
+        return EncodedFilm(
+            frame=frame, syntax=structure.transfer_syntax, form=form, order=order, facts=facts, flags=tuple(flags)
+        )
 
     return _at_the_boundary(read)
 
@@ -177,7 +203,7 @@ def _film(
     form = sample_format(dataset, structure, limits)
     facts = dicom_facts(dataset, structure.transfer_syntax)
     codes = _codes(dataset, structure, form, in_place)
-    flags: list[str] = ["several-frames"] if "NumberOfFrames" in dataset else []
+    flags = _frame_flags(dataset)
     checked = not (second_decoder and structure.fragments) or check_decoded(
         codes, bytes(_frame(dataset, structure, in_place)), structure.transfer_syntax, form
     )
@@ -193,6 +219,10 @@ def _film(
     from dataclasses import replace
 
     return grey.pixels, replace(facts, colour=grey.colour), tuple(flags)
+
+
+def _frame_flags(dataset: Any) -> list[str]:
+    return ["several-frames"] if "NumberOfFrames" in dataset else []
 
 
 def sample_format(dataset: Any, structure: Structure, limits: Limits) -> SampleFormat:

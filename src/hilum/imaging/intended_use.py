@@ -17,7 +17,7 @@ from typing import Literal
 from hilum.config import from_mapping
 from hilum.errors import ConfigError, nearest
 from hilum.imaging.quality import Quality
-from hilum.imaging.radiograph import Radiograph
+from hilum.imaging.radiograph import Described
 
 Outcome = Literal["pass", "fail", "unknown"]
 
@@ -118,17 +118,17 @@ class Gate:
         return tuple(check.sentence for check in self.checks if check.outcome == "unknown" and not check.refuses)
 
 
-def check_intended_use(radiograph: Radiograph, quality: Quality, policy: GatePolicy) -> Gate:
+def check_intended_use(film: Described, quality: Quality, policy: GatePolicy) -> Gate:
     """Ask every question of the gate.
 
     Args:
-        radiograph: the film.
+        film: the film; of its pixels only the measures are asked.
         quality: its measures, from `hilum.imaging.quality.measure_quality`.
         policy: what the site lets be analysed.
     """
     checks = []
     for code, question in CHECKS.items():
-        outcome, sentence = question(radiograph, quality, policy)
+        outcome, sentence = question(film, quality, policy)
         refuses = outcome == "fail" or (outcome == "unknown" and code in policy.refuse_unknown)
         checks.append(Check(code=code, outcome=outcome, sentence=sentence, refuses=refuses))
     return Gate(analyse=not any(check.refuses for check in checks), checks=tuple(checks))
@@ -147,11 +147,11 @@ def _among(value: str | None, allowed: tuple[str, ...], what: str) -> Answer:
     return "fail", f"{what} is {value[:16]}, but only {known} are analysed."
 
 
-def _modality(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+def _modality(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
     return _among(film.facts.modality, policy.modalities, "Modality")
 
 
-def _presentation(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+def _presentation(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
     intent = film.facts.presentation_intent
     if intent is not None:
         return _among(intent, ("FOR PRESENTATION",), "Presentation intent")
@@ -162,7 +162,7 @@ def _presentation(film: Radiograph, quality: Quality, policy: GatePolicy) -> Ans
     return "unknown", "Presentation intent is not recorded."
 
 
-def _view(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+def _view(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
     if film.facts.view_position is None and film.facts.patient_orientation:
         # (L, F) is frontal; (A, F) and (P, F) are lateral (PS3.3 C.7.6.1.1.1).
         row = film.facts.patient_orientation[0][:1]
@@ -173,7 +173,7 @@ def _view(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
     return _among(film.facts.view_position, policy.views, "View position")
 
 
-def _frontal_picture(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+def _frontal_picture(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
     fit = f"{quality.frontal_fit:.2f}"
     if quality.frontal_fit >= policy.minimum_frontal_fit:
         return "pass", f"The picture fits two lungs beside each other (fit {fit})."
@@ -183,7 +183,7 @@ def _frontal_picture(film: Radiograph, quality: Quality, policy: GatePolicy) -> 
     )
 
 
-def _adult(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+def _adult(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
     age = film.facts.age_years
     if age is None:
         return "unknown", "Age is not recorded."
@@ -192,7 +192,7 @@ def _adult(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
     return "fail", f"The patient is younger than {policy.minimum_age_years:g} years."
 
 
-def _body_part(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+def _body_part(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
     recorded = film.facts.body_part
     words = [word for word in re.split(r"[^A-Z]+", recorded or "") if word and word not in _ADDED]
     if recorded and words:
@@ -200,7 +200,7 @@ def _body_part(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer
     return "unknown", "Body part is not recorded, and grey values alone don't tell a chest from something else."
 
 
-def _grey(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+def _grey(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
     if film.facts.colour is None:
         return "unknown", "It is not known whether the picture holds colours."
     if film.facts.colour:
@@ -208,14 +208,14 @@ def _grey(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
     return "pass", "The picture is grey."
 
 
-def _size(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+def _size(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
     size = f"{quality.height} × {quality.width}"
     if min(quality.height, quality.width) >= policy.minimum_side:
         return "pass", f"The picture has {size} pixels."
     return "fail", f"The picture has {size} pixels, but needs {policy.minimum_side} each way to be read."
 
 
-def _exposed(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+def _exposed(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
     if quality.black_share > policy.maximum_flat_share:
         return "fail", f"{quality.black_share:.1%} of the picture is black."
     if quality.white_share > policy.maximum_flat_share:
@@ -227,13 +227,13 @@ def _exposed(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
     return "pass", "The picture is neither blank nor noise."
 
 
-def _polarity(film: Radiograph, quality: Quality, policy: GatePolicy) -> Answer:
+def _polarity(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
     if "polarity-contradiction" in film.flags:
         return "unknown", "The header contradicts itself about whether the picture is inverted."
     return "pass", "The header doesn't contradict itself about black and white."
 
 
-CHECKS: dict[str, Callable[[Radiograph, Quality, GatePolicy], Answer]] = {
+CHECKS: dict[str, Callable[[Described, Quality, GatePolicy], Answer]] = {
     "modality": _modality,
     "presentation": _presentation,
     "view": _view,

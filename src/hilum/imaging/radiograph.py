@@ -1,6 +1,7 @@
 """A film as a value: what its file records, and its pixels in presentation values."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from hilum.arrays import Pixels
 
@@ -70,6 +71,18 @@ class FilmFacts:
     """True when the pixels were ever compressed with loss."""
     colour: bool | None = None
     """True when the picture holds colours (not merely three equal channels); ``None`` when only pixels could tell."""
+
+
+class Described(Protocol):
+    """A film, whole or reduced, as far as it is described in words."""
+
+    @property
+    def facts(self) -> FilmFacts:
+        """What the file says."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Oddities that the reader worked around; see `FLAGS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,4 +1,4 @@
-"""Films decoded at a fraction of their size, where nothing but a tile is asked for.
+"""Films decoded at a fraction of their size, where nothing but a tile and measures of it are asked for.
 
 JPEG and JPEG 2000 keep coarse pictures inside fine ones: libjpeg inverts a part of each block's cosines, and a decoder
 of JPEG 2000 stops before the finest wavelets (ISO 15444-1, "reduced resolution"). At 3,000 × 3,000 that saves nine
@@ -7,6 +7,12 @@ by 12 at most (``tests/imaging/test_reduced_reading.py``). Lines a few pixels th
 marker's frame, a tube, a wire, differ by more than anatomy does, since wavelets don't average: by 16 in 999 of 1,000
 pixels and by 40 in any (``tests/imaging/test_reduced_phantoms.py``). It is made only where that was measured, and only
 when `Preprocessing.decoding` asks for it, so that training and service agree.
+
+What the decoder leaves out, it doesn't see. Baseline JPEG is read to its last bit at any size. Of JPEG 2000 the headers
+of all packets are read, and tile-parts are followed to the end marker: a codestream that is cut short, lacks its end or
+has lost its place is found as it is when it is decoded whole; where that isn't known `ReducedFilm.checked` is False.
+Bits that changed within the finest wavelets are not seen; decoded whole they refuse no film either, but show as spots
+(``tests/imaging/test_reduced_damage.py``).
 """
 
 import io
@@ -17,13 +23,12 @@ import numpy as np
 
 from hilum.arrays import Array, Pixels, Tile
 from hilum.errors import FilmError
-from hilum.imaging.codecs import SampleFormat
-from hilum.imaging.dicom_facts import GREY
-from hilum.imaging.dicom_reading import encoded_frame, is_dicom
-from hilum.imaging.grey_scale import film_order
+from hilum.imaging.dicom_reading import EncodedFilm, encoded_film, is_dicom
 from hilum.imaging.limits import Limits
 from hilum.imaging.pixel_order import PixelOrder, Window, present
 from hilum.imaging.preprocessing import Preprocessing, geometry, tile_from_averages
+from hilum.imaging.radiograph import FilmFacts
+from hilum.imaging.raster_reading import read_raster_facts
 
 OVERSAMPLING = 3
 """A reduced film has at least this many pixels for each pixel of the tile, each way."""
@@ -49,12 +54,19 @@ class ReducedFilm:
         scale: pixels of the film along one side of a reduced pixel: 2, 4 or 8.
         shift: how far, in halves of a film's pixel, a reduced pixel's middle lies before that of the pixels it stands
             for: 0 for JPEG, scale − 1 for JPEG 2000, whose coarse samples sit on the first of them.
+        checked: whether a film that is refused when it is decoded whole would have been refused here, as far as is
+            known.
+        facts: what the file says.
+        flags: oddities that the reader worked around, as of the whole film.
     """
 
     pixels: Pixels
     shape: tuple[int, int]
     scale: int
     shift: int
+    checked: bool
+    facts: FilmFacts
+    flags: tuple[str, ...] = ()
 
 
 def read_reduced(content: bytes, preprocessing: Preprocessing, limits: Limits) -> ReducedFilm | None:
@@ -74,9 +86,11 @@ def read_reduced(content: bytes, preprocessing: Preprocessing, limits: Limits) -
         FilmError: the file is damaged.
     """
     if is_dicom(content[:132]):
-        return _from_dicom(content, preprocessing, limits)
+        film = encoded_film(content, limits, (JPEG_SYNTAX, *JPEG_2000_SYNTAXES))
+        return None if film is None else _from_dicom(film, preprocessing)
     if content[:3] == b"\xff\xd8\xff":
-        return _from_jpeg(content, PixelOrder(bits=8), preprocessing, limits)
+        facts = read_raster_facts(io.BytesIO(content), "jpeg", limits)
+        return _from_jpeg(content, PixelOrder(bits=8), facts, (), preprocessing)
     return None
 
 
@@ -119,37 +133,26 @@ def _scale(rows: int, columns: int, preprocessing: Preprocessing, most: int) -> 
     return scale
 
 
-def _from_dicom(content: bytes, preprocessing: Preprocessing, limits: Limits) -> ReducedFilm | None:
-    found = encoded_frame(content, limits, (JPEG_SYNTAX, *JPEG_2000_SYNTAXES))
-    if found is None:
-        return None
-    dataset, form, syntax, frame = found
-    if form.photometric not in GREY or form.high_bit != form.stored - 1:
-        return None
-    order = film_order(dataset, form, [])
-    if order.padding is not None or not isinstance(order.modality, tuple):
+def _from_dicom(film: EncodedFilm, preprocessing: Preprocessing) -> ReducedFilm | None:
+    form, order = film.form, film.order
+    if form.high_bit != form.stored - 1 or order.padding is not None or not isinstance(order.modality, tuple):
         return None
     linear = isinstance(order.voi, Window) and order.voi.function != "SIGMOID"
     if not (linear or (order.voi is None and form.stored == 8)):
         return None
-    if syntax == JPEG_SYNTAX:
-        if form.stored != 8 or form.signed:
-            return None
-        return _from_jpeg(frame, order, preprocessing, limits, (form.rows, form.columns))
-    return _from_jpeg_2000(frame, form, order, preprocessing)
+    if film.syntax != JPEG_SYNTAX:
+        return _from_jpeg_2000(film, preprocessing)
+    if form.stored != 8 or form.signed:
+        return None
+    return _from_jpeg(film.frame, order, film.facts, film.flags, preprocessing)
 
 
 def _from_jpeg(
-    frame: bytes,
-    order: PixelOrder,
-    preprocessing: Preprocessing,
-    limits: Limits,
-    said: tuple[int, int] | None = None,
+    frame: bytes, order: PixelOrder, facts: FilmFacts, flags: tuple[str, ...], preprocessing: Preprocessing
 ) -> ReducedFilm | None:
     def decode(image: Any) -> ReducedFilm | None:
         columns, rows = image.size
-        limits.check_pixels(rows, columns, 1, 1)
-        if image.mode != "L" or image.getexif().get(0x0112, 1) != 1 or said not in (None, (rows, columns)):
+        if image.mode != "L" or image.getexif().get(0x0112, 1) != 1 or (facts.rows, facts.columns) != (rows, columns):
             return None
         scale = _scale(rows, columns, preprocessing, MOST)
         if scale == 1 or frame.count(b"\xff\xda") > 1:  # progressive pictures cost their scans whatever the size
@@ -158,20 +161,25 @@ def _from_jpeg(
         codes = np.asarray(image)
         if codes.shape != (-(-rows // scale), -(-columns // scale)) or _beyond_window(codes, order):
             return None
-        return ReducedFilm(pixels=present(codes, order), shape=(rows, columns), scale=scale, shift=0)
+        pixels = present(codes, order)
+        return ReducedFilm(
+            pixels=pixels, shape=(rows, columns), scale=scale, shift=0, checked=True, facts=facts, flags=flags
+        )
 
     return _opened(frame, "JPEG", decode)
 
 
-def _from_jpeg_2000(
-    frame: bytes, form: SampleFormat, order: PixelOrder, preprocessing: Preprocessing
-) -> ReducedFilm | None:
-    header = _jpeg_2000_header(frame)
+def _from_jpeg_2000(film: EncodedFilm, preprocessing: Preprocessing) -> ReducedFilm | None:
+    form = film.form
+    header = _jpeg_2000_header(film.frame)
     expected = (form.rows, form.columns, 1, form.stored, form.signed)
     if header is None or header[:5] != expected:
         return None
     scale = _scale(form.rows, form.columns, preprocessing, min(MOST, 1 << header[5]))
     if scale == 1 or min(form.rows, form.columns) < SMALLEST_JPEG_2000:
+        return None
+    # Pillow takes the nearest size instead of the next larger one, and fails where these differ.
+    if any(-(-side // scale) != (side + scale // 2) // scale for side in (form.rows, form.columns)):
         return None
 
     def decode(image: Any) -> ReducedFilm | None:
@@ -183,22 +191,31 @@ def _from_jpeg_2000(
         codes = samples >> samples.dtype.type(samples.itemsize * 8 - form.stored)
         if form.signed:
             codes = codes ^ codes.dtype.type(1 << (form.stored - 1))
-        if _beyond_window(codes, order):
+        if _beyond_window(codes, film.order):
             return None
-        return ReducedFilm(pixels=present(codes, order), shape=(form.rows, form.columns), scale=scale, shift=scale - 1)
+        return ReducedFilm(
+            pixels=present(codes, film.order, in_place=True),
+            shape=(form.rows, form.columns),
+            scale=scale,
+            shift=scale - 1,
+            checked=_is_checked(film.frame),
+            facts=film.facts,
+            flags=film.flags,
+        )
 
-    return _opened(frame, "JPEG2000", decode)
+    return _opened(film.frame, "JPEG2000", decode)
 
 
 def _beyond_window(codes: Array, order: PixelOrder) -> bool:
     """True when values lie beyond the window: cut off before and after averaging they give different greys."""
     if not isinstance(order.voi, Window) or not isinstance(order.modality, tuple):
         return False
-    stored = order.stored_values()[[int(one) for one in np.unique(codes)]]
-    values = stored * order.modality[0] + order.modality[1]
+    # With its sign bit turned over, two's complement rises with the value; the ends tell, since rescaling is linear.
+    half = 1 << (order.bits - 1) if order.signed else 0
+    turned = codes ^ codes.dtype.type(half)
+    values = [(int(end) - half) * order.modality[0] + order.modality[1] for end in (turned.min(), turned.max())]
     # LINEAR ends half a value inside LINEAR_EXACT's window; one value beyond is no matter.
-    half = order.voi.width / 2 + 1
-    return bool(np.any(np.abs(values - order.voi.center) > half))
+    return any(abs(value - order.voi.center) > order.voi.width / 2 + 1 for value in values)
 
 
 def _jpeg_2000_header(frame: bytes) -> tuple[int, int, int, int, bool, int] | None:
@@ -218,8 +235,50 @@ def _jpeg_2000_header(frame: bytes) -> tuple[int, int, int, int, bool, int] | No
     return None
 
 
+PLAIN_MARKERS = {0x52, 0x55, 0x57, 0x58, 0x5C, 0x64}
+"""COD, TLM, PLM, PLT, QCD and COM. What others say of components, regions or the order of packets (COC, QCC, RGN, POC,
+PPM, PPT) or of another block coder (CAP) is left to the decoder of whole films."""
+
+
+def _is_checked(frame: bytes) -> bool:
+    """Whether a codestream is of the kind in which decoding a part of it finds what decoding it whole finds.
+
+    It holds nothing but `PLAIN_MARKERS`, and its tile-parts follow each other up to the end of the frame (ISO 15444-1
+    A.3 to A.6).
+    """
+    at = 4 + _length(frame, 4)
+    while (marker := frame[at : at + 2]) != b"\xff\x90":
+        if len(marker) < 2 or marker[0] != 0xFF or marker[1] not in PLAIN_MARKERS or _length(frame, at + 2) < 2:
+            return False
+        if marker[1] == 0x52 and frame[at + 12 : at + 13] >= b"\x40":  # blocks coded as in ISO 15444-15
+            return False
+        at += 2 + _length(frame, at + 2)
+    return _is_complete(frame, at)
+
+
+def _is_complete(frame: bytes, at: int) -> bool:
+    """Whether tile-parts, the first of them at a place, follow each other up to the codestream's end marker."""
+    while frame[at : at + 4] == b"\xff\x90\0\x0a":  # SOT, Lsot, Isot, Psot, ...
+        end = at + int.from_bytes(frame[at + 6 : at + 10], "big")
+        at += 12
+        while (marker := frame[at : at + 2]) != b"\xff\x93":
+            if len(marker) < 2 or marker[0] != 0xFF or marker[1] not in (0x58, 0x64) or _length(frame, at + 2) < 2:
+                return False
+            at += 2 + _length(frame, at + 2)
+        if end < at + 2:  # also where the length is left open, as the last one's may be
+            return False
+        at = end
+    # Fragments are padded to an even length.
+    return frame[at : at + 2] == b"\xff\xd9" and not any(frame[at + 2 :])
+
+
+def _length(frame: bytes, at: int) -> int:
+    return int.from_bytes(frame[at : at + 2], "big")
+
+
 def _opened(frame: bytes, name: str, decode: Any) -> ReducedFilm | None:
-    from PIL import Image
+    # Where it doesn't know a format yet, Pillow imports all of its fifty, on the first film's time.
+    from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin  # noqa: F401
 
     try:
         with Image.open(io.BytesIO(frame), formats=(name,)) as image:

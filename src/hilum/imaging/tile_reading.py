@@ -7,9 +7,8 @@ from hilum.arrays import Tile
 from hilum.errors import FilmError
 from hilum.imaging.limits import Limits
 from hilum.imaging.preprocessing import Preprocessing, preprocess
-from hilum.imaging.radiograph import Radiograph
 from hilum.imaging.reading import file_content, read_film
-from hilum.imaging.reduced_reading import read_reduced, reduced_tile
+from hilum.imaging.reduced_reading import ReducedFilm, read_reduced, reduced_tile
 
 
 def read_tile(path: Path, film_id: str, preprocessing: Preprocessing) -> Tile:
@@ -35,15 +34,13 @@ def read_tile(path: Path, film_id: str, preprocessing: Preprocessing) -> Tile:
 def film_tile(
     content: bytes,
     preprocessing: Preprocessing,
-    film: Radiograph | None = None,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
 ) -> Tile:
-    """The tile of a film: training and service both come here, so both decode as `Preprocessing.decoding` says.
+    """The tile of a film, decoded as `Preprocessing.decoding` says.
 
     Args:
         content: the film's file.
         preprocessing: how a film becomes a tile.
-        film: the film, where it has been read already.
         limits: what the film may cost.
 
     Returns:
@@ -52,8 +49,16 @@ def film_tile(
     Raises:
         FilmError: the film can't be read.
     """
-    if preprocessing.decoding == "reduced":
-        reduced = read_reduced(content, preprocessing, limits)
-        if reduced is not None:
-            return reduced_tile(reduced, preprocessing)
-    return preprocess((film or read_film(content, limits=limits)).pixels, preprocessing)
+    reduced = reduced_where_asked(content, preprocessing, limits)
+    if reduced is not None:
+        return reduced_tile(reduced, preprocessing)
+    return preprocess(read_film(content, limits=limits).pixels, preprocessing)
+
+
+def reduced_where_asked(content: bytes, preprocessing: Preprocessing, limits: Limits) -> ReducedFilm | None:
+    """The film at reduced size, where the preprocessing asks for it and it can be had: training and service ask here.
+
+    Raises:
+        FilmError: the file is damaged.
+    """
+    return read_reduced(content, preprocessing, limits) if preprocessing.decoding == "reduced" else None

@@ -1,17 +1,20 @@
 """From a file to a tile: what runs in a sandboxed child. Imports no runtime, so that a child starts fast and small."""
 
-from collections.abc import Callable
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from hilum.arrays import Tile
+from hilum.imaging.beside import beside
 from hilum.imaging.intended_use import Gate, GatePolicy, check_intended_use
 from hilum.imaging.limits import Limits
 from hilum.imaging.preprocessing import Preprocessing, preprocess
 from hilum.imaging.quality import Quality, measure_quality
-from hilum.imaging.radiograph import FilmFacts, Radiograph
-from hilum.imaging.reading import file_content, read_film
-from hilum.imaging.tile_reading import film_tile
+from hilum.imaging.radiograph import Described, FilmFacts, Radiograph
+from hilum.imaging.reading import HASHED_BESIDE, file_content, read_film
+from hilum.imaging.reduced_quality import reduced_quality
+from hilum.imaging.reduced_reading import ReducedFilm, reduced_tile
+from hilum.imaging.tile_reading import reduced_where_asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,7 +26,7 @@ class Prepared:
     gate: Gate
     """Whether the film may be analysed, and why not."""
     quality: Quality
-    """What was measured of the pixels."""
+    """What was measured of the pixels, or of a reduced film's."""
     facts: FilmFacts
     """What the file says; holds identifiers, so it goes to the patient's records and nowhere else."""
     sha256: str
@@ -43,6 +46,10 @@ def prepare_film(
 ) -> Prepared:
     """Read, measure, gate and preprocess one film.
 
+    A film is decoded at reduced size alone where the preprocessing asks for it, the policy asks for no second decoder,
+    damage would be found (`hilum.imaging.reduced_reading`) and its measures leave the gate in no doubt
+    (`hilum.imaging.reduced_quality`); else whole.
+
     Args:
         source: a file, or its bytes.
         preprocessing: what the model wants.
@@ -55,24 +62,46 @@ def prepare_film(
     """
     limits = limits or Limits()
     content = file_content(source, limits)
+    reduced = reduced_where_asked(content, preprocessing, limits)
+    if reduced is not None and reduced.checked and not policy.second_decoder:
+        # The digest of a full-size film takes as long as its measures and its tile.
+        made, digest = beside(
+            lambda: _measured(reduced, preprocessing, policy),
+            lambda: sha256 or hashlib.sha256(content).hexdigest(),
+            worth_it=sha256 is None and len(content) >= HASHED_BESIDE,
+        )
+        if made is not None:
+            quality, tile = made
+            return _prepared(reduced, reduced.shape, digest, quality, tile, policy)
+        sha256 = digest
     film = read_film(content, limits=limits, second_decoder=policy.second_decoder, sha256=sha256)
-    return _prepared(film, lambda: film_tile(content, preprocessing, film, limits), policy)
+    # One after the other: both are hundreds of short calls, whose threads would mostly wait for each other.
+    quality = measure_quality(film.pixels)
+    tile = preprocess(film.pixels, preprocessing) if reduced is None else reduced_tile(reduced, preprocessing)
+    return _prepared(film, film.shape, film.sha256, quality, tile, policy)
 
 
 def prepare_radiograph(film: Radiograph, preprocessing: Preprocessing, policy: GatePolicy) -> Prepared:
     """The same for a film that has been read already: its tile is made of all its pixels."""
-    return _prepared(film, lambda: preprocess(film.pixels, preprocessing), policy)
+    tile = preprocess(film.pixels, preprocessing)
+    return _prepared(film, film.shape, film.sha256, measure_quality(film.pixels), tile, policy)
 
 
-def _prepared(film: Radiograph, make_tile: Callable[[], Tile], policy: GatePolicy) -> Prepared:
-    # One after the other: both are hundreds of short calls, whose threads would mostly wait for each other.
-    quality, tile = measure_quality(film.pixels), make_tile()
+def _measured(film: ReducedFilm, preprocessing: Preprocessing, policy: GatePolicy) -> tuple[Quality, Tile] | None:
+    """What a reduced film gives; ``None`` where its measures don't do."""
+    quality = reduced_quality(film, policy)
+    return None if quality is None else (quality, reduced_tile(film, preprocessing))
+
+
+def _prepared(
+    film: Described, shape: tuple[int, int], sha256: str, quality: Quality, tile: Tile, policy: GatePolicy
+) -> Prepared:
     return Prepared(
         tile=tile,
         gate=check_intended_use(film, quality, policy),
         quality=quality,
         facts=film.facts,
-        sha256=film.sha256,
-        shape=film.shape,
+        sha256=sha256,
+        shape=shape,
         flags=film.flags,
     )

@@ -33,6 +33,8 @@ PRELOAD = (
     "pydicom.pixels.decoders",
     "PIL.Image",
     "PIL.ImageCms",
+    "PIL.Jpeg2KImagePlugin",
+    "PIL.JpegImagePlugin",
     "gdcm",
     "hilum.imaging.lungs",
     "hilum.inference.preparing",
