@@ -29,12 +29,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 import torch
-from _one_film import film_of, films_text, films_to_answers, tiles_of_reduced_films
+from _one_film import film_of, films_text, films_to_answers, reduced_films_to_answers, tiles_of_reduced_films
 from _section import Save, head, in_turn, main, spread, table, verdict
 
 from hilum.bundle.reference import ReferenceAnswers
@@ -231,7 +231,7 @@ def ensembles(options: argparse.Namespace, classifier: Classifier, threads: int)
     return {"cut": cut, "megabytes": megabytes, "rows": rows}
 
 
-def bundle_of(model: bytes, size: int, path: Path) -> Path:
+def bundle_of(model: bytes, size: int, path: Path, decoding: Literal["full", "reduced"] = "full") -> Path:
     """The smallest bundle around a graph; everything else about it means nothing."""
     tiles = films_of(2, size)
     outputs = runtimes.OnnxRuntime(model, 1).run(tiles).as_mapping()
@@ -240,11 +240,15 @@ def bundle_of(model: bytes, size: int, path: Path) -> Path:
         version="0",
         created="2026-01-01T00:00:00Z",
         findings=FINDINGS,
-        preprocessing=Preprocessing(size=size),
+        preprocessing=Preprocessing(size=size, decoding=decoding),
         intended_use="Timing.",
     )
     reference = ReferenceAnswers(tiles=tiles, outputs=outputs)
     return write_bundle(path, info=info, model_onnx=model, reference=reference, card_markdown="# Timed\n")
+
+
+def films_of_both_ways(options: argparse.Namespace, bundle: Path, reducing: Path, threads: int) -> list[dict[str, Any]]:
+    return films_to_answers(options, bundle, threads) + reduced_films_to_answers(options, reducing, threads)
 
 
 def starts(options: argparse.Namespace, bundle: Path, work: Path) -> list[dict[str, Any]]:
@@ -274,11 +278,12 @@ def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         bundle = bundle_of(model, options.size, work / "timed.hilum")
+        reducing = bundle_of(model, options.size, work / "reducing.hilum", "reduced")
         parts: tuple[tuple[str, Callable[[], Any]], ...] = (
             ("whole_bare", lambda: whole_and_bare(options, model, threads)),
             ("usual", lambda: against_usual(options, classifier, model, threads)),
             ("ensembles", lambda: ensembles(options, classifier, threads)),
-            ("films", lambda: films_to_answers(options, bundle, threads)),
+            ("films", lambda: films_of_both_ways(options, bundle, reducing, threads)),
             ("reduced", lambda: tiles_of_reduced_films(options)),
             ("starts", lambda: starts(options, bundle, work)),
         )

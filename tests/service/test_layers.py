@@ -27,3 +27,14 @@ def test_lines_run_between_low_and_high_and_leave_the_rest_open(tmp_path: Path) 
     assert 0.005 < drawn.mean() < 0.1
     assert not drawn[:10].any()  # the heat begins at zero
     assert (areas[..., 3] > 0).mean() > 0.9
+
+
+def test_pictures_are_of_the_whole_film_however_the_model_read_it(tmp_path: Path) -> None:
+    """A bundle that decodes films at reduced size changes nothing of what people are shown."""
+    grain = np.random.default_rng(0).integers(60, 190, (1040, 1100), dtype=np.uint8)
+    Image.fromarray(grain).save(tmp_path / "film.jpg", quality=95)
+    whole, reduced = (
+        draw_heatmap(tmp_path / "film.jpg", HEAT, to_mapping(Preprocessing(size=64, decoding=one)), 1.0, False, "heat")
+        for one in ("full", "reduced")
+    )
+    assert whole == reduced

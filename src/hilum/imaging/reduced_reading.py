@@ -16,8 +16,9 @@ Bits that changed within the finest wavelets are not seen; decoded whole they re
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +30,8 @@ from hilum.imaging.pixel_order import PixelOrder, Window, present
 from hilum.imaging.preprocessing import Preprocessing, geometry, tile_from_averages
 from hilum.imaging.radiograph import FilmFacts
 from hilum.imaging.raster_reading import read_raster_facts
+
+T = TypeVar("T")
 
 OVERSAMPLING = 3
 """A reduced film has at least this many pixels for each pixel of the tile, each way."""
@@ -150,23 +153,25 @@ def _from_dicom(film: EncodedFilm, preprocessing: Preprocessing) -> ReducedFilm 
 def _from_jpeg(
     frame: bytes, order: PixelOrder, facts: FilmFacts, flags: tuple[str, ...], preprocessing: Preprocessing
 ) -> ReducedFilm | None:
-    def decode(image: Any) -> ReducedFilm | None:
-        columns, rows = image.size
-        if image.mode != "L" or image.getexif().get(0x0112, 1) != 1 or (facts.rows, facts.columns) != (rows, columns):
-            return None
-        scale = _scale(rows, columns, preprocessing, MOST)
-        if scale == 1 or frame.count(b"\xff\xda") > 1:  # progressive pictures cost their scans whatever the size
-            return None
-        image.draft("L", (columns // scale, rows // scale))
-        codes = np.asarray(image)
-        if codes.shape != (-(-rows // scale), -(-columns // scale)) or _beyond_window(codes, order):
-            return None
-        pixels = present(codes, order)
-        return ReducedFilm(
-            pixels=pixels, shape=(rows, columns), scale=scale, shift=0, checked=True, facts=facts, flags=flags
-        )
+    rows, columns = facts.rows or 0, facts.columns or 0
+    scale = _scale(rows, columns, preprocessing, MOST)
+    if scale == 1 or frame.count(b"\xff\xda") > 1:  # progressive pictures cost their scans whatever the size
+        return None
 
-    return _opened(frame, "JPEG", decode)
+    def decode() -> Array | None:
+        with _opened(frame, "JPEG") as image:
+            if image.mode != "L" or image.size != (columns, rows) or image.getexif().get(0x0112, 1) != 1:
+                return None
+            image.draft("L", (columns // scale, rows // scale))
+            return np.asarray(image)
+
+    codes = _or_none(decode)
+    if codes is None or codes.shape != (-(-rows // scale), -(-columns // scale)) or _beyond_window(codes, order):
+        return None
+    pixels = present(codes, order)
+    return ReducedFilm(
+        pixels=pixels, shape=(rows, columns), scale=scale, shift=0, checked=True, facts=facts, flags=flags
+    )
 
 
 def _from_jpeg_2000(film: EncodedFilm, preprocessing: Preprocessing) -> ReducedFilm | None:
@@ -181,29 +186,40 @@ def _from_jpeg_2000(film: EncodedFilm, preprocessing: Preprocessing) -> ReducedF
     # Pillow takes the nearest size instead of the next larger one, and fails where these differ.
     if any(-(-side // scale) != (side + scale // 2) // scale for side in (form.rows, form.columns)):
         return None
+    samples = _or_none(lambda: reduced_samples(film.frame, scale))
+    if samples is None or samples.shape != (-(-form.rows // scale), -(-form.columns // scale)):
+        return None
+    # Pillow spreads samples over its 8 or 16 bits and makes signed ones unsigned.
+    codes = samples >> samples.dtype.type(samples.itemsize * 8 - form.stored)
+    if form.signed:
+        codes = codes ^ codes.dtype.type(1 << (form.stored - 1))
+    if _beyond_window(codes, film.order):
+        return None
+    return ReducedFilm(
+        pixels=present(codes, film.order, in_place=True),
+        shape=(form.rows, form.columns),
+        scale=scale,
+        shift=scale - 1,
+        checked=_is_checked(film.frame),
+        facts=film.facts,
+        flags=film.flags,
+    )
 
-    def decode(image: Any) -> ReducedFilm | None:
+
+def reduced_samples(frame: bytes, scale: int) -> Array:
+    """Decode a JPEG 2000 codestream without its finest wavelets.
+
+    Args:
+        frame: a codestream of one component.
+        scale: pixels of the film along one side of a reduced pixel, a power of two.
+
+    Returns:
+        uint8 or uint16 [⌈h / scale⌉, ⌈w / scale⌉], over the whole range of the type, signed samples made unsigned.
+    """
+    with _opened(frame, "JPEG2000") as image:
         image.reduce = scale.bit_length() - 1
-        samples = np.asarray(image)
-        if samples.shape != (-(-form.rows // scale), -(-form.columns // scale)):
-            return None
-        # Pillow spreads samples over its 8 or 16 bits and makes signed ones unsigned.
-        codes = samples >> samples.dtype.type(samples.itemsize * 8 - form.stored)
-        if form.signed:
-            codes = codes ^ codes.dtype.type(1 << (form.stored - 1))
-        if _beyond_window(codes, film.order):
-            return None
-        return ReducedFilm(
-            pixels=present(codes, film.order, in_place=True),
-            shape=(form.rows, form.columns),
-            scale=scale,
-            shift=scale - 1,
-            checked=_is_checked(film.frame),
-            facts=film.facts,
-            flags=film.flags,
-        )
-
-    return _opened(film.frame, "JPEG2000", decode)
+        samples: Array = np.asarray(image)
+        return samples
 
 
 def _beyond_window(codes: Array, order: PixelOrder) -> bool:
@@ -276,15 +292,18 @@ def _length(frame: bytes, at: int) -> int:
     return int.from_bytes(frame[at : at + 2], "big")
 
 
-def _opened(frame: bytes, name: str, decode: Any) -> ReducedFilm | None:
+def _opened(frame: bytes, name: str) -> Any:
     # Where it doesn't know a format yet, Pillow imports all of its fifty, on the first film's time.
     from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin  # noqa: F401
 
+    return Image.open(io.BytesIO(frame), formats=(name,))
+
+
+def _or_none(step: Callable[[], T]) -> T | None:
+    """What a step of Pillow's gives; ``None`` where it fails: whatever is wrong, the full decoder says it better."""
     try:
-        with Image.open(io.BytesIO(frame), formats=(name,)) as image:
-            found: ReducedFilm | None = decode(image)
-            return found
+        return step()
     except (FilmError, MemoryError):
         raise
-    except Exception:  # whatever is wrong, the full decoder says it better
+    except Exception:
         return None
