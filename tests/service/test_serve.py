@@ -64,7 +64,12 @@ def served(bundle: Path, data: Path) -> Iterator[tuple[subprocess.Popen[str], di
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={"HILUM_LEAST_FREE_MB": "1", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+        env={
+            "HILUM_LEAST_FREE_MB": "1",
+            "PATH": "/usr/bin:/bin",
+            "OMP_NUM_THREADS": "1",
+            "HILUM_RETAIN_PIXEL_DAYS": "1",
+        },
     ) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(4)]
@@ -116,6 +121,9 @@ def test_a_bundle_is_served_and_stops_clean(bundle: Path, film: Path, tmp_path: 
         assert process.wait(20) == 0
         assert process.stdout is not None
         assert "finishing what is in work" in process.stdout.read()
+        assert process.stderr is not None
+        (told,) = [line for line in process.stderr.read().splitlines() if "no such setting" in line]
+        assert '"meant": "HILUM_RETAIN_PIXELS_DAYS"' in told
 
 
 @pytest.mark.system
