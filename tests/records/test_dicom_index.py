@@ -10,6 +10,7 @@ from tests.records.test_store import Clock, answered, film
 
 from hilum.records.database import Database
 from hilum.records.dicom_index import DicomIndex, DicomObject, Narrowing
+from hilum.records.results_out import answer_as_sent
 from hilum.records.schema import FilmRow
 from hilum.records.store import Store
 from hilum.records.values import Identity
@@ -81,8 +82,18 @@ def test_studies_are_found_newest_first_and_narrowed(index: DicomIndex, store: S
 def test_what_is_known_of_a_film(index: DicomIndex, store: Store) -> None:
     film_id = answered(store, "a", identity=Identity(sop_instance_uid="1.2.1"))
     known = index.known(film_id)
-    assert (known.usable, known.file_sha256, known.film, known.reviews) == (True, "a" * 64, None, ())
-    assert [answer.film_id for answer in known.answers] == [film_id]
+    assert (known.usable, known.file_sha256, known.film) == (True, "a" * 64, None)
+    (answer,) = known.answers
+    with index._database.read() as session:
+        sent = answer_as_sent(session, answer.id)
+    assert (sent.film_id, sent.content_sha256, sent.model_sha256) == (
+        film_id,
+        known.content_sha256,
+        answer.model_sha256,
+    )
+    assert (answer.label, set(answer.maps)) == (sent.label, {one.finding for one in sent.heatmaps})
+    assert answer.drawable is {"preprocessing", "heatmap_top"}.issubset(sent.assessment)
+    assert answer.reviews == ()
     index.put([one(film_id, 1, 1)])
     assert index.known(film_id).film == one(film_id, 1, 1)
     other = store.receive(film("b", format="png")).film_id

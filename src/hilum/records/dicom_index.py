@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
-from hilum.records.results_out import Delivery, answer_as_sent, answers_as_sent
-from hilum.records.schema import AnswerRow, DicomObjectRow, FilmRow, FollowerRow, ReviewRow
+from hilum.records.results_out import Delivery, answer_as_sent
+from hilum.records.schema import AnswerRow, DicomObjectRow, FilmRow, FollowerRow, HeatmapRow, ReviewRow
 from hilum.records.store import now
 from hilum.records.values import FINISHED, WAITING
 
@@ -53,6 +53,24 @@ class DicomObject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownAnswer:
+    """What the records know of an answer whose results may be found."""
+
+    id: str
+    """Opaque id."""
+    model_sha256: str
+    """The model's version."""
+    label: str | None
+    """What it says; None when it abstained."""
+    drawable: bool
+    """Whether it says how a heat map is drawn over its film."""
+    maps: tuple[str, ...]
+    """Findings that it has a heat map of."""
+    reviews: tuple[str, ...]
+    """Ids of the reviews that judged it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What the records know of a film that may be found."""
 
@@ -62,19 +80,17 @@ class Known:
     """Names its file."""
     film: DicomObject | None
     """Its own row; None before its header was read."""
-    answers: tuple[Delivery, ...]
-    """Its answers, as they would be sent."""
-    answer_ids: tuple[str, ...]
-    """Their ids, in the same order."""
-    reviews: tuple[tuple[str, str], ...]
-    """Ids of its reviews, each with the id of the answer that was judged."""
+    content_sha256: str
+    """Digest of its content, from which its results' UIDs are derived."""
+    answers: tuple[KnownAnswer, ...]
+    """Its answers, where it was analysed."""
     waiting: bool = False
     """Whether it is still to be answered: then another event will come."""
     was_read: bool = False
     """Whether the film was read whole, and so is known to be sound."""
 
 
-NOTHING = Known(usable=False, file_sha256="", film=None, answers=(), answer_ids=(), reviews=())
+NOTHING = Known(usable=False, file_sha256="", content_sha256="", film=None, answers=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,22 +129,15 @@ class DicomIndex:
     def known_all(self, film_ids: Sequence[str]) -> dict[str, Known]:
         """What there is of films, in a few queries however many they are."""
         with self._database.read() as session:
-            films = {row.id: row for row in session.scalars(select(FilmRow).where(FilmRow.id.in_(film_ids)))}
+            films = {row.id: row for row in session.execute(select(*_OF_FILM).where(FilmRow.id.in_(film_ids)))}
             wanted = [film_id for film_id, row in films.items() if _usable(row)]
-            analysed = select(AnswerRow).where(AnswerRow.film_id.in_(wanted), AnswerRow.risk.is_not(None))
-            answers: dict[str, dict[str, AnswerRow]] = {film_id: {} for film_id in wanted}
-            for row in session.scalars(analysed):
-                answers[row.film_id][row.model_sha256] = row
-            sent = answers_as_sent(session, [row for ones in answers.values() for row in ones.values()])
-            reviews: dict[str, list[ReviewRow]] = {film_id: [] for film_id in wanted}
-            for review in session.scalars(select(ReviewRow).where(ReviewRow.film_id.in_(wanted))):
-                reviews[review.film_id].append(review)
+            answers = _known_answers(session, wanted)
             kept = select(DicomObjectRow).where(DicomObjectRow.film_id.in_(wanted), DicomObjectRow.kind == FILM)
             own = {row.film_id: row for row in session.scalars(kept)}
-            found = dict.fromkeys(film_ids, NOTHING)
-            for film_id in wanted:
-                found[film_id] = _known(films[film_id], own.get(film_id), answers[film_id], sent, reviews[film_id])
-            return found
+        found = dict.fromkeys(film_ids, NOTHING)
+        for film_id in wanted:
+            found[film_id] = _known(films[film_id], own.get(film_id), answers[film_id])
+        return found
 
     def unlisted(self, after: str = "", *, most: int = 100) -> list[str]:
         """Films that were read and could be found, and are not: by id, so many behind one.
@@ -241,30 +250,63 @@ class DicomIndex:
             append(session, Act(actor=viewer, act=act, subject=subject, detail=shown), now())
 
 
-def _usable(film: FilmRow) -> bool:
+_OF_FILM = (
+    FilmRow.id,
+    FilmRow.format,
+    FilmRow.state,
+    FilmRow.file_sha256,
+    FilmRow.content_sha256,
+    FilmRow.sop_instance_uid,
+    FilmRow.reason_code,
+)
+_OF_ANSWER = (AnswerRow.id, AnswerRow.film_id, AnswerRow.model_sha256, AnswerRow.label, AnswerRow.assessment)
+"""Columns that the index reads: rows of them cost a part of what mapped objects do, of which there is one a film."""
+
+
+def _usable(film: Any) -> bool:
     """A film that was read knows its UID until its identifiers are erased; then its file may lie there longer."""
     forgotten = film.state in FINISHED and film.sop_instance_uid is None
     return film.format == "dicom" and film.state != "quarantined" and bool(film.file_sha256) and not forgotten
 
 
+def _known_answers(session: Session, film_ids: Sequence[str]) -> dict[str, list[KnownAnswer]]:
+    """Answers of analysed films, by film."""
+    analysed = select(*_OF_ANSWER).where(AnswerRow.film_id.in_(film_ids), AnswerRow.risk.is_not(None))
+    rows = list(session.execute(analysed)) if film_ids else []
+    maps: dict[str, list[str]] = {row.id: [] for row in rows}
+    drawn = select(HeatmapRow.answer_id, HeatmapRow.finding).where(HeatmapRow.answer_id.in_(list(maps)))
+    for answer_id, finding in session.execute(drawn) if maps else ():
+        maps[answer_id].append(finding)
+    reviews: dict[tuple[str, str], list[str]] = {(row.film_id, row.model_sha256): [] for row in rows}
+    judged = select(ReviewRow.id, ReviewRow.film_id, ReviewRow.model_sha256).where(ReviewRow.film_id.in_(film_ids))
+    for review_id, film_id, model_sha256 in session.execute(judged) if rows else ():
+        reviews.get((film_id, model_sha256 or ""), []).append(review_id)
+    found: dict[str, list[KnownAnswer]] = {film_id: [] for film_id in film_ids}
+    for row in rows:
+        found[row.film_id].append(
+            KnownAnswer(
+                id=row.id,
+                model_sha256=row.model_sha256,
+                label=row.label,
+                # Names of the assessment's own; to parse all of it would cost more than the rest.
+                drawable='"preprocessing":' in row.assessment and '"heatmap_top":' in row.assessment,
+                maps=tuple(maps[row.id]),
+                reviews=tuple(reviews[row.film_id, row.model_sha256]),
+            )
+        )
+    return found
+
+
 _TABLE: Any = DicomObjectRow.__table__
 
 
-def _known(
-    film: FilmRow,
-    own: DicomObjectRow | None,
-    answers: Mapping[str, AnswerRow],
-    sent: Mapping[str, Delivery],
-    reviews: Sequence[ReviewRow],
-) -> Known:
-    ids = {model: row.id for model, row in answers.items()}
+def _known(film: Any, own: DicomObjectRow | None, answers: Sequence[KnownAnswer]) -> Known:
     return Known(
         usable=True,
         file_sha256=film.file_sha256,
+        content_sha256=film.content_sha256,
         film=_object(own, _header(own)) if own else None,
-        answers=tuple(sent[answer_id] for answer_id in ids.values()),
-        answer_ids=tuple(ids.values()),
-        reviews=tuple((row.id, ids[row.model_sha256]) for row in reviews if row.model_sha256 in ids),
+        answers=tuple(answers),
         waiting=film.state in WAITING,
         was_read=film.state in ("answered", "not-analysed") and film.reason_code != "prior",
     )

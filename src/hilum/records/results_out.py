@@ -354,15 +354,6 @@ def _leased(session: Session, delivery_id: str, owner: str) -> DeliveryRow | Non
     return row if leases.held(row, working="sending", owner=owner) else None
 
 
-def answers_as_sent(session: Session, answers: Sequence[AnswerRow]) -> dict[str, Delivery]:
-    """Answers as :func:`answer_as_sent` has them, by id."""
-    maps: dict[str, list[HeatmapRow]] = {answer.id: [] for answer in answers}
-    query = select(HeatmapRow).where(HeatmapRow.answer_id.in_(list(maps))).order_by(HeatmapRow.finding)
-    for one in session.scalars(query) if maps else ():
-        maps[one.answer_id].append(one)
-    return {answer.id: _as_sent(session, _asked(answer, ""), answer, maps[answer.id]) for answer in answers}
-
-
 def _asked(answer: AnswerRow, review_id: str) -> DeliveryRow:
     asked = {"answer_id": answer.id, "review_id": review_id, "created_at": answer.created_at}
     return DeliveryRow(id="", destination="", attempts=0, **asked)

@@ -7,7 +7,6 @@ every byte of it several times. Heads, chunked bodies, the end of each body and 
 import asyncio
 
 import h11
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 READ_BYTES = 512 * 1024
@@ -55,7 +54,7 @@ class HttpProtocol(H11Protocol):
             cycle.body += memoryview(data)[:count]
         else:
             cycle.body = data[:count]  # type: ignore[assignment]  # the very object is handed on where it is whole
-        if len(cycle.body) > HIGH_WATER_LIMIT:
+        if len(cycle.body) > READ_BYTES:  # else the application takes it before the line is read again
             self.flow.pause_reading()
         cycle.message_event.set()
         return count

@@ -109,6 +109,7 @@ class Arrival:
         self._path = intake.files.incoming / uuid.uuid4().hex
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._placed = False
         active = intake.files.keys.active
         self.key = new_file_key(active) if active else None
         """What the file is encrypted with; None leaves it plain."""
@@ -126,7 +127,8 @@ class Arrival:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        self._path.unlink(missing_ok=True)
+        if not self._placed:
+            self._path.unlink(missing_ok=True)
 
     @property
     def descriptor(self) -> int:
@@ -248,10 +250,15 @@ class Arrival:
     def _place(self, digest: str) -> None:
         target = self._intake.files.path(digest)
         try:
-            new_bucket = not target.parent.exists()
-            target.parent.mkdir(mode=0o700, exist_ok=True)
             self._intake.point("rename")
-            os.replace(self._path, target)
+            try:
+                os.replace(self._path, target)
+                new_bucket = False
+            except FileNotFoundError:  # the first film of its folder
+                target.parent.mkdir(mode=0o700, exist_ok=True)
+                os.replace(self._path, target)
+                new_bucket = True
+            self._placed = True
             self._sync_folder(target.parent)
             if new_bucket:
                 self._sync_folder(self._intake.files.films)

@@ -4,8 +4,9 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -211,13 +212,25 @@ def decision_of(delivery: Delivery, organization: str) -> Decision | None:
     )
 
 
+def finding_drawn(
+    label: str | None, maps: Iterable[str], probs: Mapping[str, float] = MappingProxyType({})
+) -> str | None:
+    """Which finding's heat map is sent: the answer's own, or the likeliest that is not normal; None for none.
+
+    Args:
+        label: what the answer says; None when it abstained.
+        maps: findings that there are heat maps of.
+        probs: probability by finding; only which one is sent depends on it, not whether one is.
+    """
+    if label not in (None, NORMAL):
+        return label if label in maps else None
+    return max((name for name in maps if name != NORMAL), key=lambda name: probs.get(name, 0.0), default=None)
+
+
 def _heat(delivery: Delivery) -> Heat | None:
     said, maps = delivery.assessment, {one.finding: one for one in delivery.heatmaps}
-    probs: dict[str, Any] = said.get("probs", {})
-    wanted = delivery.label if delivery.label not in (None, NORMAL) else None
-    others = sorted((name for name in maps if name != NORMAL), key=lambda name: -probs.get(name, 0.0))
-    chosen = wanted or (others[0] if others else None)
-    if chosen not in maps or "preprocessing" not in said or "heatmap_top" not in said:
+    chosen = finding_drawn(delivery.label, maps, said.get("probs", {}))
+    if chosen is None or "preprocessing" not in said or "heatmap_top" not in said:
         return None
     return Heat(
         finding=chosen,

@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from hilum.errors import DataError, FilmError, ServiceError
 from hilum.records.dicom_index import FILM, DicomIndex, DicomObject, Known
 from hilum.records.events import FILES, KINDS, Events
-from hilum.records.results_out import Delivery
 from hilum.service.dicom.capture import SECONDARY_CAPTURE
 from hilum.service.dicom.report import COMPREHENSIVE_3D_SR
 from hilum.service.dicom.uids import derived_uid
 from hilum.service.dicomweb.attributes import Attributes, head_attributes, read_attributes, value_of
 from hilum.service.film_files import FilmFiles
 from hilum.service.logs import logger, where
-from hilum.service.results_out import result_of
+from hilum.service.results_out import finding_drawn
 
 FOLLOWER = "dicomweb"
 FOLLOWED = {**KINDS, **FILES}
@@ -182,38 +181,29 @@ def film_of(film_id: str, header: Attributes) -> DicomObject:
 def results_of(film: DicomObject, known: Known, *, verified: bool) -> Sequence[DicomObject]:
     """Rows of what can be made from a film's answers and reviews: the UIDs are those that are sent."""
     found: list[DicomObject] = []
-    for answer_id, answer in zip(known.answer_ids, known.answers, strict=True):
-        found += _of_answer(film, answer_id, answer)
-        if verified:
-            found += [_verified(film, answer_id, answer, review) for review, of in known.reviews if of == answer_id]
+    for answer in known.answers:
+        version = known.content_sha256, answer.model_sha256
+        report = replace(
+            film,
+            kind="report",
+            answer_id=answer.id,
+            sop_class_uid=COMPREHENSIVE_3D_SR,
+            sop_instance_uid=derived_uid("report", film.sop_instance_uid, *version),
+            series_instance_uid=derived_uid("report-series", film.study_instance_uid, answer.model_sha256),
+            modality="SR",
+        )
+        found.append(report)
+        if answer.drawable and finding_drawn(answer.label, answer.maps) is not None:
+            heatmap = replace(
+                report,
+                kind="heatmap",
+                sop_class_uid=SECONDARY_CAPTURE,
+                sop_instance_uid=derived_uid("heatmap", film.sop_instance_uid, *version),
+                series_instance_uid=derived_uid("heatmap-series", film.study_instance_uid, answer.model_sha256),
+                modality="OT",
+            )
+            found.append(heatmap)
+        for review_id in answer.reviews if verified else ():
+            uid = derived_uid("verified-report", film.sop_instance_uid, *version, review_id)
+            found.append(replace(report, kind="verified-report", review_id=review_id, sop_instance_uid=uid))
     return found
-
-
-def _of_answer(film: DicomObject, answer_id: str, answer: Delivery) -> list[DicomObject]:
-    result = result_of(answer)
-    report = replace(
-        film,
-        kind="report",
-        answer_id=answer_id,
-        sop_class_uid=COMPREHENSIVE_3D_SR,
-        sop_instance_uid=result.uid("report", film.sop_instance_uid),
-        series_instance_uid=derived_uid("report-series", film.study_instance_uid, result.model_sha256),
-        modality="SR",
-    )
-    if result.heat is None:
-        return [report]
-    heatmap = replace(
-        report,
-        kind="heatmap",
-        sop_class_uid=SECONDARY_CAPTURE,
-        sop_instance_uid=result.uid("heatmap", film.sop_instance_uid),
-        series_instance_uid=derived_uid("heatmap-series", film.study_instance_uid, result.model_sha256),
-        modality="OT",
-    )
-    return [report, heatmap]
-
-
-def _verified(film: DicomObject, answer_id: str, answer: Delivery, review_id: str) -> DicomObject:
-    report = _of_answer(film, answer_id, answer)[0]
-    uid = result_of(answer).uid("verified-report", film.sop_instance_uid, review_id)
-    return replace(report, kind="verified-report", review_id=review_id, sop_instance_uid=uid)
