@@ -213,3 +213,18 @@ def test_heads_without_their_key_say_which_file_is_missing(three: Path, tmp_path
 def test_an_act_that_no_row_has_is_answered_with_those_that_there_are(three: Path) -> None:
     assert "acts that rows have: user.added" in run("audit", "search", "--act", "users.", data=three).stdout
     assert "acts that rows have" not in run("audit", "search", "--act", "user.", data=three).stdout
+
+
+def test_heads_from_after_a_backup_contradict_what_came_back_and_the_restore_is_named(
+    three: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(three, tmp_path / "data"))
+    run("backup", str(tmp_path / "kept"), data=data)
+    run("users", "add", "dan", "--role", "viewer", "--no-password", data=data)
+    sign(data)
+    run("restore", str(tmp_path / "kept"), data=tmp_path / "again")
+    assert "the audit is whole" in run("audit", "verify", data=tmp_path / "again").stdout
+    newer = ("--heads", str(data / "audit-heads.jsonl"))
+    told = run("audit", "verify", *newer, data=tmp_path / "again", code=1).stdout
+    assert "CHANGED at row 4" in told
+    assert "row 4 says that these records come from a backup" in told

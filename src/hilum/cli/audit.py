@@ -51,7 +51,7 @@ def verify(
     """Follow the chain row by row and compare it with the signed heads; ends with 1 when anything was changed."""
     from hilum.cli.records import signing_key, url_of
     from hilum.records import heads as signed
-    from hilum.records.proving import prove
+    from hilum.records.proving import last_restore, prove
 
     proof = prove(
         url=url_of(data),
@@ -68,6 +68,12 @@ def verify(
         else "no signed heads: a cut end, or a chain computed anew, could not be told"
     )
     lines.append("the audit is whole" if verdict.whole else f"CHANGED at row {verdict.first_bad}: {verdict.reason}")
+    restored = 0 if verdict.whole or export is not None else last_restore(url_of(data))
+    if restored:
+        lines.append(
+            f"row {restored} says that these records come from a backup: heads signed after that backup know the rows "
+            "of before. The heads that the restore put into its folder fit."
+        )
     if export is not None and verdict.short:
         lines.append("an export from before the heads were copied ends so, too: copy the heads first, then export")
     summary = {

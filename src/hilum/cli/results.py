@@ -32,7 +32,11 @@ def list_results(data: DataOption = HERE, as_json: JsonOption = False) -> None:
         outbox = Outbox(database, now)
         counts, dead, again = outbox.counts(), outbox.dead(), sent_again(database, limit=100)
     rows = [[name, *(one.get(state, 0) for state in DELIVERY_STATES)] for name, one in sorted(counts.items())]
-    lines = table(["destination", *DELIVERY_STATES], rows) if rows else ["no results yet: set HILUM_RESULTS_TO"]
+    lines = (
+        table(["destination", *DELIVERY_STATES], rows)
+        if rows
+        else ["no results yet; HILUM_RESULTS_TO of the service names where they go"]
+    )
     lines += [f"{one.id}  {one.destination}  film {one.film_id}  {one.attempts} attempts: {one.reason}" for one in dead]
     for one in again:
         tried = f"{one.attempts} attempts, next {one.due_at:%Y-%m-%d %H:%M:%S} UTC"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
@@ -24,6 +24,8 @@ from hilum.records.sealed_columns import hang_keys
 from hilum.records.unusable import unusable
 
 AT_ONCE = 1000
+RESTORED = "records.restored"
+"""Act: the chain goes on from a backup. Heads that were signed after the backup know other rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,16 @@ def prove(*, url: str, export: Path | None, heads: Path, heads_given: bool, keys
         with reading(url) as session:
             verdict = check(_rows(session), known)
     return Proof(verdict=verdict, heads=len(known), signed_up_to=max((tip.seq for tip in known), default=0))
+
+
+def last_restore(url: str) -> int:
+    """Place of the last row that says that the records come from a backup; 0 for none.
+
+    Raises:
+        ServiceError: the database can't be read.
+    """
+    with reading(url) as session:
+        return session.scalar(select(func.max(AuditRow.seq)).where(AuditRow.act == RESTORED)) or 0
 
 
 def write_export(url: str, out: Path) -> int:

@@ -121,8 +121,10 @@ def back_up(
         listed = {"format": FORMAT, "records": records, "database": digest, "films": sorted(names.films)}
         listed |= {"beside": digests, "data_keys": list(names.data_keys), ANCHORS: anchors}
         write_json(folder / LIST, listed)
-        rows = _whole_audit(kept, folder)
-    return Backup(films=len(names.films), audit_rows=rows, database_sha256=digest, anchors=len(anchors), unlike=unlike)
+        _whole_audit(kept, folder)
+    return Backup(
+        films=len(names.films), audit_rows=names.audit_rows, database_sha256=digest, anchors=len(anchors), unlike=unlike
+    )
 
 
 def _beside(data: Path, signed: Path | None, signing_key: Path | None) -> dict[str, Path]:

@@ -22,14 +22,11 @@ from sqlalchemy.pool import NullPool
 from hilum.errors import DataError, ServiceError, UsageError
 from hilum.files import write_secret
 from hilum.records.audit import Act, append
-from hilum.records.proving import reading
+from hilum.records.proving import RESTORED, reading
 from hilum.records.store import now
 
 SQLITE, DUMP = "hilum.db", "records.dump"
 """Names of the records in a backup; the first one also in the service's folder."""
-
-RESTORED = "records.restored"
-"""Act of the audit: where the chain goes on from a backup. Heads that were signed after the backup know other rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +37,8 @@ class Named:
     """Digests of film files."""
     data_keys: tuple[str, ...]
     """Ids of the data keys that it needs, oldest first."""
+    audit_rows: int
+    """Rows of its audit."""
 
 
 def is_sqlite(url: str) -> bool:
@@ -149,7 +148,8 @@ def _named(session: Session) -> Named:
     films = session.scalars(text("SELECT file_sha256 FROM films WHERE file_sha256 <> ''")).all()
     known = "data_keys" in inspect(session.connection()).get_table_names()  # not in records of an early version
     keys = session.scalars(text("SELECT id FROM data_keys ORDER BY since")).all() if known else ()
-    return Named(films=frozenset(films), data_keys=tuple(str(one) for one in keys))
+    rows = session.scalar(text("SELECT count(*) FROM audit")) or 0
+    return Named(films=frozenset(films), data_keys=tuple(str(one) for one in keys), audit_rows=rows)
 
 
 def _copy(source: Path, target: Path) -> None:
