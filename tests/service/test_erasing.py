@@ -283,8 +283,10 @@ def test_a_list_of_erasures_with_a_broken_end_is_read_and_a_damaged_one_is_refus
         path.write_text(wrong + "\n")
         with pytest.raises(DataError, match=r"erasures\.jsonl, line 1 names no erased film"):
             read_erased(path)
-    with pytest.raises(UsageError, match="can't be read"):
+    with pytest.raises(UsageError, match="where nothing was ever erased there is none"):
         read_erased(tmp_path / "none.jsonl")
+    with pytest.raises(UsageError, match="can't be read"):
+        read_erased(tmp_path)
 
 
 def test_nothing_is_erased_where_the_list_can_not_be_written(desk: Desk) -> None:

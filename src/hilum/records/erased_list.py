@@ -41,6 +41,11 @@ def read_erased(path: Path) -> tuple[str, ...]:
     """
     try:
         lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        raise UsageError(
+            f"There is no list of erasures at {path}. Check the path; where nothing was ever erased there is none, and "
+            "none is needed."
+        ) from None
     except OSError as error:
         raise UsageError(
             f"The list of erasures {path.name} can't be read ({error.strerror}). Check the path."
