@@ -88,12 +88,29 @@ def read_reduced(content: bytes, preprocessing: Preprocessing, limits: Limits) -
     Raises:
         FilmError: the file is damaged.
     """
+    decode = reducible(content, preprocessing, limits)
+    return None if decode is None else decode()
+
+
+Decoding = Callable[[], ReducedFilm | None]
+"""Decodes a film at reduced size, if it can be."""
+
+
+def reducible(content: bytes, preprocessing: Preprocessing, limits: Limits) -> Decoding | None:
+    """What `read_reduced` does after it has read the header: the most of its time.
+
+    Returns:
+        ``None`` where the header shows that the film has to be decoded whole.
+
+    Raises:
+        FilmError: the file is damaged.
+    """
     if is_dicom(content[:132]):
         film = encoded_film(content, limits, (JPEG_SYNTAX, *JPEG_2000_SYNTAXES))
         return None if film is None else _from_dicom(film, preprocessing)
     if content[:3] == b"\xff\xd8\xff":
         facts = read_raster_facts(io.BytesIO(content), "jpeg", limits)
-        return _from_jpeg(content, PixelOrder(bits=8), facts, (), preprocessing)
+        return lambda: _from_jpeg(content, PixelOrder(bits=8), facts, (), preprocessing)
     return None
 
 
@@ -101,7 +118,7 @@ def reduced_tile(film: ReducedFilm, config: Preprocessing) -> Tile:
     """The tile of a reduced film: the same areas averaged as in `hilum.imaging.preprocessing.preprocess`."""
     where = geometry(film.shape, config)
     rows = _averaged(film.pixels, film, where.top, where.height, where.tile_height)
-    both = _averaged(rows.T, film, where.left, where.width, where.tile_width).T
+    both = _averaged(np.ascontiguousarray(rows.T), film, where.left, where.width, where.tile_width).T
     return tile_from_averages(both / (4.0 * where.height * where.width), where, config)
 
 
@@ -113,16 +130,16 @@ def _averaged(pixels: Array, film: ReducedFilm, start: int, length: int, cells: 
     """
     parts = 2 * film.scale * cells
     edges = 2 * (start * cells + np.arange(cells + 1, dtype=np.int64) * length) + film.shift * cells
-    whole, part = edges // parts, edges % parts
-    last = len(pixels) - 1
-    # Beyond the last pixel, where a reduced film may end half a pixel early, its value goes on.
-    needed = np.concatenate([pixels, pixels[last:]]).astype(np.uint64)
-    before = np.zeros((len(needed) + 1, pixels.shape[1]), np.uint64)
-    np.cumsum(needed, axis=0, out=before[1:])
-    inside = np.minimum(whole, last + 1)
-    # Sums may wrap on the way; the differences are right, and small enough.
-    up_to = before[inside] * np.uint64(parts) + needed[inside] * part.astype(np.uint64)[:, None]
-    found: Array = np.diff(up_to, axis=0)
+    first, before = edges[:-1] // parts, edges[:-1] % parts
+    end, after = edges[1:] // parts, edges[1:] % parts
+    # Whole numbers, exact whatever the order: a cell's weights add up to 2 × length.
+    kind = np.uint64 if int(pixels.max()) * 2 * length >= 1 << 32 else np.uint32
+    found: Array = np.zeros((cells, pixels.shape[1]), kind)
+    for step in range(int((end - first).max()) + 1):
+        at = first + step
+        weight = np.where(at < end, parts, np.where(at == end, after, 0)) - np.where(step == 0, before, 0)
+        # Beyond the last pixel, where a reduced film may end half a pixel early, its value goes on.
+        found += pixels[np.minimum(at, len(pixels) - 1)] * weight[:, None].astype(kind)
     return found
 
 
@@ -136,7 +153,7 @@ def _scale(rows: int, columns: int, preprocessing: Preprocessing, most: int) -> 
     return scale
 
 
-def _from_dicom(film: EncodedFilm, preprocessing: Preprocessing) -> ReducedFilm | None:
+def _from_dicom(film: EncodedFilm, preprocessing: Preprocessing) -> Decoding | None:
     form, order = film.form, film.order
     if form.high_bit != form.stored - 1 or order.padding is not None or not isinstance(order.modality, tuple):
         return None
@@ -144,10 +161,10 @@ def _from_dicom(film: EncodedFilm, preprocessing: Preprocessing) -> ReducedFilm 
     if not (linear or (order.voi is None and form.stored == 8)):
         return None
     if film.syntax != JPEG_SYNTAX:
-        return _from_jpeg_2000(film, preprocessing)
+        return lambda: _from_jpeg_2000(film, preprocessing)
     if form.stored != 8 or form.signed:
         return None
-    return _from_jpeg(film.frame, order, film.facts, film.flags, preprocessing)
+    return lambda: _from_jpeg(film.frame, order, film.facts, film.flags, preprocessing)
 
 
 def _from_jpeg(

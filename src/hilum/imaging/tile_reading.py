@@ -8,7 +8,7 @@ from hilum.errors import FilmError
 from hilum.imaging.limits import Limits
 from hilum.imaging.preprocessing import Preprocessing, preprocess
 from hilum.imaging.reading import file_content, read_film
-from hilum.imaging.reduced_reading import ReducedFilm, read_reduced, reduced_tile
+from hilum.imaging.reduced_reading import read_reduced, reduced_tile
 
 
 def read_tile(path: Path, film_id: str, preprocessing: Preprocessing) -> Tile:
@@ -36,7 +36,7 @@ def film_tile(
     preprocessing: Preprocessing,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
 ) -> Tile:
-    """The tile of a film, decoded as `Preprocessing.decoding` says.
+    """The tile of a film, decoded as `Preprocessing.decoding` says: the one that the reading room makes.
 
     Args:
         content: the film's file.
@@ -49,16 +49,7 @@ def film_tile(
     Raises:
         FilmError: the film can't be read.
     """
-    reduced = reduced_where_asked(content, preprocessing, limits)
+    reduced = read_reduced(content, preprocessing, limits) if preprocessing.decoding == "reduced" else None
     if reduced is not None:
         return reduced_tile(reduced, preprocessing)
     return preprocess(read_film(content, limits=limits).pixels, preprocessing)
-
-
-def reduced_where_asked(content: bytes, preprocessing: Preprocessing, limits: Limits) -> ReducedFilm | None:
-    """The film at reduced size, where the preprocessing asks for it and it can be had: training and service ask here.
-
-    Raises:
-        FilmError: the file is damaged.
-    """
-    return read_reduced(content, preprocessing, limits) if preprocessing.decoding == "reduced" else None

@@ -13,8 +13,7 @@ from hilum.imaging.quality import Quality, measure_quality
 from hilum.imaging.radiograph import Described, FilmFacts, Radiograph
 from hilum.imaging.reading import HASHED_BESIDE, file_content, read_film
 from hilum.imaging.reduced_quality import reduced_quality
-from hilum.imaging.reduced_reading import ReducedFilm, reduced_tile
-from hilum.imaging.tile_reading import reduced_where_asked
+from hilum.imaging.reduced_reading import reduced_tile, reducible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,17 +61,20 @@ def prepare_film(
     """
     limits = limits or Limits()
     content = file_content(source, limits)
-    reduced = reduced_where_asked(content, preprocessing, limits)
-    if reduced is not None and reduced.checked and not policy.second_decoder:
-        # The digest of a full-size film takes as long as its measures and its tile.
-        made, digest = beside(
-            lambda: _measured(reduced, preprocessing, policy),
+    reduced = None
+    decode = reducible(content, preprocessing, limits) if preprocessing.decoding == "reduced" else None
+    if decode is not None:
+        # The decoder works on one processor, and the digest of a full-size film takes a tenth of its time.
+        reduced, digest = beside(
+            decode,
             lambda: sha256 or hashlib.sha256(content).hexdigest(),
             worth_it=sha256 is None and len(content) >= HASHED_BESIDE,
         )
-        if made is not None:
-            quality, tile = made
-            return _prepared(reduced, reduced.shape, digest, quality, tile, policy)
+        if reduced is not None and reduced.checked and not policy.second_decoder:
+            quality = reduced_quality(reduced, policy)
+            if quality is not None:
+                tile = reduced_tile(reduced, preprocessing)
+                return _prepared(reduced, reduced.shape, digest, quality, tile, policy)
         sha256 = digest
     film = read_film(content, limits=limits, second_decoder=policy.second_decoder, sha256=sha256)
     # One after the other: both are hundreds of short calls, whose threads would mostly wait for each other.
@@ -85,12 +87,6 @@ def prepare_radiograph(film: Radiograph, preprocessing: Preprocessing, policy: G
     """The same for a film that has been read already: its tile is made of all its pixels."""
     tile = preprocess(film.pixels, preprocessing)
     return _prepared(film, film.shape, film.sha256, measure_quality(film.pixels), tile, policy)
-
-
-def _measured(film: ReducedFilm, preprocessing: Preprocessing, policy: GatePolicy) -> tuple[Quality, Tile] | None:
-    """What a reduced film gives; ``None`` where its measures don't do."""
-    quality = reduced_quality(film, policy)
-    return None if quality is None else (quality, reduced_tile(film, preprocessing))
 
 
 def _prepared(
