@@ -47,6 +47,29 @@ def fill(url: str, data: Path) -> None:
     database.close()
 
 
+def test_keys_are_not_changed_beneath_a_service_with_another_folder(
+    server: Server | None, tmp_path: Path, need: Callable[[object, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would go on with the old key, which is then said to be needed by nothing."""
+    need(server, "PostgreSQL (initdb, pg_ctl)")
+    assert server is not None
+    url, data, path = server.fresh("beneath"), tmp_path / "data", tmp_path / "data.key"
+    fill(url, data)
+    given = {"HILUM_DATABASE_URL": url, "HILUM_DATA": str(data), "HILUM_DATA_KEY_FILE": str(path)}
+    assert CliRunner().invoke(app, ["keys", "new-data-key", str(path)]).exit_code == 0
+    before = path.read_bytes()
+    service = Database(url)
+    service.ping()
+    monkeypatch.setattr("hilum.records.database.APPLICATION", "hilum another process")
+    for verb in ("apply", "rotate"):
+        refused = CliRunner().invoke(app, ["keys", verb, "--quiet"], env=given)
+        assert "Stop every service on it first" in str(refused.exception)
+    assert path.read_bytes() == before
+    service.close()
+    done = CliRunner().invoke(app, ["keys", "apply", "--quiet"], env=given)
+    assert done.exit_code == 0, done.exception
+
+
 def test_keys_retention_and_erasure_as_the_page_says(
     server: Server | None, tmp_path: Path, need: Callable[[object, str], None]
 ) -> None:

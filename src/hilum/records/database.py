@@ -14,6 +14,7 @@ PostgreSQL takes many writers; there an advisory lock orders migrations.
 import contextlib
 import fcntl
 import os
+import secrets
 import sqlite3
 import threading
 import time
@@ -54,9 +55,18 @@ LOG_ATTEMPTS = 3
 MIGRATION_LOCK = 0x68696C01
 """Key of PostgreSQL's advisory lock around a migration."""
 
+APPLICATION = f"hilum {secrets.token_hex(4)}"
+"""As what PostgreSQL knows this process, so that who needs the records alone finds the others."""
+
 POSTGRES_OPTIONS = (
     "-c synchronous_commit=on -c statement_timeout=30000 -c lock_timeout=10000 "
     "-c idle_in_transaction_session_timeout=60000"
+)
+
+
+OTHERS = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+    "AND application_name LIKE 'hilum %' AND application_name <> :own"
 )
 
 
@@ -170,6 +180,17 @@ class Database:
             return f"SQLite {sqlite3.sqlite_version}"
         version = self._writer.dialect.server_version_info or ()
         return f"PostgreSQL {'.'.join(map(str, version))}"
+
+    def others(self) -> int:
+        """Connections that other processes of hilum have to PostgreSQL's database; 0 for SQLite, which has one owner.
+
+        Raises:
+            ServiceError: the database is away.
+        """
+        if self.is_sqlite:
+            return 0
+        with self.read() as session:
+            return int(session.execute(OTHERS, {"own": APPLICATION}).scalar_one())
 
     @property
     def protection(self) -> str | None:
@@ -411,7 +432,7 @@ def _locked_until(descriptor: int, end: float) -> None:
 
 
 def _postgres_engine(url: str) -> Engine:
-    options = {"connect_timeout": 5, "options": POSTGRES_OPTIONS}
+    options = {"connect_timeout": 5, "options": POSTGRES_OPTIONS, "application_name": APPLICATION}
     return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8, pool_timeout=10, connect_args=options)
 
 

@@ -143,6 +143,11 @@ def _opened(data: Path, url: str, keys: Keyring) -> Iterator[tuple[Database, Fil
         raise ServiceError(f"A service runs on {data}. Stop it first: it would not know the new key.") from None
     try:
         with Database(url, keys) as database:
+            if database.others():
+                raise ServiceError(
+                    "Other hilum processes have the database open. Stop every service on it first: they would not know "
+                    "the new key."
+                )
             require_keys(database)
             yield database, FilmFiles(data, keys)
     finally:
