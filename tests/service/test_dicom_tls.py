@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import hashlib
+import io
+import json
 import os
 import re
 import shutil
@@ -29,6 +31,7 @@ from hilum.service.app import Running, running
 from hilum.service.certificates import client_context, look_at_authorities, look_at_pair, server_context
 from hilum.service.checking import check_service
 from hilum.service.dicom.sender_certificates import read_sender_certificate
+from hilum.service.logs import start_logs
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,24 @@ def test_a_demanded_certificate_must_be_shown_and_be_good(tmp_path: Path, pairs:
         for name in (None, "stranger", "old", "early"):
             assert not stored(service, sender(pairs, name), 2), name
         assert sum(service.room.store.counts().values()) == 1
+
+
+def test_the_log_says_what_a_sender_lacks(tmp_path: Path, pairs: dict[str, Pair]) -> None:
+    out = io.StringIO()
+    start_logs(out)
+    with encrypted(tmp_path, pairs, "required") as service:
+        for name in (None, "stranger", "old"):
+            stored(service, sender(pairs, name))
+        stored(service, None)
+        until(lambda: out.getvalue().count("connection refused") >= 4, 30)
+    said = [json.loads(line) for line in out.getvalue().splitlines() if "connection refused" in line]
+    assert {one["code"] for one in said} == {"no-tls"}
+    assert [one["reason"] for one in said] == [
+        "it showed no certificate",
+        "its certificate isn't good (unable to get local issuer certificate)",
+        "its certificate isn't good (certificate has expired)",
+        "no TLS (WRONG_VERSION_NUMBER)",
+    ]
 
 
 def test_a_certificate_that_may_be_shown_must_be_good(tmp_path: Path, pairs: dict[str, Pair]) -> None:

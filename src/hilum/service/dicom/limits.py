@@ -29,6 +29,14 @@ SHORT_S, IDLE_S = 0.002, 0.02
 BUSY_S = 1.0
 
 
+def _why_no_tls(error: Exception) -> str:
+    """Why no TLS came about, as the log tells whoever has to look at the sender."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate isn't good ({error.verify_message})"
+    said = getattr(error, "reason", None) or type(error).__name__
+    return "it showed no certificate" if said == "PEER_DID_NOT_RETURN_A_CERTIFICATE" else f"no TLS ({said})"
+
+
 class GuardedSocket(AssociationSocket):
     """A pynetdicom socket that gives up on peers which send too much or too slowly.
 
@@ -283,7 +291,7 @@ def guarded_handler(
                 self.request.settimeout(handshake_s)
                 self.request = context.wrap_socket(self.request, server_side=True)
             except (ssl.SSLError, OSError, ValueError) as error:
-                self._turn_away("no-tls", f"no TLS ({getattr(error, 'reason', None) or type(error).__name__})")
+                self._turn_away("no-tls", _why_no_tls(error))
                 return False
             finally:
                 shaking_hands.release()
