@@ -76,7 +76,7 @@ def stages(content: bytes, *, compressed: bool) -> dict[str, Callable[[], object
         encoded = encoded_film(content, limits, (JPEG_2000,))
         if encoded is None:
             raise RuntimeError("the film isn't JPEG 2000")
-        form, syntax, frame = encoded.form, encoded.syntax, encoded.frame
+        form, syntax, frame = encoded.form, encoded.syntax, bytes(encoded.frame)
         codes = decode_frame(frame, syntax, form)
         found["of it the decoder"] = lambda: decode_frame(frame, syntax, form)
         found["the second decoder"] = lambda: check_decoded(codes, frame, syntax, form)

@@ -179,7 +179,7 @@ def test_films_cut_short_end_as_they_do_whole(syntax):
     """Through the whole way of a film: the same refusal, with the same code and sentence."""
     stored = picture((1100, 1100)) >> 4
     content = as_film(stored if syntax != "jpeg" else (stored >> 4).astype(np.uint8), syntax)
-    frame = encoded_film(content, LIMITS, (JPEG_SYNTAX, *JPEG_2000_SYNTAXES)).frame.rstrip(b"\0")
+    frame = bytes(encoded_film(content, LIMITS, (JPEG_SYNTAX, *JPEG_2000_SYNTAXES)).frame).rstrip(b"\0")
     at, policy = content.index(frame), GatePolicy(second_decoder=False)
     for share in (0.02, 0.3, 0.6, 0.9, 0.999):
         kept = int(share * len(frame)) // 2 * 2

@@ -274,11 +274,11 @@ def _rle(frame: bytes, form: SampleFormat) -> Array:
 def _jpeg_2000(frame: Frame, form: SampleFormat) -> Array:
     from openjpeg.utils import decode
 
-    decoded: Array = decode(cast(BinaryIO, _Stream(frame)))
+    decoded: Array = decode(cast(BinaryIO, FrameStream(frame)))
     return decoded
 
 
-class _Stream:
+class FrameStream:
     """A frame as openjpeg reads it, part by part from where it lies: as much of a binary file as it asks for."""
 
     def __init__(self, frame: Frame) -> None:

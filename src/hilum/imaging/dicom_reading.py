@@ -94,8 +94,8 @@ def read_dicom_codes(content: bytes, limits: Limits) -> tuple[Array, PixelOrder,
 class EncodedFilm:
     """A grey film whose frame is checked, but not decoded."""
 
-    frame: bytes
-    """The only frame, its fragments joined; what it says of itself agrees with the header."""
+    frame: Frame
+    """The only frame, where it lies in the file, or its fragments joined; it agrees with the header about its size."""
     syntax: str
     """Transfer syntax UID."""
     form: SampleFormat
@@ -128,7 +128,7 @@ def encoded_film(content: bytes, limits: Limits, syntaxes: tuple[str, ...]) -> E
         if form.photometric not in GREY:
             return None
         facts = dicom_facts(dataset, structure.transfer_syntax)
-        frame = bytes(_frame(dataset, structure, in_place))
+        frame = _frame(dataset, structure, in_place)
         check_codestream(frame, structure.transfer_syntax, form)
         flags = _frame_flags(dataset)
         order = film_order(dataset, form, flags)

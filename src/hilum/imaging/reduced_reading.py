@@ -18,12 +18,13 @@ Bits that changed within the finest wavelets are not seen; decoded whole they re
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 
 from hilum.arrays import Array, Pixels, Tile
 from hilum.errors import FilmError
+from hilum.imaging.codecs import Frame, FrameStream
 from hilum.imaging.dicom_reading import EncodedFilm, encoded_film, is_dicom
 from hilum.imaging.limits import Limits
 from hilum.imaging.pixel_order import PixelOrder, Window, present
@@ -164,7 +165,7 @@ def _from_dicom(film: EncodedFilm, preprocessing: Preprocessing) -> Decoding | N
         return lambda: _from_jpeg_2000(film, preprocessing)
     if form.stored != 8 or form.signed:
         return None
-    return lambda: _from_jpeg(film.frame, order, film.facts, film.flags, preprocessing)
+    return lambda: _from_jpeg(bytes(film.frame), order, film.facts, film.flags, preprocessing)
 
 
 def _from_jpeg(
@@ -223,7 +224,7 @@ def _from_jpeg_2000(film: EncodedFilm, preprocessing: Preprocessing) -> ReducedF
     )
 
 
-def reduced_samples(frame: bytes, scale: int) -> Array:
+def reduced_samples(frame: Frame, scale: int) -> Array:
     """Decode a JPEG 2000 codestream without its finest wavelets.
 
     Args:
@@ -251,7 +252,7 @@ def _beyond_window(codes: Array, order: PixelOrder) -> bool:
     return any(abs(value - order.voi.center) > order.voi.width / 2 + 1 for value in values)
 
 
-def _jpeg_2000_header(frame: bytes) -> tuple[int, int, int, int, bool, int] | None:
+def _jpeg_2000_header(frame: Frame) -> tuple[int, int, int, int, bool, int] | None:
     """Rows, columns, components, bits, sign and decompositions of a bare codestream without offsets (ISO 15444-1 A)."""
     if frame[:4] != b"\xff\x4f\xff\x51" or len(frame) < 44:
         return None
@@ -273,7 +274,7 @@ PLAIN_MARKERS = {0x52, 0x55, 0x57, 0x58, 0x5C, 0x64}
 PPM, PPT) or of another block coder (CAP) is left to the decoder of whole films."""
 
 
-def _is_checked(frame: bytes) -> bool:
+def _is_checked(frame: Frame) -> bool:
     """Whether a codestream is of the kind in which decoding a part of it finds what decoding it whole finds.
 
     It holds nothing but `PLAIN_MARKERS`, and its tile-parts follow each other up to the end of the frame (ISO 15444-1
@@ -283,13 +284,13 @@ def _is_checked(frame: bytes) -> bool:
     while (marker := frame[at : at + 2]) != b"\xff\x90":
         if len(marker) < 2 or marker[0] != 0xFF or marker[1] not in PLAIN_MARKERS or _length(frame, at + 2) < 2:
             return False
-        if marker[1] == 0x52 and frame[at + 12 : at + 13] >= b"\x40":  # blocks coded as in ISO 15444-15
+        if marker[1] == 0x52 and bytes(frame[at + 12 : at + 13]) >= b"\x40":  # blocks coded as in ISO 15444-15
             return False
         at += 2 + _length(frame, at + 2)
     return _is_complete(frame, at)
 
 
-def _is_complete(frame: bytes, at: int) -> bool:
+def _is_complete(frame: Frame, at: int) -> bool:
     """Whether tile-parts, the first of them at a place, follow each other up to the codestream's end marker."""
     while frame[at : at + 4] == b"\xff\x90\0\x0a":  # SOT, Lsot, Isot, Psot, ...
         end = at + int.from_bytes(frame[at + 6 : at + 10], "big")
@@ -305,15 +306,15 @@ def _is_complete(frame: bytes, at: int) -> bool:
     return frame[at : at + 2] == b"\xff\xd9" and not any(frame[at + 2 :])
 
 
-def _length(frame: bytes, at: int) -> int:
+def _length(frame: Frame, at: int) -> int:
     return int.from_bytes(frame[at : at + 2], "big")
 
 
-def _opened(frame: bytes, name: str) -> Any:
+def _opened(frame: Frame, name: str) -> Any:
     # Where it doesn't know a format yet, Pillow imports all of its fifty, on the first film's time.
     from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin  # noqa: F401
 
-    return Image.open(io.BytesIO(frame), formats=(name,))
+    return Image.open(cast(BinaryIO, FrameStream(frame)), formats=(name,))
 
 
 def _or_none(step: Callable[[], T]) -> T | None:
