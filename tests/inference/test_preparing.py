@@ -222,3 +222,9 @@ def test_headers_that_pydicom_chokes_on_are_refused_alike():
     whole, reduced = refusals(damaged)
     assert whole == reduced
     assert whole[0] == "unreadable"
+
+
+@pytest.mark.parametrize("policy", [ONE, TWO])
+def test_a_digest_that_is_known_is_taken(policy):
+    """The service knows what its files' digests are, and no film is hashed anew for it."""
+    assert prepare_film(film(), REDUCED, policy, None, "ab" * 32).sha256 == "ab" * 32
