@@ -15,7 +15,7 @@ from hilum.records.values import FilmRecord, NewAnswer
 from hilum.service.answering import Ready
 from hilum.service.film_files import FilmFiles
 from hilum.service.intake import Intake
-from hilum.service.workflow import Workflow
+from hilum.service.workflow import LINES, Workflow
 
 
 class Bench:
@@ -127,10 +127,10 @@ class Held(SmallModel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.begun, self.release = threading.Event(), threading.Event()
+        self.begun, self.release = threading.Semaphore(0), threading.Event()
 
     def answer(self, films: Sequence[Ready]) -> list[NewAnswer]:
-        self.begun.set()
+        self.begun.release()
         assert self.release.wait(10)
         return super().answer(films)
 
@@ -138,14 +138,16 @@ class Held(SmallModel):
 def test_a_stop_finishes_what_is_in_work_and_leaves_the_rest_queued(bench: Callable[..., Bench]) -> None:
     model = Held()
     one = bench(model, hands=1)
-    first = one.send(png(50))
     one.workflow.start()
-    assert model.begun.wait(30)
-    second = one.send(png(51))
+    in_work = []
+    for number in range(LINES):
+        in_work.append(one.send(png(50 + number)))
+        assert model.begun.acquire(timeout=30)
+    waiting = one.send(png(50 + LINES))
     threading.Timer(0.2, model.release.set).start()
     assert one.workflow.stop(5)
-    assert one.outcome(first).state == "answered"
-    film = one.store.film(second)
+    assert [one.outcome(film_id).state for film_id in in_work] == ["answered"] * LINES
+    film = one.store.film(waiting)
     assert film is not None
     assert (film.state, film.attempts) == ("received", 0)
 
@@ -155,7 +157,7 @@ def test_a_hanging_model_is_given_up_on_at_the_stop_and_its_film_is_queued(bench
     one = bench(model, hands=1)
     film_id = one.send(png(50))
     one.workflow.start()
-    model.begun.wait(5)
+    assert model.begun.acquire(timeout=30)
     assert not one.workflow.stop(0.1)
     film = one.store.film(film_id)
     assert film is not None
