@@ -25,6 +25,7 @@ from hilum.errors import ServiceError, UsageError
 from hilum.records.audit import check, entries
 from hilum.records.database import Database
 from hilum.records.former_films import FormerFilms
+from hilum.records.results_out import answer_as_sent
 from hilum.records.store import Store
 from hilum.service import former_reading, intake
 from hilum.service.app import running
@@ -344,8 +345,10 @@ def test_a_started_service_takes_its_films_along(tmp_path: Path) -> None:
         assert (again.status_code, again.json()["id"], again.json()["state"]) == (200, site.ids["answered"], "answered")
         known = service.room.dicomweb.indexer.now(site.ids["answered"])
         (told,) = known.answers
-        assert told.content_sha256 == as_it_was(CAME["answered"])[1]
-        assert result_of(told).uid("report", uid) == derived_uid("report", uid, told.content_sha256, MODEL)
+        with service.room.database.read() as session:
+            sent = answer_as_sent(session, told.id)
+        assert known.content_sha256 == sent.content_sha256 == as_it_was(CAME["answered"])[1]
+        assert result_of(sent).uid("report", uid) == derived_uid("report", uid, known.content_sha256, MODEL)
         states = service.room.store.counts()
     assert "quarantined" not in states
     assert sum(states.values()) == len(CAME)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hilum.imaging.intended_use import CHECKS, GatePolicy
 from hilum.service.rest.models import Activate
+from hilum.service.rest.reviews import ReviewIn
 from hilum.service.rest.users import NewKey, NewUser
 from hilum.service.settings import Settings
 
@@ -19,7 +20,9 @@ def test_every_setting_is_on_one_of_the_two_pages() -> None:
     named = re.findall(r"HILUM_[A-Z_]+", PAGE + (DOCS / "dicom.md").read_text())
     known = {f"HILUM_{name.upper()}" for name in Settings.model_fields} - {"HILUM_BUNDLE"}
     assert known - set(named) == set()
-    assert set(re.findall(r"HILUM_[A-Z_]+", PAGE)) <= known | {"HILUM_API_KEY"}, "of no service and no client"
+    assert set(re.findall(r"HILUM_[A-Z_]+", PAGE)) <= known | {"HILUM_API_KEY", "HILUM_CA"}, (
+        "of no service and no client"
+    )
 
 
 def test_the_defaults_on_the_page_are_those_of_the_code() -> None:
@@ -33,8 +36,9 @@ def test_the_defaults_on_the_page_are_those_of_the_code() -> None:
 
 
 def test_the_examples_are_what_the_doors_and_the_gate_take() -> None:
-    user, key, change = [json.loads(body) for body in re.findall(r"-d '(.*?)'", PAGE)]
+    user, key, review, change = [json.loads(body) for body in re.findall(r"-d '(.*?)'", PAGE)]
     assert Activate(**change | {"sha256": "0" * 64}).reason
+    assert ReviewIn(**review).decision == "override"
     assert NewUser(**user).name == NewKey(**key).user
     (policy,) = re.findall(r"`(\{.*?\})`", PAGE)
     asked = GatePolicy(**json.loads(policy))
