@@ -286,6 +286,7 @@ def main() -> None:
     with ExitStack() as stack:
         work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         work.mkdir(parents=True, exist_ok=True)
+        work.chmod(work.stat().st_mode | 0o011)  # the database's user comes by here to its own folder
         mounted, config = build(work)
         (work / "image.json").write_text(json.dumps({"mounted": mounted, "config": config}))
         again = [sys.executable, str(Path(__file__).resolve()), "--inside", str(work.resolve())]
