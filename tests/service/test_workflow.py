@@ -12,10 +12,10 @@ from hilum.errors import FilmError
 from hilum.records.database import Database
 from hilum.records.store import Store
 from hilum.records.values import FilmRecord, NewAnswer
-from hilum.service.answering import Ready
+from hilum.service.answering import LINES, Ready
 from hilum.service.film_files import FilmFiles
 from hilum.service.intake import Intake
-from hilum.service.workflow import LINES, Workflow
+from hilum.service.workflow import Workflow
 
 
 class Bench:

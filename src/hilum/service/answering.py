@@ -10,6 +10,9 @@ from hilum.imaging.viewing import ViewerFilm
 from hilum.records.values import HeatmapRecord, Identity, NewAnswer
 from hilum.service.film_files import StoredFilm
 
+LINES = 2
+"""Batches in the model at once."""
+
 
 class ModelDied(ServiceError):
     """The model's process ended, hung or ran out of memory over a batch; another one is started in its place."""
@@ -64,7 +67,7 @@ class Answering(Protocol):
         """Read one film, apart from this process; raises FilmError. Called from several threads."""
 
     def answer(self, films: Sequence[Ready]) -> Sequence[NewAnswer]:
-        """Answer films, one answer each, in their order. Called from one thread.
+        """Answer films, one answer each, in their order. Called from :data:`LINES` threads.
 
         Raises:
             ModelDied: the model's process ended over them.

@@ -23,14 +23,11 @@ from hilum.arrays import Array
 from hilum.errors import BundleError, UsageError
 from hilum.inference.machine import available_cpus
 from hilum.inference.runtimes import Answer, answer_of, check_tiles
-from hilum.service.answering import ModelDied
+from hilum.service.answering import LINES, ModelDied
 from hilum.service.child_process import STARTUP_S, ChildDied, ChildProcess, Kept, child_environment
 from hilum.service.model_child import MOST_TILES, RUN, Shared, shared_memory
 
 NAME = "model's process"
-
-LINES = 2
-"""Batches in the child at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

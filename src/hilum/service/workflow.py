@@ -22,7 +22,7 @@ from hilum.records.store import Store
 from hilum.records.turns import AGEING_CAP_S
 from hilum.records.values import Answered, Claim, NewAnswer, State
 from hilum.service.announcements import Announcements
-from hilum.service.answering import Answering, ModelDied, Ready
+from hilum.service.answering import LINES, Answering, ModelDied, Ready
 from hilum.service.batcher import Batcher
 from hilum.service.bell import Bell
 from hilum.service.film_files import FilmFiles
@@ -33,8 +33,8 @@ PASSING = frozenset(("timeout", "crashed", "out-of-memory"))
 """Codes of film errors that may pass: the film is tried again. All others are the film's own."""
 
 POLL_S = 1.0
-LINES, LARGEST_BATCH = 2, 4
-"""Batches in the model at once, and most films of each: few enough that an urgent film doesn't wait long."""
+LARGEST_BATCH = 4
+"""Most films of a batch: few enough that an urgent film doesn't wait long for those of all lines."""
 ASKED = "self-test"
 """Whose turn it is when the service asks its own model."""
 
