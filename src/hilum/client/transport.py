@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from hilum.doubts import certificate_doubt
 from hilum.errors import ServiceError, UsageError
 
 LATER = (429, 503)
@@ -86,7 +87,7 @@ class Transport:
 
     def unreachable(self, error: httpx.HTTPError) -> ServiceError:
         """Nobody is there."""
-        doubt = _doubt(error)
+        doubt = certificate_doubt(error)
         sorry = ServiceError(
             f"The service at {self.base_url} shows a certificate that isn't trusted ({doubt}). Name the PEM file of "
             "its authority: ca in Client, --ca or HILUM_CA for a verb."
@@ -132,15 +133,6 @@ def _trusting(authorities: Path | None) -> ssl.SSLContext:
             f"The authorities in {authorities} can't be read ({error.strerror or type(error).__name__}). Give a PEM "
             "file of certificates."
         ) from None
-
-
-def _doubt(error: BaseException | None) -> str:
-    """What is wrong with a service's certificate; empty where that is not it."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message
-        error = error.__cause__ or error.__context__
-    return ""
 
 
 def refusal(reply: httpx.Response) -> ServiceError:

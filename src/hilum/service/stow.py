@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from hilum.doubts import certificate_doubt
 from hilum.service.destinations import Destination, Undelivered
 from hilum.service.dicom.result import ResultObject
 
@@ -50,7 +51,7 @@ def stow(
         ):
             content = _read(reply)
     except httpx.TransportError as error:
-        doubt = _doubt(error)
+        doubt = certificate_doubt(error)
         if doubt:
             raise Undelivered(
                 f"{destination.name} ({destination.host}:{destination.port}) shows a certificate that isn't trusted "
@@ -63,15 +64,6 @@ def stow(
             code="away",
         ) from None
     _judge(reply.status_code, content, destination)
-
-
-def _doubt(error: BaseException | None) -> str:
-    """What was wrong with the server's certificate; empty where that was not it."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message
-        error = error.__cause__ or error.__context__
-    return ""
 
 
 def _body(objects: Sequence[ResultObject], boundary: str) -> bytes:
