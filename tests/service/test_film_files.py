@@ -47,6 +47,22 @@ def send(intake: Intake, content: bytes) -> str:
         return arrival.finish(origin="rest").film_id
 
 
+def test_every_folder_of_films_is_durable_before_the_first_film(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[Path, list[str]]] = []
+    monkeypatch.setattr(
+        film_files, "sync_directory", lambda folder: synced.append((folder, sorted(p.name for p in folder.iterdir())))
+    )
+    for times in (1, 2):
+        files = FilmFiles(tmp_path / "data")
+        assert (files.films, [f"{n:02x}" for n in range(256)]) in synced[-3:], times
+    assert [folder for folder, _ in synced] == [
+        *(files.films, tmp_path / "data", tmp_path),
+        *(files.films, tmp_path / "data"),  # its own entry is old by now
+    ]
+
+
 def test_with_a_key_a_film_lies_encrypted_and_is_the_same_film(store: Store, tmp_path: Path) -> None:
     content = kept(dicom(PatientComments="Canary " * 3) + os.urandom(3 << 20))
     intake = intake_on(store, tmp_path, OLD)

@@ -68,8 +68,7 @@ def test_file_and_folders_are_synced_before_the_record(store: Store, tmp_path: P
     intake = intake_on(store, tmp_path, fsync)
     send(intake, png())
     digest = hashlib.sha256(png()).hexdigest()
-    folders = [str(intake.files.films / digest[:2]), str(intake.files.films)]
-    assert [name for name, _ in seen][1:] == folders
+    assert [name for name, _ in seen][1:] == [str(intake.files.films / digest[:2])]
     assert seen[0][0].startswith(str(intake.files.incoming))
     assert all(counts == {} for _, counts in seen)
 
@@ -85,7 +84,7 @@ def failing(code: int, at: int) -> Callable[[int], None]:
     return fsync
 
 
-@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("at", [0, 1])
 def test_after_a_failed_sync_nothing_is_acknowledged_any_more(store: Store, tmp_path: Path, at: int) -> None:
     """A second fsync may report success for pages that are lost: the lesson of PostgreSQL in 2018."""
     intake = intake_on(store, tmp_path, failing(errno.EIO, at))

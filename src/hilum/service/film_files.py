@@ -140,8 +140,14 @@ class FilmFiles:
         self.keys, self.incoming, self.films = keys, data / "incoming", data / "films"
         self.erased_list = data / erased_list.NAME
         self._placed: dict[str, float] = {}
+        new = not data.exists()
         for folder in (data, self.incoming, self.films):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # All of them, and synced before any film comes: none is acknowledged whose folder a power cut could take.
+        for first in range(256):
+            (self.films / f"{first:02x}").mkdir(mode=0o700, exist_ok=True)
+        for folder in (self.films, data, *([data.absolute().parent] if new else [])):
+            sync_directory(folder)
         # Beside the films themselves: services on one PostgreSQL have a link to one folder, and one lock.
         self._lock = self.films.resolve().parent / ".films.lock"
         for left_over in self.incoming.iterdir() if sole else ():  # never acknowledged: their senders send again

@@ -251,17 +251,9 @@ class Arrival:
         target = self._intake.files.path(digest)
         try:
             self._intake.point("rename")
-            try:
-                os.replace(self._path, target)
-                new_bucket = False
-            except FileNotFoundError:  # the first film of its folder
-                target.parent.mkdir(mode=0o700, exist_ok=True)
-                os.replace(self._path, target)
-                new_bucket = True
+            os.replace(self._path, target)
             self._placed = True
             self._sync_folder(target.parent)
-            if new_bucket:
-                self._sync_folder(self._intake.files.films)
         except OSError as error:
             raise self._intake.refusal(error, while_syncing=True) from None
 
