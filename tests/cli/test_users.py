@@ -105,6 +105,16 @@ def test_users_and_keys_from_the_shell(tmp_path: Path) -> None:
     }
 
 
+def test_what_no_row_of_the_audit_is_about_is_an_error_that_does_not_repeat_it(tmp_path: Path) -> None:
+    """It may be an accession number, typed where a film's id belongs."""
+    run("users", "add", "ada", "--role", "admin", "--no-password", data=tmp_path)
+    for more in ((), ("--json",)):
+        done = run("audit", "show", "ACC-4711", *more, data=tmp_path, code=1)
+        assert isinstance(done.exception, UsageError)
+        assert "No row of the audit is about that. Give the whole id" in str(done.exception)
+        assert "4711" not in f"{done.exception}{done.output}"
+
+
 def test_a_password_is_never_asked_for_without_a_terminal(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["users", "add", "ada", "--role", "admin", "--data", str(tmp_path)])
     assert isinstance(done.exception, UsageError)

@@ -112,15 +112,22 @@ def show(
 ) -> None:
     """Show all that was done to one film, user or key, and who saw it.
 
-    Of a film, it also says whether its answers are still those that the audit names; ends with 1 when one is not.
+    Of a film, it also says whether its answers are still those that the audit names; ends with 1 when one is not,
+    and with 2 when no row is about that.
     """
     from hilum.cli.records import url_of
+    from hilum.errors import UsageError
     from hilum.records.proving import answers_as_written, rows_of
 
     rows = rows_of(url_of(data), subject=subject)
+    if not rows:  # what was typed is not repeated: it may be a patient's number
+        raise UsageError(
+            "No row of the audit is about that. Give the whole id of a film, key or model, or a user's name; hilum "
+            "audit search finds rows by act and day."
+        )
     answers = answers_as_written(url_of(data), subject)
     found = [{"seq": r.seq, "at": r.at, "actor": r.actor, "act": r.act, "hash": r.hash} for r in rows]
-    lines = [_line(row) for row in rows] or ["nothing is written about this"]
+    lines = [_line(row) for row in rows]
     lines += [f"the answer of model {model[:12]} {STILL[still]}" for model, still in answers.items()]
     finish({"subject": subject, "rows": found, "answers": answers}, as_json=as_json, lines=lines)
     if False in answers.values():
