@@ -2,8 +2,12 @@
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -17,9 +21,10 @@ from hilum.cli.verbs import app
 from hilum.errors import DataError, UsageError
 from hilum.records.database import Database
 from hilum.records.proving import prove
-from hilum.service import anchors
+from hilum.service import anchors, backup_folder
 from hilum.service.app import running
 from hilum.service.backup import back_up, restore
+from hilum.service.backup_folder import remove_remains, written_whole
 from hilum.service.film_files import film_path
 
 KIND = {"Content-Type": "image/png"}
@@ -169,3 +174,78 @@ def test_nothing_is_written_over(backup: Path, tmp_path: Path) -> None:
         back_up(tmp_path / "none", tmp_path / "out")
     with pytest.raises(UsageError, match="is no backup"):
         restore(tmp_path / "data", tmp_path / "other")
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from hilum.service import backup
+backup.write_json = lambda *_: os.kill(os.getpid(), 9)
+backup._restored = lambda *_, **__: os.kill(os.getpid(), 9)
+{}(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("what", ["backup.back_up", "backup.restore"])
+def test_what_a_killed_one_left_is_removed_by_the_next_beside_it(
+    backup: Path, checked: Path, tmp_path: Path, what: str
+) -> None:
+    source = checked if what == "backup.back_up" else backup
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED.format(what), source, tmp_path / "killed"], capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    (left,) = tmp_path.iterdir()
+    assert left.match(".killed.*.part")
+    assert (left / "films").exists()
+    (tmp_path / ".other.part").mkdir()  # of something else
+    other = CliRunner().invoke(app, ["backup", str(tmp_path / "kept"), "--data", str(checked)])
+    assert "removed: 1 folder beside it that a killed backup or restore had left" in other.stdout, other.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.part", "kept"]
+    assert not (tmp_path / "kept" / backup_folder.LOCK).exists()
+    assert restore(tmp_path / "kept", tmp_path / "data").remains == 0
+
+
+def test_one_that_is_being_written_is_left_alone(checked: Path, tmp_path: Path) -> None:
+    with written_whole(tmp_path / "slow") as folder:
+        (folder / "film").touch()
+        assert back_up(checked, tmp_path / "kept").remains == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "slow"]
+    assert [path.name for path in (tmp_path / "slow").iterdir()] == ["film"]
+
+
+@pytest.mark.parametrize("when", ["before it is locked", "while it is locked"])
+def test_a_folder_that_is_removed_before_it_could_be_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    real, times = backup_folder.take_lock, []
+
+    def removed_meanwhile(path: Path) -> int:
+        times.append(path)
+        if len(times) > 1:
+            return real(path)
+        if when == "while it is locked":  # opened, and removed before the lock was had
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+            shutil.rmtree(path.parent)
+            return descriptor
+        shutil.rmtree(path.parent)
+        return real(path)
+
+    monkeypatch.setattr(backup_folder, "take_lock", removed_meanwhile)
+    with written_whole(tmp_path / "kept") as folder:
+        (folder / "film").touch()
+        assert remove_remains(tmp_path / "other") == 0
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["film"]
+    assert len(times) == 3
+
+
+def test_without_locks_nothing_is_taken_for_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(path: Path) -> int:
+        path.touch()
+        raise OSError("no locks")
+
+    monkeypatch.setattr(backup_folder, "take_lock", unknown)
+    with written_whole(tmp_path / "kept") as folder:
+        monkeypatch.undo()
+        assert remove_remains(tmp_path / "other") == 0
+        assert folder.exists()

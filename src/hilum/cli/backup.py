@@ -54,6 +54,7 @@ def _summary(path: Path, done: "Backup") -> dict[str, Any]:
         "anchors": done.anchors,
         "anchors_unlike": list(done.unlike),
         "sha256": done.database_sha256,
+        "remains_removed": done.remains,
     }
 
 
@@ -65,7 +66,8 @@ def _lines(path: Path, done: "Backup") -> list[str]:
     ]
     films, rows = counted(done.films, "film"), counted(done.audit_rows, "row")
     what = f"{films}, {rows} of the audit, {counted(done.anchors, 'file')} of anchors"
-    return [f"{path}: {what}, all checked", *unlike]
+    remains = f"removed: {counted(done.remains, 'folder')} beside it that a killed backup or restore had left"
+    return [f"{path}: {what}, all checked", *unlike, *([remains] if done.remains else [])]
 
 
 def restore(

@@ -17,7 +17,7 @@ from sqlalchemy import make_url, select
 
 from hilum.data_keys import Keyring
 from hilum.errors import DataError, FilmError, UsageError
-from hilum.files import replacing_directory, write_json
+from hilum.files import write_json
 from hilum.keys import read_public_key
 from hilum.progress import Progress, Silent
 from hilum.provenance import sha256_file
@@ -27,6 +27,7 @@ from hilum.records.heads import PUBLIC_KEYS, public_keys
 from hilum.records.proving import prove, reading
 from hilum.records.schema import AuditRow
 from hilum.service.anchors import CHECKED
+from hilum.service.backup_folder import remove_remains, written_whole
 from hilum.service.backup_records import (
     DUMP,
     SQLITE,
@@ -66,6 +67,8 @@ class Backup:
     """Models whose recorded answers are missing or are not those that the audit names."""
     erased: int = 0
     """Films of it that were erased anew, since they had been erased after it was made."""
+    remains: int = 0
+    """Folders removed that killed backups or restores had left beside it."""
 
 
 def back_up(
@@ -79,6 +82,8 @@ def back_up(
     progress: Progress | None = None,
 ) -> Backup:
     """Write a backup, whole or not at all; the service may run meanwhile.
+
+    What killed backups or restores left beside it is removed first.
 
     Args:
         data: the service's folder.
@@ -102,8 +107,8 @@ def back_up(
         )
     if out.exists():
         raise UsageError(f"{out} is there already, and a backup is never overwritten. Choose another name.")
-    with replacing_directory(out) as folder:
-        folder.chmod(0o700)  # without a data key its films lie readable, as in the service's folder, which is so, too
+    remains = remove_remains(out)  # first: the new one may need their room
+    with written_whole(out) as folder:
         beside = _beside(data, signed, signing_key)
         for name, path in beside.items():  # before the snapshot, so that no head is younger than it
             shutil.copy2(path, folder / name)
@@ -123,7 +128,12 @@ def back_up(
         write_json(folder / LIST, listed)
         _whole_audit(kept, folder)
     return Backup(
-        films=len(names.films), audit_rows=names.audit_rows, database_sha256=digest, anchors=len(anchors), unlike=unlike
+        films=len(names.films),
+        audit_rows=names.audit_rows,
+        database_sha256=digest,
+        anchors=len(anchors),
+        unlike=unlike,
+        remains=remains,
     )
 
 
@@ -147,6 +157,8 @@ def restore(
     progress: Progress | None = None,
 ) -> Backup:
     """Make a service's folder and records of a backup, after everything in it was checked.
+
+    What killed backups or restores left beside the folder is removed first.
 
     Args:
         backup: folder of :func:`back_up`.
@@ -179,8 +191,8 @@ def restore(
     else:
         _require_keys(listed["data_keys"], keys or Keyring())
     gone = erased_list.read_erased(erasures) if erasures is not None else ()
-    with replacing_directory(data) as folder:
-        folder.chmod(0o700)
+    remains = remove_remains(data)
+    with written_whole(data) as folder:
         _copy_films(kept, backup, folder, keys or Keyring(), progress or Silent(), "Restore films")
         for name in listed["beside"]:
             shutil.copy2(backup / name, folder / _name_after(backup / name))
@@ -199,6 +211,7 @@ def restore(
         anchors=len(anchors),
         unlike=unlike,
         erased=erased,
+        remains=remains,
     )
 
 
