@@ -3,10 +3,13 @@
 import os
 import resource
 import signal
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +21,8 @@ from hilum.inference.runtimes import OnnxRuntime
 from hilum.inference.selftest import self_test
 from hilum.service import child_process
 from hilum.service.answering import ModelDied
+from hilum.service.child_process import ChildDied
+from hilum.service.child_wire import receive
 from hilum.service.model_process import ModelLimits, ModelProcess
 
 
@@ -118,6 +123,46 @@ def test_what_ends_it_is_told_to_both_batches_and_replaced_once(
                 run.result(30)
         assert len(process.run(tiles(1, size))) == 1
         assert process.restarts == 1
+
+
+def test_its_sockets_stay_open_while_somebody_may_still_read_them(
+    bundle: Path, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else their numbers are taken by the next child's, and who was about to read gets that one's words, or none."""
+    size = read_bundle(bundle).info.preprocessing.size
+    about_to_read, may_read = threading.Event(), threading.Event()
+
+    def slowly(connection: socket.socket, most_descriptors: int = 0) -> tuple[int, Any, list[int]]:
+        if threading.current_thread().name == "slow":
+            number = connection.fileno()
+            about_to_read.set()
+            assert may_read.wait(60)
+            assert connection.fileno() == number
+        return receive(connection, most_descriptors)
+
+    monkeypatch.setattr(child_process, "receive", slowly)
+    with ModelProcess(bundle, sha256=digest, limits=ModelLimits(threads=1)) as process:
+        child = process._kept.child
+        assert child is not None
+        told: list[str] = []
+
+        def ask() -> None:
+            try:
+                process.run(tiles(1, size))
+            except ModelDied as error:
+                told.append(str(error))
+
+        slow = threading.Thread(target=ask, name="slow")
+        slow.start()
+        assert about_to_read.wait(60)
+        process._kept.replace("another batch ended it", child)
+        assert len(process.run(tiles(1, size))) == 1
+        may_read.set()
+        slow.join(60)
+        assert told == ["The model's process ended (SIGKILL)."]
+        assert [line.fileno() for line in (child.process._socket, *child.process._lines)] == [-1] * 3
+        with pytest.raises(ChildDied, match="ended"):
+            child.process.beat(1)
 
 
 def test_a_batch_that_hangs_is_stopped_and_the_one_beside_it_need_not_wait_as_long(

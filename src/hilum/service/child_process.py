@@ -54,6 +54,9 @@ def child_environment(**more: str) -> dict[str, str]:
 class ChildProcess:
     """One child process and this side of its sockets; on each it is asked one thing at a time.
 
+    May be killed while others ask it. They learn it by the sockets' end, and the sockets are closed when the last of
+    them has left: a number that is closed sooner may be the next child's by the time somebody reads from it.
+
     Args:
         name: what it is called after "the".
         module: its function ``main`` is called there with ``descriptor``, the child's end of the socket, and `given`.
@@ -76,6 +79,7 @@ class ChildProcess:
         memory_setting: str,
     ) -> None:
         self.name, self._memory_setting = name, memory_setting
+        self._guard, self._users, self._killed = threading.Lock(), 0, False
         pairs = [socket.socketpair() for _ in range(1 + lines)]
         self._socket, *self._lines = [ours for ours, _ in pairs]
         first, *others = [theirs.fileno() for _, theirs in pairs]
@@ -119,16 +123,32 @@ class ChildProcess:
             HilumError: what the child says is wrong.
         """
         connection = self._socket if line is None else self._lines[line]
-        try:
-            connection.settimeout(within_s)
-            send(connection, kind, content)
-        except OSError:
-            raise self._ended() from None
-        return self._reply(connection, within_s, to)
+        with self._using():
+            try:
+                connection.settimeout(within_s)
+                send(connection, kind, content)
+            except OSError:
+                raise self._ended() from None
+            return self._reply(connection, within_s, to)
 
     def reply(self, within_s: float, to: str) -> Any:
         """Wait for what it says by the first socket; raises as :meth:`ask` does."""
-        return self._reply(self._socket, within_s, to)
+        with self._using():
+            return self._reply(self._socket, within_s, to)
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        with self._guard:
+            gone = self._killed
+            self._users += not gone
+        if gone:
+            raise self._ended()
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._users -= 1
+                self._close_if_unused()
 
     def _reply(self, connection: socket.socket, within_s: float, to: str) -> Any:
         try:
@@ -159,12 +179,20 @@ class ChildProcess:
 
     def kill(self) -> None:
         """End the process and collect it; who waits for an answer gets none."""
-        for connection in (self._socket, *self._lines):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        with self._guard:
+            if not self._killed:
+                self._killed = True
+                for connection in (self._socket, *self._lines):
+                    with contextlib.suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
         self._process.kill()
         self._process.wait()
-        self._close()
+        with self._guard:
+            self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._killed and not self._users:
+            self._close()
 
     def _close(self) -> None:
         for connection in (self._socket, *self._lines):
