@@ -1,6 +1,9 @@
 """``serve --check``: each part is looked at, whatever the others say."""
 
 import io
+import platform
+import re
+import shutil
 import socket
 import sqlite3
 from pathlib import Path
@@ -12,6 +15,8 @@ from tests.service.conftest import let_in, settings_in
 from tests.service.small import SmallDrawing, SmallModel, png
 from typer.testing import CliRunner
 
+import hilum
+from hilum.bundle.reading import read_bundle
 from hilum.cli.verbs import app
 from hilum.data_keys import new_data_key
 from hilum.records.access import Access
@@ -22,6 +27,7 @@ from hilum.service.app import running
 from hilum.service.checking import check_service
 from hilum.service.film_files import FilmFiles
 from hilum.service.logs import start_logs
+from hilum.service.versions import versions
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +52,16 @@ def test_a_machine_that_is_ready_is_said_to_be(bundle: Path, tmp_path: Path) -> 
     words = ["serve", str(bundle), "--check", "--port", "0", "--dicom-port", "0", "--data", str(tmp_path / "data")]
     done = CliRunner().invoke(app, words, env={"HILUM_LEAST_FREE_MB": "1"})
     assert (done.exit_code, "model: ok" in done.stdout) == (0, True), done.output
+    first = done.stdout.splitlines()[0]
+    assert first.startswith(f"hilum {hilum.__version__}, Python {platform.python_version()}, database SQLite 3.")
+    assert first.endswith(f"bundle small 1.0 ({read_bundle(bundle).sha256[:12]})")
+
+
+def test_versions_are_told_of_what_can_be_read_and_no_secret_with_them(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://ada:secret@db.example/records"
+    told = versions(settings_in(tmp_path, bundle=tmp_path / "none.hilum", database_url=url))
+    assert told["bundle"] == "can't be read"
+    assert re.fullmatch(r"psycopg 3\.[\w.]+, libpq \d\d\.\d+, SQLAlchemy 2\.[\w.]+", told["database"])
 
 
 def test_a_misspelt_setting_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -134,7 +150,7 @@ def test_records_whose_films_lie_elsewhere_are_told_by_the_check_and_the_log(bun
         pass
     (told,) = [line for line in out.getvalue().splitlines() if "films elsewhere" in line]
     assert words in told
-    (settings.data / "films").rmdir()
+    shutil.rmtree(settings.data / "films")
     (settings.data / "films").symlink_to(tmp_path / "films")
     assert check_service(settings)["films"] == "ok"
     with FilmFiles(settings.data).placing():

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from hilum.records.database import Database
 from hilum.service.bundled import open_bundled
 from hilum.service.film_files import StoredFilm
 from hilum.service.settings import read_settings
+from hilum.service.versions import versions
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,6 +69,7 @@ def served(bundle: Path, data: Path) -> Iterator[tuple[subprocess.Popen[str], di
         env={
             "HILUM_LEAST_FREE_MB": "1",
             "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT / "src"),
             "OMP_NUM_THREADS": "1",
             "HILUM_RETAIN_PIXEL_DAYS": "1",
         },
@@ -122,7 +125,9 @@ def test_a_bundle_is_served_and_stops_clean(bundle: Path, film: Path, tmp_path: 
         assert process.stdout is not None
         assert "finishing what is in work" in process.stdout.read()
         assert process.stderr is not None
-        (told,) = [line for line in process.stderr.read().splitlines() if "no such setting" in line]
+        lines = process.stderr.read().splitlines()
+        assert json.loads(lines[0]).items() >= {"event": "start", **versions(read_settings(bundle=bundle))}.items()
+        (told,) = [line for line in lines if "no such setting" in line]
         assert '"meant": "HILUM_RETAIN_PIXELS_DAYS"' in told
 
 

@@ -91,6 +91,27 @@ def read_bundle(path: Path | str, *, limits: BundleLimits | None = None, trusted
     return assemble(contents, members, digest, signer)
 
 
+def title_of(path: Path | str, *, limits: BundleLimits | None = None) -> tuple[str, str, str]:
+    """What a bundle calls itself, without its graph: quick, and no promise that the rest of it is whole.
+
+    Args:
+        path: a folder or a ``.hilum`` file.
+        limits: what it may cost.
+
+    Returns:
+        name, version and digest, of a list of members and an info that are verified.
+
+    Raises:
+        BundleError: these are missing or changed, or it is no bundle.
+    """
+    with open_source(Path(path), limits or BundleLimits()) as source:
+        members, digest = _list(source)
+        if INFO_MEMBER not in members:
+            raise BundleError(f"Bundle member {INFO_MEMBER!r} is missing. Make the bundle again.")
+        info = read_info(_verified(source, INFO_MEMBER, members[INFO_MEMBER]))
+    return info.name, info.version, digest
+
+
 def assemble(
     contents: Mapping[str, bytes], members: Mapping[str, Member], digest: str, signer: PublicKey | None = None
 ) -> Bundle:

@@ -67,7 +67,9 @@ def serve(
 
 def _check(settings: "Settings") -> None:
     from hilum.service.checking import check_service
+    from hilum.service.versions import versions
 
+    print(", ".join(f"{part} {version}" for part, version in versions(settings).items()))
     found = check_service(settings)
     for part, outcome in found.items():
         print(f"{part}: {outcome}")

@@ -45,6 +45,7 @@ from hilum.service.rest.schemas import NOTICE
 from hilum.service.settings import Settings, misspelt
 from hilum.service.shield import KnownHosts, Shield
 from hilum.service.turns_of_processor import keep_what_is_there, take_long_turns
+from hilum.service.versions import versions
 from hilum.service.web import (
     auditing,
     label_pages,
@@ -199,6 +200,7 @@ def serve(settings: Settings, *, said: Callable[[str], None] = print) -> None:
     stop, again = threading.Event(), threading.Event()
     take_long_turns()
     start_logs()
+    logger().info("start", **versions(settings))
     for name, meant in misspelt().items():  # passed over: a retention or a destination that never counts
         logger().warning("no such setting", name=name, meant=meant)
     before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
