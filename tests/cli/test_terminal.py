@@ -15,7 +15,7 @@ Done = subprocess.CompletedProcess[str]
 
 def hilum(*arguments: str, cwd: Path | None = None) -> Done:
     command = [sys.executable, "-m", "hilum", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=cwd)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_help_loads_no_room() -> None:
         "rooms = ('torch', 'numpy', 'pydicom', 'fastapi', 'onnxruntime', 'sqlalchemy', 'rich')\n"
         "print([name for name in rooms if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -84,7 +84,7 @@ def test_an_interrupted_verb_says_what_becomes_of_what_was_finished() -> None:
         "@app.command()\ndef work() -> None:\n    signal.raise_signal(signal.SIGINT)\n"
         "run(app)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 130
     sentence = "hilum: interrupted; what was finished is kept, and the same command goes on from there."
     assert done.stderr.strip() == sentence
@@ -107,7 +107,7 @@ def test_an_internal_error_is_a_sentence_too() -> None:
         "import typer\nfrom hilum.cli.terminal import run\napp = typer.Typer()\n"
         "@app.command()\ndef fail() -> None:\n    raise KeyError('x')\nrun(app)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1
     assert done.stderr.strip() == "hilum: an internal error (KeyError: 'x'). Run again with --debug to see where."
 
@@ -117,7 +117,7 @@ def test_a_full_disk_is_a_sentence() -> None:
         "import typer\nfrom hilum.cli.terminal import run\napp = typer.Typer()\n"
         "@app.command()\ndef fail() -> None:\n    raise OSError(28, 'No space left on device', '/data/x')\nrun(app)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     mend = "Make room, or name a place on another disk."
     assert done.stderr.strip() == f"hilum: No space left on device (/data/x). {mend} Nothing half-written was left."
 
@@ -135,6 +135,6 @@ def test_a_file_where_a_folder_belongs_is_a_sentence_with_the_mend(
 
 def test_a_summary_without_lines_is_printed_from_its_values() -> None:
     code = "from hilum.cli.terminal import finish, table\nfinish({'path': 'x', 'films_read': 3}, as_json=True)\n"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True)
     assert json.loads(done.stdout) == {"path": "x", "films_read": 3}
     assert done.stderr.splitlines() == ["path: x", "films read: 3"]

@@ -293,7 +293,7 @@ def test_a_missing_folder_and_a_file_are_refused(tmp_path: Path) -> None:
         read_class_folders(tmp_path / "a.zip", SMALL)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_loops_of_links_end_and_each_image_is_read_once(two_parts: Path) -> None:
     (two_parts / "train/cats/again").symlink_to(two_parts / "train/cats", target_is_directory=True)
     (two_parts / "train/dogs/up").symlink_to(two_parts / "train/dogs/..", target_is_directory=True)
@@ -305,7 +305,7 @@ def test_loops_of_links_end_and_each_image_is_read_once(two_parts: Path) -> None
         read_class_folders(two_parts, SMALL)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_pipes_and_links_to_devices_are_left_aside(two_parts: Path) -> None:
     os.mkfifo(two_parts / "train/cats/pipe.png")
     (two_parts / "train/cats/zero.png").symlink_to("/dev/zero")

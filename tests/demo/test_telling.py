@@ -64,7 +64,7 @@ def test_an_act_is_proved_by_a_row_for_every_subject() -> None:
 
 
 def test_a_program_is_stopped_with_its_block_and_one_left_over_by_its_folder(tmp_path: Path) -> None:
-    sleeper = [sys.executable, "-c", "import sys, time; time.sleep(60)", tmp_path]
+    sleeper = [sys.executable, "-c", "import sys, time; time.sleep(600)", tmp_path]
     with beside("sleeper", sleeper, tmp_path) as process:
         assert (tmp_path / "sleeper.pid").read_text() == f"{process.pid}\n"
     assert process.returncode == -signal.SIGTERM
@@ -72,11 +72,11 @@ def test_a_program_is_stopped_with_its_block_and_one_left_over_by_its_folder(tmp
     # A story that was killed leaves the note and the program.
     left = subprocess.Popen([str(word) for word in sleeper], start_new_session=True)
     (tmp_path / "sleeper.pid").write_text(f"{left.pid}\n")
-    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     (tmp_path / "other.pid").write_text(f"{other.pid}\n")
     try:
         assert stop_left_over(tmp_path) == ["sleeper"]
-        assert left.wait(10) == -signal.SIGKILL
+        assert left.wait(120) == -signal.SIGKILL
         assert other.poll() is None, "a number that was given to another program is left alone"
     finally:
         other.kill()
@@ -146,8 +146,8 @@ def test_an_interrupted_story_ends_the_verb_it_runs_and_all_that_it_started(tmp_
             until(ready.exists, "the verb runs", within_s=300)
             assert len(marked(mark)) >= 2
             story.send_signal(signal.SIGINT)
-            assert story.wait(60) != 0
-            until(lambda: not marked(mark), "all of it has ended", within_s=60)
+            assert story.wait(120) != 0
+            until(lambda: not marked(mark), "all of it has ended", within_s=120)
         finally:
             story.kill()
 

@@ -22,7 +22,7 @@ def _two_processors(monkeypatch):
 
 def test_the_second_runs_in_a_thread_of_its_own():
     """Each waits for the other, so neither would end if they ran one after the other."""
-    meeting = threading.Barrier(2, timeout=30)
+    meeting = threading.Barrier(2, timeout=120)
 
     def meet():
         meeting.wait()

@@ -258,8 +258,9 @@ def test_closing_ends_calls_under_way():
 
         thread = threading.Thread(target=call)
         thread.start()
-        time.sleep(0.3)
-    thread.join(10)
+        while not box._idle.empty():  # until it has the child
+            time.sleep(0.001)
+    thread.join(120)
     assert not thread.is_alive()
     assert isinstance(ended[0], FilmError)
     assert ended[0].code == "crashed"

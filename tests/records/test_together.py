@@ -44,7 +44,7 @@ def crowd(database: Database, acts: list[Callable[[Session], int]]) -> list[int 
 
     def hold(session: Session) -> None:
         begun.set()
-        assert go.wait(30)
+        assert go.wait(120)
 
     def run(number: int, act: Callable[[Session], int]) -> None:
         came[number] = 1
@@ -55,7 +55,7 @@ def crowd(database: Database, acts: list[Callable[[Session], int]]) -> list[int 
 
     first = threading.Thread(target=database.share, args=(hold,))
     first.start()
-    assert begun.wait(30)
+    assert begun.wait(120)
     threads = [threading.Thread(target=run, args=pair) for pair in enumerate(acts)]
     for thread in threads:
         thread.start()
@@ -63,7 +63,7 @@ def crowd(database: Database, acts: list[Callable[[Session], int]]) -> list[int 
         assert not go.wait(0.001)
     go.set()
     for thread in (first, *threads):
-        thread.join(30)
+        thread.join(120)
     return found
 
 

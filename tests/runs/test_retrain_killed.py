@@ -73,7 +73,7 @@ def test_ctrl_c_says_so_and_leaves_no_process(
         assert process.poll() is None
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 130, said
     assert "hilum: interrupted; what was finished is kept, and the same command goes on from there." in said
     assert "Traceback" not in said

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -115,19 +116,28 @@ def test_a_cache_that_can_t_be_written_to_is_said(films: Manifest, tmp_path: Pat
         load(films, tmp_path / "file")
 
 
-def _decode_slowly(films: Manifest, cache: Path) -> None:
-    tiles.BLOCK = 2
+def _decode_some(films: Manifest, cache: Path) -> None:
+    """Decode until killed: it halts behind seven films, so that it never comes to its end first."""
+    tiles.BLOCK, read, begun = 2, tiles.read_tile, itertools.count()
+
+    def one(path: Path, film_id: str, preprocessing: Preprocessing) -> np.ndarray:
+        if next(begun) >= 7:
+            time.sleep(600)
+        return read(path, film_id, preprocessing)
+
+    tiles.read_tile = one
     load(films, cache)
-    os._exit(0)
+    os._exit(1)
 
 
 def test_a_decoding_that_is_killed_goes_on_where_it_was(films: Manifest, tmp_path: Path, decoded: list[str]) -> None:
     """Killed three times while it decodes; what was kept is kept once, and is right."""
     kept = [0]
     for _ in range(3):
-        process = multiprocessing.get_context("fork").Process(target=_decode_slowly, args=(films, tmp_path))
+        process = multiprocessing.get_context("fork").Process(target=_decode_some, args=(films, tmp_path))
         process.start()
-        while process.is_alive() and _kept(tmp_path) < kept[-1] + 3:
+        while _kept(tmp_path) < kept[-1] + 3:
+            assert process.is_alive()
             time.sleep(0.001)
         os.kill(process.pid, signal.SIGKILL)
         process.join()

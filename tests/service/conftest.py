@@ -46,5 +46,5 @@ def service(
 
 @pytest.fixture
 def http(service: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as client:
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as client:
         yield client

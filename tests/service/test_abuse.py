@@ -31,7 +31,7 @@ ROUTES = (("POST", "/api/v1/users"), ("POST", "/api/v1/keys"), ("POST", "/login"
 
 @pytest.fixture
 def admin(service: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=30, headers=let_in(service, "admin")) as client:
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, "admin")) as client:
         yield client
 
 
@@ -49,7 +49,7 @@ def test_a_body_that_is_none_is_refused(admin: httpx.Client, body: bytes) -> Non
 def test_a_comment_that_can_not_be_kept_is_refused(http: httpx.Client, service: Running, body: bytes) -> None:
     from tests.service.small import png
 
-    study = http.post("/api/v1/studies?wait=10", content=png(100, 40), headers={"Content-Type": "image/png"}).json()
+    study = http.post("/api/v1/studies?wait=60", content=png(100, 40), headers={"Content-Type": "image/png"}).json()
     path = f"/api/v1/studies/{study['id']}/reviews/mine"
     reply = http.put(path, content=body, headers=JSON | {"If-None-Match": "*"})
     assert reply.status_code == 422, reply.text
@@ -58,7 +58,7 @@ def test_a_comment_that_can_not_be_kept_is_refused(http: httpx.Client, service: 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_without_end_is_cut_off_before_anybody_is_known(service: Running, chunked: bool) -> None:
     block = b" " * 65_536
-    with httpx.Client(base_url=service.url, timeout=30) as nobody:
+    with httpx.Client(base_url=service.url, timeout=90) as nobody:
         for _, path in ROUTES:
             content = (block for _ in range(64)) if chunked else block * 64
             try:
@@ -86,14 +86,14 @@ def test_a_body_without_end_is_cut_off_before_anybody_is_known(service: Running,
 )
 def test_an_address_that_is_none_is_no_failure(service: Running, path: str) -> None:
     headers = let_in(service, "auditor", "viewer")
-    with httpx.Client(base_url=service.url, timeout=30, headers=headers) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=headers) as http:
         reply = http.get(path)
     assert reply.status_code < 500
     assert "x=y" not in str(reply.headers)
 
 
 def test_headers_that_are_none_are_no_failure(service: Running) -> None:
-    with httpx.Client(base_url=service.url, timeout=30) as http:
+    with httpx.Client(base_url=service.url, timeout=90) as http:
         for headers in (
             {"Cookie": "hilum_session=\xff"},
             {"Authorization": "Bearer hilum_\xe9_x"},

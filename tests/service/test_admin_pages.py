@@ -20,12 +20,12 @@ XSS = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="module")
 def admin(service: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service, "admin")) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, "admin")) as http:
         yield http
 
 
 def test_operations_shows_parts_storage_and_no_results_yet(admin: httpx.Client) -> None:
-    admin.post("/api/v1/studies?wait=10", content=png(44), headers={"Content-Type": "image/png"})
+    admin.post("/api/v1/studies?wait=60", content=png(44), headers={"Content-Type": "image/png"})
     text = admin.get("/operations").text
     for words in ("Films are accepted and answered.", "records: ok", "1, ", "as they came", "HILUM_RESULTS_TO"):
         assert words in text

@@ -27,13 +27,13 @@ NOBODY_HAS = "nobody has acknowledged it"
 
 @pytest.fixture(scope="module")
 def manager(service: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service, "model-manager")) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, "model-manager")) as http:
         yield http
 
 
 @pytest.fixture(scope="module")
 def auditor(service: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service, "auditor")) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, "auditor")) as http:
         yield http
 
 
@@ -112,13 +112,15 @@ def test_it_is_taken_on_and_closed_with_a_reason_once_each(service: Running, man
     assert 'hilum_alarms_open{state="acknowledged"} 1.0' in manager.get("/metrics").text
     for body in ({}, {"reason": ""}, {"reason": " "}, {"reason": "x" * 501}, {"reason": "a\x00"}):
         assert manager.post(f"{at}/close", json=body).status_code == 422
+    day = f"{now():%Y-%m-%d}"
     closed = manager.post(f"{at}/close", json={"reason": f" A new detector {XSS}. "}).json()
     assert (closed["state"], closed["closed_by"]) == ("closed", "test-model-manager")
     late = manager.post(f"{at}/close", json={"reason": "Me too."})
     assert (late.status_code, late.json()["detail"]) == (409, "The alarm is closed already.")
     said = read(manager, "/monitoring")
     assert "No alarm is open." in said
-    assert f"test-model-manager, {now():%Y-%m-%d}" in said
+    # It is another day where midnight passed meanwhile.
+    assert any(f"test-model-manager, {one}" in said for one in (day, f"{now():%Y-%m-%d}"))
     assert "A new detector" in said
     assert f"{at}/close" not in manager.get("/monitoring").text
     with service.room.database.read() as session:
@@ -146,7 +148,7 @@ def test_an_alarm_that_is_not_there_is_told(manager: httpx.Client) -> None:
 def test_a_session_needs_the_pages_own_token(service: Running, alarm: str) -> None:
     let_in(service, "model-manager")
     token = service.room.access.begin_session("test-model-manager", how="test")
-    with httpx.Client(base_url=service.url, timeout=20, cookies={COOKIE: token}) as http:
+    with httpx.Client(base_url=service.url, timeout=90, cookies={COOKIE: token}) as http:
         refused = http.post(f"/api/v1/alarms/{alarm}/acknowledge")
         assert (refused.status_code, "page's own token" in refused.json()["detail"]) == (403, True)
         csrf = re.search(

@@ -35,7 +35,7 @@ MEMORY_MB = 48
 
 @contextlib.contextmanager
 def asking(folder: Path, pacs: Archive, **changes: object) -> Iterator[AskingProcess]:
-    settings = settings_in(folder, pacs=pacs.setting, pacs_timeout_s=20, **changes)
+    settings = settings_in(folder, pacs=pacs.setting, pacs_timeout_s=120, **changes)
     settings = settings.model_copy(update={"listener_memory_mb": MEMORY_MB})  # less than may be set: it is reached soon
     nowhere: Any = None  # no film comes
     with contextlib.closing(AskingProcess(settings, Reception(nowhere, lambda uid: False))) as process:
@@ -123,7 +123,7 @@ def test_what_ends_the_process_is_told_and_the_next_look_up_has_another(tmp_path
         pacs.refuse_finds = 1
         with pytest.raises(Unfetched, match="could not answer a query"):
             process.find(FILM)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while Path(f"/proc/{second}").exists():
             assert time.monotonic() < end, "who failed is ended"
             time.sleep(0.02)

@@ -22,7 +22,7 @@ XSS = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="module")
 def auditor(service: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service, "auditor")) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, "auditor")) as http:
         yield http
 
 
@@ -41,7 +41,7 @@ def test_the_verified_audit_is_still_the_page_of_the_audit(auditor: httpx.Client
 def test_a_film_is_followed_and_what_was_typed_is_not_kept(
     service: Running, auditor: httpx.Client, http: httpx.Client
 ) -> None:
-    film = http.post("/api/v1/studies?wait=10", content=png(71), headers={"Content-Type": "image/png"}).json()["id"]
+    film = http.post("/api/v1/studies?wait=60", content=png(71), headers={"Content-Type": "image/png"}).json()["id"]
     text = auditor.get("/audit", params={"subject": film, "act": "film."}).text
     assert "film.received" in text
     assert "film.answered" in text

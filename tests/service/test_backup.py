@@ -37,10 +37,10 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = settings_in(folder)
     with (
         running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service,
-        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+        httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as http,
     ):
         for level in (50, 60, 70):
-            http.post("/api/v1/studies?wait=10", content=png(level), headers=KIND)
+            http.post("/api/v1/studies?wait=60", content=png(level), headers=KIND)
         assert service.room.witness is not None
         service.room.witness.sign()
         done = back_up(settings.data, folder / "kept")
@@ -109,11 +109,11 @@ def test_a_restored_service_goes_on_where_the_backup_was(backup: Path, tmp_path:
     assert done.audit_rows >= 8
     with (
         running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service,
-        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+        httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as http,
     ):
         states = [study["state"] for study in http.get("/api/v1/studies").json()["studies"]]
         assert states == ["answered"] * 3
-        again = http.post("/api/v1/studies?wait=10", content=png(50), headers=KIND)
+        again = http.post("/api/v1/studies?wait=60", content=png(50), headers=KIND)
         assert (again.status_code, again.json()["state"]) == (200, "answered")
         assert http.get(again.json()["film"]).status_code == 200
     keys = tuple(settings.data.glob("audit*.pub"))

@@ -21,7 +21,7 @@ class Gate:
     def __call__(self, items: Sequence[int]) -> list[int]:
         self.batches.append(list(items))
         self.begun.set()
-        assert self.open.wait(10)
+        assert self.open.wait(60)
         self.check(items)
         return [2 * item for item in items]
 
@@ -35,7 +35,7 @@ def test_a_lone_item_is_answered_at_once() -> None:
     gate = Gate()
     gate.open.set()
     batcher = Batcher(gate)
-    assert batcher.submit(3).result(5) == 6
+    assert batcher.submit(3).result(60) == 6
     batcher.close()
 
 
@@ -43,10 +43,10 @@ def test_what_gathers_while_a_batch_is_in_work_becomes_the_next() -> None:
     gate = Gate()
     batcher = Batcher(gate, largest=4)
     first = batcher.submit(0)
-    gate.begun.wait(5)
+    assert gate.begun.wait(60)
     rest = [batcher.submit(i) for i in range(1, 8)]
     gate.open.set()
-    assert [future.result(5) for future in (first, *rest)] == [2 * i for i in range(8)]
+    assert [future.result(60) for future in (first, *rest)] == [2 * i for i in range(8)]
     assert gate.batches == [[0], [1, 2, 3, 4], [5, 6, 7]]
     batcher.close()
 
@@ -55,13 +55,13 @@ def test_one_bad_item_fails_alone() -> None:
     gate = Gate(refuse_seven)
     batcher = Batcher(gate)
     first = batcher.submit(0)
-    gate.begun.wait(5)
+    assert gate.begun.wait(60)
     futures = [batcher.submit(i) for i in (6, 7, 8)]
     gate.open.set()
-    assert first.result(5) == 0
-    assert (futures[0].result(5), futures[2].result(5)) == (12, 16)
+    assert first.result(60) == 0
+    assert (futures[0].result(60), futures[2].result(60)) == (12, 16)
     with pytest.raises(ValueError, match="seven"):
-        futures[1].result(5)
+        futures[1].result(60)
     batcher.close()
 
 
@@ -69,11 +69,11 @@ def test_an_item_that_is_cancelled_while_it_waits_is_left_out() -> None:
     gate = Gate()
     batcher = Batcher(gate)
     batcher.submit(0)
-    gate.begun.wait(5)
+    assert gate.begun.wait(60)
     cancelled, kept = batcher.submit(1), batcher.submit(2)
     assert cancelled.cancel()
     gate.open.set()
-    assert kept.result(5) == 4
+    assert kept.result(60) == 4
     assert gate.batches == [[0], [2]]
     batcher.close()
 
@@ -81,7 +81,7 @@ def test_an_item_that_is_cancelled_while_it_waits_is_left_out() -> None:
 def test_too_few_answers_fail_instead_of_going_to_the_wrong_film() -> None:
     batcher: Batcher[int, int] = Batcher(lambda items: [])
     with pytest.raises(ServiceError, match="0 answers for 1 films"):
-        batcher.submit(1).result(5)
+        batcher.submit(1).result(60)
     batcher.close()
 
 
@@ -89,12 +89,12 @@ def test_beyond_the_bound_it_refuses() -> None:
     gate = Gate()
     batcher = Batcher(gate, waiting=2)
     batcher.submit(0)
-    gate.begun.wait(5)
+    assert gate.begun.wait(60)
     waiting = [batcher.submit(i) for i in (1, 2)]
     with pytest.raises(ServiceError, match="2 films wait for the model already"):
         batcher.submit(3)
     gate.open.set()
-    assert [future.result(5) for future in waiting] == [2, 4]
+    assert [future.result(60) for future in waiting] == [2, 4]
     batcher.close()
 
 
@@ -114,7 +114,7 @@ def gathered(gate: Gate, **options: object) -> Batcher[int, int]:
     """A batcher whose model is busy with a first item, so that others gather."""
     batcher = Batcher(gate, **options)  # type: ignore[arg-type]
     batcher.submit(0)
-    gate.begun.wait(5)
+    assert gate.begun.wait(60)
     return batcher
 
 
@@ -136,8 +136,8 @@ def test_what_waited_too_long_is_not_begun() -> None:
     late, kept = batcher.submit(1, within_s=0), batcher.submit(2, within_s=60)
     gate.open.set()
     with pytest.raises(ServiceError, match="waited too long for the model"):
-        late.result(5)
-    assert kept.result(5) == 4
+        late.result(60)
+    assert kept.result(60) == 4
     assert gate.batches == [[0], [2]]
     batcher.close()
 
@@ -175,7 +175,7 @@ def test_a_batch_that_deserves_it_is_tried_again_before_it_is_cut() -> None:
         return list(items)
 
     batcher = Batcher(work, again=lambda error: isinstance(error, OSError))
-    assert batcher.submit(7).result(5) == 7
+    assert batcher.submit(7).result(60) == 7
     assert died == [[7], [7]]
     batcher.close()
 
@@ -197,18 +197,18 @@ def test_two_lines_take_a_batch_each_and_the_third_waits() -> None:
     def work(items: Sequence[int]) -> list[int]:
         batches.append(list(items))
         begun.release()
-        assert opened.wait(10)
+        assert opened.wait(60)
         return list(items)
 
     batcher = Batcher(work, lines=2, largest=2)
     futures = [batcher.submit(0)]
-    assert begun.acquire(timeout=5)
+    assert begun.acquire(timeout=60)
     futures.append(batcher.submit(1))
-    assert begun.acquire(timeout=5)
+    assert begun.acquire(timeout=60)
     futures += [batcher.submit(i) for i in (2, 3, 4)]
     assert not begun.acquire(timeout=0.2)
     opened.set()
-    assert [future.result(5) for future in futures] == [0, 1, 2, 3, 4]
+    assert [future.result(60) for future in futures] == [0, 1, 2, 3, 4]
     batcher.close()
     assert batches[:2] == [[0], [1]]
     assert sorted(batches[2:]) == [[2, 3], [4]]

@@ -137,9 +137,9 @@ def test_records_whose_films_lie_elsewhere_are_told_by_the_check_and_the_log(bun
     settings = settings_in(tmp_path, bundle=bundle)
     with (
         running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service,
-        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+        httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as http,
     ):
-        http.post("/api/v1/studies?wait=10", content=png(50), headers={"Content-Type": "image/png"})
+        http.post("/api/v1/studies?wait=60", content=png(50), headers={"Content-Type": "image/png"})
     assert check_service(settings)["films"] == "ok"
     (settings.data / "films").rename(tmp_path / "films")
     words = "None of the newest 1 films of the records lies in"

@@ -47,7 +47,7 @@ def port_of(service: Running) -> int:
 
 def only_study(http: httpx.Client, sha256: str | None = None) -> dict[str, object]:
     studies = http.get("/api/v1/studies").json()["studies"]
-    return http.get(f"/api/v1/studies/{studies[0]['id']}", params={"wait": 10}).json()
+    return http.get(f"/api/v1/studies/{studies[0]['id']}", params={"wait": 60}).json()
 
 
 def still_serves(service: Running) -> bool:

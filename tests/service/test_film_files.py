@@ -153,9 +153,9 @@ def test_a_service_with_a_key_answers_and_draws(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, data_key=OLD.text)
     with (
         running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service,
-        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+        httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as http,
     ):
-        sent = http.post("/api/v1/studies?wait=10", content=png(90), headers={"Content-Type": "image/png"}).json()
+        sent = http.post("/api/v1/studies?wait=60", content=png(90), headers={"Content-Type": "image/png"}).json()
         assert sent["state"] == "answered"
         assert http.get(f"/api/v1/studies/{sent['id']}/film.png").status_code == 200
         assert http.get(f"/api/v1/studies/{sent['id']}/heatmap/pneumonia.png").status_code == 200

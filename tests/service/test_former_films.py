@@ -120,7 +120,7 @@ class Site:
     def read_all(self) -> FormerReading:
         reading = FormerReading(FormerFilms(self.database), self.files, self.store)
         reading.start()
-        reading.join(30)
+        reading.join(120)
         return reading
 
 
@@ -214,7 +214,7 @@ def test_stopped_it_goes_on_at_the_next_start(site: Site, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(former_reading, "identity_of", stopping)
     reading.start()
-    reading.join(30)
+    reading.join(120)
     done = {row["identity_sha256"] for row in site.rows().values()} - {None}
     assert (done, site.store.former) == (set(seen), "unread")
     monkeypatch.setattr(former_reading, "identity_of", identity_of)
@@ -251,7 +251,7 @@ def test_without_the_key_nothing_is_identified_and_nothing_breaks(tmp_path: Path
     site = Site(tmp_path / "data", KEY)
     reading = FormerReading(FormerFilms(site.database), FilmFiles(tmp_path / "data"), site.store)
     reading.start()
-    reading.join(30)
+    reading.join(120)
     assert {row["identity_sha256"] for row in site.rows().values()} == {None}
     site.database.close()
 
@@ -270,7 +270,7 @@ def test_while_the_records_are_away_it_waits(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(films, "identify", away_once)
     reading = FormerReading(films, site.files, site.store)
     reading.start()
-    reading.join(30)
+    reading.join(120)
     assert site.store.former == "some"
     assert sum(row["identity_sha256"] is not None for row in site.rows().values()) == 4
     site.database.close()
@@ -301,7 +301,7 @@ def test_a_new_site_has_none(tmp_path: Path) -> None:
         store = Store(database)
         reading = FormerReading(FormerFilms(database), FilmFiles(tmp_path / "data"), store)
         reading.start()
-        reading.join(30)
+        reading.join(120)
         assert store.former == "none"
 
 
@@ -336,12 +336,12 @@ def test_a_started_service_takes_its_films_along(tmp_path: Path) -> None:
     series = {"Content-Type": "application/dicom"}
     with (
         running(settings_in(tmp_path), answering=model, drawing=SmallDrawing()) as service,
-        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+        httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as http,
     ):
         assert service.room.former_reading is not None
-        service.room.former_reading.join(30)
+        service.room.former_reading.join(120)
         assert service.room.store.former == "some"
-        again = http.post("/api/v1/studies?wait=10", content=other_head("answered"), headers=series)
+        again = http.post("/api/v1/studies?wait=60", content=other_head("answered"), headers=series)
         assert (again.status_code, again.json()["id"], again.json()["state"]) == (200, site.ids["answered"], "answered")
         known = service.room.dicomweb.indexer.now(site.ids["answered"])
         (told,) = known.answers

@@ -17,7 +17,7 @@ def known(service: Running) -> dict[str, str]:
     """A film that is there, and its place in DICOMweb."""
     headers = let_in(service) | {"Content-Type": "application/dicom"}
     film = dicom(8900, SeriesInstanceUID="1.2.3")
-    sent = httpx.post(f"{service.url}/api/v1/studies?wait=10", content=film, headers=headers, timeout=60)
+    sent = httpx.post(f"{service.url}/api/v1/studies?wait=60", content=film, headers=headers, timeout=60)
     film_id = sent.json()["id"]
     one = service.room.dicomweb.indexer.now(film_id).film
     assert one is not None

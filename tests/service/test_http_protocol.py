@@ -56,7 +56,7 @@ def served(protocol: type[H11Protocol]) -> Iterator[int]:
         listening.close()
 
 
-def until(true: Any, within_s: float = 30) -> None:
+def until(true: Any, within_s: float = 120) -> None:
     deadline = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline, "it took too long"

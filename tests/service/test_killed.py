@@ -31,7 +31,7 @@ def started(folder: Path, delay_s: float) -> Iterator[tuple[dict[str, Any], subp
 
 
 def send_until_gone(address: dict[str, Any], levels: list[int], acknowledged: set[str]) -> None:
-    with httpx.Client(timeout=5, **address) as http, contextlib.suppress(httpx.HTTPError):
+    with httpx.Client(timeout=90, **address) as http, contextlib.suppress(httpx.HTTPError):
         for level in levels:
             reply = http.post("/api/v1/studies", content=png(level), headers={"Content-Type": "image/png"})
             if reply.is_success:
@@ -52,8 +52,8 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_answered_twice(tmp_path: Pa
             process.kill()
             sender.join()
     assert acknowledged
-    with started(tmp_path, 0) as (address, _), httpx.Client(timeout=20, **address) as http:
-        states = {http.get(f"/api/v1/studies/{i}", params={"wait": 10}).json()["state"] for i in acknowledged}
+    with started(tmp_path, 0) as (address, _), httpx.Client(timeout=90, **address) as http:
+        states = {http.get(f"/api/v1/studies/{i}", params={"wait": 60}).json()["state"] for i in acknowledged}
     assert states == {"answered"}
     with contextlib.closing(sqlite3.connect(tmp_path / "data" / "hilum.db")) as records:
         answers, films = records.execute("SELECT count(*), count(DISTINCT film_id) FROM answers").fetchone()

@@ -21,7 +21,7 @@ XSS = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="module")
 def manager(service: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service, "model-manager")) as client:
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, "model-manager")) as client:
         yield client
 
 
@@ -30,12 +30,12 @@ def reader(service: Running, name: str) -> httpx.Client:
     if name not in [user.name for user in access.users()]:
         access.add_user(name, ["reviewer"], password=None, actor="test")
     secret = access.add_key(name, actor="test")[1]
-    return httpx.Client(base_url=service.url, timeout=20, headers={"Authorization": f"Bearer {secret}"})
+    return httpx.Client(base_url=service.url, timeout=90, headers={"Authorization": f"Bearer {secret}"})
 
 
 @pytest.fixture(scope="module")
 def films(manager: httpx.Client) -> list[str]:
-    sent = [manager.post("/api/v1/studies?wait=10", content=png(60 + i, 40 + i), headers=KIND) for i in range(6)]
+    sent = [manager.post("/api/v1/studies?wait=60", content=png(60 + i, 40 + i), headers=KIND) for i in range(6)]
     return [str(one.json()["id"]) for one in sent]
 
 
@@ -118,7 +118,7 @@ def test_a_hold_is_kept_let_go_and_passed_over(service: Running, manager: httpx.
 def test_no_answer_is_seen_of_what_a_reader_is_to_label_unless_its_page_is_opened(
     service: Running, manager: httpx.Client
 ) -> None:
-    sent = [manager.post("/api/v1/studies?wait=10", content=png(90 + i, 90 + i), headers=KIND) for i in range(2)]
+    sent = [manager.post("/api/v1/studies?wait=60", content=png(90 + i, 90 + i), headers=KIND) for i in range(2)]
     assert {one.json()["state"] for one in sent} == {"answered"}
     with service.room.database.read() as session:
         free = len(unread(session).film_ids)

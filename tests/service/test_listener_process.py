@@ -54,7 +54,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield started
 
 
-def until(happened: Callable[[], object], within_s: float = 60) -> None:
+def until(happened: Callable[[], object], within_s: float = 120) -> None:
     deadline = time.monotonic() + within_s
     while not happened():
         assert time.monotonic() < deadline
@@ -66,9 +66,21 @@ def replaced(service: Running, process: int) -> bool:
     return listener is not None and listener.process_id not in (None, process)
 
 
+def restarts_of(service: Running) -> int:
+    assert service.room.listener is not None
+    return service.room.listener.restarts
+
+
 def store(service: Running, number: int) -> int:
     with associated(port_of(service)) as association:
         return int(association.send_c_store(dataset(number)).get("Status", -1))
+
+
+def stored(service: Running, number: int) -> bool:
+    """Also where the process that was met is being replaced."""
+    with contextlib.suppress(RuntimeError, ValueError):
+        return store(service, number) == 0x0000
+    return False
 
 
 def test_it_is_limited_and_knows_no_secret(service: Running) -> None:
@@ -89,15 +101,15 @@ def test_it_is_limited_and_knows_no_secret(service: Running) -> None:
 
 
 def test_a_killed_one_is_replaced_while_its_port_stays_taken(service: Running) -> None:
-    process, port = listener_of(service), port_of(service)
+    process, port, before = listener_of(service), port_of(service), restarts_of(service)
     os.kill(process, signal.SIGKILL)
     with socket.create_connection(("127.0.0.1", port), timeout=60):
         pass  # peers wait, and are not turned away
     assert store(service, 1) == 0x0000
-    assert replaced(service, process)
+    until(lambda: replaced(service, process))
     assert port_of(service) == port
     with httpx.Client(base_url=service.url, headers=let_in(service, "admin"), timeout=60) as http:
-        assert "hilum_listener_restarts_total 1.0" in http.get("/metrics").text
+        until(lambda: f"hilum_listener_restarts_total {before + 1}.0" in http.get("/metrics").text)
         assert http.get("/health/ready").json()["checks"]["dicom"] == "ok"
 
 
@@ -106,7 +118,8 @@ def test_one_that_hangs_is_replaced(service: Running, monkeypatch: pytest.Monkey
     process = listener_of(service)
     os.kill(process, signal.SIGSTOP)
     until(lambda: replaced(service, process))
-    assert store(service, 2) == 0x0000
+    monkeypatch.undo()  # on a busy machine the next one may need longer than that as well
+    until(lambda: stored(service, 2))
 
 
 def test_it_ends_with_the_service(service: Running) -> None:
@@ -120,7 +133,7 @@ def test_it_ends_with_the_service(service: Running) -> None:
         assert child is not None
         child.process._socket.shutdown(socket.SHUT_RDWR)
         assert child.process._process.wait(60) == 0
-    until(lambda: store(service, 9) == 0x0000)
+    until(lambda: stored(service, 9))
 
 
 def test_killed_between_the_bytes_and_the_answer_the_film_is_there_once(service: Running) -> None:
@@ -453,7 +466,7 @@ def test_one_that_ends_again_and_again_is_replaced_ever_less_often(monkeypatch: 
     monkeypatch.setattr(child_process, "FIRST_PAUSE_S", 0.05)
     made: list[float] = []
     kept = Kept("tried process", lambda: Doomed(made), settle_s=60)
-    until(lambda: len(made) == 5)
+    until(lambda: len(made) >= 5)
     assert kept.trouble is None or "The tried process doesn't come up: It is gone." in kept.trouble
     kept.close()
     pauses = [then - before for before, then in itertools.pairwise(made)]

@@ -24,7 +24,7 @@ XSS = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="module")
 def manager(service: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service, "model-manager")) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, "model-manager")) as http:
         yield http
 
 
@@ -97,7 +97,7 @@ def test_the_page_shows_figures_of_earlier_versions_and_what_readers_did(
     monkeypatch.setattr(model, "model", replace(model.model, card=card("2", 0.91)))
     Registry(service.room.database).register(registered("d", "earlier"), actor="ada")
     monkeypatch.setattr(service.room, "switch", Shelved())
-    film = manager.post("/api/v1/studies?wait=10", content=png(233), headers={"Content-Type": "image/png"}).json()["id"]
+    film = manager.post("/api/v1/studies?wait=60", content=png(233), headers={"Content-Type": "image/png"}).json()["id"]
     for reader, decision, finding in (("ada", "agree", None), ("bob", "override", "normal")):
         noted = Noted(reason_code="overcalled" if finding else "")
         service.room.reviews.put(

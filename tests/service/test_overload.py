@@ -107,10 +107,10 @@ def overload(slow: tuple[subprocess.Popen[str], str, str, int], seconds: float) 
     def answered_in(http: httpx.Client) -> float:
         """Seconds from sending a film, again where it is refused, to its answer."""
         began, content = time.monotonic(), dicom(number(), 100)
-        reply = http.post("/api/v1/studies", content=content, params={"wait": 20})
+        reply = http.post("/api/v1/studies", content=content, params={"wait": 60})
         while reply.status_code == 429:
             time.sleep(0.1)
-            reply = http.post("/api/v1/studies", content=content, params={"wait": 20})
+            reply = http.post("/api/v1/studies", content=content, params={"wait": 60})
         await_answer(http, reply.json()["id"])
         return time.monotonic() - began
 
@@ -141,7 +141,7 @@ def overload(slow: tuple[subprocess.Popen[str], str, str, int], seconds: float) 
 
 def await_answer(http: httpx.Client, film_id: str) -> None:
     end = time.monotonic() + LONGEST_S
-    while (state := http.get(f"/api/v1/studies/{film_id}", params={"wait": 20}).json()["state"]) != "answered":
+    while (state := http.get(f"/api/v1/studies/{film_id}", params={"wait": 60}).json()["state"]) != "answered":
         assert state in WAITING, state
         assert time.monotonic() < end, "it was acknowledged"
 

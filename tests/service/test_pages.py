@@ -22,14 +22,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     settings = settings_in(tmp_path_factory.mktemp("pages"), dicom_port=None)
     with (
         running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service,
-        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+        httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as http,
     ):
         yield http
 
 
 def send(http: httpx.Client, body: bytes) -> str:
     kind = "image/png" if body.startswith(b"\x89") else "application/dicom"
-    reply = http.post("/api/v1/studies", content=body, headers={"Content-Type": kind}, params={"wait": 10})
+    reply = http.post("/api/v1/studies", content=body, headers={"Content-Type": kind}, params={"wait": 60})
     return str(reply.json()["id"])
 
 

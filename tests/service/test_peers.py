@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+from cryptography import x509
 from tests.service.conftest import let_in, settings_in
 from tests.service.hostile import noted
 from tests.service.pem import DAY, issue
@@ -18,6 +19,7 @@ from tests.service.test_dicom import associated, port_of
 from tests.service.test_privacy import log  # noqa: F401  # a fixture
 
 from hilum.records.audit import Act, append, entries
+from hilum.records.peers import films_by_peer
 from hilum.records.store import now
 from hilum.service.app import Running, running
 from hilum.service.dicom.hearing import CODES
@@ -36,7 +38,7 @@ def until(happened: Callable[[], object], within_s: float = 60) -> None:
 
 def section(service: Running) -> str:
     """The section as it is read, without its tags."""
-    with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service, "admin")) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, "admin")) as http:
         _, _, text = http.get("/operations").text.partition('id="peers"')
     assert STRANGER not in text, "it is escaped"
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", text)))
@@ -60,7 +62,8 @@ def test_who_sends_who_is_called_and_who_is_turned_away(tmp_path: Path, log: io.
                     assert association.is_rejected
         until(lambda: noted(service.room.database))
         said = section(service)
-        today = f"{datetime.now(UTC):%Y-%m}"
+        (last,) = (one.last for one in films_by_peer(service.room.database, since=now() - DAY))
+        today = f"{last:%Y-%m}"  # this month, or the one that ended meanwhile
         for words in (
             f"AE title HILUM2 Port {service.dicom_port} on 127.0.0.1 Incoming in the clear",
             f"CR1 may send films in the clear 1 {today}",
@@ -95,6 +98,7 @@ def test_without_a_list_any_title_may_send_and_without_a_listener_none(tmp_path:
 
 def test_certificates_are_told_with_their_end_and_the_one_that_was_shown(tmp_path: Path) -> None:
     pair = issue(tmp_path, "server")
+    good_until = x509.load_pem_x509_certificate(pair.certificate.read_bytes()).not_valid_after_utc
     settings = settings_in(
         tmp_path,
         dicom_port=0,
@@ -117,14 +121,14 @@ def test_certificates_are_told_with_their_end_and_the_one_that_was_shown(tmp_pat
                     now(),
                 )
         said, room = section(service), service.room
-        assert f"Certificate good until {datetime.now(UTC) + DAY:%Y-%m}" in said
+        assert f"Certificate good until {good_until:%Y-%m}" in said
         assert "TLS; a good certificate is required" in said
         assert "CR7 may send films TLS; it must show the certificate named for it 0 – 4" in said
         assert "names another certificate for it than it showed, which was none. 4" in said
         assert "It spoke no TLS, as HILUM_DICOM_TLS=required wants it, or showed no certificate that" in said
         later = peers_of(room, datetime.now(UTC) + timedelta(days=2))
         assert later.refused == (), "a day's refusals are shown"
-        assert ("Certificate", f"expired on {datetime.now(UTC) + DAY:%Y-%m-%d}") in later.own
+        assert ("Certificate", f"expired on {good_until:%Y-%m-%d}") in later.own
         pair.certificate.unlink()
         assert "server.pem can't be read" in dict(peers_of(room, datetime.now(UTC)).own)["Certificate"]
 

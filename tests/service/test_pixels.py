@@ -18,7 +18,7 @@ from hilum.service.web import pages
 
 def send(http: httpx.Client, body: bytes) -> str:
     kind = "image/png" if body.startswith(b"\x89") else "application/dicom"
-    reply = http.post("/api/v1/studies", content=body, headers={"Content-Type": kind}, params={"wait": 10})
+    reply = http.post("/api/v1/studies", content=body, headers={"Content-Type": kind}, params={"wait": 60})
     return str(reply.json()["id"])
 
 
@@ -65,14 +65,14 @@ def test_a_film_is_drawn_while_its_page_is_put_together(
     draw, put_together = service.room.drawing.pixels, pages._reading
 
     def watched(film: Path) -> object:
-        begun.set()
         drawn.append(str(film))
+        begun.set()
         if len(drawn) > 1:
             raise FilmError("No.", code="unreadable")
         return draw(film)
 
     def waiting(*given: Any) -> dict[str, Any]:
-        assert begun.wait(30)
+        assert begun.wait(120)
         return put_together(*given)
 
     monkeypatch.setattr(service.room.drawing, "pixels", watched)

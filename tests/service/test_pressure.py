@@ -54,7 +54,7 @@ def test_rest_says_429_and_dicom_out_of_resources_until_there_is_room_again(tmp_
     settings = settings_in(tmp_path, dicom_port=0, most_waiting=2)
     with (
         running(settings, answering=model, drawing=SmallDrawing()) as service,  # type: ignore[arg-type]
-        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+        httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as http,
     ):
         kind = {"Content-Type": "image/png"}
         taken = [http.post("/api/v1/studies", content=png(level), headers=kind) for level in (1, 2)]
@@ -66,6 +66,6 @@ def test_rest_says_429_and_dicom_out_of_resources_until_there_is_room_again(tmp_
             assert association.send_c_store(dataset(911)).Status == 0xA700
         model.go = True
         for reply in taken:
-            assert http.get(f"/api/v1/studies/{reply.json()['id']}?wait=10").json()["state"] == "answered"
-        time.sleep(0.5)
-        assert http.post("/api/v1/studies?wait=10", content=png(3), headers=kind).json()["state"] == "answered"
+            assert http.get(f"/api/v1/studies/{reply.json()['id']}?wait=60").json()["state"] == "answered"
+        time.sleep(0.5)  # the mark is looked at twice a second
+        assert http.post("/api/v1/studies?wait=60", content=png(3), headers=kind).json()["state"] == "answered"

@@ -56,7 +56,7 @@ def test_canaries_are_nowhere(tmp_path: Path, log: io.StringIO) -> None:
     settings = settings_in(tmp_path, dicom_port=0, max_attempts=1)
     replies: list[httpx.Response] = []
     with running(settings, answering=Leaky(), drawing=SmallDrawing()) as service:  # type: ignore[arg-type]
-        with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http:
+        with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as http:
             for body in (
                 dicom(401, **FIELDS),
                 dicom(402, **FIELDS, ImageComments="LEAK"),
@@ -64,7 +64,7 @@ def test_canaries_are_nowhere(tmp_path: Path, log: io.StringIO) -> None:
                 CANARY.encode() * 100,
             ):
                 kind = {"Content-Type": "application/dicom"}
-                replies.append(http.post("/api/v1/studies?wait=10", content=body, headers=kind))
+                replies.append(http.post("/api/v1/studies?wait=60", content=body, headers=kind))
             replies += [http.get(path) for path in ("/api/v1/studies", "/", "/health/ready")]
             replies += [http.get(f"/films/{s['id']}") for s in replies[4].json()["studies"]]
             http.get(f"/{CANARY}?{CANARY}={CANARY}")
@@ -98,11 +98,11 @@ def test_with_a_data_key_canaries_lie_nowhere_readable(tmp_path: Path) -> None:
     uid = "1.2.826.0.1.3680043.10.1.777"
     with (
         running(settings, answering=Leaky(), drawing=SmallDrawing()) as service,  # type: ignore[arg-type]
-        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+        httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as http,
     ):
         kind = {"Content-Type": "application/dicom"}
         bodies = (dicom(777, AccessionNumber=CANARY, **FIELDS), dicom(778, **FIELDS)[:-100], dicom(777, 99, **FIELDS))
-        sent = [http.post("/api/v1/studies?wait=10", content=body, headers=kind).json() for body in bodies]
+        sent = [http.post("/api/v1/studies?wait=60", content=body, headers=kind).json() for body in bodies]
         assert [one["state"] for one in sent] == ["answered", "failed", "quarantined"]
         review = {"decision": "agree", "comment": f"{CANARY} is well"}
         mine = f"/api/v1/studies/{sent[0]['id']}/reviews/mine"

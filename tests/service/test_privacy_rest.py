@@ -24,9 +24,9 @@ def test_a_patient_is_erased_while_the_service_runs(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, dicom_port=None)
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
         headers = let_in(service, "reviewer", "admin")
-        with httpx.Client(base_url=service.url, timeout=60, headers=headers) as http:
+        with httpx.Client(base_url=service.url, timeout=90, headers=headers) as http:
             sent = [
-                http.post("/api/v1/studies?wait=10", content=dicom(n, 100 + n, **who), headers=KIND).json()
+                http.post("/api/v1/studies?wait=60", content=dicom(n, 100 + n, **who), headers=KIND).json()
                 for n, who in ((1, {"PatientID": CANARY}), (2, {"PatientID": CANARY}), (3, {"PatientID": "other"}))
             ]
             assert http.get(sent[0]["film"]).status_code == 200
@@ -38,7 +38,7 @@ def test_a_patient_is_erased_while_the_service_runs(tmp_path: Path) -> None:
             for wrong in ({}, {"patient_id": CANARY, "study_uid": "1.2"}, {"patient_id": " "}):
                 refused = http.post("/api/v1/privacy/erase", json=wrong)
                 assert (refused.status_code, CANARY in refused.text) == (422, False)
-            again = http.post("/api/v1/studies?wait=10", content=dicom(9, 109), headers=KIND).json()
+            again = http.post("/api/v1/studies?wait=60", content=dicom(9, 109), headers=KIND).json()
             assert again["state"] == "answered", "the service goes on"
         with service.room.database.read() as session:
             rows = entries(session)
@@ -58,8 +58,8 @@ def test_a_patient_is_erased_from_the_console_beside_a_service_that_goes_on(
     settings = settings_in(tmp_path, dicom_port=None)
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
         headers = let_in(service, "reviewer", "admin")
-        with httpx.Client(base_url=service.url, timeout=60, headers=headers) as http:
-            send = "/api/v1/studies?wait=20"
+        with httpx.Client(base_url=service.url, timeout=90, headers=headers) as http:
+            send = "/api/v1/studies?wait=60"
             named = http.post(send, content=dicom(1, 101, PatientID=CANARY), headers=KIND).json()
             other = http.post(send, content=dicom(2, 102, PatientID="other"), headers=KIND).json()
             show = ["audit", "show", named["id"], "--data", str(settings.data)]
@@ -85,8 +85,8 @@ def test_a_patient_is_erased_from_the_console_beside_a_service_that_goes_on(
 
 
 def test_look_ups_are_listed_and_asked_anew(service: Running) -> None:
-    with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service, "reviewer", "admin")) as http:
-        film = http.post("/api/v1/studies?wait=10", content=dicom(71, 91), headers=KIND).json()["id"]
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, "reviewer", "admin")) as http:
+        film = http.post("/api/v1/studies?wait=60", content=dicom(71, 91), headers=KIND).json()["id"]
         with service.room.database.write() as session:
             at = now()
             session.add(

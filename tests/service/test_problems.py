@@ -19,7 +19,7 @@ FIRST, SECOND = "a" * 64, "b" * 64
 
 @pytest.fixture
 def admin(service: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=30, headers=let_in(service, "admin")) as client:
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, "admin")) as client:
         yield client
 
 

@@ -22,7 +22,7 @@ REST_SENDERS, DICOM_SENDERS, WEB_SENDERS, FIRST = 4, 2, 2, 7000
 def send_by_rest(service: Running, headers: dict[str, str], numbers: list[int]) -> list[tuple[int, str, bool]]:
     """Number, id told, and whether it was new."""
     told = []
-    with httpx.Client(base_url=service.url, timeout=60, headers=headers) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=headers) as http:
         for number in numbers:
             reply = http.post(
                 "/api/v1/studies", content=dicom(number, 100), headers={"Content-Type": "application/dicom"}
@@ -43,7 +43,7 @@ def send_by_dicom(service: Running, numbers: list[int]) -> list[tuple[int, str, 
 def send_by_web(service: Running, headers: dict[str, str], numbers: list[int]) -> list[tuple[int, str, bool]]:
     """STOW-RS, three films a request; it tells no id either, but which films it has."""
     kind = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b1', "Accept": "application/json"}
-    with httpx.Client(base_url=service.url, timeout=60, headers=headers | kind) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=headers | kind) as http:
         for at in range(0, len(numbers), 3):
             films = [dicom(number, 100) for number in numbers[at : at + 3]]
             body = b"".join(b"--b1\r\n\r\n" + film + b"\r\n" for film in films) + b"--b1--\r\n"

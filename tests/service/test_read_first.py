@@ -22,12 +22,12 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def client(service: Running, *roles: str) -> httpx.Client:
-    return httpx.Client(base_url=service.url, timeout=20, headers=let_in(service, *roles))
+    return httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, *roles))
 
 
 def test_the_answer_comes_after_the_opinion_and_not_before(first: Running) -> None:
     with client(first, "reviewer") as http, client(first, "viewer") as other:
-        sent = http.post("/api/v1/studies?wait=10", content=png(204), headers=KIND).json()
+        sent = http.post("/api/v1/studies?wait=60", content=png(204), headers=KIND).json()
         film, mine = f"/api/v1/studies/{sent['id']}", f"/api/v1/studies/{sent['id']}/reviews/mine"
         assert (sent["state"], sent["answer"]) == ("answered", None)
         listed = http.get("/api/v1/studies").json()["studies"]
@@ -55,7 +55,7 @@ def test_the_answer_comes_after_the_opinion_and_not_before(first: Running) -> No
 
 def test_a_second_reader_does_not_see_what_the_first_one_said(first: Running) -> None:
     with client(first, "reviewer") as ada, client(first, "reviewer", "viewer") as bob, client(first, "viewer") as cyd:
-        film = ada.post("/api/v1/studies?wait=10", content=png(205), headers=KIND).json()["id"]
+        film = ada.post("/api/v1/studies?wait=60", content=png(205), headers=KIND).json()["id"]
         reviews = f"/api/v1/studies/{film}/reviews"
 
         def put(who: httpx.Client, over: int, **body: object) -> None:
@@ -79,7 +79,7 @@ def test_a_second_reader_does_not_see_what_the_first_one_said(first: Running) ->
 
 def test_a_claim_is_seen_by_others(first: Running) -> None:
     with client(first, "reviewer") as ada, client(first, "reviewer", "viewer") as bob:
-        film = ada.post("/api/v1/studies?wait=10", content=png(206), headers=KIND).json()["id"]
+        film = ada.post("/api/v1/studies?wait=60", content=png(206), headers=KIND).json()["id"]
         claim = f"/api/v1/studies/{film}/claim"
         assert ada.post(claim).json() == {"held_by": "test-reviewer", "mine": True}
         assert bob.post(claim).json() == {"held_by": "test-reviewer", "mine": False}
@@ -102,7 +102,7 @@ def test_a_claim_is_seen_by_others(first: Running) -> None:
 )
 def test_what_goes_with_a_review_is_bounded(first: Running, wrong: dict[str, object]) -> None:
     with client(first, "reviewer") as http:
-        film = http.post("/api/v1/studies?wait=10", content=png(207), headers=KIND).json()["id"]
+        film = http.post("/api/v1/studies?wait=60", content=png(207), headers=KIND).json()["id"]
         body = {"decision": "opinion", "finding": "normal", **wrong}
         address = f"/api/v1/studies/{film}/reviews/mine"
         assert http.put(address, json=body, headers={"If-None-Match": "*"}).status_code == 422

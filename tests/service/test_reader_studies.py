@@ -34,13 +34,13 @@ class People:
             if access.add_user(name, [role], password=None, actor="test")
         )
         self.films = [
-            self.mel.post("/api/v1/studies?wait=10", content=dicom(n, 200 + n), headers=KIND).json()["id"]
+            self.mel.post("/api/v1/studies?wait=60", content=dicom(n, 200 + n), headers=KIND).json()["id"]
             for n in (1, 2)
         ]
 
     def _client(self, room: Running, name: str, role: str) -> httpx.Client:
         secret = room.room.access.add_key(name, actor="test")[1]
-        return httpx.Client(base_url=room.url, timeout=20, headers={"Authorization": f"Bearer {secret}"})
+        return httpx.Client(base_url=room.url, timeout=90, headers={"Authorization": f"Bearer {secret}"})
 
 
 @pytest.fixture(scope="module")

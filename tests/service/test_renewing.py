@@ -36,7 +36,7 @@ def put(file: Path, source: Path) -> None:
 def name_shown(port: int, pairs: dict[str, Pair]) -> str:
     context = client_context(authorities=pairs["ours"].certificate, own=None)
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=120) as plain,
         context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
     ):
         subject = encrypted.getpeercert()["subject"]  # type: ignore[index]
@@ -64,7 +64,7 @@ def test_a_renewed_certificate_is_shown_and_a_half_renewed_one_is_not(tmp_path: 
         entity.add_requested_context(CR)
         before = entity.associate("127.0.0.1", ports[0], tls_args=(trusting, "127.0.0.1"))
         assert before.is_established
-        with httpx.Client(base_url=service.url, verify=trusting, timeout=20) as web:
+        with httpx.Client(base_url=service.url, verify=trusting, timeout=90) as web:
             assert web.get("/health/live").status_code == 200
             put(certificate, pairs["second"].certificate)
             assert [name_shown(port, pairs) for port in ports] == ["first", "first"], "the key is still the old one"

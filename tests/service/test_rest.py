@@ -20,7 +20,7 @@ PNG = {"Content-Type": "image/png"}
 
 
 def send(http: httpx.Client, body: bytes, kind: dict[str, str], **params: object) -> httpx.Response:
-    return http.post("/api/v1/studies", content=body, headers=kind, params={"wait": 10, **params})  # type: ignore[arg-type]
+    return http.post("/api/v1/studies", content=body, headers=kind, params={"wait": 60, **params})  # type: ignore[arg-type]
 
 
 def is_problem(reply: httpx.Response, status: int, words: str) -> None:
@@ -125,7 +125,7 @@ def test_a_film_without_an_answer_has_nothing_to_cover(http: httpx.Client, servi
 
 def test_without_wait_the_answer_is_fetched_later(http: httpx.Client) -> None:
     study = http.post("/api/v1/studies", content=png(94), headers=PNG).json()
-    assert http.get(f"/api/v1/studies/{study['id']}", params={"wait": 10}).json()["state"] == "answered"
+    assert http.get(f"/api/v1/studies/{study['id']}", params={"wait": 60}).json()["state"] == "answered"
 
 
 @pytest.mark.parametrize(

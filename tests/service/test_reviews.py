@@ -14,12 +14,12 @@ KIND = {"Content-Type": "image/png"}
 
 @pytest.fixture
 def manager(service: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service, "model-manager")) as client:
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, "model-manager")) as client:
         yield client
 
 
 def answered(http: httpx.Client, level: int, size: int) -> str:
-    reply = http.post("/api/v1/studies?wait=10", content=png(level, size), headers=KIND)
+    reply = http.post("/api/v1/studies?wait=60", content=png(level, size), headers=KIND)
     assert reply.json()["state"] == "answered"
     return str(reply.json()["id"])
 
@@ -72,12 +72,12 @@ def test_a_failed_film_is_tried_again_only_when_asked(
 
     with monkeypatch.context() as patched:
         patched.setattr(model, "prepare", broken)
-        failed = http.post("/api/v1/studies?wait=10", content=png(100, 33), headers=KIND).json()
+        failed = http.post("/api/v1/studies?wait=60", content=png(100, 33), headers=KIND).json()
     assert (failed["state"], failed["reason"]["code"]) == ("failed", "unreadable")
     requeue = f"/api/v1/studies/{failed['id']}/requeue"
     assert http.post(requeue).status_code == 403
     assert manager.post(requeue).json()["id"] == failed["id"]
-    assert http.get(f"/api/v1/studies/{failed['id']}?wait=10").json()["state"] == "answered"
+    assert http.get(f"/api/v1/studies/{failed['id']}?wait=60").json()["state"] == "answered"
     assert "not failed" in manager.post(requeue).json()["detail"]
     assert manager.post(f"/api/v1/studies/{'0' * 32}/requeue").status_code == 404
 

@@ -99,7 +99,7 @@ def test_an_object_arrives_byte_for_byte_and_again_as_the_same(report: ResultObj
 
 def test_an_answer_is_left_to_who_waits_for_it(report: ResultObject) -> None:
     """pynetdicom's own thread would take it, and drop it, when it looks at the wrong moment."""
-    contexts, limits = [build_context(REPORT)], {"timeout_s": 20, "deadline_s": 60, "largest_message": 1 << 20}
+    contexts, limits = [build_context(REPORT)], {"timeout_s": 120, "deadline_s": 240, "largest_message": 1 << 20}
     with (
         archive() as (destination, _),
         asked(destination, contexts, calling="HILUM", tls=None, **limits) as association,
@@ -130,7 +130,7 @@ def test_a_destination_that_answers_without_an_end_is_cut_off(report: ResultObje
         def answer() -> bytes:
             peer, _ = listening.accept()
             with peer:
-                peer.settimeout(60)
+                peer.settimeout(300)
                 peer.recv(65536)
                 peer.sendall(struct.pack(">BBL", 2, 0, 0xFFFFFFFF) + bytes(1000))
                 with contextlib.suppress(ConnectionResetError):
@@ -141,9 +141,9 @@ def test_a_destination_that_answers_without_an_end_is_cut_off(report: ResultObje
         peer, started = peers.submit(answer), time.monotonic()
         destination = read_destination(f"pacs=dicom://PACS@127.0.0.1:{listening.getsockname()[1]}")
         with pytest.raises(Undelivered, match="gives no association") as away:
-            hand_over([report], destination, calling="HILUM", timeout_s=50)
-        assert time.monotonic() - started < 30, "cut off, and not waited for"
-        assert peer.result(60) == b""
+            hand_over([report], destination, calling="HILUM", timeout_s=200)
+        assert time.monotonic() - started < 150, "cut off, and not waited for"
+        assert peer.result(120) == b""
     assert not away.value.permanent
 
 
@@ -389,7 +389,7 @@ def sending(
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -431,7 +431,7 @@ def test_a_destination_that_is_away_holds_up_no_other(tmp_path: Path) -> None:
 
     def peer(objects: Sequence[ResultObject], destination: Destination) -> None:
         if destination.name == "slow":
-            held.wait(20)
+            assert held.wait(120)
         got.append(destination.name)
 
     with sending(tmp_path, peer, "slow", "quick") as (database, outbox, senders):

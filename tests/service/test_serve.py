@@ -110,7 +110,7 @@ def test_a_bundle_is_served_and_stops_clean(bundle: Path, film: Path, tmp_path: 
     with served(bundle, tmp_path / "data") as (process, address):
         with Client(address["url"], key=key) as client:
             assert client.ready()
-            answer = client.submit(film, wait_s=30)
+            answer = client.submit(film, wait_s=60)
             assert answer.state in ("answered", "not-analysed"), answer.reasons
             assert answer.provenance["bundle_name"] == "small"
             assert client.film(answer.id).startswith(b"\x89PNG")
@@ -121,7 +121,7 @@ def test_a_bundle_is_served_and_stops_clean(bundle: Path, film: Path, tmp_path: 
             for finding in answer.heatmaps:
                 assert client.heatmap(answer.id, finding) != client.heatmap(answer.id, finding, layer=True)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
         assert process.stdout is not None
         assert "finishing what is in work" in process.stdout.read()
         assert process.stderr is not None
@@ -138,11 +138,11 @@ def test_dcmtk_sends_a_film(bundle: Path, film: Path, tmp_path: Path, need: Call
     key = key_in(tmp_path / "data")
     with served(bundle, tmp_path / "data") as (_, address), Client(address["url"], key=key) as client:
         peer = ["-aec", "HILUM", "127.0.0.1", address["dicom_port"]]
-        subprocess.run(["echoscu", *peer], check=True, timeout=30)
+        subprocess.run(["echoscu", *peer], check=True, timeout=240)
         for _ in range(2):
-            subprocess.run(["storescu", *peer, str(film)], check=True, timeout=30)
+            subprocess.run(["storescu", *peer, str(film)], check=True, timeout=240)
         (study,) = client.studies()
-        assert client.study(study.id, wait_s=30).provenance["bundle_name"] == "small"
+        assert client.study(study.id, wait_s=60).provenance["bundle_name"] == "small"
 
 
 def test_where_keys_are_trusted_an_unsigned_bundle_does_not_start(bundle: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def browser(service: Running, name: str, role: str = "reviewer") -> httpx.Client
     if name not in [user.name for user in access.users()]:
         access.add_user(name, (role,), password="open sesame, please", actor="test")
     cookies = {COOKIE: access.begin_session(name, how="test")}
-    return httpx.Client(base_url=service.url, timeout=20, headers=SCRIPT, cookies=cookies)
+    return httpx.Client(base_url=service.url, timeout=90, headers=SCRIPT, cookies=cookies)
 
 
 def test_what_a_page_asks_by_itself_keeps_no_session_alive(service: Running, passed: list[timedelta]) -> None:
@@ -75,7 +75,7 @@ def test_a_page_opened_and_a_person_who_acts_put_the_end_off(service: Running, p
 
 
 def test_a_key_has_no_session_and_no_end(service: Running) -> None:
-    with httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as http:
         for said in (http.get("/session").json(), http.post("/session").json()):
             assert said == {"user": "test-reviewer", "csrf": "", "left_s": None, "at_most_s": None}
 
@@ -93,7 +93,7 @@ def test_a_key_has_no_session_and_no_end(service: Running) -> None:
 def test_each_roles_login_leads_to_a_page_for_it(service: Running, role: str, home: str) -> None:
     name = f"home-{role}"
     service.room.access.add_user(name, (role,), password=None, actor="test")
-    with httpx.Client(base_url=service.url, timeout=20, headers=PAGE) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=PAGE) as http:
         entered = http.get(f"/enter?token={service.room.links.make(name)}")
         assert (entered.status_code, entered.headers["location"]) == (303, home)
         assert http.get(home).status_code == 200

@@ -65,7 +65,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, bundles: dict[str, Path]) 
 
 @pytest.fixture(scope="module")
 def http(service: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=60, headers=let_in(service, "model-manager")) as client:
+    with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, "model-manager")) as client:
         yield client
 
 
@@ -148,7 +148,7 @@ def test_a_model_is_exchanged_under_load_and_no_film_is_dropped(
     ]
     switch = service.room.switch
     assert switch is not None
-    until(lambda: not switch._retired, 10)  # the old one is closed once its last film is answered
+    until(lambda: not switch._retired)  # the old one is closed once its last film is answered
 
 
 def test_a_bad_model_is_refused_by_name_and_the_active_one_stays(
@@ -272,20 +272,25 @@ def test_a_share_of_the_studies_goes_to_a_candidate(
 def test_a_killed_model_costs_no_answer(service: Running, http: httpx.Client) -> None:
     switch = service.room.switch
     assert switch is not None
-    ids = []
+    process, ids, killed = switch._now.production.bundled._process, [], {None}
+    before = restarts_told(http)
     for number in range(400, 408):
         ids.append(post_film(http, film(number), wait=0).json()["id"])
         if number % 4 == 0:
-            process = switch._now.production.bundled._process
-            until(lambda process=process: process.process_id is not None)  # type: ignore[misc]
+            until(lambda: process.process_id not in killed)  # one that is dead keeps its number until it is replaced
+            killed.add(process.process_id)
             assert process.process_id is not None  # 0 would be our own group
             os.kill(process.process_id, signal.SIGKILL)
-            time.sleep(0.2)
     for film_id in ids:
         study = http.get(f"/api/v1/studies/{film_id}", params={"wait": 60}).json()
         assert study["state"] == "answered", study
     until(lambda: http.get("/health/ready").status_code == 200)
-    assert "hilum_model_restarts_total 2.0" in http.get("/metrics").text
+    until(lambda: restarts_told(http) == before + 2)
+
+
+def restarts_told(http: httpx.Client) -> float:
+    lines = http.get("/metrics").text.splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("hilum_model_restarts_total "))
 
 
 def test_what_is_in_production_survives_a_restart(
@@ -334,7 +339,7 @@ def test_where_a_plan_is_in_force_nothing_goes_past_it_unsaid(
     with running(at) as started:
         assert started.room.answering.model.version == "1.0", "an unseen bundle at the start is no way round"
         key = let_in(started, "model-manager")
-        with httpx.Client(base_url=started.url, timeout=60, headers=key) as http:
+        with httpx.Client(base_url=started.url, timeout=90, headers=key) as http:
             http.post("/api/v1/models", content=bundles["2.0"].read_bytes(), headers=BINARY)
             refused = activate(http, digests["2.0"])
             assert (refused.status_code, refused.json()["type"]) == (409, "urn:hilum:problem:plan-in-force")
@@ -416,7 +421,7 @@ def test_the_registry_activates_one_that_is_not_in_production(tmp_path: Path) ->
     database.close()
 
 
-def until(happened: Callable[[], bool], within_s: float = 60) -> None:
+def until(happened: Callable[[], bool], within_s: float = 120) -> None:
     deadline = time.monotonic() + within_s
     while not happened():
         assert time.monotonic() < deadline

@@ -96,7 +96,7 @@ def let_in(service: Running, browser: Browser, name: str, *roles: str, **options
     context = browser.new_context(viewport={"width": 1280, "height": 720}, base_url=service.url, **options)
     token = service.room.access.begin_session(name, how="test")
     context.add_cookies([{"name": COOKIE, "value": token, "url": service.url}])
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
     return context
 
 
@@ -118,7 +118,7 @@ def open_film(page: Page, film_id: str, query: str = "") -> None:
     page.wait_for_selector('#film[data-ready="yes"]')
 
 
-def until(page: Page, true: str, *, seconds: float = 15) -> None:
+def until(page: Page, true: str, *, seconds: float = 60) -> None:
     """Wait for an expression; Playwright's own wait evaluates a text in the page, which its policy forbids."""
     deadline = time.monotonic() + seconds
     while not page.evaluate(true):

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, expect
 from tests.conftest import require
 from tests.system.browser import CHROMIUM, chromium
 
-expect.set_options(timeout=20_000)  # a busy machine is no fault of the page's
+expect.set_options(timeout=60_000)  # a busy machine is no fault of the page's
 
 
 @pytest.fixture(scope="module")

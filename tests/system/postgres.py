@@ -35,7 +35,7 @@ class Server:
 
     def _run(self, program: str, *words: str) -> None:
         command = [str(self._at / program), *words]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=self._user, cwd=self.folder, timeout=120)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=self._user, cwd=self.folder, timeout=240)
 
     def start(self) -> None:
         """Start, and wait until it answers."""

@@ -42,9 +42,9 @@ def answer(url: str, data: Path, *levels: int) -> list[str]:
     settings = settings_in(data.parent).model_copy(update={"data": data, "database_url": url})
     with (
         running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service,
-        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+        httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as http,
     ):
-        sent = [http.post("/api/v1/studies?wait=10", content=png(level), headers=KIND).json() for level in levels]
+        sent = [http.post("/api/v1/studies?wait=60", content=png(level), headers=KIND).json() for level in levels]
         assert service.room.witness is not None
         service.room.witness.sign()
         assert service.room.database.product.startswith("PostgreSQL 1")

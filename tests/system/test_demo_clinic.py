@@ -70,7 +70,7 @@ def test_ctrl_c_while_a_verb_trains_leaves_nothing_running(folder: Path, need: C
     time.sleep(0.5)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(story.pid, signal.SIGINT)
-    out, error = story.communicate(timeout=180)
+    out, error = story.communicate(timeout=600)
     assert story.returncode == 130, out[-2000:] + error[-4000:]
     assert "Interrupted: stopping the service, Orthanc and PostgreSQL" in out
     assert "hilum: interrupted; what was finished is kept" in error

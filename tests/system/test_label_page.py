@@ -18,10 +18,10 @@ pytestmark = pytest.mark.system
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with serving(tmp_path_factory.mktemp("labelling")) as started:
-        with httpx.Client(base_url=started.url, timeout=30, headers=key_of(started, "model-manager")) as http:
+        with httpx.Client(base_url=started.url, timeout=90, headers=key_of(started, "model-manager")) as http:
             for n in (1, 2, 3):
                 body = film(n, WindowCenter=500 + 300 * n, WindowWidth=900)
-                http.post("/api/v1/studies?wait=20", content=body, headers={"Content-Type": "application/dicom"})
+                http.post("/api/v1/studies?wait=60", content=body, headers={"Content-Type": "application/dicom"})
         yield started
 
 
@@ -69,7 +69,7 @@ def test_films_are_drawn_and_labelled_by_keyboard_and_what_differs_gets_a_third_
     page.keyboard.press("Enter")
     expect(page.locator("#trouble")).to_contain_text("Connection lost")
     reads.set_offline(False)
-    expect(page.locator("main")).to_contain_text("No film waits for your label", timeout=15_000)
+    expect(page.locator("main")).to_contain_text("No film waits for your label")
     assert not [one for one in fetched if "heatmap" in one or "/films/" in one]
     with service.room.database.read() as session:
         kept = {one: newest_labels(session, str(one))[0] for one in (first, second)}

@@ -67,7 +67,7 @@ class Orthanc:
         }
         folder.mkdir(exist_ok=True)
         (folder / "orthanc.json").write_text(json.dumps(settings))
-        self.web = httpx.Client(base_url=f"http://127.0.0.1:{self.http_port}", timeout=30, trust_env=False)
+        self.web = httpx.Client(base_url=f"http://127.0.0.1:{self.http_port}", timeout=90, trust_env=False)
 
     def start(self) -> None:
         with open(self.folder / "orthanc.log", "ab") as log:
@@ -82,7 +82,7 @@ class Orthanc:
     def stop(self) -> None:
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
+            self.process.wait(120)
             self.process = None
 
     def instances(self) -> list[Any]:
@@ -94,7 +94,7 @@ class Orthanc:
         return int(self.web.get("/statistics").json()["CountInstances"])
 
 
-def until(true: Callable[[], bool], what: str, within_s: float = 90) -> None:
+def until(true: Callable[[], bool], what: str, within_s: float = 240) -> None:
     deadline = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
@@ -182,7 +182,7 @@ def test_while_orthanc_is_away_results_wait_also_over_a_restart(orthanc: Orthanc
         paths[-1].write_bytes(film(number, accession_number=f"A{number}"))
     with reading_room(tmp_path, orthanc, by_dicom(orthanc)) as service:
         to = ["127.0.0.1", str(orthanc.hilum_port)]
-        subprocess.run(["storescu", "-aec", "HILUM", *to, *map(str, paths)], check=True, timeout=60)
+        subprocess.run(["storescu", "-aec", "HILUM", *to, *map(str, paths)], check=True, timeout=240)
         until(lambda: service.room.store.counts() == {"answered": 3}, "three films are answered")
         until(lambda: sum(service.room.outbox.counts()["pacs"].values()) == 3, "three results are queued")
         assert "sent" not in service.room.outbox.counts()["pacs"]

@@ -64,7 +64,7 @@ def served(python: Path, bundle: Path, data: Path) -> Iterator[tuple[str, float]
         finally:
             process.send_signal(signal.SIGTERM)
             process.stdout.read()
-            assert process.wait(timeout=60) == 0
+            assert process.wait(timeout=240) == 0
 
 
 @pytest.mark.system
@@ -84,8 +84,8 @@ def test_it_serves_a_bundle(plain: Path, tmp_path: Path) -> None:
     key = json.loads(made.stdout.splitlines()[-1])["key"]
     with served(plain, bundle, tmp_path / "data") as (url, _):
         headers = {"Content-Type": "application/dicom", "Authorization": f"Bearer {key}"}
-        request = urllib.request.Request(f"{url}/api/v1/studies?wait=20", data=film(1), headers=headers, method="POST")
-        with urllib.request.urlopen(request, timeout=60) as reply:
+        request = urllib.request.Request(f"{url}/api/v1/studies?wait=60", data=film(1), headers=headers, method="POST")
+        with urllib.request.urlopen(request, timeout=240) as reply:
             answer = json.load(reply)
     assert answer["state"] == "answered"
     assert set(answer["answer"]["probabilities"]) == {"normal", "pneumonia", "covid-19"}

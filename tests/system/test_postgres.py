@@ -258,10 +258,10 @@ def test_the_service_runs_on_it_and_its_audit_is_proved(url: str, tmp_path: Path
     settings = settings_in(tmp_path, database_url=url)
     with (
         running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service,
-        httpx.Client(base_url=service.url, timeout=20, headers=let_in(service)) as http,
+        httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as http,
     ):
         kind = {"Content-Type": "image/png"}
-        study = http.post("/api/v1/studies?wait=15", content=png(), headers=kind).json()
+        study = http.post("/api/v1/studies?wait=60", content=png(), headers=kind).json()
         assert study["state"] == "answered"
         assert http.get(study["film"]).status_code == 200
     keys = (settings.audit_key_path.with_name("audit.key.pub"),)

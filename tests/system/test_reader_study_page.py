@@ -37,10 +37,10 @@ class Later:
 
 
 def send(service: Running) -> list[str]:
-    with httpx.Client(base_url=service.url, timeout=30, headers=key_of(service, "model-manager")) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=key_of(service, "model-manager")) as http:
         kind = {"Content-Type": "application/dicom"}
         bodies = [film(n, WindowCenter=500 + 300 * n, WindowWidth=900) for n in (1, 2)]
-        return [http.post("/api/v1/studies?wait=20", content=body, headers=kind).json()["id"] for body in bodies]
+        return [http.post("/api/v1/studies?wait=60", content=body, headers=kind).json()["id"] for body in bodies]
 
 
 def register(service: Running, films: list[str]) -> None:
@@ -68,7 +68,7 @@ def say(page: Page, keys: str, rating: str) -> None:
 
 
 def ready(page: Page, words: str) -> None:
-    expect(page.locator("nav.crumbs")).to_contain_text(words, timeout=15_000)
+    expect(page.locator("nav.crumbs")).to_contain_text(words)
     page.wait_for_selector('#film[data-ready="yes"]')
 
 

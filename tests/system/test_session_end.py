@@ -28,9 +28,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def film_id(service: Running) -> str:
-    with httpx.Client(base_url=service.url, timeout=30, headers=key_of(service)) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=key_of(service)) as http:
         kind = {"Content-Type": "application/dicom"}
-        return str(http.post("/api/v1/studies?wait=20", content=film(1), headers=kind).json()["id"])
+        return str(http.post("/api/v1/studies?wait=60", content=film(1), headers=kind).json()["id"])
 
 
 @pytest.fixture

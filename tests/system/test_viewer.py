@@ -33,11 +33,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture(scope="module")
 def films(service: Running) -> dict[str, str]:
     bodies = {"windowed": WINDOWED, "later": LATER, "picture": png(120, 80)}
-    with httpx.Client(base_url=service.url, timeout=30, headers=key_of(service)) as http:
+    with httpx.Client(base_url=service.url, timeout=90, headers=key_of(service)) as http:
         sent = {}
         for name, body in bodies.items():
             kind = "image/png" if body.startswith(b"\x89") else "application/dicom"
-            reply = http.post("/api/v1/studies?wait=20", content=body, headers={"Content-Type": kind})
+            reply = http.post("/api/v1/studies?wait=60", content=body, headers={"Content-Type": kind})
             assert reply.json()["state"] == "answered"
             sent[name] = reply.json()["id"]
         return sent

@@ -61,7 +61,7 @@ def child(folder: Path, cached: bool, kill_after_s: float | None, *, behind_chec
         train(folder, cached)
         os._exit(0)
     if kill_after_s is not None:
-        patient_until = time.monotonic() + 60
+        patient_until = time.monotonic() + 200
         while behind_checkpoint and not begun(folder) and time.monotonic() < patient_until:
             time.sleep(0.002)
         time.sleep(kill_after_s)

@@ -30,7 +30,7 @@ def test_announced_batches_come_from_another_thread_two_ahead() -> None:
     ahead = Ahead(reader)
     announce(ahead, BATCHES[:4], 1)
     for _ in range(2):
-        reader.done.acquire(timeout=10)
+        assert reader.done.acquire(timeout=120)
     assert reader.read == [(0, 1, False), (1, 1, False)]
     found = [ahead(rows, 1) for rows in BATCHES[:4]]
     assert torch.equal(torch.stack(found), torch.stack(BATCHES[:4]) * 10 + 1)

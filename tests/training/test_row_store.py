@@ -249,7 +249,7 @@ def test_evictors_never_take_a_store_from_one_who_uses_it(tmp_path: Path) -> Non
     for process in (*evictors, *users):
         process.start()
     for process in users:
-        process.join(timeout=60)
+        process.join(timeout=240)
     for process in (*evictors, *users):
         process.kill()
         process.join()
