@@ -1,7 +1,7 @@
 """Send films to a running service and print each answer as it comes, without asking again and again.
 
     hilum serve chest.hilum            # elsewhere
-    HILUM_KEY=… python examples/follow_answers.py http://127.0.0.1:8042 film.dcm another.png
+    HILUM_API_KEY=… python examples/follow_answers.py http://127.0.0.1:8042 film.dcm another.png
 
 The key needs the scopes films:send and films:read. HILUM_CA names the PEM file of who signed the certificate of a
 service at https. Assistive, not for diagnosis.
@@ -30,4 +30,4 @@ def main(url: str, films: list[Path], key: str | None, ca: Path | None = None) -
 if __name__ == "__main__":
     authority = os.environ.get("HILUM_CA")
     films = [Path(name) for name in sys.argv[2:]]
-    main(sys.argv[1], films, os.environ.get("HILUM_KEY"), Path(authority) if authority else None)
+    main(sys.argv[1], films, os.environ.get("HILUM_API_KEY"), Path(authority) if authority else None)

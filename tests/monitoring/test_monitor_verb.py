@@ -147,6 +147,11 @@ def test_the_self_test_asks_the_running_model_where_there_is_one(data: Path, mon
 
     monkeypatch.setattr(Client, "check_model", check)
     at = ("--data", data, "--plan", data / "watch.toml", "--url", "http://127.0.0.1:9", "--accept", "tested")
+    for name in ("HILUM_API_KEY", "HILUM_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match="Put one with models:write into HILUM_API_KEY"):
+        said("monitor", "selftest", *at, code=1)
+    monkeypatch.setenv("HILUM_API_KEY", "k")
     told = said("monitor", "selftest", *at, code=1)
     assert told["model"] == {"passed": False, "films": 6, "recorded": 0}
     assert asked == ["tested"]

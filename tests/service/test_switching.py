@@ -95,6 +95,7 @@ def test_the_console_puts_a_bundle_into_production_of_a_running_service(
         return done.output
 
     monkeypatch.delenv("HILUM_API_KEY", raising=False)
+    monkeypatch.delenv("HILUM_KEY", raising=False)
     with pytest.raises(UsageError, match="Put one with models:write into HILUM_API_KEY"):
         hilum(bundles["1.0"])
     monkeypatch.setenv("HILUM_API_KEY", http.headers["Authorization"].split()[1])
@@ -103,7 +104,12 @@ def test_the_console_puts_a_bundle_into_production_of_a_running_service(
     (tmp_path / "bad.hilum").write_bytes(b"PK nothing")
     with pytest.raises(ServiceError, match="bundle"):
         hilum(tmp_path / "bad.hilum")
-    assert "1.0" in hilum(bundles["1.0"])
+    assert "rename it" not in hilum(bundles["1.0"])
+    monkeypatch.setenv("HILUM_KEY", http.headers["Authorization"].split()[1])
+    monkeypatch.setenv("HILUM_API_KEY", "")
+    told = hilum(bundles["1.0"])
+    assert "the key is taken from HILUM_KEY, which is HILUM_API_KEY now; rename it." in told
+    assert "is in production" in told
     assert http.get("/api/v1/models/active").json()["version"] == "1.0"
     page = http.get("/models").text
     assert "As tested" in page

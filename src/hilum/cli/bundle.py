@@ -15,14 +15,12 @@ from hilum.cli.terminal import (
     TrustedOption,
     finish,
     progress,
+    service_key,
     table,
     trusted_keys,
 )
 
 app = typer.Typer(name="bundle", help="Make, sign, verify and show bundles.", no_args_is_help=True)
-
-API_KEY = "HILUM_API_KEY"
-"""Variable of the environment that holds a key of a service: arguments are visible to other users."""
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .hilum file or a bundle's folder.")]
 
@@ -250,9 +248,7 @@ def activate(
     from hilum.client.api import Client
     from hilum.errors import UsageError
 
-    key = os.environ.get(API_KEY)
-    if not key:
-        raise UsageError(f"There is no key. Put one with models:write into {API_KEY} (hilum users add-key makes it).")
+    key = service_key("models:write")
     if not bundle.is_file():
         raise UsageError(f"{bundle} is no file. Give a bundle as one .hilum file: hilum bundle create --out X.hilum.")
     with Client(at, key=key, ca=ca) as client:

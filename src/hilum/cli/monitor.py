@@ -167,16 +167,17 @@ def selftest(
 ) -> None:
     """Inject drifts into the site's own reference; ends with 1 when one is not found and named, or the control is.
 
-    With --url (and a key with models:write in HILUM_KEY) the running model answers fixed phantom films, too, and must
-    say what it said of them at first: an update beneath it may change answers without a sound.
+    With --url (and a key with models:write in HILUM_API_KEY) the running model answers fixed phantom films, too, and
+    must say what it said of them at first: an update beneath it may change answers without a sound.
     """
-    from hilum.cli.terminal import table
+    from hilum.cli.terminal import service_key, table
     from hilum.monitoring.selftest import self_test
 
     rules = _plan(plan, owner)
+    key = None if url is None else service_key("models:write")  # before the work, which takes long
     tested = self_test(_watch(_films(data), rules).watched.reference, rules, films=films, week=week)
     rows = [[one.drift, one.found, one.named or "–", "passed" if one.passed else "FAILED"] for one in tested]
-    checked = _checked(url, accept, ca)
+    checked = _checked(url, key, accept, ca)
     passed = all(one.passed for one in tested) and (checked is None or checked.passed)
     lines = table(["drift", "found", "named", ""], rows)
     lines.append(checked.sentence if checked else "the running model was not checked: give --url")
@@ -229,14 +230,12 @@ def _act(step: str, data: Path, alarm_id: str, as_json: bool, **arguments: str) 
     finish({"alarm": done.id, "state": done.state}, as_json=as_json, lines=[_words(done)])
 
 
-def _checked(url: str | None, accept: str, ca: Path | None) -> "ModelCheck | None":
-    import os
-
+def _checked(url: str | None, key: str | None, accept: str, ca: Path | None) -> "ModelCheck | None":
     from hilum.client.api import Client
 
     if url is None:
         return None
-    with Client(url, key=os.environ.get("HILUM_KEY"), ca=ca) as client:
+    with Client(url, key=key, ca=ca) as client:
         return client.check_model(accept=accept)
 
 

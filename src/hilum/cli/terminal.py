@@ -31,6 +31,9 @@ PrecisionOption = Annotated[
 PASSPHRASE = "HILUM_KEY_PASSPHRASE"
 """Variable of the environment that holds a private key's passphrase: arguments are visible to other users."""
 
+API_KEY, API_KEY_BEFORE = "HILUM_API_KEY", "HILUM_KEY"
+"""Variable of the environment that holds a key of a running service, and its former name."""
+
 TrustedOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -59,6 +62,23 @@ def trusted_keys(given: Sequence[Path] | None) -> "tuple[PublicKey, ...]":
 
     named = os.environ.get("HILUM_TRUSTED_KEYS", "").split(",")
     return read_trusted(given or [Path(name.strip()) for name in named if name.strip()])
+
+
+def service_key(scope: str) -> str:
+    """The key that a verb shows to a running service, of the environment.
+
+    Args:
+        scope: what it must allow, for the message.
+
+    Raises:
+        UsageError: there is none.
+    """
+    key = os.environ.get(API_KEY)
+    if not key and (key := os.environ.get(API_KEY_BEFORE)):
+        print(f"hilum: the key is taken from {API_KEY_BEFORE}, which is {API_KEY} now; rename it.", file=sys.stderr)
+    if not key:
+        raise UsageError(f"There is no key. Put one with {scope} into {API_KEY} (hilum users add-key makes it).")
+    return key
 
 
 def check_out(out: Path, example: str) -> None:
