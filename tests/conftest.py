@@ -1,6 +1,7 @@
 """What every test may use: real data where it is to be had; in CI nothing is skipped for want of a component."""
 
 import os
+import random
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,16 @@ def require(condition: object, what: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must provide it: {what}")
     pytest.skip(f"missing here: {what}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Each test draws the same numbers, whichever others its worker ran before: none passes or fails by luck."""
+    random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

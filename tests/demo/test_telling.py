@@ -16,7 +16,7 @@ from hilum.demo import browsing, postgres, programs
 from hilum.demo.clinic import _ending_well
 from hilum.demo.clinic_page import clinic_page
 from hilum.demo.clinic_proof import _found
-from hilum.demo.programs import beside, program, stop_left_over, until
+from hilum.demo.programs import beside, free_ports, program, stop_left_over, until
 from hilum.demo.room import Film
 from hilum.demo.sender import anew
 from hilum.demo.telling import Step, Telling
@@ -82,6 +82,21 @@ def test_a_program_is_stopped_with_its_block_and_one_left_over_by_its_folder(tmp
         other.kill()
         other.wait()
     assert stop_left_over(tmp_path) == []
+
+
+def test_a_port_is_none_that_the_kernel_gives_to_somebody_else_before_it_is_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever connects gets a port of its range, also between the choice of one and the start of who listens there."""
+    given = tmp_path / "range"
+    monkeypatch.setattr(programs, "GIVEN_BY_KERNEL", given)
+    for first, last in ((32768, 60999), (22_000, 31_000), (1024, 65535)):
+        given.write_text(f"{first}\t{last}\n")
+        ports = free_ports(5)
+        assert len(set(ports)) == 5
+        assert not any(first <= port <= last for port in ports) or first == 1024
+    given.unlink()
+    assert len(free_ports(2)) == 2
 
 
 def test_each_film_of_the_sender_is_one_that_was_never_seen(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -14,6 +15,10 @@ from hilum.errors import ServiceError, UsageError
 
 END_S = 20.0
 """How long a verb may take to end when the story is interrupted; then it is killed."""
+
+GIVEN_BY_KERNEL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+PORTS = 20_000, 32_768
+"""Below those that Linux gives away unasked; few programs have one of them by custom."""
 
 
 def program(name: str, *, package: str, also: Sequence[Path] = ()) -> Path:
@@ -34,12 +39,27 @@ def program(name: str, *, package: str, also: Sequence[Path] = ()) -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on just now."""
+    """Ports of loopback that nobody listens on just now.
+
+    None of them is one that the kernel gives to whoever connects somewhere, before the program is there that shall
+    listen on it; unless it gives all.
+    """
+    try:
+        first, last = map(int, GIVEN_BY_KERNEL.read_text().split())
+    except OSError:  # not Linux: what RFC 6335 calls dynamic ports, and Linux's own
+        first, last = 32768, 65535
+    numbers = [port for port in range(*PORTS) if not first <= port <= last] or [0] * count
+    random.SystemRandom().shuffle(numbers)
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        found: list[int] = []
+        for number in numbers:
+            one = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):  # somebody has it
+                one.bind(("127.0.0.1", number))
+                found.append(one.getsockname()[1])
+            if len(found) == count:
+                break
+        return found
 
 
 def until(true: Callable[[], bool], what: str, *, within_s: float, every_s: float = 0.1) -> None:
