@@ -45,6 +45,13 @@ def service(
 
 
 @pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Running]:
+    """For a test that must find nothing of the others': they may run in any order, and in several workers."""
+    with running(settings_in(tmp_path / "alone"), answering=SmallModel(), drawing=SmallDrawing()) as started:
+        yield started
+
+
+@pytest.fixture
 def http(service: Running) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as client:
         yield client

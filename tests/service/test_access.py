@@ -189,20 +189,13 @@ def test_what_is_no_key_opens_nothing(anonymous: httpx.Client, header: str) -> N
     assert "Nobody is logged in" in anonymous.get("/api/v1/studies").json()["detail"]
 
 
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    settings = settings_in(tmp_path_factory.mktemp("fresh"), dicom_port=None)
-    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as started:
-        yield started
-
-
 def browser(service: Running) -> httpx.Client:
     return httpx.Client(base_url=service.url, timeout=90, headers={"Accept": "text/html", "Sec-Fetch-Site": "none"})
 
 
-def test_from_the_first_link_to_a_logout(fresh: Running) -> None:
+def test_from_the_first_link_to_a_logout(alone: Running) -> None:
     """One story: no way in but the console's link; an admin is made once; sessions, forms and their end."""
-    with browser(fresh) as http:
+    with browser(alone) as http:
         assert http.get("/").headers["location"] == "/login"
         assert http.get("/upload").headers["location"] == "/login?next=/upload"
         wrong = {"name": "admin", "password": "admin", "next": "/"}
@@ -211,10 +204,10 @@ def test_from_the_first_link_to_a_logout(fresh: Running) -> None:
         assert 'value="admin&#34;&lt;b&gt;"' in refused.text, "the name need not be typed again"
         assert http.get("/enter?token=x").status_code == 410
         assert "no default password" in http.get("/login").text
-        fresh.room.throttle._failed["late"] = [time.monotonic() - 260] * 5
+        alone.room.throttle._failed["late"] = [time.monotonic() - 260] * 5
         late = http.post("/login", data={"name": "late", "password": "x"})
         assert (late.status_code, "Wait 1 min" in late.text) == (429, True), "less than a minute is not no wait"
-        link = fresh.first_admin or ""
+        link = alone.first_admin or ""
         assert "The first admin" in http.get(link).text
         form = {"token": link.partition("token=")[2], "name": "ada", "password": "short"}
         assert "has 5 characters" in http.post("/enter", data=form).text
@@ -223,7 +216,7 @@ def test_from_the_first_link_to_a_logout(fresh: Running) -> None:
         cookie = made.headers["set-cookie"]
         assert all(word in cookie for word in ("hilum_session=", "HttpOnly", "SameSite=strict", "Path=/"))
         assert http.get("/").status_code == 200
-    with browser(fresh) as http:
+    with browser(alone) as http:
         again = http.post("/enter", data={**form, "name": "eve", "password": PASSWORD})
         assert (again.status_code, "used already" in again.text) == (410, True)
         login = {"name": "Ada ", "password": PASSWORD, "next": "//evil.example/"}
@@ -244,7 +237,7 @@ def test_from_the_first_link_to_a_logout(fresh: Running) -> None:
         assert http.post("/logout", data={"csrf": "0" * 64}).status_code == 403
         assert http.post("/logout", data={"csrf": csrf[1]}).headers["location"] == "/login"
         assert http.get("/").status_code == 303
-    with browser(fresh) as http:
+    with browser(alone) as http:
         assert http.post("/login", data={"name": "otto", "password": PASSWORD}).headers["location"] == "/audit"
         assert http.get("/").headers["location"] == "/audit", "each role has a page of its own"
         refused = http.get("/films/next")
@@ -252,25 +245,25 @@ def test_from_the_first_link_to_a_logout(fresh: Running) -> None:
         assert 'action="/logout"' in refused.text, "a page with a way out"
         program = http.get("/films/next", headers={"Accept": "application/json"})
         assert (program.status_code, program.headers["content-type"]) == (403, "application/problem+json")
-    with httpx.Client(base_url=fresh.url, headers={"Authorization": f"Bearer {key['secret']}"}) as http:
+    with httpx.Client(base_url=alone.url, headers={"Authorization": f"Bearer {key['secret']}"}) as http:
         acts = [row["act"] for row in http.get("/api/v1/audit").json()["entries"]]
         again = http.get("/api/v1/audit", params={"limit": 1}).json()
         assert (len(again["entries"]), again["next"]) == (1, 1)
     assert acts[:3] == ["login.failed", "user.added", "login.succeeded"]
     assert {"worklist.viewed", "film.received", "key.added", "logout"} <= set(acts)
-    with fresh.room.database.read() as session:
+    with alone.room.database.read() as session:
         rows = entries(session)
     assert check(rows).whole
     assert rows[-1].act == "audit.read", "reading it is written down as well"
     assert PASSWORD not in "".join(row.body for row in rows)
 
 
-def test_a_password_that_an_admin_set_is_good_for_one_login_and_then_for_nothing(fresh: Running) -> None:
-    access = fresh.room.access
+def test_a_password_that_an_admin_set_is_good_for_one_login_and_then_for_nothing(alone: Running) -> None:
+    access = alone.room.access
     for name, role in (("root", "admin"), ("rex", "viewer")):
         access.add_user(name, [role], password=None, actor="test")
     headers = {"Authorization": f"Bearer {access.add_key('root', actor='test')[1]}"}
-    with httpx.Client(base_url=fresh.url, timeout=90, headers=headers) as admin:
+    with httpx.Client(base_url=alone.url, timeout=90, headers=headers) as admin:
         given = admin.post("/api/v1/users/rex/password").json()
         assert (given["user"], given["hours"], len(given["temporary_password"])) == ("rex", 72, 16)
         own = admin.post("/api/v1/users/root/password")
@@ -278,7 +271,7 @@ def test_a_password_that_an_admin_set_is_good_for_one_login_and_then_for_nothing
         shown = admin.get("/users").text
         assert "temporary password until" in shown
         assert given["temporary_password"] not in shown
-    with browser(fresh) as http:
+    with browser(alone) as http:
         login = {"name": "rex", "password": given["temporary_password"], "next": "/models"}
         page = http.post("/login", data=login)
         assert (page.status_code, "Your own password" in page.text, "set-cookie" in page.headers) == (200, True, False)
@@ -298,11 +291,11 @@ def test_a_password_that_an_admin_set_is_good_for_one_login_and_then_for_nothing
         inside = http.post("/password", data=form)
         assert (inside.status_code, inside.headers["location"]) == (303, "/models")
         assert http.get("/models").status_code == 200
-    with browser(fresh) as http:
+    with browser(alone) as http:
         assert http.post("/password", data=form).status_code == 410
         assert http.post("/login", data=login).status_code == 401, "the temporary one is good for nothing now"
         assert http.post("/login", data=login | {"password": PASSWORD}).status_code == 303
-    with fresh.room.database.read() as session:
+    with alone.room.database.read() as session:
         rows = [row for row in entries(session, subject="rex") if row.act == "user.password"]
     assert [(row.actor, '"temporary":true' in row.body) for row in rows] == [("root", True), ("rex", False)]
     assert given["temporary_password"] not in "".join(row.body for row in rows)

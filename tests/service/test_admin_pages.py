@@ -24,9 +24,10 @@ def admin(service: Running) -> Iterator[httpx.Client]:
         yield http
 
 
-def test_operations_shows_parts_storage_and_no_results_yet(admin: httpx.Client) -> None:
-    admin.post("/api/v1/studies?wait=60", content=png(44), headers={"Content-Type": "image/png"})
-    text = admin.get("/operations").text
+def test_operations_shows_parts_storage_and_no_results_yet(alone: Running) -> None:
+    with httpx.Client(base_url=alone.url, timeout=90, headers=let_in(alone, "admin")) as http:
+        http.post("/api/v1/studies?wait=60", content=png(44), headers={"Content-Type": "image/png"})
+        text = http.get("/operations").text
     for words in ("Films are accepted and answered.", "records: ok", "1, ", "as they came", "HILUM_RESULTS_TO"):
         assert words in text
     assert re.search(r"answered</a></dt><dd>1<", text)

@@ -4,6 +4,7 @@ the audit, and how many are open in the metrics."""
 import html
 import json
 import re
+import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -42,7 +43,7 @@ def alarm(service: Running) -> Iterator[str]:
     """An open one, as the monitor opens it; it is gone afterwards."""
     at = now() - timedelta(days=3)
     made = Alarm(
-        id="ab" * 8, state="open", owner="quality manager", opened_at=at, streams=("device", "features"),
+        id=secrets.token_hex(8), state="open", owner="quality manager", opened_at=at, streams=("device", "features"),
         culprit="device", sentence=f"device changed in two looks in a row. {XSS}",
     )  # fmt: skip
     row = AlarmRow(id=made.id, state="open", owner=made.owner, opened_at=at, culprit=made.culprit)

@@ -148,7 +148,11 @@ def test_a_heartbeat_tells_how_far_it_is_and_a_revoked_key_ends_it() -> None:
     assert followed(Away()) == ["retry: 2000\nid: 7\n\n"]
 
 
-def test_a_long_history_is_read_in_stretches(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_history_is_read_in_stretches(
+    service: Running, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for level in (181, 182, 183):
+        http.post("/api/v1/studies?wait=60", content=png(level), headers=KIND)
     monkeypatch.setattr("hilum.records.events.ROWS", 2)
     events, place, seen, reads = Events(service.room.database), 0, [], 0
     while True:

@@ -19,7 +19,13 @@ API = "/api/v1/labelling"
 XSS = "<img src=x onerror=alert(1)>"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def service(alone: Running) -> Running:
+    """One for each test: what one draws, no other can draw."""
+    return alone
+
+
+@pytest.fixture
 def manager(service: Running) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service, "model-manager")) as client:
         yield client
@@ -33,7 +39,7 @@ def reader(service: Running, name: str) -> httpx.Client:
     return httpx.Client(base_url=service.url, timeout=90, headers={"Authorization": f"Bearer {secret}"})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def films(manager: httpx.Client) -> list[str]:
     sent = [manager.post("/api/v1/studies?wait=60", content=png(60 + i, 40 + i), headers=KIND) for i in range(6)]
     return [str(one.json()["id"]) for one in sent]
@@ -58,6 +64,7 @@ def test_a_manager_draws_and_the_same_request_draws_once(manager: httpx.Client, 
 
 
 def test_readers_label_without_the_answer_and_differ(service: Running, manager: httpx.Client, films: list[str]) -> None:
+    manager.post(f"{API}/batches", json={"films": 3, "second_percent": 34})
     with reader(service, "ann") as ann, reader(service, "bob") as bob:
         page = ann.get("/labelling").text
         study = re.search(r'data-study="(\w+)"', page)

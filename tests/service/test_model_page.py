@@ -32,8 +32,9 @@ def registered(letter: str, name: str) -> Registered:
     return Registered(sha256=letter * 64, name=name, version="1", location=f"/{letter}.hilum")
 
 
-def test_a_fixed_model_without_a_card_says_so(manager: httpx.Client) -> None:
-    text = manager.get("/models").text
+def test_a_fixed_model_without_a_card_says_so(alone: Running) -> None:
+    with httpx.Client(base_url=alone.url, timeout=90, headers=let_in(alone, "model-manager")) as http:
+        text = http.get("/models").text
     for words in ("<strong>small 1</strong>", "5" * 64, "treat it as not validated", "fixed model", "hilum change"):
         assert words in text
 

@@ -14,9 +14,9 @@ KIND = {"Content-Type": "image/png"}
 TOLD = ("pneumonia</h2>", "covid-19</strong>", "pneumonia</strong>", "± 3 %", "heatmap/", "consistent with", "probable")
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    settings = settings_in(tmp_path_factory.mktemp("first"), dicom_port=None, read_first=True, readings=2)
+@pytest.fixture
+def first(tmp_path: Path) -> Iterator[Running]:
+    settings = settings_in(tmp_path / "first", dicom_port=None, read_first=True, readings=2)
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as started:
         yield started
 
