@@ -1,5 +1,6 @@
 """A small real run: synthetic phantom films of 192 rows, tiles of 64, the shipped encoder, two folds."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hilum.datasets.phantom.config import PhantomConfig
 from hilum.datasets.phantom.writing import generate
 from hilum.datasets.splits import SplitConfig, split
 from hilum.imaging.preprocessing import Preprocessing
+from hilum.runs.curves import write_curves
 from hilum.runs.recipes import recipe
 from hilum.runs.run import Run
 from hilum.runs.tiles import load_tiles
@@ -51,7 +53,17 @@ def small() -> TrainConfig:
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _few_drawings() -> Iterator[None]:
+    """Most runs of the tests draw no curves, which takes as long as their training; :func:`run` does."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("hilum.runs.train.write_curves", lambda *_: [])
+        yield
+
+
 @pytest.fixture(scope="session")
 def run(cohort: Path, small: TrainConfig) -> Run:
-    """Trained once for all tests."""
-    return train_config(Manifest.read(cohort / "split.parquet"), small, cohort / "runs" / "small")
+    """Trained once for all tests, and drawn."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("hilum.runs.train.write_curves", write_curves)
+        return train_config(Manifest.read(cohort / "split.parquet"), small, cohort / "runs" / "small")

@@ -65,6 +65,11 @@ def test_the_ensemble_averages_the_members_calibrated_probabilities(run: Run) ->
     np.testing.assert_allclose(answers["probabilities"], mean, atol=1e-5)
 
 
+def test_each_member_leaves_its_curves(run: Run) -> None:
+    left = sorted(path.name for path in (run.path / "curves").iterdir())
+    assert left == ["fold0.png", "fold0.svg", "fold1.png", "fold1.svg"]
+
+
 def test_the_same_command_finds_the_run_finished(run: Run, cohort: Path, small: TrainConfig) -> None:
     before = run.folder.result.stat().st_mtime_ns
     again = train_config(Manifest.read(cohort / "split.parquet"), small, run.path)
