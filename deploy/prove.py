@@ -104,18 +104,20 @@ def build(work: Path) -> tuple[str, dict[str, Any]]:
 class Container:
     """Commands in the image as compose.yaml has them: its environment, no capability, a root that can't be written."""
 
-    def __init__(self, image: str, config: dict[str, Any], service: dict[str, Any], work: Path) -> None:
+    def __init__(
+        self, image: str, config: dict[str, Any], service: dict[str, Any], data: Path, secrets: dict[str, str]
+    ) -> None:
         uid, gid = service["user"].split(":")
         require(service["read_only"] and service["cap_drop"] == ["ALL"], "compose.yaml takes no rights away")
         require(config["User"] == service["user"], "the image's user isn't that of compose.yaml")
         self.entry, self.starts = config["Entrypoint"], config["Cmd"]
-        secrets = {"POSTGRES_PASSWORD": PASSWORD, "HILUM_DATA_KEY": new_data_key().text}
         in_env = re.compile(r"\$\{(\w+)[^}]*\}")
         filled = {k: in_env.sub(lambda found: secrets[found[1]], v) for k, v in service["environment"].items()}
         environment = dict(line.split("=", 1) for line in config["Env"]) | filled
         self.box = ["bwrap", "--ro-bind", image, "/", "--proc", "/proc", "--dev", "/dev", "--die-with-parent"]
         self.box += [part for folder in service["tmpfs"] for part in ("--tmpfs", folder)]
-        self.box += ["--bind", str(work / "data"), "/data", "--ro-bind", str(work / "models"), "/models"]
+        self.box += ["--bind", str(data), "/data", "--ro-bind", str(data.parent / "models"), "/models"]
+        self.box += ["--bind", str(data.parent / "backup"), "/backup"]
         self.box += ["--ro-bind", "/etc/hosts", "/etc/hosts", "--unshare-user", "--unshare-pid", "--unshare-ipc"]
         self.box += ["--uid", uid, "--gid", gid, "--cap-drop", "ALL", "--clearenv"]
         self.box += [part for pair in environment.items() for part in ("--setenv", *pair)]
@@ -172,9 +174,13 @@ def background(*command: str, log: Path, **options: Any) -> Iterator[None]:
 
 
 @contextmanager
-def postgres(work: Path) -> Iterator[None]:
-    """The database as compose.yaml's image makes it: user and database hilum, checksums, passwords hashed."""
-    folder, programs = work / "postgres", max(Path("/usr/lib/postgresql").glob("*/bin"))
+def postgres(folder: Path) -> Iterator[None]:
+    """The database as compose.yaml's image makes it: user and database hilum, checksums, passwords hashed.
+
+    Args:
+        folder: its volume; nothing is there yet.
+    """
+    programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
     folder.mkdir()
     (folder / "password").write_text(PASSWORD)
     shutil.chown(folder, "postgres"), shutil.chown(folder / "password", "postgres")
@@ -182,7 +188,7 @@ def postgres(work: Path) -> Iterator[None]:
     made = ("--username=hilum", f"--pwfile={folder / 'password'}", "--data-checksums", "--auth-host=scram-sha-256")
     run(*become, programs / "initdb", *made, "-D", folder / "data")
     options = ("-D", str(folder / "data"), "-k", str(folder), "-h", "127.0.0.1")
-    with background(*become, str(programs / "postgres"), *options, log=work / "postgres.log"):
+    with background(*become, str(programs / "postgres"), *options, log=folder.with_suffix(".log")):
         ready = [str(programs / "pg_isready"), "-q", "-h", "postgres", "-U", "hilum"]
         until(lambda: subprocess.run(ready, check=False).returncode == 0, "PostgreSQL is ready")
         run(programs / "createdb", "-h", str(folder), "-U", "hilum", "hilum")
@@ -231,21 +237,24 @@ def scraped() -> bool:
 
 
 def story(image: str, config: dict[str, Any], work: Path) -> None:
-    """A fresh install, a film in, its results back, a stop and a start; everything as the page says."""
+    """A fresh install, a film in, its results back, a stop and a start, a backup and a restore, as the page says."""
     sys.path.insert(0, str(ROOT / "tests"))
     from bundle.small import small_bundle
     from inference.films import film
 
-    (work / "data").mkdir(), (work / "models").mkdir()
+    for folder in ("data", "restored", "models", "backup"):
+        (work / folder).mkdir()
     small_bundle(work / "models" / "chest.hilum")
     (work / "film.dcm").write_bytes(film())
     compose = yaml.safe_load((HERE / "compose.yaml").read_text())["services"]
-    container = Container(image, config, compose["hilum"], work)
+    secrets = {"POSTGRES_PASSWORD": PASSWORD, "HILUM_DATA_KEY": new_data_key().text}
+    container = Container(image, config, compose["hilum"], work / "data", secrets)
     require(container.refuses("python", "-c", "import torch"), "torch is in the image")
     require(container.refuses("python", "-c", "open('/opt/hilum/new', 'w')"), "the image's root can be written")
-    told("  no torch, nothing outside /data and /tmp can be written")
+    told("  no torch, nothing outside /data, /backup and /tmp can be written")
     with ExitStack() as stack:
-        stack.enter_context(postgres(work))
+        database = stack.enter_context(ExitStack())
+        database.enter_context(postgres(work / "postgres"))
         container.hilum("users", "add", "ada", "--role", "admin", "--password-stdin", given="a long first password\n")
         container.hilum("users", "add", "prometheus", "--role", "model-manager", "--no-password")
         key = container.hilum("users", "add-key", "prometheus", "--scope", "metrics:read", "--label", "watch", "--json")
@@ -263,6 +272,15 @@ def story(image: str, config: dict[str, Any], work: Path) -> None:
             container.hilum("audit", "verify")
             told("  the audit is whole")
             require(modalities() == before, "a second result came after the new start")
+            told(f"  {container.hilum('backup', '/backup/today').splitlines()[0]}")
+        database.close()
+        again = Container(image, config, compose["hilum"], work / "restored", secrets)
+        stack.enter_context(postgres(work / "postgres-restored"))
+        told(f"  {again.hilum('restore', '/backup/today').splitlines()[0]}")
+        with again.serving(work / "hilum-restored.log"):
+            again.hilum("audit", "verify")
+            told("  the audit of the restored records is whole")
+            require(modalities() == before, "a second result came after the restore")
 
 
 def inside(work: Path) -> None:

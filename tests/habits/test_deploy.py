@@ -37,6 +37,11 @@ def test_settings_of_the_containers_exist(name: str) -> None:
     assert {key.removeprefix("HILUM_").lower() for key in given if key not in OTHERS} <= set(Settings.model_fields)
 
 
+def test_the_image_can_dump_the_database_beside_it() -> None:
+    (client,) = re.findall(r"postgresql-client-(\d+)", (DEPLOY / "Containerfile").read_text())
+    assert int(compose("compose.yaml")["postgres"]["image"].removeprefix("postgres:")) <= int(client)
+
+
 def test_the_reading_room_runs_without_rights_on_a_root_that_cannot_be_written() -> None:
     ours = compose("compose.yaml")["hilum"]
     assert ours["read_only"]

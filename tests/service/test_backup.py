@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -18,13 +19,15 @@ from tests.service.test_anchors import Beneath, made
 from typer.testing import CliRunner
 
 from hilum.cli.verbs import app
-from hilum.errors import DataError, UsageError
+from hilum.errors import DataError, ServiceError, UsageError
+from hilum.files import take_lock
 from hilum.records.database import Database
 from hilum.records.proving import prove
 from hilum.service import anchors, backup_folder
 from hilum.service.app import running
 from hilum.service.backup import back_up, restore
 from hilum.service.backup_folder import remove_remains, written_whole
+from hilum.service.checking import check_service
 from hilum.service.film_files import film_path
 
 KIND = {"Content-Type": "image/png"}
@@ -182,6 +185,7 @@ from pathlib import Path
 from hilum.service import backup
 backup.write_json = lambda *_: os.kill(os.getpid(), 9)
 backup._restored = lambda *_, **__: os.kill(os.getpid(), 9)
+Path.is_mount = lambda path: path.name == "mounted"
 {}(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
@@ -200,7 +204,7 @@ def test_what_a_killed_one_left_is_removed_by_the_next_beside_it(
     assert (left / "films").exists()
     (tmp_path / ".other.part").mkdir()  # of something else
     other = CliRunner().invoke(app, ["backup", str(tmp_path / "kept"), "--data", str(checked)])
-    assert "removed: 1 folder beside it that a killed backup or restore had left" in other.stdout, other.output
+    assert "removed: 1 folder that a killed backup or restore had left" in other.stdout, other.output
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other.part", "kept"]
     assert not (tmp_path / "kept" / backup_folder.LOCK).exists()
     assert restore(tmp_path / "kept", tmp_path / "data").remains == 0
@@ -249,3 +253,54 @@ def test_without_locks_nothing_is_taken_for_remains(tmp_path: Path, monkeypatch:
         monkeypatch.undo()
         assert remove_remains(tmp_path / "other") == 0
         assert folder.exists()
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that nobody can move aside, as a container's volume."""
+    data = tmp_path / "mounted"
+    data.mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == data)
+    monkeypatch.setattr(os, "rename", moved_unless(data, os.rename))
+    monkeypatch.setattr(os, "replace", moved_unless(data, os.replace))
+    return data
+
+
+def moved_unless(data: Path, real: Callable[..., None]) -> Callable[..., None]:
+    def moved(source: Path, target: Path) -> None:
+        assert data not in (Path(source), Path(target)), "a mount is not moved"
+        real(source, target)
+
+    return moved
+
+
+def test_a_restore_fills_a_mounted_folder_where_it_is(backup: Path, mounted: Path) -> None:
+    touched = copy(backup, mounted.parent / "touched")
+    words = damage(touched, "film changed")
+    with pytest.raises(DataError, match=words):
+        restore(touched, mounted)
+    assert list(mounted.iterdir()) == []
+    inode = mounted.stat().st_ino
+    assert restore(backup, mounted).films == 3
+    assert (mounted.stat().st_ino, mounted.stat().st_mode & 0o777) == (inode, 0o700)
+    assert not [path.name for path in mounted.iterdir() if path.name.startswith(".")]
+    assert back_up(mounted, mounted.parent / "again").films == 3
+
+
+def test_a_restore_that_was_killed_over_a_mounted_folder_is_not_served_and_is_done_again(
+    backup: Path, mounted: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED.format("backup.restore"), backup, mounted], capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    settings = settings_in(mounted.parent).model_copy(update={"data": mounted})
+    with pytest.raises(ServiceError, match="a part of a restore that did not end"), running(settings):
+        pass
+    assert "Run hilum restore into it again" in check_service(settings)["folder"]
+    lock = take_lock(mounted / backup_folder.UNFINISHED)
+    with pytest.raises(UsageError, match="is not empty"):  # another one is at it
+        restore(backup, mounted)
+    os.close(lock)
+    assert restore(backup, mounted).remains == 1
+    assert check_service(settings)["folder"] == "ok"

@@ -1,5 +1,7 @@
 """Backup and restore with records in PostgreSQL, by the commands of docs/operations.md, over two generations."""
 
+import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -94,6 +96,32 @@ def test_what_does_not_fit_is_refused_by_name(server: Server, tmp_path: Path, mo
     film.write_bytes(content)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert "pg_restore is not installed" in str(hilum(server.fresh("bare"), *other, code=1).exception)
+    assert not (tmp_path / "other").exists()
+
+
+PROGRAM = """#!/bin/sh
+if test "$1" = --version; then echo '{0} (PostgreSQL) 9.6.24 (Debian 9.6.24-1)'; exit; fi
+echo '{0}: error: unsupported version (1.14) in file header' >&2
+exit 1
+"""
+
+
+def test_programs_that_are_too_old_are_told_with_the_version_that_is_needed(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, data, kept = server.fresh("newer"), tmp_path / "data", tmp_path / "kept"
+    answer(url, data, 50)
+    hilum(url, "backup", str(kept), "--data", str(data))
+    for program in ("pg_dump", "pg_restore"):
+        (tmp_path / program).write_text(PROGRAM.format(program))
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    told = str(hilum(url, "backup", str(tmp_path / "other"), "--data", str(data), code=1).exception)
+    assert re.search(
+        r"pg_dump is of PostgreSQL 9 and can't dump a server of version (1\d)\. Install .* \1 or newer", told
+    )
+    words = ("restore", str(kept), "--data", str(tmp_path / "back"))
+    assert "pg_restore is older than the pg_dump" in str(hilum(server.fresh("old"), *words, code=1).exception)
     assert not (tmp_path / "other").exists()
 
 

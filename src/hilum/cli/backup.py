@@ -66,7 +66,7 @@ def _lines(path: Path, done: "Backup") -> list[str]:
     ]
     films, rows = counted(done.films, "film"), counted(done.audit_rows, "row")
     what = f"{films}, {rows} of the audit, {counted(done.anchors, 'file')} of anchors"
-    remains = f"removed: {counted(done.remains, 'folder')} beside it that a killed backup or restore had left"
+    remains = f"removed: {counted(done.remains, 'folder')} that a killed backup or restore had left"
     return [f"{path}: {what}, all checked", *unlike, *([remains] if done.remains else [])]
 
 

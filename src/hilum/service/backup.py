@@ -158,7 +158,7 @@ def restore(
 ) -> Backup:
     """Make a service's folder and records of a backup, after everything in it was checked.
 
-    What killed backups or restores left beside the folder is removed first.
+    What killed backups or restores left beside the folder, or in it, is removed first.
 
     Args:
         backup: folder of :func:`back_up`.
@@ -174,6 +174,7 @@ def restore(
         DataError: something in it is missing, damaged or changed, or a key that it needs is not given.
         ServiceError: PostgreSQL can't be written.
     """
+    remains = remove_remains(data)
     if data.exists() and any(data.iterdir()):
         raise UsageError(f"{data} is not empty, and nothing is restored over it. Give another folder with --data.")
     listed = _listed(backup)
@@ -191,7 +192,6 @@ def restore(
     else:
         _require_keys(listed["data_keys"], keys or Keyring())
     gone = erased_list.read_erased(erasures) if erasures is not None else ()
-    remains = remove_remains(data)
     with written_whole(data) as folder:
         _copy_films(kept, backup, folder, keys or Keyring(), progress or Silent(), "Restore films")
         for name in listed["beside"]:

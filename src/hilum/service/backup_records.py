@@ -5,6 +5,7 @@ programs; the films that the dump names are read in the very snapshot that is du
 """
 
 import contextlib
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -71,7 +72,7 @@ def snapshot(url: str, folder: Path) -> tuple[str, Named]:
         name of the file, :data:`SQLITE` or :data:`DUMP`, and what that moment's records name.
 
     Raises:
-        UsageError: ``pg_dump`` is not installed.
+        UsageError: ``pg_dump`` is not installed, or older than the server.
         DataError: SQLite's file is damaged.
         ServiceError: PostgreSQL can't be read or dumped.
     """
@@ -79,6 +80,7 @@ def snapshot(url: str, folder: Path) -> tuple[str, Named]:
         _copy(Path(str(make_url(url).database)), folder / SQLITE)
         return SQLITE, named(url_of_file(folder / SQLITE))
     with reading(url) as session:
+        _require_version(session)
         moment = session.scalar(text("SELECT pg_export_snapshot()"))
         target = folder / DUMP
         _run("pg_dump", url, "--format=custom", "--no-owner", "--no-acl", f"--snapshot={moment}", f"--file={target}")
@@ -115,7 +117,7 @@ def load(url: str, source: Path) -> None:
     """Bring PostgreSQL's records back into an empty database, all or nothing.
 
     Raises:
-        UsageError: ``pg_restore`` is not installed.
+        UsageError: ``pg_restore`` is not installed, or older than the dump.
         ServiceError: it fails.
     """
     _run("pg_restore", url, "--no-owner", "--no-acl", "--exit-on-error", "--single-transaction", str(source))
@@ -165,17 +167,39 @@ def _copy(source: Path, target: Path) -> None:
             raise DataError(f"The records in {source} are damaged ({str(found)[:80]}). Restore an earlier backup.")
 
 
-def _run(program: str, url: str, *words: str) -> None:
-    """Run a program of PostgreSQL; the password goes by a file of its own, since arguments are visible to others."""
+def _require_version(session: Session) -> None:
+    """pg_dump reads servers of its own version and of older ones."""
+    said = subprocess.run([_found("pg_dump"), "--version"], capture_output=True, text=True, check=False).stdout
+    own = re.match(r"pg_dump \(PostgreSQL\) (\d+)", said)
+    server = int((session.connection().dialect.server_version_info or (0,))[0])
+    if own and int(own[1]) < server:
+        raise UsageError(
+            f"pg_dump is of PostgreSQL {own[1]} and can't dump a server of version {server}. Install PostgreSQL's "
+            f"client programs of version {server} or newer, first on the PATH."
+        )
+
+
+def _found(program: str) -> str:
     at = shutil.which(program)
     if at is None:
         raise UsageError(f"{program} is not installed. Install PostgreSQL's client programs, of the server's version.")
+    return at
+
+
+def _run(program: str, url: str, *words: str) -> None:
+    """Run a program of PostgreSQL; the password goes by a file of its own, since arguments are visible to others."""
+    at = _found(program)
     with _libpq(make_url(url)) as to:
         command = [at, "--no-password", f"--dbname={to}", *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         # Its first line names the fault; those behind it may quote rows.
         said = next((line for line in done.stderr.splitlines() if line.startswith(f"{program}: ")), "")
+        if "unsupported version" in said:  # in another language its own sentence is given
+            raise UsageError(
+                f"{program} is older than the pg_dump that made the backup. Install PostgreSQL's client programs of "
+                "its version or newer, first on the PATH."
+            )
         raise ServiceError(f"{program} failed ({said.removeprefix(f'{program}: ')[:240]}). Nothing was kept.")
 
 

@@ -18,6 +18,7 @@ from hilum.records.holdings import newest_files
 from hilum.records.key_change import require_keys
 from hilum.records.proving import prove, reading
 from hilum.records.schema import HEAD
+from hilum.service.backup_folder import require_finished
 from hilum.service.certificates import look_at_authorities, look_at_pair, server_context
 from hilum.service.film_files import NEWEST, films_elsewhere
 from hilum.service.settings import MIB, Settings, misspelt
@@ -79,6 +80,7 @@ def _folder(settings: Settings) -> None:
     there = _nearest(settings.data)
     if not os.access(there, os.W_OK | os.X_OK):
         raise ServiceError(f"{there} is not writable. Give another folder with --data.")
+    require_finished(settings.data)
 
 
 def _nearest(path: Path) -> Path:

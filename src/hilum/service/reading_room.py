@@ -31,6 +31,7 @@ from hilum.records.worklist import Worklist
 from hilum.service.anchors import Anchors
 from hilum.service.announcements import Announcements
 from hilum.service.answering import Answering, Drawing, Model
+from hilum.service.backup_folder import require_finished
 from hilum.service.dicom.loading import load
 from hilum.service.dicom.strangers import Strangers
 from hilum.service.dicomweb.room import DicomWeb, make_dicomweb, open_dicomweb
@@ -336,6 +337,7 @@ def _sole_use(data: Path) -> Iterator[None]:
     """Keep other processes off the data folder; the kernel gives the lock back however this process ends."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        require_finished(data)
         descriptor = take_lock(data / ".lock")
     except BlockingIOError:
         raise ServiceError(
