@@ -242,6 +242,9 @@ def test_the_commands_erase_and_ask_for_plain_words(tmp_path: Path) -> None:
     assert "as it stands in the films" in seen.output
     assert runner.invoke(app, ["privacy", "retain", "--apply", "--pixels-days", "10"], env=given).exit_code == 0
     assert not list(desk.data.rglob("*.film"))
+    for what in ("--dry-run", "--apply"):  # 0 erased would be taken for nothing past its time
+        unset = runner.invoke(app, ["privacy", "retain", what], env=given)
+        assert "No time is set, so everything is kept for ever. Give --pixels-days" in str(unset.exception)
     refused = runner.invoke(app, ["privacy", "retain"], env=given)
     assert "Say --dry-run" in str(refused.exception or refused.output)
     nowhere = runner.invoke(app, ["privacy", "erase", "--patient", "x", "--data", str(tmp_path / "none")])

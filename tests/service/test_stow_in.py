@@ -13,6 +13,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 from tests.service.conftest import let_in
 from tests.service.small import dataset, dicom, kept, png
 
+from hilum.records.erasure import Eraser
+from hilum.records.store import now
 from hilum.service.app import Running
 from hilum.service.container import recognise
 from hilum.service.dicomweb.attributes import Claim, claim_of
@@ -64,6 +66,32 @@ def test_each_part_is_told_what_became_of_it(web: httpx.Client, service: Running
     kept = sum(service.room.store.counts().values()) - sum(before.values())
     assert kept == 2, "nothing of the others is kept"
     assert not list(service.room.intake.files.incoming.iterdir())
+
+
+def test_a_film_of_which_it_was_erased_whose_it_is_is_stored_again_and_nobody_is_sent_to_fetch_it(
+    web: httpx.Client, service: Running
+) -> None:
+    sent = web.post("/studies", content=body(film(8007, StudyInstanceUID="1.2.8007")), headers=RELATED | JSON)
+    (at,) = sent.json()["00081199"]["Value"][0]["00081190"]["Value"]
+    assert web.get(at, headers={"Accept": "application/dicom"}).status_code == 200
+    answered = web.post(
+        "/../api/v1/studies",
+        content=film(8007, StudyInstanceUID="1.2.8007"),
+        headers={"Content-Type": "application/dicom"},
+        params={"wait": 60},
+    ).json()
+    assert answered["state"] == "answered"
+    eraser = Eraser(service.room.database, now)
+    eraser.erase_pixels([answered["id"]], actor="test")
+    eraser.erase_identifiers([answered["id"]], actor="test")
+    again = web.post(
+        "/studies", content=body(film(8007, StudyInstanceUID="1.2.8007"), film(8008)), headers=RELATED | JSON
+    )
+    assert (again.status_code, stored(again)) == (200, ["8007", "8008"])
+    assert [("00081190" in one) for one in again.json()["00081199"]["Value"]] == [False, True]
+    alone = web.post("/studies", content=body(film(8007, StudyInstanceUID="1.2.8007")), headers=RELATED | JSON)
+    assert (alone.status_code, "00081190" in alone.json()) == (200, False)
+    assert web.get(at, headers={"Accept": "application/dicom"}).status_code == 404
 
 
 def test_the_same_again_is_the_same_and_other_bytes_under_its_uid_are_refused(

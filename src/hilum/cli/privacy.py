@@ -41,12 +41,17 @@ def retain(
     from dataclasses import asdict
 
     from hilum.errors import UsageError
-    from hilum.records.retention import retention_of
+    from hilum.records.retention import Retention, retention_of
     from hilum.service.erasing import retain as retain_in
 
     if dry_run == apply:
         raise UsageError("Say --dry-run, to see what would be erased, or --apply.")
     retention = retention_of(pixels_days, identifiers_days)
+    if retention == Retention():
+        raise UsageError(
+            "No time is set, so everything is kept for ever. Give --pixels-days, or HILUM_RETAIN_PIXELS_DAYS as for "
+            "the service."
+        )
     with _opened(data) as (database, files):
         done = retain_in(database, files, retention, actor="console", dry=dry_run)
     verb = "past their time" if dry_run else "erased"

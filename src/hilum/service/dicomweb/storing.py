@@ -37,6 +37,8 @@ class Outcome:
     """Failure reason; 0 where there is none."""
     code: str = ""
     """The refusal's code, for the log and the status; empty where there is none."""
+    listed: bool = True
+    """Whether it is found and fetched, if it is stored; False where it was erased before whose it is."""
 
 
 @dataclass(slots=True)
@@ -196,14 +198,14 @@ def response_of(outcomes: list[Outcome], base_url: str) -> Attributes:
         if not one.failure:
             url = f"{base_url}/studies/{one.claim.study_instance_uid}"
             at = f"{url}/series/{one.claim.series_instance_uid}/instances/{one.claim.sop_instance_uid}"
-            stored.append(_reference(one.claim) | {"00081190": {"vr": "UR", "Value": [at]}})
+            stored.append(_reference(one.claim) | ({"00081190": {"vr": "UR", "Value": [at]}} if one.listed else {}))
         elif one.claim.sop_class_uid and one.claim.sop_instance_uid:
             failed.append(_reference(one.claim) | {"00081197": {"vr": "US", "Value": [one.failure]}})
         else:
             others.append({"00081197": {"vr": "US", "Value": [one.failure]}})
     studies = {one.claim.study_instance_uid for one in outcomes if not one.failure}
     told: Attributes = {}
-    if len(studies) == 1:
+    if len(studies) == 1 and any(one.listed for one in outcomes if not one.failure):
         told["00081190"] = {"vr": "UR", "Value": [f"{base_url}/studies/{studies.pop()}"]}
     for tag, items in (("00081198", failed), ("00081199", stored), ("0008119A", others)):
         if items:

@@ -3,6 +3,7 @@
 import functools
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
@@ -213,7 +214,7 @@ async def _store(request: Request, caller: Caller, study: str | None) -> Respons
         raise HTTPException(400, str(error), headers={"Connection": "close"}) from None
     if not outcomes:
         raise HTTPException(400, "The body holds no film. Send at least one part.")
-    await run_in_threadpool(_index, room, outcomes)
+    outcomes = await run_in_threadpool(_indexed, room, outcomes)
     failures = sum(bool(one.failure) for one in outcomes)
     logger().info("films received", origin="dicomweb", films=len(outcomes), failures=failures)
     status = status_of(outcomes)
@@ -222,11 +223,13 @@ async def _store(request: Request, caller: Caller, study: str | None) -> Respons
     return Response(content, status_code=status, media_type=kind, headers=headers)
 
 
-def _index(room: ReadingRoom, outcomes: Sequence[Outcome]) -> None:
+def _indexed(room: ReadingRoom, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Who stores and then searches finds it; the thread that follows the events would be a moment late."""
-    for one in outcomes:
-        if one.receipt is not None and not one.failure:
-            room.dicomweb.indexer.now(one.receipt.film_id)
+
+    def listed(one: Outcome) -> bool:
+        return one.receipt is None or one.failure > 0 or room.dicomweb.indexer.now(one.receipt.film_id).film is not None
+
+    return [replace(one, listed=listed(one)) for one in outcomes]
 
 
 def _written(request: Request) -> Callable[[Any], tuple[str, str]]:
