@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.records.test_results_out import START, Clock, answered
 
 from hilum.records.database import Database
+from hilum.records.erasure import Eraser
 from hilum.records.holdings import Holdings, holdings, sent_again
 from hilum.records.results_out import Outbox
 
@@ -27,4 +28,6 @@ def test_films_bytes_and_what_waits_with_its_reason(tmp_path: Path) -> None:
     assert (again.destination, again.film_id, again.attempts, again.reason) == ("pacs", "film1", 1, "PACS is away.")
     assert again.due_at == clock() + timedelta(seconds=60)
     assert sent_again(database, limit=0) == ()
+    Eraser(database, clock).erase_pixels(["film1"], actor="test")
+    assert holdings(database) == Holdings(films=1, size=1, oldest=START + timedelta(seconds=5), erased=1)
     database.close()

@@ -10,6 +10,7 @@ from tests.service.small import png
 from tests.service.test_results_rest import given_up
 
 from hilum.records.access import Access
+from hilum.records.erasure import Eraser
 from hilum.records.results_out import Outbox
 from hilum.records.store import now
 from hilum.service.app import Running
@@ -105,3 +106,12 @@ def test_nothing_is_inline(admin: httpx.Client) -> None:
 )
 def test_a_size_in_words(size: int, words: str) -> None:
     assert size_words(size) == words
+
+
+def test_a_film_whose_pixels_retention_erased_is_not_among_those_that_are_kept(
+    service: Running, admin: httpx.Client
+) -> None:
+    film = admin.post("/api/v1/studies?wait=60", content=png(45), headers={"Content-Type": "image/png"}).json()
+    assert "the answers alone" not in admin.get("/operations").text
+    Eraser(service.room.database, now).erase_pixels([film["id"]], actor="test")
+    assert "as they came; of 1 more the answers alone, as the site’s retention says" in admin.get("/operations").text

@@ -12,7 +12,7 @@ from hilum.records.schema import AnswerRow, DeliveryRow, FilmRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """Films that are kept."""
+    """Films whose files are kept."""
 
     films: int
     """How many."""
@@ -20,6 +20,8 @@ class Holdings:
     """Bytes of their files as they came, without what encryption adds."""
     oldest: datetime | None
     """When the oldest was received; None when there is none."""
+    erased: int = 0
+    """Films of which the answers alone are kept, since retention erased their files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +42,12 @@ class SentAgain:
 
 def holdings(database: Database) -> Holdings:
     """How much is kept."""
-    query = select(func.count(), func.coalesce(func.sum(FilmRow.size), 0), func.min(FilmRow.received_at))
+    kept = FilmRow.file_sha256 != ""
+    size, oldest = func.sum(FilmRow.size).filter(kept), func.min(FilmRow.received_at).filter(kept)
+    query = select(func.count(), func.count().filter(kept), func.coalesce(size, 0), oldest)
     with database.read() as session:
-        films, size, oldest = session.execute(query).one()
-    return Holdings(films=int(films), size=int(size), oldest=oldest)
+        known, films, size_bytes, since = session.execute(query).one()
+    return Holdings(films=int(films), size=int(size_bytes), oldest=since, erased=int(known) - int(films))
 
 
 def newest_files(session: Session, *, limit: int) -> list[str]:

@@ -63,6 +63,7 @@ def _storage(room: ReadingRoom) -> dict[str, Any]:
         "films": kept.films,
         "kept": size_words(kept.size),
         "oldest": kept.oldest,
+        "erased": kept.erased,
         "free": size_words(disk.free),
         "whole": size_words(disk.total),
         "least": size_words(room.intake.least_free_bytes),
