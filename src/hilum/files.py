@@ -19,6 +19,14 @@ def sync_directory(folder: Path) -> None:
         os.close(descriptor)
 
 
+def home() -> Path:
+    """The user's home; for a user that has no entry, as a container's may have none, a folder that is not there."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Write a file whole or not at all.

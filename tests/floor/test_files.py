@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hilum.files import replacing, replacing_directory, write_json
+from hilum.files import home, replacing, replacing_directory, write_json
+from hilum.inference.choosing import record_path
+from hilum.service.child_process import child_environment
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -19,6 +21,21 @@ def test_an_error_while_writing_leaves_the_old_file_and_no_litter(tmp_path: Path
         raise RuntimeError("stop")
     assert path.read_text() == '{\n  "a": 1\n}\n'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_user_without_an_entry_has_no_home_and_a_service_of_theirs_starts_its_children(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert home() == Path.home()
+
+    def unknown(_: int) -> object:
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert not home().exists()
+    assert child_environment()["HOME"] == str(home())
+    assert not record_path().exists()
 
 
 def test_the_temporary_name_keeps_the_suffix(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hilum.config import canonical_json, fingerprint, from_mapping, to_mapping
 from hilum.errors import UsageError, nearest
-from hilum.files import write_text
+from hilum.files import home, write_text
 from hilum.inference.benchmark import Latency
 from hilum.inference.machine import available_cpus
 from hilum.inference.openvino_runtime import OpenVinoRuntime
@@ -102,7 +102,7 @@ def choose(latencies: Mapping[str, Sequence[Latency]]) -> str:
 
 def record_path() -> Path:
     """Where a user's choice is kept."""
-    return Path.home() / ".config" / "hilum" / "runtime.json"
+    return home() / ".config" / "hilum" / "runtime.json"
 
 
 def record_choice(choice: Choice, path: Path) -> None:

@@ -14,10 +14,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from hilum.errors import BundleError, HilumError, ServiceError, UsageError
+from hilum.files import home
 from hilum.service.child_wire import FAILED, OUT_OF_MEMORY, PING, receive, send
 from hilum.service.logs import logger
 
@@ -48,7 +48,7 @@ class ChildDied(ServiceError):
 
 def child_environment(**more: str) -> dict[str, str]:
     """The least that a child needs, and what is given."""
-    return {"LANG": "C.UTF-8", "PATH": os.defpath, "HOME": str(Path.home()), **more}
+    return {"LANG": "C.UTF-8", "PATH": os.defpath, "HOME": str(home()), **more}
 
 
 class ChildProcess:
