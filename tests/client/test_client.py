@@ -30,7 +30,7 @@ def client(service: Running) -> Iterator[Client]:
 
 def test_a_film_is_sent_and_answered(client: Client, tmp_path: Path) -> None:
     (tmp_path / "film.dcm").write_bytes(dicom(501, 204))
-    answer = client.submit(tmp_path / "film.dcm", wait_s=10)
+    answer = client.submit(tmp_path / "film.dcm", wait_s=60)
     assert (answer.state, answer.label, answer.new, answer.finished) == ("answered", "pneumonia", True, True)
     assert sum(answer.probs.values()) == pytest.approx(1)
     assert answer.positive == ("pneumonia",)
@@ -42,14 +42,14 @@ def test_a_film_is_sent_and_answered(client: Client, tmp_path: Path) -> None:
 
 
 def test_pictures_are_png(client: Client) -> None:
-    answer = client.submit(png(120), wait_s=10)
+    answer = client.submit(png(120), wait_s=60)
     overlay, layer = (client.heatmap(answer.id, "normal", layer=layer) for layer in (False, True))
     for picture in (client.film(answer.id), overlay, layer):
         assert picture.startswith(b"\x89PNG")
 
 
 def test_a_film_that_fails_says_why(client: Client) -> None:
-    answer = client.submit(png(121)[:40], wait_s=10)
+    answer = client.submit(png(121)[:40], wait_s=60)
     assert (answer.state, answer.label, answer.probs) == ("failed", None, {})
     assert "can't be read" in answer.reasons[0]
 

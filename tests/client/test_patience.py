@@ -76,7 +76,7 @@ def test_it_waits_as_long_as_it_is_told_and_the_request_keeps_its_key() -> None:
     replies = [problem(429, Retry_After="7"), problem(503), problem(503, Retry_After="soon"), (200, {}, b"{}")]
     with Busy(*replies) as server:
         transport = Transport(
-            f"http://127.0.0.1:{server.server_port}", key=None, timeout_s=5, patience_s=60, sleep=slept.append
+            f"http://127.0.0.1:{server.server_port}", key=None, timeout_s=60, patience_s=60, sleep=slept.append
         )
         reply = transport.ask("POST", "/x", content=b"film", headers={"Idempotency-Key": "k"})
         transport.http.close()
@@ -92,7 +92,7 @@ def test_patience_ends_and_refusals_are_final() -> None:
     slept: list[float] = []
     with Busy(problem(503, Retry_After="20"), problem(503, Retry_After="20"), problem(422)) as server:
         transport = Transport(
-            f"http://127.0.0.1:{server.server_port}", key=None, timeout_s=5, patience_s=30, sleep=slept.append
+            f"http://127.0.0.1:{server.server_port}", key=None, timeout_s=60, patience_s=30, sleep=slept.append
         )
         with pytest.raises(ServiceError, match=r"refused \(503\): Not now"):
             transport.ask("GET", "/x")
@@ -116,7 +116,7 @@ def test_events_go_on_behind_the_last_one_after_the_line_broke() -> None:
     ]
     slept: list[float] = []
     with Busy(*replies) as server:
-        transport = Transport(f"http://127.0.0.1:{server.server_port}", key=None, timeout_s=5, patience_s=60)
+        transport = Transport(f"http://127.0.0.1:{server.server_port}", key=None, timeout_s=60, patience_s=60)
         events = following.follow(transport, None, patience_s=10, sleep=slept.append)
         assert [event.place for event in itertools.islice(events, 3)] == [4, 6, 10]
         with pytest.raises(ServiceError, match=r"refused \(401\)"):
@@ -128,7 +128,7 @@ def test_events_go_on_behind_the_last_one_after_the_line_broke() -> None:
 
 def test_a_stream_that_stays_away_ends_with_one_sentence() -> None:
     slept: list[float] = []
-    transport = Transport("http://127.0.0.1:9", key=None, timeout_s=5, patience_s=60)
+    transport = Transport("http://127.0.0.1:9", key=None, timeout_s=60, patience_s=60)
     with pytest.raises(ServiceError, match="can't be reached"):
         next(following.follow(transport, 0, patience_s=5, sleep=slept.append))
     transport.http.close()
@@ -137,7 +137,7 @@ def test_a_stream_that_stays_away_ends_with_one_sentence() -> None:
 
 def test_what_happens_is_followed_and_reviewed(service: Running) -> None:
     with client(service, "reviewer") as reader:
-        answer = reader.submit(png(61), wait_s=10, urgent=True)
+        answer = reader.submit(png(61), wait_s=60, urgent=True)
         told = itertools.islice((e for e in reader.events(after=0) if e.film == answer.id), 2)
         assert [event.kind for event in told] == ["received", "answered"]
         first = reader.review(answer.id, "agree")

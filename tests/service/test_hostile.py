@@ -205,7 +205,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """With a real bundle: films are decoded in its sandbox."""
     folder = tmp_path_factory.mktemp("real")
     bundle = small_bundle(folder / "small.hilum")
-    with running(settings_in(folder, dicom_port=0, bundle=bundle, decode_memory_mb=256, decode_wall_s=5)) as started:
+    with running(settings_in(folder, dicom_port=0, bundle=bundle, decode_memory_mb=256, decode_wall_s=60)) as started:
         yield started
 
 

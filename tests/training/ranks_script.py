@@ -47,7 +47,7 @@ def child(folder: Path, meeting: Path, rank: int, world: int, die_after: int) ->
         if world == 1:
             train(folder, ALONE, 0)
         else:
-            with group(where=meeting.as_uri(), rank=rank, world=world, timeout_s=20) as ranks:
+            with group(where=meeting.as_uri(), rank=rank, world=world, timeout_s=120) as ranks:
                 train(folder, ranks, die_after)
     except TrainingError as error:
         os.write(2, str(error).encode())
