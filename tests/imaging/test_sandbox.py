@@ -223,6 +223,7 @@ def test_reply_larger_than_the_memory(sandbox, monkeypatch):
         monkeypatch.setattr(child, "_exactly", lambda size, deadline: module.HEADER.pack(1 << 40))
         with pytest.raises(FilmError, match="larger than its memory"):
             child.ask(wire.encode((abs, (1,))))
+        box._idle.put(child)
 
 
 def test_closed_sandbox():
@@ -263,6 +264,37 @@ def test_closing_ends_calls_under_way():
     assert not thread.is_alive()
     assert isinstance(ended[0], FilmError)
     assert ended[0].code == "crashed"
+
+
+def test_a_socket_stays_open_while_somebody_may_still_read_it(monkeypatch):
+    """Else its number is taken by whatever is opened next, whose bytes a call under way would take for its answer."""
+    asked, may_read, told = threading.Event(), threading.Event(), []
+    exactly = module._Child._exactly
+
+    def slowly(child, size, deadline):
+        if child.ready:
+            asked.set()
+            assert may_read.wait(60)
+        return exactly(child, size, deadline)
+
+    monkeypatch.setattr(module._Child, "_exactly", slowly)
+
+    def call(box):
+        with pytest.raises(FilmError) as caught:
+            box.run(time.sleep, 60)
+        told.append(caught.value.code)
+
+    with Sandbox(2, preload=()) as box:
+        children = set(box._children)
+        caller = threading.Thread(target=call, args=[box])
+        caller.start()
+        assert asked.wait(60)
+        box.close()
+        assert sorted(child.socket.fileno() == -1 for child in children) == [False, True]
+        may_read.set()
+        caller.join(60)
+    assert told == ["crashed"]
+    assert all(child.socket.fileno() == -1 for child in children)
 
 
 def test_a_worker_is_added_while_it_is_open():

@@ -104,11 +104,18 @@ class Sandbox:
 
     def close(self) -> None:
         """Kill all children; calls under way get a FilmError with code "crashed"."""
+        idle = []
         with self._lock:
             self._open = False
             children, self._children = self._children, set()
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    idle.append(self._idle.get_nowait())
         for child in children:
-            child.kill()
+            child.end()
+        for one in idle:
+            if one is not None:
+                one.kill()
         # Callers that wait for a child wake up one after another, each passing the end on.
         self._idle.put(None)
 
@@ -139,7 +146,7 @@ class Sandbox:
             fit = reply[0] != "out-of-memory"
         finally:
             # Also when a KeyboardInterrupt comes while waiting: the child's state is then unknown.
-            self._idle.put(child if fit else self._replace(child))
+            self._give_back(child, fit)
         result: R = _unwrap(reply)
         return result
 
@@ -175,11 +182,14 @@ class Sandbox:
             self._children.add(child)
             return child
 
-    def _replace(self, child: "_Child") -> "_Child | None":
-        child.kill()
+    def _give_back(self, child: "_Child", fit: bool) -> None:
         with self._lock:
+            if fit and self._open:
+                self._idle.put(child)
+                return
             self._children.discard(child)
-        return self._start()
+        child.kill()
+        self._idle.put(self._start())
 
 
 def _ended(pending: dict[Future[R], int]) -> Iterator[tuple[int, R | DataError]]:
@@ -281,12 +291,19 @@ class _Child:
             f"Reading the film ended its process ({name}). The film is damaged or hostile.", code="crashed"
         )
 
-    def kill(self) -> None:
-        """End the process and collect it."""
+    def end(self) -> None:
+        """End the process and collect it; whoever waits for it learns that."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.process.kill()
         self.process.wait()
+
+    def kill(self) -> None:
+        """The same, and close the socket: by whom nobody else can have the child any more.
+
+        A number that is closed while another thread may read it becomes the next socket's.
+        """
+        self.end()
         self.socket.close()
 
 
