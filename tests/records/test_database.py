@@ -266,10 +266,11 @@ def test_what_another_process_revokes_is_heard_of_also_when_it_is_killed_over_it
 
 
 def test_the_log_is_cut_when_its_readers_have_gone(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hilum.records.database.BUSY_MS", 200)  # the reader below stays however long the other waits
+    monkeypatch.setattr("hilum.records.database.LOG_ATTEMPTS", 1)
     owner, guest, wal = Database(url), Database(url, beside=True), tmp_path / "hilum.db-wal"
     with owner.write() as session:
         session.execute(text("CREATE TABLE t (x)"))
-    monkeypatch.setattr("hilum.records.database.LOG_ATTEMPTS", 1)
     with owner.read() as reader:
         reader.execute(text("SELECT count(*) FROM t")).scalar_one()
         with guest.write() as session:

@@ -49,6 +49,9 @@ WRITING_S = 10.0
 
 WRITING_POLL_S = 0.002
 
+BUSY_MS = 5000
+"""Longest that SQLite itself waits for a lock on its file."""
+
 LOG_ATTEMPTS = 3
 """How often SQLite is asked to empty its log, each time waiting as long as its busy timeout."""
 
@@ -442,14 +445,14 @@ def _sqlite_engine(url: str, *, readers: int, owned: bool = True) -> Engine:
         poolclass=QueuePool,
         pool_size=readers or 1,
         max_overflow=0,
-        connect_args={"check_same_thread": False, "timeout": 5},
+        connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000},
     )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver's guess
         # What is deleted is overwritten with zeros: an erased name shall not lie in a free page.
-        pragmas = ["busy_timeout=5000", "foreign_keys=ON", "mmap_size=0", "secure_delete=ON"]
+        pragmas = [f"busy_timeout={BUSY_MS}", "foreign_keys=ON", "mmap_size=0", "secure_delete=ON"]
         pragmas += ["query_only=ON"] if readers else ["journal_mode=WAL", "synchronous=FULL"]
         pragmas += [] if owned and not readers else ["wal_autocheckpoint=0"]
         for pragma in pragmas:
