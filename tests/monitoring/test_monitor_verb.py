@@ -1,6 +1,7 @@
 """``hilum monitor`` on records: a page, an alarm that is opened once, taken on and closed, and a webhook."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -83,7 +84,8 @@ def test_the_report_shows_what_changed_and_what_labels_say(data: Path, tmp_path:
     assert "hilum_monitor_alarm 1" in (tmp_path / "monitor.prom").read_text()
 
 
-def test_performance_is_measured_kept_and_the_newest_counts(data: Path) -> None:
+def test_performance_is_measured_kept_and_the_newest_counts(data: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(data, tmp_path / "data")  # of which nothing was measured before
     asked = ("monitor", "performance", "--data", data, "--finding", "pneumonia", "--threshold")
     first = said(*asked, 0.4, "--by", "ada")["measured"]
     assert (first[0]["finding"], first[0]["labelled"]) == ("pneumonia", 300)

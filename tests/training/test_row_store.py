@@ -273,6 +273,34 @@ def test_an_evictor_that_comes_late_leaves_the_next_store_alone(store: Opener, m
     assert (one.folder / "rows.bin").exists()
 
 
+def test_a_store_that_is_evicted_while_its_folder_is_looked_for_is_begun_anew(
+    store: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To make a folder that is there is no error if it still is there; a moment later it was gone."""
+    one = store()
+    one.close()
+    is_dir = Path.is_dir
+
+    def evicted_before(path: Path) -> bool:
+        monkeypatch.undo()
+        assert evict(one.folder)
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", evicted_before)
+    again = store()
+    assert (again.folder / "rows.bin").exists()
+    again.close()
+
+
+def test_a_file_where_a_store_shall_be_is_said(store: Opener) -> None:
+    one = store()
+    one.close()
+    assert evict(one.folder)
+    one.folder.write_text("")
+    with pytest.raises(TrainingError, match=r"can't be written \(File exists\)"):
+        store()
+
+
 def test_store_in_use_is_not_evicted(store: Opener, tmp_path: Path) -> None:
     one = store()
     assert not evict(one.folder)

@@ -274,10 +274,14 @@ class RowsOf:
 def _open_for_use(folder: Path) -> IO[bytes]:
     """Create the folder if need be and hold its lock shared; try again if it was evicted in between."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             handle = open(folder / "use.lock", "ab")  # noqa: SIM115 - held until close()
         except FileNotFoundError:
+            continue
+        except FileExistsError:  # it was there, and evicted before mkdir looked whether it is a folder
+            if folder.is_file():
+                raise
             continue
         fcntl.flock(handle, fcntl.LOCK_SH)
         if _is_current(handle, folder):
