@@ -136,9 +136,13 @@ def test_two_readers_at_once_and_a_third_who_settles(service: Running, browser: 
     open_film(second, film_id)
     expect(second.locator("#held")).to_contain_text("ada reads this film now")
     expect(second.locator("#agree")).to_be_disabled()
+    asked: list[str] = []
+    second.on("request", lambda request: asked.append(request.method))
     second.keyboard.press("a")
+    expect(second.locator("#trouble")).to_contain_text("ada reads this film now")
     first.keyboard.press("a")
     first.wait_for_url("**/?done=1")
+    assert "PUT" not in asked, "a key sends no more than the button does"
     assert reviews(service, film_id) == [("ada", "agree", None)]
     open_film(second, film_id)
     ready(second)

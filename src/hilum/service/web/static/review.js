@@ -79,6 +79,10 @@ async function put(body) {
 
 async function send(body, then) {
   if (busy) return;
+  if (elsewhere) {
+    at("trouble").dataset.about = "claim";
+    return trouble(elsewhere); // keys reach it also where buttons are off
+  }
   busy = true;
   keep();
   try {
@@ -161,13 +165,14 @@ async function record() {
 }
 
 // Who opens a film holds it, and lets it go on leaving.
-let leaving = false, held = false;
+let leaving = false, held = false, elsewhere = "";
 async function hold() {
   try {
     const { mine: ours, held_by } = await (await ask(`/api/v1/studies/${study}/claim`, { method: "POST" })).json();
     held = ours;
     at("held").classList.toggle("hidden", ours);
-    at("held").textContent = ours ? "" : `${held_by} reads this film now. Go on with the next one (n), or wait.`;
+    elsewhere = ours ? "" : `${held_by} reads this film now. Go on with the next one (n), or wait.`;
+    at("held").textContent = elsewhere;
     for (const button of section.querySelectorAll("button")) button.disabled = !ours;
     if (at("trouble").dataset.about === "claim") trouble("");
   } catch (error) {
