@@ -46,6 +46,10 @@ FEWEST_DONE = 0.1
 """Share of a step's work before which its pace says nothing of the rest: beginnings also load and warm up."""
 
 
+TOLD_LEFT = "left at most"
+"""How a note ends that says itself how long the rest takes."""
+
+
 class _LineBar:
     def __init__(self, description: str, total: float | None, out: TextIO, every_s: float) -> None:
         self.description, self.total, self.out, self.every_s = description, total, out, every_s
@@ -65,8 +69,11 @@ class _LineBar:
         print(" · ".join(part for part in parts if part), file=self.out, flush=True)
 
     def _left(self, spent: float) -> str:
-        """How long the rest takes at the pace so far; nothing when that can't be told, as of the first few steps."""
-        if not self.total or not FEWEST_DONE * self.total <= self.done < self.total:
+        """How long the rest takes at the pace so far; nothing when that can't be told, as of the first few steps.
+
+        Nor where the note tells it: a training counts the batches of the epoch under way, and would be contradicted.
+        """
+        if self.note.endswith(TOLD_LEFT) or not self.total or not FEWEST_DONE * self.total <= self.done < self.total:
             return ""
         return f"about {spent * (self.total - self.done) / self.done:.0f} s left"
 

@@ -152,6 +152,17 @@ def test_lines_progress_says_what_when_and_how_many() -> None:
     assert list(track("ab", Silent(), "x")) == ["a", "b"]
 
 
+def test_a_line_tells_once_how_long_the_rest_takes() -> None:
+    """A training counts batches, the bar whole epochs: "6:46 left at most … about 601 s left" stood in one line."""
+    out = io.StringIO()
+    with Lines(out, every_s=0).bar("stage head", 4) as bar:
+        bar.advance(2, "epoch 3/4 · 0:25 left at most")
+        bar.advance(1, "loss 0.500")
+    first, second, *_ = out.getvalue().splitlines()
+    assert first.count("left") == 1
+    assert second.count("left") == 1, "an epoch that ended tells nothing of the rest"
+
+
 def test_the_first_few_steps_say_nothing_of_the_rest() -> None:
     """They also load and warm up."""
     out = io.StringIO()

@@ -1,6 +1,9 @@
 """Why: three ways to ask, one scale for all films, what can't be asked said by name, and a page that holds it all."""
 
+import base64
+import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +124,10 @@ def test_the_page_holds_every_method_every_finding_and_the_words(
     for path in pictures:
         with Image.open(path) as picture:
             assert picture.size[1] == 160
+    shown = re.findall(r"data:image/png;base64,([^\"]+)", page)
+    assert len(shown) == len(pictures)
+    frames = [Image.open(io.BytesIO(base64.b64decode(one))).size for one in shown]
+    assert len(set(frames)) == 1, "a place must be at the same place in the film and in each map beside it"
     assert "SYN" not in (tmp_path / "explanation.json").read_text()
 
 

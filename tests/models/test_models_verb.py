@@ -21,6 +21,7 @@ def test_show_prints_the_layer_table() -> None:
     done = CliRunner().invoke(app, ["show", "lenet5"])
     assert "c3      Conv2d     16×10×10  2,416       240,000  14                   6.4 kB" in done.stdout
     assert "61,706 parameters, 0.4 million MACs at 32×32, 423,038 connections" in done.stdout
+    assert "outputs of all layers, activations among them, 58.4 kB an image" in done.stdout  # the lines shown: 32.4 kB
     assert "kept for the backward pass 49.0 kB an image" in done.stdout
     assert "789.5 kB for a batch of 1, 2.31 MB for a batch of 32; 4 B × parameters × (1 weight" in done.stdout
     assert "relu1" not in done.stdout

@@ -191,8 +191,10 @@ def test_steps_of_an_alarm_that_make_no_sense_are_refused() -> None:
 
 
 def test_a_self_test_without_films_says_so(usual: Observations) -> None:
-    with pytest.raises(DataError, match="a self-test needs 200 for two looks of 50"):
+    with pytest.raises(DataError, match=r"a self-test needs 200 for two looks of 50 .* Wait until more were answered"):
         self_test(usual.select(np.arange(120)), PLAN, films=200)
+    with pytest.raises(DataError, match="holds 1 film; "):
+        self_test(usual.select(np.arange(1)), PLAN, films=200)
 
 
 def test_nothing_is_named_where_nothing_changed(usual: Observations) -> None:

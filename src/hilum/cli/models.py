@@ -149,8 +149,9 @@ def _memory_lines(facts: "ComparisonRow") -> list[str]:
 
     batches = ", ".join(f"{_size(memory.total)} for a batch of {memory.batch}" for memory in facts.training)
     return [
-        f"Memory, fp32, 1 MB = 10⁶ bytes: weights {_size(facts.training[0].weights)}; outputs of all layers "
-        f"{_size(facts.activation_bytes)} an image; kept for the backward pass {_size(facts.kept_bytes)} an image.",
+        f"Memory, fp32, 1 MB = 10⁶ bytes: weights {_size(facts.training[0].weights)}; outputs of all layers, "
+        f"activations among them, {_size(facts.activation_bytes)} an image; kept for the backward pass "
+        f"{_size(facts.kept_bytes)} an image.",
         f"Training with SGD and momentum, estimated: {batches}; {formula('momentum')}.",
     ]
 

@@ -1,10 +1,15 @@
 """The page that lays explanations side by side, with its pictures and its numbers, so that they can be doubted well."""
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from hilum.arrays import Array
 from hilum.files import write_bytes, write_json, write_text
 from hilum.imaging.overlay import grey_png
 from hilum.inference.assess import Assessor
@@ -85,11 +90,9 @@ def _guide(films: Sequence[Explained]) -> Section:
 def _film(out: Path, film: Explained, style: str, number: int) -> Section:
     made = film.assessment
     first = film.maps[GRAD_CAM]
-    plain = _kept(out, film, "film", grey_png(first.picture()))
-    asked = [
-        Picture(png=plain, title="film", text="As the model saw it."),
-        *(_picture(out, film, method, one, style) for method, one in film.maps.items()),
-    ]
+    maps = [_picture(out, film, method, one, style) for method, one in film.maps.items()]
+    plain = _framed(first.picture(), maps[0].png)
+    asked = [Picture(png=_kept(out, film, "film", plain), title="film", text="As the model saw it."), *maps]
     others = [
         _picture(out, film, GRAD_CAM, made.heatmap(finding), style)
         for finding in made.findings
@@ -123,6 +126,13 @@ def _picture(out: Path, film: Explained, method: str, heat: Heatmap, style: str)
         title=f"{method}, {heat.finding}",
         text=f"Probability {probability:.3f}; full heat is {heat.top:.3g} {UNIT}. Not for diagnosis.",
     )
+
+
+def _framed(picture: Array, beside: bytes) -> bytes:
+    """The film as PNG, on black as wide as a picture beside it with its scale: a place is where it is in that one."""
+    with Image.open(io.BytesIO(beside)) as other:
+        width = other.width
+    return grey_png(np.pad(picture, ((0, 0), (0, width - picture.shape[1]))))
 
 
 def _kept(out: Path, film: Explained, what: str, content: bytes) -> bytes:

@@ -56,8 +56,9 @@ def self_test(reference: Observations, plan: WatchPlan, *, films: int, week: int
     films = min(films, len(reference) // 4)
     if films < plan.least_films:
         raise DataError(
-            f"The reference holds {len(reference)} films; a self-test needs {4 * plan.least_films} for two looks of "
-            f"{plan.least_films} and what they are compared with."
+            f"The reference holds {len(reference)} film{'s' if len(reference) != 1 else ''}; a self-test needs "
+            f"{4 * plan.least_films} for two looks of {plan.least_films} and what they are compared with. "
+            "Wait until more were answered."
         )
     rng = stream(plan.seed, "self-test", week)
     kept, windows = _parts(reference, films, rng)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hilum.progress import TOLD_LEFT
+
 if TYPE_CHECKING:
     from hilum.training.engine import Loop
     from hilum.training.position import Position
@@ -27,7 +29,7 @@ def batch_note(loop: "Loop", at: "Position", batches: int) -> str:
     if at.batch:
         films = len(loop.fit) * at.batch / batches
         parts += [_speed(films / max(at.seconds, 1e-9)), f"data {at.data_s / max(at.seconds, 1e-9):.0%}"]
-        parts.append(f"{clock(seconds_left(loop.stage.epochs, at, batches))} left at most")
+        parts.append(f"{clock(seconds_left(loop.stage.epochs, at, batches))} {TOLD_LEFT}")
     return " · ".join(parts)
 
 
