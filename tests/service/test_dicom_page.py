@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from hilum.imaging.codecs import CODECS
 from hilum.imaging.deidentification import METHODS
 from hilum.service.dicom import capture, codes, report
 from hilum.service.dicom.classes import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, STORAGE, TRANSFER_SYNTAXES, VERIFICATION
@@ -20,6 +21,11 @@ def section(title: str) -> str:
 def test_the_tables_of_classes_and_syntaxes_are_those_of_the_listener() -> None:
     assert set(UID.findall(section("SOP classes"))) == {VERIFICATION, *STORAGE}
     assert set(UID.findall(section("Transfer syntaxes"))) == set(TRANSFER_SYNTAXES)
+
+
+def test_syntaxes_that_are_taken_and_not_decoded_are_named() -> None:
+    rows = [line for line in section("Transfer syntaxes").splitlines() if "kept, never answered" in line]
+    assert set(UID.findall("\n".join(rows))) == set(TRANSFER_SYNTAXES) - set(CODECS)
 
 
 def test_who_sends_by_the_page_is_let_in_by_it() -> None:

@@ -233,7 +233,8 @@ def test_the_commands_erase_and_ask_for_plain_words(tmp_path: Path) -> None:
     desk.database.close()
     given, runner = {"HILUM_DATA": str(desk.data)}, CliRunner()
     seen = runner.invoke(app, ["privacy", "retain", "--dry-run", "--pixels-days", "10"], env=given)
-    assert "films past their time: 2" in seen.output
+    assert "films whose pixels are past their time: 2" in seen.output
+    assert "films whose identifiers are past their time: 0" in seen.output
     seen = runner.invoke(app, ["privacy", "erase", "--patient", "-"], env=given, input="MRCANARY\n")
     assert "erased: 1 film," in seen.output
     assert "MRCANARY" not in seen.output

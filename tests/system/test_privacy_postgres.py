@@ -91,7 +91,7 @@ def test_keys_retention_and_erasure_as_the_page_says(
     active = Keyring(read_keyring(None, path).keys[:1])
     assert f"films under {active.active_id}: 3" in hilum("keys", "status")
     assert "erased: 2 films" in hilum("privacy", "erase", "--patient", "MRCANARY")
-    assert "films past their time: 0" in hilum("privacy", "retain", "--dry-run", "--pixels-days", "1")
+    assert "films whose pixels are past their time: 0" in hilum("privacy", "retain", "--dry-run", "--pixels-days", "1")
     database = Database(url, active)
     with database.write() as session:
         assert films_of_patient(session, "MRCANARY") == []
@@ -99,5 +99,6 @@ def test_keys_retention_and_erasure_as_the_page_says(
         assert check(entries(session)).whole
         session.execute(text("UPDATE films SET received_at = received_at - interval '2 days'"))
     database.close()
-    assert "films erased: 1" in hilum("privacy", "retain", "--apply", "--pixels-days", "1", "--identifiers-days", "1")
+    gone = hilum("privacy", "retain", "--apply", "--pixels-days", "1", "--identifiers-days", "1")
+    assert "films whose pixels were erased: 1" in gone
     assert not list(data.rglob("*.film"))

@@ -54,8 +54,11 @@ def retain(
         )
     with _opened(data) as (database, files):
         done = retain_in(database, files, retention, actor="console", dry=dry_run)
-    verb = "past their time" if dry_run else "erased"
-    lines = [f"films {verb}: {done.pixels}", f"films of which it was kept whose they are, {verb}: {done.identifiers}"]
+    done_to = "are past their time" if dry_run else "were erased"
+    lines = [
+        f"films whose pixels {done_to}: {done.pixels}",
+        f"films whose identifiers {done_to}: {done.identifiers}",
+    ]
     finish(asdict(done), as_json=as_json, lines=lines)
 
 
