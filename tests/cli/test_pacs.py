@@ -60,7 +60,7 @@ def test_the_films_of_missing_studies_are_sent_to_us_and_no_report_of_ours() -> 
 @pytest.mark.parametrize(
     ("words", "saying"),
     [
-        (("echo", "--pacs", "x"), "--pacs: a destination has no name"),
+        (("echo", "--pacs", "x"), "letters and digits. Write NAME=dicom://AETITLE@HOST:PORT, or NAME=dicoms"),
         (("echo", "--pacs", "x=https://h/p"), "--pacs: a PACS is asked over DICOM"),
         (("echo", "--pacs", "x=dicoms://A@h:1", "--ca", "none.pem"), "The certificates can't be used (No such file"),
         (("fetch", "1.2*", "--pacs", "x=dicom://A@h:1"), "is no study instance UID"),

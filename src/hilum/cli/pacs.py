@@ -141,16 +141,14 @@ def requeue(
 
 def _reached(at: str, ae_title: str, ca: Path | None, certificate: Path | None) -> "Pacs":
     from hilum.errors import UsageError
-    from hilum.service.destinations import read_destination
+    from hilum.service.destinations import read_pacs
     from hilum.service.dicom.pacs import Pacs
     from hilum.service.renewing import renewed_client
 
     try:
-        node = read_destination(at)
+        node = read_pacs(at)
     except ValueError as error:
         raise UsageError(f"--pacs: {error}.") from None
-    if node.kind != "dicom":
-        raise UsageError("--pacs: a PACS is asked over DICOM. Write NAME=dicom://AETITLE@HOST:PORT.")
     try:
         tls = renewed_client(ca, certificate).current if node.tls else None
     except OSError as error:

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from hilum.errors import HilumError
 
 FORM = "Write NAME=dicom://AETITLE@HOST:PORT, NAME=dicoms://AETITLE@HOST:PORT or NAME=https://HOST/PATH"
+PACS_FORM = "Write NAME=dicom://AETITLE@HOST:PORT, or NAME=dicoms://AETITLE@HOST:PORT for TLS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,21 @@ def read_destination(text: str) -> Destination:
     if parts.scheme in ("http", "https"):
         return _server(name, parts, port)
     raise ValueError(f"destination {name!r} has the scheme {parts.scheme!r}. {FORM}")
+
+
+def read_pacs(text: str) -> Destination:
+    """A PACS that is asked, from its setting: a destination over DICOM.
+
+    Raises:
+        ValueError: what is wrong with it, and the forms that it may have.
+    """
+    try:
+        node = read_destination(text)
+    except ValueError as error:
+        raise ValueError(str(error).replace(FORM, PACS_FORM)) from None
+    if node.kind != "dicom":
+        raise ValueError(f"a PACS is asked over DICOM. {PACS_FORM}")
+    return node
 
 
 def _node(name: str, parts: SplitResult, port: int | None) -> Destination:

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from hilum.data_keys import Keyring, read_keyring
 from hilum.errors import ConfigError, UsageError
 from hilum.records.retention import Retention, retention_of
-from hilum.service.destinations import Destination, read_destination
+from hilum.service.destinations import Destination, read_destination, read_pacs
 from hilum.service.dicom.sender_certificates import read_sender_certificate
 
 MIB = 1024 * 1024
@@ -221,8 +221,8 @@ class Settings(BaseSettings):
     @field_validator("pacs")
     @classmethod
     def _pacs(cls, value: str | None) -> str | None:
-        if value is not None and read_destination(value).kind != "dicom":
-            raise ValueError("a PACS is asked over DICOM: write NAME=dicom://AETITLE@HOST:PORT")
+        if value is not None:
+            read_pacs(value)
         return value
 
     @model_validator(mode="after")
