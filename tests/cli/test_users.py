@@ -156,7 +156,7 @@ def test_what_was_changed_in_the_database_or_an_export_is_named(
     tmp_path = Path(shutil.copytree(three, tmp_path / "data"))
     out = tmp_path / "audit.jsonl"
     run("audit", "export", str(out), data=tmp_path)
-    assert "1 signed heads, the last one of row 3" in run("audit", "verify", data=tmp_path).stdout
+    assert "1 signed head, the last one of row 3" in run("audit", "verify", data=tmp_path).stdout
     changed(tmp_path, statement)
     done = run("audit", "verify", data=tmp_path, code=1)
     assert f"CHANGED at row {first_bad}" in done.stdout
@@ -192,7 +192,7 @@ def test_heads_and_key_that_lie_elsewhere_are_found_by_their_settings(
         shutil.move(data / name, other / there)
     monkeypatch.setenv("HILUM_AUDIT_HEADS", str(other / "heads"))
     monkeypatch.setenv("HILUM_AUDIT_KEY", str(other / "signs"))
-    assert "1 signed heads, the last one of row 3" in run("audit", "verify", data=data).stdout
+    assert "1 signed head, the last one of row 3" in run("audit", "verify", data=data).stdout
     changed(data, "DELETE FROM audit WHERE seq = 3")
     assert "the end was cut off" in run("audit", "verify", data=data, code=1).stdout
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilum.cli.records import HEADS, DataOption
-from hilum.cli.terminal import JsonOption, finish
+from hilum.cli.terminal import JsonOption, counted, finish
 
 if TYPE_CHECKING:
     from datetime import date
@@ -61,9 +61,9 @@ def verify(
         keys=tuple(key or signed.public_keys(data, signing_key())),
     )
     verdict = proof.verdict
-    lines = [f"{verdict.rows} rows whole, the last one {verdict.tip.seq} ({verdict.tip.hash[:16]}…)"]
+    lines = [f"{counted(verdict.rows, 'row')} whole, the last one {verdict.tip.seq} ({verdict.tip.hash[:16]}…)"]
     lines.append(
-        f"{proof.heads} signed heads, the last one of row {proof.signed_up_to}"
+        f"{counted(proof.heads, 'signed head')}, the last one of row {proof.signed_up_to}"
         if proof.heads
         else "no signed heads: a cut end, or a chain computed anew, could not be told"
     )
