@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,6 +136,21 @@ def test_a_flood_of_connections_is_bounded_and_passes(impatient: Running, good: 
         while not still_serves(impatient):
             assert time.monotonic() < deadline, "those that say nothing are closed after 1 s"
     assert still_serves(impatient)
+
+
+def test_who_looks_whether_the_port_is_open_keeps_no_place(tmp_path: Path) -> None:
+    """A monitor does, each few seconds: it connects and closes. The limits of a silent peer must not be waited for."""
+    settings = settings_in(tmp_path, dicom_port=0, network_timeout_s=3600, maximum_associations=2)
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
+        process = listener_of(service)
+        assert still_serves(service)
+        threads = threads_of(process)
+        for _ in range(3 * settings.maximum_associations):
+            socket.create_connection(("127.0.0.1", port_of(service)), timeout=WAIT_S).close()
+        deadline = time.monotonic() + WAIT_S
+        while threads_of(process) > threads or not still_serves(service):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_five_slow_peers_are_cut_off_while_a_good_one_finishes(impatient: Running, good: list[bytes]) -> None:

@@ -50,7 +50,6 @@ def test_a_renewed_certificate_is_shown_and_a_half_renewed_one_is_not(tmp_path: 
     settings = settings_in(
         tmp_path / "service",
         dicom_port=0,
-        drain_s=0.5,  # who looked at the certificate alone is waited for at the stop
         dicom_tls="on",
         dicom_certificate=certificate,
         dicom_key=key,

@@ -191,17 +191,19 @@ class Server(ThreadedAssociationServer):
 
 
 def watch(association: Any) -> None:
-    """Have an association end when one of its threads fails.
+    """Have an association end when one of its threads does.
 
     pynetdicom 3.0 lets the thread die of what a peer sends (an even context id, a context without a syntax, something
     to answer on a connection that is just closing), and the other one waits on: connection, memory and place in the
-    count stay taken.
+    count stay taken. So they do when a peer has closed the connection before it asked for an association, as those do
+    who look whether a port is open.
 
     Args:
         association: one that was not started yet.
     """
     for thread in (association, association.dul):
         thread.run = _ending(thread.run, association)
+    association.dul.run = _waking(association.dul.run, association)
 
 
 def _ending(run: Callable[[], None], association: Any) -> Callable[[], None]:
@@ -216,12 +218,23 @@ def _ending(run: Callable[[], None], association: Any) -> Callable[[], None]:
             association.is_aborted, association.is_established = True, False
             association._kill = association.dul._kill_thread = True
             association._reactor_checkpoint.set()
-            association.dul.to_user_queue.put(None)  # wakes a thread that waits for a request
             guarded = association.dul.socket
             if isinstance(guarded, GuardedSocket):
                 guarded.drop()
 
     return watched
+
+
+def _waking(run: Callable[[], None], association: Any) -> Callable[[], None]:
+    """Behind all that the connection's thread has said it says that no more will come."""
+
+    def woken() -> None:
+        try:
+            run()
+        finally:
+            association.dul.to_user_queue.put(None)
+
+    return woken
 
 
 def _admit(association: Any, admits: Callable[[str], bool]) -> None:
