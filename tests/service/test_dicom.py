@@ -113,6 +113,16 @@ def test_every_class_and_transfer_syntax_is_offered(service: Running) -> None:
         association.release()
 
 
+def test_a_syntax_that_nothing_decodes_is_not_agreed_to(service: Running) -> None:
+    """HTJ2K: a film that was taken in it could never be answered; so the peer sends it in another, or says it can't."""
+    entity = AE()
+    entity.add_requested_context(CR, "1.2.840.10008.1.2.4.201")
+    entity.add_requested_context(CR, "1.2.840.10008.1.2.1")
+    association = entity.associate("127.0.0.1", port_of(service))
+    assert [str(one.transfer_syntax[0]) for one in association.accepted_contexts] == ["1.2.840.10008.1.2.1"]
+    association.release()
+
+
 def test_other_classes_are_refused(service: Running) -> None:
     with associated(port_of(service), CT, ECHO) as association:
         assert [str(c.abstract_syntax) for c in association.rejected_contexts] == [CT]

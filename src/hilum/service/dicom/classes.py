@@ -32,10 +32,9 @@ TRANSFER_SYNTAXES = (
     "1.2.840.10008.1.2.4.90",  # JPEG 2000 Lossless
     "1.2.840.10008.1.2.4.91",  # JPEG 2000
     "1.2.840.10008.1.2.5",  # RLE Lossless
-    "1.2.840.10008.1.2.4.201",  # HTJ2K Lossless
-    "1.2.840.10008.1.2.4.202",  # HTJ2K Lossless RPCL
-    "1.2.840.10008.1.2.4.203",  # HTJ2K
 )
+"""Those that are decoded here. A peer that has a film in another one sends it in one of these, or says that it can't:
+taken, it could never be answered."""
 
 # Statuses of C-STORE (PS3.4 table B.2-1).
 SUCCESS = 0x0000
