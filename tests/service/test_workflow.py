@@ -2,7 +2,9 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,3 +169,41 @@ def test_a_hanging_model_is_given_up_on_at_the_stop_and_its_film_is_queued(bench
     film = one.store.film(film_id)
     assert film is not None
     assert film.answer is None, "its lease was given back: a late answer does not count"
+
+
+class Thing:
+    """What is prepared of a film, as an object that can be watched."""
+
+    def __init__(self, values: object) -> None:
+        self.values = values
+
+
+class Watched(SmallModel):
+    """Knows which of the films that it prepared are still held by somebody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.things: list[weakref.ref[Thing]] = []
+
+    def prepare(self, path: Path) -> Ready:
+        ready = super().prepare(path)
+        thing = Thing(ready.prepared)
+        self.things.append(weakref.ref(thing))
+        return replace(ready, prepared=thing)
+
+    def answer(self, films: Sequence[Ready]) -> list[NewAnswer]:
+        return super().answer([replace(film, prepared=film.prepared.values) for film in films])
+
+
+def test_an_answered_film_is_let_go_of_though_no_other_comes(bench: Callable[..., Bench]) -> None:
+    """What it holds, such as a model that was exchanged since, would stay in memory."""
+    model = Watched()
+    one = bench(model)
+    one.workflow.start()
+    for level in range(60, 60 + 2 * LINES):
+        one.outcome(one.send(png(level)))
+    deadline = time.monotonic() + 60
+    while any(thing() is not None for thing in model.things):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(model.things) == 2 * LINES

@@ -109,18 +109,29 @@ class Batcher(Generic[I, O]):
             thread.join()
 
     def _run(self) -> None:
-        while batch := self._take():
-            alone = batch[0].alone
-            wanted = [entry for entry in batch if self._begins(entry)]
-            error = self._tried(wanted)
-            with self._bell:
-                self._in_work -= 1
-                if alone:
-                    self._others_may()
-                self._quiet.notify_all()
-            if error is not None:
-                with self._by_itself():
-                    self._answer(wanted, error, again=self._again(error))
+        while self._worked():
+            pass
+
+    def _worked(self) -> bool:
+        """Wait for a batch and answer it; False when no more will come.
+
+        A call of its own, whose variables end with it: kept in an idle line, a batch would hold what answered it.
+        """
+        batch = self._take()
+        if not batch:
+            return False
+        alone = batch[0].alone
+        wanted = [entry for entry in batch if self._begins(entry)]
+        error = self._tried(wanted)
+        with self._bell:
+            self._in_work -= 1
+            if alone:
+                self._others_may()
+            self._quiet.notify_all()
+        if error is not None:
+            with self._by_itself():
+                self._answer(wanted, error, again=self._again(error))
+        return True
 
     def _take(self) -> list[_Entry[I, O]]:
         """The next batch, which then is in work; empty when closed and nothing is left."""

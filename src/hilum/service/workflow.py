@@ -8,6 +8,7 @@ Hands read films and go on to the next while the model answers; what is answered
 a transaction costs more than what it holds.
 """
 
+import contextlib
 import queue
 import secrets
 import threading
@@ -254,22 +255,24 @@ class Workflow:
         self._ring()
 
     def _record_all(self) -> None:
-        while (first := self._done.get()) is not None:
-            group, last = [first], False
-            while len(group) < AT_ONCE and not last:
-                try:
-                    more = self._done.get_nowait()
-                except queue.Empty:
-                    break
-                if more is None:
-                    last = True
-                else:
-                    group.append(more)
-            self._record(group)
-            if last:
-                return
+        while self._record(self._done_by_now()):
+            pass
 
-    def _record(self, group: Sequence[_Worked]) -> None:
+    def _done_by_now(self) -> list[_Worked | None]:
+        """What the model is done with, at least one; None stands for the end.
+
+        A call of its own, whose variables end with it: kept while nothing comes, the last film would hold the model
+        that answered it, and one that was exchanged would stay in memory.
+        """
+        group = [self._done.get()]
+        with contextlib.suppress(queue.Empty):
+            while len(group) < AT_ONCE and group[-1] is not None:
+                group.append(self._done.get_nowait())
+        return group
+
+    def _record(self, done: Sequence[_Worked | None]) -> bool:
+        """Record what the model is done with; False when no more will come."""
+        group = [work for work in done if work is not None]
         answered = [work for work in group if work.ready is not None and work.answer is not None]
         others = [work for work in group if work.ready is None or work.answer is None]
         if answered and not self._record_together(answered):
@@ -280,6 +283,7 @@ class Workflow:
                 self._tell(work, self._failed(work.claim, work.error or RuntimeError("no answer")))
             except Exception as error:
                 self._not_recorded(work, error)
+        return len(group) == len(done)
 
     def _record_together(self, group: Sequence[_Worked]) -> bool:
         """Record answers in one transaction; False when it failed and each should be tried by itself."""
