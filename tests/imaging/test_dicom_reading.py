@@ -374,10 +374,16 @@ def test_dicomdir_is_refused():
 
 
 def test_unknown_transfer_syntax(as_bytes):
-    """The known ones are listed."""
+    """It is named, where it has a name, and those that can be read are listed by theirs."""
     dataset = changed()
     content = as_bytes(dataset).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0")
-    refused(content, "unsupported-syntax", r"'1.2.840.10008.1.2.9' can't be read.*1.2.840.10008.1.2.4.90")
+    refused(
+        content, "unsupported-syntax", r"'1.2.840.10008.1.2.9' can't be read. Have the film sent or converted in one"
+    )
+    content = as_bytes(compressed(b"\xff\x4f\xff\x51", "1.2.840.10008.1.2.4.201"))
+    refused(
+        content, "unsupported-syntax", r"\(High-Throughput JPEG 2000.*\) can't be read.*, JPEG 2000, .*RLE Lossless"
+    )
 
 
 def compressed(frame, uid, **attributes):

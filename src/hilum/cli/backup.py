@@ -91,7 +91,7 @@ def restore(
     summary = _summary(data, done) | {"erased": done.erased}
     lines = [
         *_lines(data, done),
-        "What was erased after the backup is back. Give its list with --erasures, or erase it again."
+        "If films were erased after the backup, they are back: give their list with --erasures, or erase them again."
         if erasures is None
         else f"erased again, since they were after the backup: {counted(done.erased, 'film')}",
     ]

@@ -142,11 +142,22 @@ def encoded_film(content: bytes, limits: Limits, syntaxes: tuple[str, ...]) -> E
 def _readable(content: bytes, limits: Limits) -> Structure:
     structure = examine(io.BytesIO(content), limits)
     if structure.transfer_syntax not in CODECS:
+        known = ", ".join(codec.name for codec in CODECS.values())
         raise FilmError(
-            f"Transfer syntax {structure.transfer_syntax!r} can't be read. {nearest('', sorted(CODECS))}",
+            f"Transfer syntax {_named(structure.transfer_syntax)} can't be read. "
+            f"Have the film sent or converted in one of these: {known}.",
             code="unsupported-syntax",
         )
     return structure
+
+
+def _named(syntax: str) -> str:
+    """A transfer syntax with its name in PS3.6, where it has one."""
+    from pydicom.config import IGNORE
+    from pydicom.uid import UID
+
+    name = UID(syntax, validation_mode=IGNORE).name
+    return repr(syntax) if name == syntax else f"{syntax!r} ({name})"
 
 
 def _at_the_boundary(step: Callable[[], T]) -> T:
