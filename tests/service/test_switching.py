@@ -90,7 +90,7 @@ def test_the_console_puts_a_bundle_into_production_of_a_running_service(
     service: Running, http: httpx.Client, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def hilum(bundle: Path) -> str:
-        words = ["bundle", "activate", str(bundle), "--reason", "Asked for.", "--at", service.url]
+        words = ["bundle", "activate", str(bundle), "--reason", "Asked for.", "--url", service.url]
         done = CliRunner().invoke(app, words)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
@@ -358,7 +358,7 @@ def test_where_a_plan_is_in_force_nothing_goes_past_it_unsaid(
             assert "past_plan, --past-plan" in refused.json()["detail"]
             assert "came past the change control plan" not in http.get("/models").text
             monkeypatch.setenv("HILUM_API_KEY", key["Authorization"].split()[1])
-            words = ["bundle", "activate", str(bundles["2.0"]), "--reason", "It is urgent.", "--at", started.url]
+            words = ["bundle", "activate", str(bundles["2.0"]), "--reason", "It is urgent.", "--url", started.url]
             told = CliRunner().invoke(app, words)
             assert "change control plan is in force" in str(told.exception)
             done = CliRunner().invoke(app, [*words, "--past-plan"])

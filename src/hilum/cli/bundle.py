@@ -236,7 +236,9 @@ def activate(
     past_plan: Annotated[
         bool, typer.Option("--past-plan", help="Also past a change control plan in force; shown and recorded as that.")
     ] = False,
-    at: Annotated[str, typer.Option(metavar="URL", help="Address of the service.")] = "http://127.0.0.1:8042",
+    at: Annotated[
+        str, typer.Option("--url", "--at", metavar="URL", help="Address of the service.")
+    ] = "http://127.0.0.1:8042",
     ca: ServiceAuthorities = None,
     as_json: JsonOption = False,
 ) -> None:
