@@ -43,7 +43,7 @@ def test_a_sweep_in_words() -> None:
     good = read_sweep(rates, [4.0, *((step / 10 - 2) ** 2 for step in range(41))], "all rates were tried")
     assert in_words(good) == (
         "Suggested learning rate 0.001: a tenth of the rate at which the smoothed loss is lowest (0.01). It falls "
-        "fastest at 0.00025. (41 steps from 0.0001 to 1; all rates were tried.)"
+        "fastest at 0.0002. (41 steps from 0.0001 to 1; all rates were tried.)"
     )
     none = read_sweep([], [1.0], "the loss was nan after a step at 1")
     assert in_words(none).startswith("No suggestion. Only 0 steps were taken")

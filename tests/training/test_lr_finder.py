@@ -45,6 +45,17 @@ def test_a_curve_by_hand() -> None:
     assert "tenth" in RULE
 
 
+def test_with_few_steps_the_lowest_point_is_where_the_batches_are_lowest() -> None:
+    """Twenty rates over six powers of ten, and losses of forty times the lowest behind the turn."""
+    rates = np.geomspace(1e-6, 1.0, 20).tolist()
+    losses = [1.1] * 8 + [1.05, 1.0, 0.95, 0.9, 0.85, 0.85, 0.85, 9.0, 37.0, 40.0, 40.0, 40.0]
+    found = read_sweep(rates, [1.1, *losses], "all rates were tried")
+    assert found.averaged == 3
+    assert found.lowest_at == pytest.approx(rates[13])
+    assert found.smoothed[13] == pytest.approx(0.85)
+    assert read_sweep(np.geomspace(1e-6, 1.0, 100).tolist(), [1.0] * 101, "").averaged == 7
+
+
 def test_a_curve_that_still_falls_says_so() -> None:
     rates = np.geomspace(1e-5, 1.0, 51).tolist()
     found = read_sweep(rates, np.linspace(2, 1, 52).tolist(), "all rates were tried")

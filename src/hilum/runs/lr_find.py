@@ -16,7 +16,7 @@ from hilum.runs.layout import RunFolder
 from hilum.runs.tiles import open_tiles
 from hilum.runs.train import TrainConfig, Training, check_split, check_start
 from hilum.training.device import Where, choose_device, device_in_words
-from hilum.training.lr_finder import NEIGHBOURS, RULE, Sweep, SweepConfig
+from hilum.training.lr_finder import RULE, Sweep, SweepConfig
 from hilum.training.stages import Stage
 from hilum.training.transfer import sweep_stage, train_member
 
@@ -154,7 +154,7 @@ def draw(sweep: Sweep, stage: Stage) -> Figure:
             Panel(
                 series=(
                     Series(label="one batch", x=sweep.rates, y=sweep.losses, style="points"),
-                    Series(label=f"mean of {2 * NEIGHBOURS + 1} steps", x=sweep.rates, y=sweep.smoothed, style="solid"),
+                    Series(label=f"mean of {sweep.averaged} steps", x=sweep.rates, y=sweep.smoothed, style="solid"),
                 ),
                 x_label="learning rate of the step before",
                 y_label="loss of a batch",

@@ -23,8 +23,9 @@ from hilum.training.stages import Stage
 RULE = "a tenth of the rate at which the smoothed loss is lowest"
 """How the suggestion is made."""
 
-NEIGHBOURS = 3
-"""Steps on either side that the loss is averaged with."""
+NEIGHBOURS, REACH = 3, 0.18
+"""Most steps on either side that the loss is averaged with, and how far they may lie away, in powers of ten: with few
+steps a wider mean would draw what lies beyond the turn into the lowest point, and a rate too low would be suggested."""
 
 DIVERGED = 4.0
 """How many times its lowest value the smoothed loss may be before the sweep ends."""
@@ -75,6 +76,8 @@ class Sweep:
     """Loss of the batch after that step."""
     smoothed: tuple[float, ...]
     """Mean of each loss and its neighbours."""
+    averaged: int
+    """Steps of each such mean, fewer at the ends."""
     ended: str
     """Why the sweep came to its end, in one clause."""
     lowest_at: float | None
@@ -140,7 +143,8 @@ class _Listening:
         if taken == len(rates):
             self.ended = "all rates were tried"
             raise _Enough
-        if taken > 2 * NEIGHBOURS and (latest := smooth(self.means))[-1] > DIVERGED * min(latest):
+        beside = neighbours(rates)
+        if taken > 2 * beside and (latest := smooth(self.means, beside))[-1] > DIVERGED * min(latest):
             self.ended = f"the smoothed loss was {DIVERGED:g} times its lowest value"
             raise _Enough
         return total, weight
@@ -185,9 +189,17 @@ class _Mute:
         """Say nothing: epochs of a sweep mean nothing."""
 
 
-def smooth(losses: Sequence[float]) -> list[float]:
-    """Each value's mean with up to :data:`NEIGHBOURS` on either side: no lag, and fewer at the ends."""
-    return [float(np.mean(losses[max(0, i - NEIGHBOURS) : i + NEIGHBOURS + 1])) for i in range(len(losses))]
+def neighbours(rates: Sequence[float]) -> int:
+    """Steps on either side that the loss is averaged with, for rates that are even on a logarithmic scale."""
+    if len(rates) < 2:
+        return NEIGHBOURS
+    apart = math.log10(rates[1] / rates[0])
+    return min(NEIGHBOURS, max(1, round(REACH / apart)))
+
+
+def smooth(losses: Sequence[float], beside: int = NEIGHBOURS) -> list[float]:
+    """Each value's mean with up to so many on either side: no lag, and fewer at the ends."""
+    return [float(np.mean(losses[max(0, i - beside) : i + beside + 1])) for i in range(len(losses))]
 
 
 def read_sweep(rates: Sequence[float], means: Sequence[float], ended: str) -> Sweep:
@@ -198,12 +210,13 @@ def read_sweep(rates: Sequence[float], means: Sequence[float], ended: str) -> Sw
         means: one loss more than steps: that before the first step, then that after each.
         ended: why the sweep came to its end.
     """
-    losses = list(means[1:])
-    smoothed = smooth(losses)
+    losses, beside = list(means[1:]), neighbours(rates)
+    smoothed = smooth(losses, beside)
     nothing = Sweep(
         rates=tuple(rates),
         losses=tuple(losses),
         smoothed=tuple(smoothed),
+        averaged=2 * beside + 1,
         ended=ended,
         lowest_at=None,
         steepest_at=None,
@@ -222,7 +235,7 @@ def read_sweep(rates: Sequence[float], means: Sequence[float], ended: str) -> Sw
             f"({scatter:.3g}): no rate stands out. Take more steps, larger batches, or a higher last rate.",
         )
     slopes = np.gradient(smoothed, np.log10(rates))[: lowest + 1]
-    still = lowest >= len(losses) - 1 - NEIGHBOURS and ended == "all rates were tried"
+    still = lowest >= len(losses) - 1 - beside and ended == "all rates were tried"
     return replace(
         nothing,
         lowest_at=rates[lowest],
