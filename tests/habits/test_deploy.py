@@ -1,6 +1,7 @@
 """deploy/ agrees with the code: settings that exist, versions that were tested, metrics that are counted; no torch."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ def test_an_image_has_the_versions_that_were_tested(name: str) -> None:
     assert len(common) >= 3
     assert {key: shipped[key] for key in common} == {key: tested[key] for key in common}
     assert not shipped.keys() & {"torch", "torchvision", "matplotlib"}
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-gpu.lock"])
+def test_an_image_has_all_that_the_package_needs(name: str) -> None:
+    """The package itself is put in without its dependencies, so nothing else would bring one."""
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[\[<>=~! ]", one)[0] for one in project["dependencies"]}
+    assert len(needed) >= 20
+    assert needed - versions(DEPLOY / name).keys() == set()
 
 
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
