@@ -104,7 +104,7 @@ def bare_run(name: str, model: bytes, threads: int) -> Callable[[np.ndarray], ob
         return lambda tiles: request.infer({0: tiles}, share_inputs=True)
     import onnxruntime
 
-    options, providers = runtimes._options(threads), ["CPUExecutionProvider"]
+    options, providers = runtimes.session_options(threads), ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(model, options, providers=providers)
     return lambda tiles: session.run(["logits"], {INPUT: tiles})
 

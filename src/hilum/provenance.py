@@ -12,6 +12,9 @@ from typing import Any
 
 PACKAGES = ("hilum", "numpy", "scipy", "pydicom", "pynetdicom", "onnxruntime", "pillow", "torch", "torchvision", "onnx")
 
+OTHER_NAMES = {"onnxruntime": "onnxruntime-gpu"}
+"""Packages that come under another name as well: for a GPU, and then with the CPU's part in it."""
+
 
 def sha256_bytes(content: bytes) -> str:
     """SHA-256 of bytes, 64 hex digits."""
@@ -41,9 +44,16 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": processor(),
         "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": {name: version for name in PACKAGES if (version := package_version(name))},
         "commit": _commit(),
     }
+
+
+def package_version(name: str) -> str | None:
+    """Version of a package, such as ``1.32.0``; under another name with that, ``1.31.1 (onnxruntime-gpu)``; or None."""
+    other = OTHER_NAMES.get(name)
+    found = _version(other) if other else None
+    return _version(name) if found is None else f"{found} ({other})"
 
 
 def _version(name: str) -> str | None:

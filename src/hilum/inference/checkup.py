@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +14,7 @@ import numpy as np
 from hilum.errors import HilumError
 from hilum.inference.benchmark import Latency, benchmark
 from hilum.inference.machine import available_cpus, cpu_quota
-from hilum.provenance import now_utc
+from hilum.provenance import now_utc, package_version
 
 if TYPE_CHECKING:
     from hilum.bundle.reading import Bundle
@@ -74,6 +73,7 @@ def check_up(folder: Path, bundle: Path | None = None, *, record: Path | None = 
         extras,
         decoders,
         processors,
+        gpu,
         sqlite,
         lambda: disk(folder),
         lambda: speed(bundle, record),
@@ -85,7 +85,7 @@ def versions() -> list[Sign]:
     """Python and the packages that answering needs."""
     python = platform.python_version()
     signs = [Sign(what="Python", state="ok", found=f"{python}, {platform.system()} {platform.machine()}")]
-    have = {name: _version(name) for name in ("hilum", *PACKAGES)}
+    have = {name: package_version(name) for name in ("hilum", *PACKAGES)}
     missing = [name for name, version in have.items() if version is None]
     found = ", ".join(f"{name} {version}" for name, version in have.items() if version)
     if missing:
@@ -157,6 +157,21 @@ def processors() -> list[Sign]:
     return [Sign(what="processors", state="ok", found=found)]
 
 
+def gpu() -> list[Sign]:
+    """Whether a GPU can be used, and which; nothing where ONNX Runtime was not built for one."""
+    from hilum.inference.cuda import GpuMissing, find_gpu, has_package
+
+    if importlib.util.find_spec("onnxruntime") is None or not has_package():
+        return []
+    try:
+        found = find_gpu()
+    except GpuMissing as error:
+        why, _, mend = str(error).removeprefix("No GPU can be used: ").partition(". ")
+        return [Sign(what="GPU", state="warn", found=f"none can be used: {why}", mend=mend.rstrip("."))]
+    about = f"{found.name}, {found.memory_mb:,} MiB, compute capability {found.capability}, driver for CUDA"
+    return [Sign(what="GPU", state="ok", found=f"{about} {found.cuda}")]
+
+
 def sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> list[Sign]:
     """SQLite's version against a known fault."""
     text = ".".join(str(part) for part in version)
@@ -191,12 +206,14 @@ def speed(bundle: Path | None, record: Path | None = None) -> list[Sign]:
         subject = _Subject.of(bundle)
     except HilumError as error:
         return [Sign(what="runtime", state="mend", found=str(error), mend="nothing can be answered before this works")]
-    for name in choosing.installed():
+    for name in choosing.usable():
         try:
             runtime = choosing.open_runtime(name, subject.model)
-            signs += subject.self_test(runtime)
-            measured[name] = benchmark(runtime, subject.size, budget_s=0.5)
-            signs.append(_timed(runtime, measured[name], subject.what))
+            signs += subject.self_test(name, runtime)
+            rows = benchmark(runtime, subject.size, budget_s=0.5)
+            signs.append(_timed(name, runtime, rows, subject.what))
+            if name != choosing.CUDA or subject.bundle is not None:  # a tiny graph says nothing of a GPU's speed
+                measured[name] = rows
         except HilumError as error:
             # One of two runtimes may fail where the other one answers.
             state: State = "mend" if name == choosing.DEFAULT else "warn"
@@ -233,7 +250,7 @@ class _Subject:
             bundle=opened,
         )
 
-    def self_test(self, runtime: "Runtime") -> list[Sign]:
+    def self_test(self, name: str, runtime: "Runtime") -> list[Sign]:
         """Whether the bundle's references come out; nothing to test for a tiny graph."""
         from hilum.inference.selftest import self_test
 
@@ -244,15 +261,15 @@ class _Subject:
         found = f"{self.what}: {test.films} reference tiles, {test.worst} differs by {worst:.1e}"
         mend = "" if test.passed else "answers on this machine are not those of the bundle; don't use it here"
         state: State = "ok" if test.passed else "mend"
-        return [Sign(what=f"self-test {runtime.name.split()[0]}", state=state, found=found, mend=mend)]
+        return [Sign(what=f"self-test {name}", state=state, found=found, mend=mend)]
 
 
-def _timed(runtime: "Runtime", rows: "Sequence[Latency]", what: str) -> Sign:
+def _timed(name: str, runtime: "Runtime", rows: "Sequence[Latency]", what: str) -> Sign:
     times = ", ".join(f"batch {row.batch} {row.median_ms:.1f} ms" for row in rows)
     found = f"{runtime.name} {runtime.precision}, {runtime.threads} threads, {what}: {times} (median)"
     slow = rows[0].median_ms > _MOST_MS
     mend = "a film takes long here; give the process more processors" if slow else ""
-    return Sign(what=f"runtime {runtime.name.split()[0]}", state="warn" if slow else "ok", found=found, mend=mend)
+    return Sign(what=f"runtime {name}", state="warn" if slow else "ok", found=found, mend=mend)
 
 
 def _chosen(measured: "dict[str, tuple[Latency, ...]]", graph: str, record: Path | None) -> Sign:
@@ -275,10 +292,3 @@ def _chosen(measured: "dict[str, tuple[Latency, ...]]", graph: str, record: Path
         )
         found += f"; recorded in {record}, which --runtime auto follows"
     return Sign(what="choice of runtime", state="ok", found=found)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

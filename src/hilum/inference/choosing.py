@@ -8,36 +8,31 @@ import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from hilum.config import canonical_json, fingerprint, from_mapping, to_mapping
 from hilum.errors import UsageError, nearest
 from hilum.files import home, write_text
 from hilum.inference.benchmark import Latency
+from hilum.inference.cuda import CudaRuntime, GpuMissing, find_gpu, has_package
 from hilum.inference.machine import available_cpus
 from hilum.inference.openvino_runtime import OpenVinoRuntime
 from hilum.inference.runtimes import OnnxRuntime, Runtime
-from hilum.provenance import processor
+from hilum.provenance import package_version, processor
 
-DEFAULT, AUTO = "onnxruntime", "auto"
+DEFAULT, AUTO, CUDA = "onnxruntime", "auto", "onnxruntime-cuda"
 
 _Open = Callable[..., Runtime]
 
-
-def _cuda(model: bytes, threads: int | None = None, *, size: int | None = None) -> Runtime:
-    return OnnxRuntime(model, threads, size=size, device="cuda")
-
-
 RUNTIMES: dict[str, _Open] = {
     DEFAULT: OnnxRuntime,
-    "onnxruntime-cuda": _cuda,
+    CUDA: CudaRuntime,
     "openvino": OpenVinoRuntime,
 }
 """Every runtime by name."""
 
 ON_CPU: dict[str, str] = {DEFAULT: "onnxruntime", "openvino": "openvino"}
-"""Runtimes that ``hilum doctor`` compares, with the module that each needs."""
+"""Runtimes for the CPU that ``hilum doctor`` compares, with the module that each needs."""
 
 LEAST_GAIN = 1.05
 """How many times faster than the default another runtime must be to be chosen; less is within what timing can tell."""
@@ -50,7 +45,7 @@ class Choice:
     runtime: str
     """The runtime to use, a key of :data:`RUNTIMES`."""
     machine: str
-    """Fingerprint of processor, processors and versions that it holds for."""
+    """Fingerprint of processor, processors, versions and GPU that it holds for."""
     graph: str
     """What was timed: a bundle's digest, or ``tiny`` for the built-in graph."""
     latencies: tuple[Latency, ...]
@@ -85,6 +80,21 @@ def open_runtime(
 def installed() -> tuple[str, ...]:
     """Runtimes for the CPU that are installed here."""
     return tuple(name for name, module in ON_CPU.items() if importlib.util.find_spec(module) is not None)
+
+
+def usable() -> tuple[str, ...]:
+    """Runtimes that can answer here: those for the CPU, and CUDA's where there is a GPU for it."""
+    return (*installed(), *([CUDA] if _gpu() else []))
+
+
+def _gpu() -> str | None:
+    """Name of the GPU that can be used; the driver isn't asked where ONNX Runtime was not built for one."""
+    if DEFAULT not in installed() or not has_package():
+        return None
+    try:
+        return find_gpu().name
+    except GpuMissing:
+        return None
 
 
 def choose(latencies: Mapping[str, Sequence[Latency]]) -> str:
@@ -126,6 +136,8 @@ def recorded(path: Path) -> str | None:
 
 
 def machine() -> str:
-    """Fingerprint of what a measurement holds for: processor, processors to use, versions of the runtimes."""
-    versions = {name: metadata.version(module) for name, module in ON_CPU.items() if name in installed()}
-    return fingerprint({"processor": processor(), "cpus": available_cpus(), "versions": canonical_json(versions)})
+    """Fingerprint of what a measurement holds for: processor, processors to use, versions of the runtimes, GPU."""
+    versions = {name: package_version(module) for name, module in ON_CPU.items() if name in installed()}
+    about = {"processor": processor(), "cpus": available_cpus(), "versions": canonical_json(versions)}
+    gpu = _gpu()
+    return fingerprint(about if gpu is None else about | {"gpu": gpu})

@@ -1,14 +1,14 @@
 """Runtimes behind one small interface: tiles in, every output of the graph out, in fp32.
 
-Here are the interface and ONNX Runtime; :mod:`hilum.inference.openvino_runtime` is the other one, and
-:mod:`hilum.inference.choosing` the table of both.
+Here are the interface and ONNX Runtime on the CPU; :mod:`hilum.inference.cuda` has it on a GPU,
+:mod:`hilum.inference.openvino_runtime` is the other one, and :mod:`hilum.inference.choosing` the table of all.
 """
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -83,46 +83,27 @@ class OnnxRuntime:
         model: bytes of a single-file graph.
         threads: threads of one run; None: the processors that this process may use.
         size: height and width of the tiles; when given, the graph is warmed up and its numbers checked.
-        device: ``cpu`` or ``cuda``.
 
     Raises:
         BundleError: the graph can't be loaded, lacks outputs, or answers with values that are not numbers.
-        UsageError: threads below 1, or a device that this installation of ONNX Runtime can't use.
+        UsageError: threads below 1.
     """
 
     precision = "fp32"
 
-    def __init__(
-        self,
-        model: bytes,
-        threads: int | None = None,
-        *,
-        size: int | None = None,
-        device: Literal["cpu", "cuda"] = "cpu",
-    ) -> None:
+    def __init__(self, model: bytes, threads: int | None = None, *, size: int | None = None) -> None:
         import onnxruntime
 
         self.threads = checked_threads(threads)
-        self.name = f"onnxruntime {onnxruntime.__version__}" + ("" if device == "cpu" else f" {device}")
-        providers = _providers(device, onnxruntime.get_available_providers())
+        self.name = f"onnxruntime {onnxruntime.__version__}"
 
-        def open_session(threads: int) -> Any:
-            return onnxruntime.InferenceSession(model, _options(threads), providers=providers)
+        def opened(threads: int) -> Any:
+            return open_session(model, session_options(threads), ["CPUExecutionProvider"], self.name)
 
-        try:
-            self._session = open_session(self.threads)
-        except Exception as error:  # the runtime's own exceptions share no base class but Exception
-            raise BundleError(
-                f"model.onnx can't be loaded by {self.name} ({_first_line(error)}). Export the model again."
-            ) from None
-        several = device == "cpu" and self.threads > 1
-        self._lanes = _Lanes(lambda: open_session(1), self.threads) if several else None
+        self._session = opened(self.threads)
+        self._lanes = _Lanes(lambda: opened(1), self.threads) if self.threads > 1 else None
         self._turn = threading.Lock()
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        kinds = [(one.name, one.type.removeprefix("tensor(").removesuffix(")")) for one in inputs]
-        self._names = checked_ports(kinds, [one.name for one in outputs])
-        self._input: str = inputs[0].name
-        self._shapes = {one.name: _inner_shape(one.shape) for one in outputs if one.name in self._names}
+        self._ports = ports_of(self._session)
         if size is not None:
             warm_up(self, size)
 
@@ -138,13 +119,13 @@ class OnnxRuntime:
             return answer_of(self._run(np.ascontiguousarray(tiles)))
         except Exception as error:
             raise BundleError(
-                f"model.onnx failed on tiles {tiles.shape} ({_first_line(error)}). Use tiles of the bundle's size."
+                f"model.onnx failed on tiles {tiles.shape} ({first_line(error)}). Use tiles of the bundle's size."
             ) from None
 
     def _run(self, tiles: Array) -> dict[str, Array]:
         count, lanes = len(tiles), self._lanes
-        outputs = {n: np.empty((count, *inner), np.float32) for n, inner in self._shapes.items() if inner is not None}
-        if lanes is None or len(outputs) < len(self._shapes):
+        outputs = self._ports.room(count)
+        if lanes is None or len(outputs) < len(self._ports.shapes):
             with self._turn:
                 return self._bound(self._session, tiles, outputs)
         if count < self.threads and not lanes.busy and self._turn.acquire(blocking=False):
@@ -160,18 +141,7 @@ class OnnxRuntime:
         return outputs
 
     def _bound(self, session: Any, tiles: Array, outputs: dict[str, Array]) -> dict[str, Array]:
-        binding = session.io_binding()
-        binding.bind_cpu_input(self._input, tiles)
-        for name in self._shapes:
-            if name in outputs:
-                values = outputs[name]
-                binding.bind_output(name, "cpu", 0, np.float32, values.shape, values.ctypes.data)
-            else:  # a graph that keeps its maps' size open: the runtime finds the room
-                binding.bind_output(name, "cpu")
-        session.run_with_iobinding(binding)
-        if len(outputs) < len(self._shapes):
-            outputs |= dict(zip(self._shapes, binding.copy_outputs_to_cpu(), strict=True))
-        return outputs
+        return run_bound(session, self._ports, tiles, outputs)
 
 
 class _Lanes:
@@ -253,13 +223,87 @@ def checked_ports(inputs: Iterable[tuple[str, str]], outputs: Iterable[str]) -> 
     return [name for name in OUTPUTS if name in have]
 
 
-def warm_up(runtime: Runtime, size: int) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What a graph takes and gives, in ONNX Runtime."""
+
+    input: str
+    """Its input's name."""
+    tile: tuple[int, ...] | None
+    """Lengths behind its batch; None when one of them is open."""
+    shapes: Mapping[str, tuple[int, ...] | None]
+    """Lengths behind the batch of each output, by name; None when one of them is open."""
+
+    def room(self, count: int) -> dict[str, Array]:
+        """Arrays that the outputs of so many tiles can be written to; an open one has none."""
+        return {n: np.empty((count, *inner), np.float32) for n, inner in self.shapes.items() if inner is not None}
+
+
+def open_session(model: bytes, options: Any, providers: list[Any], name: str) -> Any:
+    """A session of ONNX Runtime, which says nothing by itself and falls back to nothing.
+
+    Args:
+        model: bytes of a single-file graph.
+        options: of the session.
+        providers: what may compute, the first one first.
+        name: what the runtime is called in an error.
+
+    Raises:
+        BundleError: the graph can't be loaded.
+    """
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    except Exception as error:  # the runtime's own exceptions share no base class but Exception
+        raise BundleError(
+            f"model.onnx can't be loaded by {name} ({first_line(error)}). Export the model again."
+        ) from None
+
+
+def ports_of(session: Any) -> Ports:
+    """A session's input and the schema's outputs that it has.
+
+    Raises:
+        BundleError: not one uint8 input, or outputs are missing.
+    """
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    kinds = [(one.name, one.type.removeprefix("tensor(").removesuffix(")")) for one in inputs]
+    names = checked_ports(kinds, [one.name for one in outputs])
+    shapes = {one.name: _inner_shape(one.shape) for one in outputs if one.name in names}
+    return Ports(input=inputs[0].name, tile=_inner_shape(inputs[0].shape), shapes=shapes)
+
+
+def run_bound(session: Any, ports: Ports, tiles: Array, outputs: dict[str, Array]) -> dict[str, Array]:
+    """Run a session, whose outputs are written to the arrays that are given; those of open length are added.
+
+    Args:
+        session: of ONNX Runtime.
+        ports: its own.
+        tiles: uint8 [n, 1, h, w], contiguous.
+        outputs: as :meth:`Ports.room` gives them.
+    """
+    binding = session.io_binding()
+    binding.bind_cpu_input(ports.input, tiles)
+    for name in ports.shapes:
+        if name in outputs:
+            values = outputs[name]
+            binding.bind_output(name, "cpu", 0, np.float32, values.shape, values.ctypes.data)
+        else:  # a graph that keeps its maps' size open: the runtime finds the room
+            binding.bind_output(name, "cpu")
+    session.run_with_iobinding(binding)
+    if len(outputs) < len(ports.shapes):
+        outputs |= dict(zip(ports.shapes, binding.copy_outputs_to_cpu(), strict=True))
+    return outputs
+
+
+def warm_up(runtime: Runtime, size: int, batch: int = 1) -> None:
     """Run once, so that the first film doesn't pay for it; weights that are not numbers show here.
 
     Raises:
         BundleError: they do.
     """
-    answer = runtime.run(np.full((1, 1, size, size), 128, np.uint8))
+    answer = runtime.run(np.full((batch, 1, size, size), 128, np.uint8))
     broken = [name for name, values in answer.as_mapping().items() if not np.isfinite(values).all()]
     if broken:
         raise BundleError(
@@ -283,18 +327,8 @@ def _inner_shape(shape: list[int | str | None]) -> tuple[int, ...] | None:
     return tuple(int(one) for one in inner if isinstance(one, int)) if all(isinstance(i, int) for i in inner) else None
 
 
-def _providers(device: str, available: list[str]) -> list[Any]:
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in available:
-        raise UsageError(
-            f"This ONNX Runtime can't use a GPU (it has {', '.join(available)}). Install onnxruntime-gpu in its place."
-        )
-    # TF32 rounds products to 10 bits; and a convolution chosen by timing may differ from run to run.
-    return [("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}), "CPUExecutionProvider"]
-
-
-def _options(threads: int) -> Any:
+def session_options(threads: int) -> Any:
+    """What a session of ONNX Runtime is opened with."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -309,5 +343,6 @@ def _options(threads: int) -> Any:
     return options
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, cut short."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -101,7 +101,8 @@ def _model(settings: Settings) -> None:
     from hilum.bundle.signature import read_trusted
     from hilum.inference.assess import open_bundle
 
-    with open_bundle(settings.bundle, 1, trusted=read_trusted(settings.trusted_keys)):
+    trusted = read_trusted(settings.trusted_keys)
+    with open_bundle(settings.bundle, 1, trusted=trusted, runtime=settings.runtime, precision=settings.precision):
         pass
 
 

@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from hilum.errors import BundleError, HilumError, ServiceError, UsageError
 from hilum.files import home
-from hilum.service.child_wire import FAILED, OUT_OF_MEMORY, PING, receive, send
+from hilum.service.child_wire import ENDING, FAILED, OUT_OF_MEMORY, PING, receive, send
 from hilum.service.logs import logger
 
 STARTUP_S = 120.0
@@ -162,6 +162,8 @@ class ChildProcess:
             raise self._ended() from None
         if status == OUT_OF_MEMORY:
             raise ChildDied(f"The {self.name} has no memory left. Raise {self._memory_setting}.")
+        if status == ENDING:
+            raise ChildDied(f"The {self.name} ended: {said['text']}")
         if status == FAILED:
             raise KINDS.get(said["kind"], UsageError)(said["text"])
         return said

@@ -21,7 +21,7 @@ LARGEST_BYTES = 1 << 20
 PING, STOP = 0, 1
 """What every child is asked; further kinds are its own, from 16 on."""
 
-OK, FAILED, OUT_OF_MEMORY = 0, 1, 2
+OK, FAILED, OUT_OF_MEMORY, ENDING = 0, 1, 2, 3
 """What every child answers."""
 
 

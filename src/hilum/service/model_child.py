@@ -16,9 +16,10 @@ import numpy as np
 from hilum.arrays import Array
 from hilum.bundle.reading import read_bundle
 from hilum.errors import HilumError
+from hilum.inference.cuda import CudaRuntime, GpuFailed
 from hilum.inference.precision import open_in
 from hilum.inference.runtimes import Answer, Runtime
-from hilum.service.child_wire import FAILED, OK, OUT_OF_MEMORY, limit, receive, send
+from hilum.service.child_wire import ENDING, FAILED, OK, OUT_OF_MEMORY, limit, receive, send
 
 RUN = 16
 """Asked with the number of tiles."""
@@ -94,8 +95,8 @@ def main(
         threads: threads of one run.
         runtime: a key of :data:`hilum.inference.choosing.RUNTIMES`, or ``auto``.
         precision: fp32, or one that a gate let pass.
-        memory_mb: address space on top of what is in use once the model is loaded; 0 for no limit, which a GPU's
-            driver needs.
+        memory_mb: address space on top of what is in use once the model is loaded; 0 for no limit. None on a
+            GPU, whose driver reserves far more than it uses.
     """
     with socket.socket(fileno=descriptor) as connection:
         try:
@@ -112,7 +113,8 @@ def main(
             threading.Thread(target=_serve_line, args=(line, own, loaded), name=f"line-{number}", daemon=True).start()
         about = {"sha256": digest, "size": size, "shapes": shapes, "threads": loaded.threads}
         send(connection, OK, {**about, "name": loaded.name, "precision": loaded.precision})
-        limit(memory_mb=memory_mb, file_bytes=0)  # it writes no files; its memory has its length already
+        most_mb = 0 if isinstance(loaded, CudaRuntime) else memory_mb
+        limit(memory_mb=most_mb, file_bytes=0)  # it writes no files; its memory has its length already
         _serve(connection)
         os._exit(0)  # a batch may be in work, for nobody
 
@@ -152,6 +154,9 @@ def _answer_batches(connection: socket.socket, shared: Callable[[], Shared], run
             send(connection, OK)
         except MemoryError:
             send(connection, OUT_OF_MEMORY)
+        except GpuFailed as error:
+            send(connection, ENDING, {"text": str(error)})
+            raise  # another process may find the GPU well
         except HilumError as error:
             send(connection, FAILED, {"kind": type(error).__name__, "text": str(error)})
 

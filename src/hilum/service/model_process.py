@@ -37,7 +37,9 @@ class ModelLimits:
     threads: int | None = None
     """Threads of one run; None: the processors that this process may use."""
     memory_mb: int = 4096
-    """Address space on top of what it has once the model is loaded; 0 for no limit, as a GPU's driver needs."""
+    """Address space on top of what it has once the model is loaded; 0 for no limit.
+
+    On a GPU there is none: its driver reserves far more than it uses."""
     wall_s: float = 60.0
     """Time for one batch."""
 
@@ -77,7 +79,7 @@ class ModelProcess:
             "threads": self._limits.threads,
             "runtime": runtime,
             "precision": precision,
-            "memory_mb": 0 if "cuda" in runtime else self._limits.memory_mb,
+            "memory_mb": self._limits.memory_mb,
         }
         threads = str(self._limits.threads or available_cpus())
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -7,11 +7,12 @@ from importlib import metadata
 import hilum
 from hilum.bundle.reading import title_of
 from hilum.errors import BundleError
+from hilum.provenance import package_version
 from hilum.service.settings import Settings
 
 
 def versions(settings: Settings) -> dict[str, str]:
-    """Versions by part: hilum, Python, what reaches the database, and the bundle that is given; no path, no secret.
+    """Versions by part: hilum, Python, what runs the model, what reaches the database, and the bundle; no secret.
 
     The bundle's digest is short (12 hex digits). What can't be read is said to be so: its reason follows elsewhere.
     """
@@ -19,8 +20,15 @@ def versions(settings: Settings) -> dict[str, str]:
         "hilum": hilum.__version__,
         "Python": platform.python_version(),
         "database": f"{_library(settings.url)}, SQLAlchemy {metadata.version('sqlalchemy')}",
+        "runtime": _runtime(settings),
         "bundle": _bundle(settings),
     }
+
+
+def _runtime(settings: Settings) -> str:
+    package = "openvino" if settings.runtime == "openvino" else "onnxruntime"
+    version = package_version(package)
+    return f"{settings.runtime}, {f'{package} {version}' if version else f'{package} is not installed'}"
 
 
 def _library(url: str) -> str:
