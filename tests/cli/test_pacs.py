@@ -70,6 +70,13 @@ def test_what_is_wrong_is_told(words: tuple[str, ...], saying: str) -> None:
     run(*words, fails=UsageError, saying=saying)
 
 
+@pytest.mark.parametrize("words", [("echo",), ("find", "--patient-id", "P1"), ("fetch", "1.2.3")])
+def test_without_a_pacs_its_forms_are_told(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HILUM_PACS", raising=False)
+    said = "No PACS is named, by HILUM_PACS or --pacs. Write NAME=dicom://AETITLE@HOST:PORT, or NAME=dicoms"
+    run(*words, fails=UsageError, saying=said)
+
+
 def test_look_ups_are_listed_and_put_back(tmp_path: Path) -> None:
     Database(f"sqlite:///{tmp_path / 'hilum.db'}").close()
     assert "no look-ups yet: set HILUM_PACS" in run("list", "--data", str(tmp_path))

@@ -15,7 +15,13 @@ app = typer.Typer(name="pacs", help="The PACS that earlier and missing films com
 HERE = Path("hilum-data")
 
 PacsOption = Annotated[
-    str, typer.Option("--pacs", envvar="HILUM_PACS", help="NAME=dicom://AETITLE@HOST:PORT, or dicoms://… with TLS.")
+    str,
+    typer.Option(
+        "--pacs",
+        envvar="HILUM_PACS",
+        help="NAME=dicom://AETITLE@HOST:PORT, or dicoms://… with TLS.",
+        show_default=False,
+    ),
 ]
 TitleOption = Annotated[str, typer.Option(envvar="HILUM_AE_TITLE", help="Our AE title.")]
 AuthoritiesOption = Annotated[
@@ -36,7 +42,7 @@ def pacs() -> None:
 
 @app.command()
 def echo(
-    at: PacsOption,
+    at: PacsOption = "",
     ae_title: TitleOption = "HILUM",
     ca: AuthoritiesOption = None,
     certificate: CertificateOption = None,
@@ -58,8 +64,8 @@ NAMES = {"echo": "C-ECHO answered", "find": "C-FIND offered", "get": "C-GET offe
 
 @app.command()
 def find(
-    at: PacsOption,
     patient_id: Annotated[str, typer.Option(help="Patient ID, as it stands in films. No wildcards.")],
+    at: PacsOption = "",
     issuer: Annotated[str, typer.Option(help="Issuer of the id, where several are in use.")] = "",
     ae_title: TitleOption = "HILUM",
     ca: AuthoritiesOption = None,
@@ -82,8 +88,8 @@ def find(
 
 @app.command("fetch")
 def fetch_studies(
-    at: PacsOption,
     studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Study instance UIDs, as find prints them.")],
+    at: PacsOption = "",
     ae_title: TitleOption = "HILUM",
     ca: AuthoritiesOption = None,
     certificate: CertificateOption = None,
@@ -141,10 +147,12 @@ def requeue(
 
 def _reached(at: str, ae_title: str, ca: Path | None, certificate: Path | None) -> "Pacs":
     from hilum.errors import UsageError
-    from hilum.service.destinations import read_pacs
+    from hilum.service.destinations import PACS_FORM, read_pacs
     from hilum.service.dicom.pacs import Pacs
     from hilum.service.renewing import renewed_client
 
+    if not at:
+        raise UsageError(f"No PACS is named, by HILUM_PACS or --pacs. {PACS_FORM}.")
     try:
         node = read_pacs(at)
     except ValueError as error:
