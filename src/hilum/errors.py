@@ -21,8 +21,9 @@ A message says what was wrong (the value), where (parameter, file and row, tag) 
 ever appears in a message.
 """
 
+import re
 from collections.abc import Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 
 class HilumError(Exception):
@@ -132,6 +133,15 @@ def nearest(name: str, known: Sequence[str]) -> str:
     Returns:
         ``Did you mean 'x'? Known: x, y, z.`` or, without a near match, ``Known: x, y, z.``
     """
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
+    close = set(get_close_matches(name, known, n=max(1, len(known)), cutoff=0.6))
+    best = max((one for one in known if one in close), key=lambda one: _likeness(one, name), default="")
+    hint = f"Did you mean {best!r}? " if best else ""
     return f"{hint}Known: {', '.join(known)}."
+
+
+def _likeness(one: str, name: str) -> tuple[float, float, int]:
+    """Letters in common in order; then in any, so that two exchanged are nearer than one replaced; then numbers."""
+    matched = SequenceMatcher(None, one, name)
+    ours, theirs = ([int(digits) for digits in re.findall(r"\d{1,9}", text)] for text in (one, name))
+    apart = sum(abs(here - there) for here, there in zip(ours, theirs, strict=False))
+    return matched.ratio(), matched.quick_ratio(), -apart

@@ -45,6 +45,15 @@ def test_seed_is_the_same_on_every_machine() -> None:
     assert seed_for(0, "split") == 6682928078616706572
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("vgg61", "vgg16"), ("vgg61_bn", "vgg16_bn"), ("vgg12", "vgg11"), ("vgg15", "vgg16"), ("vgg20", "vgg19")],
+)
+def test_nearest_goes_by_letters_in_order_then_in_any_then_by_the_number(typed: str, meant: str) -> None:
+    known = ["vgg11", "vgg11_bn", "vgg13", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
+    assert nearest(typed, known).startswith(f"Did you mean {meant!r}?")
+
+
 def test_nearest_says_nothing_of_a_far_name() -> None:
     assert nearest("zzz", ["alexnet", "vgg16"]) == "Known: alexnet, vgg16."
 

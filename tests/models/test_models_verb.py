@@ -17,6 +17,16 @@ def test_list_names_every_network_with_its_weights() -> None:
     assert ["hilum_small", "2026", "3×224×224", "176", "block5", "hilum"] in rows
 
 
+def test_list_and_message_go_by_name_and_number() -> None:
+    rows = [line.split()[0] for line in CliRunner().invoke(app, ["list"]).stdout.splitlines()[2:]]
+    assert rows[:3] == ["alexnet", "alexnet_2012", "densenet121"]
+    assert [name for name in rows if name.startswith("resnet")] == [
+        f"resnet{depth}" for depth in (18, 20, 34, 50, 56, 101, 110, 152)
+    ]
+    with pytest.raises(UsageError, match=f"Known: {', '.join(rows)}."):
+        CliRunner().invoke(app, ["show", "zzz"], catch_exceptions=False)
+
+
 def test_show_prints_the_layer_table() -> None:
     done = CliRunner().invoke(app, ["show", "lenet5"])
     assert "c3      Conv2d     16×10×10  2,416       240,000  14                   6.4 kB" in done.stdout

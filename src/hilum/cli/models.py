@@ -24,9 +24,10 @@ QUIET_KINDS = {"ReLU", "ReLU6", "SiLU", "Sigmoid", "Dropout", "StochasticDepth",
 def list_models(as_json: JsonOption = False) -> None:
     """List the networks: year, input, layers of the encoder, where its last block begins, weights by name."""
     from hilum.models.weights.registry import NAMED_WEIGHTS
-    from hilum.models.zoo import ARCHITECTURES
+    from hilum.models.zoo import ARCHITECTURES, names
 
-    weights = {name: [source for source, backbone in NAMED_WEIGHTS if backbone == name] for name in ARCHITECTURES}
+    networks = {name: ARCHITECTURES[name] for name in names()}
+    weights = {name: [source for source, backbone in NAMED_WEIGHTS if backbone == name] for name in networks}
     rows = [
         {
             "name": name,
@@ -37,7 +38,7 @@ def list_models(as_json: JsonOption = False) -> None:
             "weights": weights[name],
             "citation": row.citation,
         }
-        for name, row in ARCHITECTURES.items()
+        for name, row in networks.items()
     ]
     cells = [
         (
@@ -49,7 +50,7 @@ def list_models(as_json: JsonOption = False) -> None:
             ", ".join(weights[name]) or "none",
             row.citation,
         )
-        for name, row in ARCHITECTURES.items()
+        for name, row in networks.items()
     ]
     header = ("name", "year", "input", "channels", "last block from", "weights", "published in")
     finish({"models": rows}, as_json=as_json, lines=table(header, cells))

@@ -5,6 +5,7 @@ make its encoder (everything before pooling and classifier), and the first layer
 torchvision's, so that state-dict keys equal torchvision's and published weights load as they are.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -401,6 +402,15 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+def names() -> tuple[str, ...]:
+    """All networks, by name; numbers in a name by their size, so ``resnet18`` before ``resnet101``."""
+
+    def key(name: str) -> list[tuple[int, str]]:
+        return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
+
+    return tuple(sorted(ARCHITECTURES, key=key))
+
+
 def architecture(name: str) -> Architecture:
     """The zoo's row of a name.
 
@@ -408,7 +418,7 @@ def architecture(name: str) -> Architecture:
         UsageError: no such network; the message lists the known ones, the nearest first.
     """
     if name not in ARCHITECTURES:
-        raise UsageError(f"Network {name!r} is not in the zoo. {nearest(name, tuple(ARCHITECTURES))}")
+        raise UsageError(f"Network {name!r} is not in the zoo. {nearest(name, names())}")
     return ARCHITECTURES[name]
 
 
