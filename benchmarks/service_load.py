@@ -167,7 +167,7 @@ def cpu_seconds(root: int) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def hilum(bundle: Path, folder: Path) -> Iterator[dict[str, Any]]:
+def hilum(bundle: Path, folder: Path, *more: str) -> Iterator[dict[str, Any]]:
     from service import let_in
 
     data = folder / "data"
@@ -175,7 +175,7 @@ def hilum(bundle: Path, folder: Path) -> Iterator[dict[str, Any]]:
     command = [sys.executable, "-m", "hilum", "serve", str(bundle), "--port", "0", "--no-dicom", "--data", str(data)]
     with (
         open(folder / "hilum.log", "w") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+        subprocess.Popen([*command, *more], stdout=subprocess.PIPE, stderr=log, text=True) as process,
     ):
         assert process.stdout is not None
         try:
