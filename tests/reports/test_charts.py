@@ -47,11 +47,35 @@ def test_a_chart_is_the_same_every_time(draw: Callable[[], Figure]) -> None:
 
 
 def test_charts_say_their_numbers_and_what_is_missing() -> None:
-    assert bars().alt == "Ablation: ReLU on 99.05 (98.9–99.2); ReLU off 97.5; tanh on no value."
+    assert bars().alt == "Ablation: ReLU on 99.05 (98.90–99.20); ReLU off 97.50; tanh on no value."
     assert scatter().alt == (
         "Cost: VGG16 GMACs 15.5, top-1 (%) 71.6, M parameters 138; "
         "AlexNet GMACs 0.714, top-1 (%) 56.5 (56–57), M parameters 61.1; not drawn: none."
     )
+
+
+@pytest.mark.parametrize(
+    ("values", "written"),
+    [
+        ((0.9, 0.95), "0.90; 0.95"),
+        ((0.9, 0.5), "0.9; 0.5"),
+        ((3, 12, 0), "3; 12; 0"),
+        ((125.3, 0.845), "125.3; 0.8"),
+        ((-0.25, 1.5, 0.0004), "−0.25; 1.5; 4.0×10⁻⁴"),  # too far apart: each by itself
+        ((-0.25, 1.5), "−0.25; 1.50"),
+        ((1234.5, 99.0), "1,234; 99"),
+        ((5e6, 4.25e6), "5 million; 4.25 million"),
+    ],
+)
+def test_bars_of_one_chart_have_as_many_decimals(values: tuple[float, ...], written: str) -> None:
+    rows = [Bar(label="", value=value) for value in values]
+    assert bars_figure(rows, name="b", title="T", x_label="x").alt == f"T: {written}."
+
+
+def test_rows_of_a_chart_can_be_named() -> None:
+    rows = [Bar(label="0", value=1.0)]
+    drawn = [bars_figure(rows, name="b", title="T", x_label="x", y_label=name).svg for name in ("", "digit")]
+    assert drawn[0] != drawn[1]
 
 
 def test_charts_of_nothing_say_so() -> None:

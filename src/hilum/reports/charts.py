@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hilum.errors import DataError
-from hilum.intervals import joined
+from hilum.intervals import interval, joined, numeral
 from hilum.reports import palette
 from hilum.reports.canvas import (
     DOTTED,
@@ -45,7 +46,7 @@ class Bar:
     series: str = ""
     """Which series it belongs to; gives colour, filling and legend."""
     note: str = ""
-    """Text at its end; empty: the value in three digits."""
+    """Text at its end; empty: the value, with as many decimals as those of the other bars."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,7 @@ def bars_figure(
     title: str,
     caption: str = "",
     x_label: str,
+    y_label: str = "",
     log_x: bool = False,
     limits: tuple[float, float] | None = None,
     reference: float | None = None,
@@ -95,11 +97,13 @@ def bars_figure(
         title: what it shows.
         caption: how to read it; say what the whiskers are.
         x_label: the quantity and its unit.
+        y_label: what the rows are; empty where their names say it.
         log_x: logarithmic axis; every value must then be above 0.
         limits: of the axis; None: from 0, or on a logarithmic axis as the bars need.
         reference: a vertical line, such as chance.
         reference_label: what the line is.
-        digits: of the values at the ends that have no note of their own.
+        digits: that count in the largest of the values at the ends that have no note of their own; on a logarithmic
+            axis, in each of them.
 
     Raises:
         DataError: a value of 0 or less on a logarithmic axis.
@@ -113,6 +117,7 @@ def bars_figure(
     series = list(dict.fromkeys(bar.series for bar in bars))
     labels = list(dict.fromkeys(bar.label for bar in bars))
     thick = 0.8 / max(1, len(series))
+    notes = [_bar_note(bar, digits, None if log_x else _common_decimals(bars, digits)) for bar in bars]
     with styled():
         rows = max(1, len(labels)) * max(0.32, 0.21 * len(series) + 0.1)
         canvas, (axes,) = new_canvas(7.0, 0.8 + rows + (0.3 if len(series) > 1 or reference_label else 0))
@@ -124,18 +129,19 @@ def bars_figure(
         if log_x:
             plain_log_ticks(axes, "x")
         seen: set[str] = set()
-        for bar in bars:
+        for bar, note in zip(bars, notes, strict=True):
             position = series.index(bar.series)
             at = labels.index(bar.label) + (position - (len(series) - 1) / 2) * thick
-            _draw_bar(axes, bar, at, thick, position, digits, named=bool(bar.series) and bar.series not in seen)
+            _draw_bar(axes, bar, note, at, thick, position, named=bool(bar.series) and bar.series not in seen)
             seen.add(bar.series)
         axes.set_yticks(range(len(labels)), labels)
-        axes.set(ylim=(max(1, len(labels)) - 0.5, -0.5), xlabel=x_label)
+        axes.set(ylim=(max(1, len(labels)) - 0.5, -0.5), xlabel=x_label, ylabel=y_label)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         if (len(series) > 1) or reference_label:
             axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, borderaxespad=0.2)
-        alt = "; ".join(" ".join(filter(None, (bar.label, bar.series, _bar_note(bar, digits)))) for bar in bars)
+        told = zip(bars, notes, strict=True)
+        alt = "; ".join(" ".join(filter(None, (bar.label, bar.series, note))) for bar, note in told)
         return finish(canvas, name=name, title=title, caption=caption, alt=f"{title}: {alt or 'nothing to draw'}.")
 
 
@@ -149,7 +155,7 @@ def _bar_limits(axes: "Axes", bars: Sequence[Bar], *, log_x: bool, limits: tuple
         axes.set_xlim(min(0.0, 1.05 * ends.min()), max(0.0, 1.05 * ends.max()) or 1.0)
 
 
-def _draw_bar(axes: "Axes", bar: Bar, at: float, thick: float, position: int, digits: int, *, named: bool) -> None:
+def _draw_bar(axes: "Axes", bar: Bar, note: str, at: float, thick: float, position: int, *, named: bool) -> None:
     colour = palette.colour_of(bar.series, position)
     start = axes.get_xlim()[0] if axes.get_xscale() == "log" else 0.0
     end = start
@@ -173,17 +179,35 @@ def _draw_bar(axes: "Axes", bar: Bar, at: float, thick: float, position: int, di
         axes.plot([bar.low, bar.high], [at, at], color=palette.INK, linewidth=1.3, solid_capstyle="butt")
         end = max(end, bar.high)
     axes.annotate(
-        _bar_note(bar, digits), (end, at), xytext=(7 if log else 4, 0), textcoords="offset points", va="center",
+        note, (end, at), xytext=(7 if log else 4, 0), textcoords="offset points", va="center",
         fontsize=8.5, annotation_clip=False,
     )  # fmt: skip
 
 
-def _bar_note(bar: Bar, digits: int) -> str:
+def _common_decimals(bars: Sequence[Bar], digits: int) -> int | None:
+    """Decimals of all values without a note: ``digits`` count in the largest, one at least in the smallest.
+
+    ``None`` where values are so far apart, so large or so small that each is better written by itself.
+    """
+    told = [bar for bar in bars if not bar.note and np.isfinite(bar.value)]
+    sizes = [abs(bar.value) for bar in told if bar.value]
+    if not sizes or max(sizes) >= 1e6 or min(sizes) < max(0.001, max(sizes) / 10**digits):
+        return None
+    decimals = max(0, digits - 1 - floor(log10(max(sizes))), -floor(log10(min(sizes))))
+    numbers = [x for bar in told for x in (bar.value, bar.low, bar.high) if np.isfinite(x)]
+    return next(few for few in range(decimals + 1) if all(round(x, few) == round(x, decimals) for x in numbers))
+
+
+def _bar_note(bar: Bar, digits: int, decimals: int | None) -> str:
     if bar.note:
         return bar.note
     if not np.isfinite(bar.value):
         return "no value"
-    return _with_bounds(bar.value, bar.low, bar.high, digits)
+    if decimals is None:
+        return _with_bounds(bar.value, bar.low, bar.high, digits)
+    form = f",.{decimals}f"
+    bounds = f" ({interval(bar.low, bar.high, form)})" if np.isfinite(bar.low + bar.high) else ""
+    return numeral(bar.value, form) + bounds
 
 
 def _with_bounds(value: float, low: float, high: float, digits: int = 3) -> str:

@@ -268,6 +268,7 @@ def mistakes_section(forms: Sequence[Trained], images: ImageSet) -> Section:
         title="Test images misread, by digit",
         caption="Whiskers: Wilson's 95 % interval; at their ends the counts.",
         x_label="misread (%)",
+        y_label="digit",
     )
     examples = tuple(figure for form in forms if (figure := _examples_figure(form, images)))
     return Section(
