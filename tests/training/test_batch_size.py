@@ -90,6 +90,9 @@ def test_another_error_is_left_as_it_is() -> None:
 
 def test_what_counts_as_running_out() -> None:
     assert is_out_of_memory(RuntimeError(CPU))
+    assert is_out_of_memory(RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
     assert not is_out_of_memory(ValueError("can't allocate memory"))
 
 

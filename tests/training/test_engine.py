@@ -103,7 +103,7 @@ def test_tally_by_hand() -> None:
     tally = Tally()
     logits = torch.tensor([[2.0, 1], [0, 1], [1, 0], [1, 0]])
     targets = torch.tensor([[1.0, 0], [0, 1], [0, 1], [torch.nan, torch.nan]])
-    tally.add(6.0, 4.0, logits, targets)
+    tally.add(torch.tensor(6.0), torch.tensor(4.0), logits, targets)
     assert tally.means() == (1.5, pytest.approx(2 / 3))
     assert Tally().means() == (None, None)
 

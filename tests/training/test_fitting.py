@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from hilum.errors import ConfigError, TrainingError
-from hilum.training.fitting import Examples, FitConfig, fit_network, predict_images
+from hilum.training.fitting import Examples, FitConfig, ImageInputs, fit_network, predict_images
 from hilum.training.losses import AuxiliaryLoss, LossConfig, build_loss
 from hilum.training.photo_augmentation import PhotoAugmentation
 
@@ -147,6 +147,19 @@ def test_intensities_are_normalised_with_the_fitted_images_or_as_told() -> None:
     assert own.std == pytest.approx(pixels.std(axis=(0, 2, 3)), abs=1e-5)
     told = fit_network(network(3), given, FitConfig(epochs=1, mean=(0.5,) * 3, std=(0.2,) * 3), seed=0)
     assert (told.mean, told.std) == ((0.5,) * 3, (0.2,) * 3)
+
+
+def test_images_that_were_announced_are_changed_as_those_that_were_not() -> None:
+    """So a training that goes on in the middle of an epoch sees what it would have seen."""
+    images = torch.from_numpy(bars(60, 3)[0])
+    unit = torch.ones(1, 3, 1, 1)
+    changes = PhotoAugmentation(flip=True, shift_pixels=2)
+    inputs = ImageInputs(images=images, mean=0 * unit, scale=unit, augmentation=changes, seed=0)
+    batches = list(torch.randperm(60).split(20))
+    alone = [inputs(rows, 3) for rows in batches]
+    inputs.expect(batches[1:], 3)
+    assert all(torch.equal(inputs(rows, 3), one) for rows, one in zip(batches, alone, strict=True))
+    assert not torch.equal(inputs(batches[0], 4), alone[0])
 
 
 def test_wrong_examples_are_refused_by_name() -> None:

@@ -166,7 +166,7 @@ def make_views(
 
 def _toned(draws: Sequence[_Draw], films: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """Each stored grey looked up in its film's tone curve; all curves are one long table."""
-    tones = torch.from_numpy(np.concatenate([draw.tone for draw in draws])).to(films.device)
+    tones = torch.from_numpy(np.concatenate([draw.tone for draw in draws])).to(films.device, non_blocking=True)
     start = torch.arange(len(draws), dtype=torch.int32, device=films.device).mul_(256).view(-1, 1, 1, 1)
     return tones.index_select(0, (films.to(torch.int32) + start).view(-1)).view(films.shape)
 
@@ -193,7 +193,7 @@ def _grid_on(draws: Sequence[_Draw], height: int, width: int, device: torch.devi
     """As :func:`_grid`, up to rounding, but computed on the device: a GPU would wait for the CPU otherwise."""
 
     def there(values: Array) -> Tensor:
-        return torch.from_numpy(values.astype(np.float32)).to(device)
+        return torch.from_numpy(values.astype(np.float32)).to(device, non_blocking=True)
 
     y, x = there(_centres(height))[None, :, None], there(_centres(width))[None, None, :]
     turn, shift = there(np.array([draw.turn for draw in draws])), there(np.array([draw.shift for draw in draws]))

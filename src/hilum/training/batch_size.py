@@ -16,11 +16,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)  # where no torch.OutOfMemoryError says it: of the CPU's allocator, of the driver, and of the libraries' own
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory could not be had, on a GPU or on the CPU."""
-    cpu = "can't allocate memory" in str(error) or "Cannot allocate memory" in str(error)
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and cpu)
+    told = isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or told
 
 
 def step_or_refuse(

@@ -158,7 +158,7 @@ def _step(loop: Loop, at: Position, rows: Tensor) -> None:
     """One batch: forward, loss, backward, step. ``rows`` is this process's share of it; alone, all of it."""
     answer, targets, total, weight = _forward(loop, at, rows)
     own = Tally()
-    own.add(total.item(), weight.item(), _logits(answer).detach(), targets)
+    own.add(total, weight, _logits(answer).detach(), targets)
     batch = loop.ranks.add_up(own)
     check_loss(loop, at, rows, batch, partial(_once_more, loop, at))
     loop.optimiser.clear_gradients()
@@ -217,7 +217,7 @@ def epoch_batches(loop: Loop, epoch: int) -> list[Tensor]:
     chance = stream(loop.seed, "order", loop.stage.name, epoch)
     order = chance.permutation(loop.fit) if loop.draw is None else loop.draw(chance)
     count = math.ceil(len(order) / loop.stage.batch_size)
-    return [torch.from_numpy(rows).to(loop.targets.device) for rows in np.array_split(order, count)]
+    return list(torch.from_numpy(order).to(loop.targets.device).tensor_split(count))
 
 
 def score(loop: Loop) -> tuple[float | None, float | None]:
@@ -231,7 +231,7 @@ def score(loop: Loop) -> tuple[float | None, float | None]:
     def count(rows: Tensor) -> None:
         answer, targets = _answer(loop, loop.inputs(rows, 0)), loop.targets[rows]
         total, weight = loss.sums(answer, targets)
-        tally.add(total.item(), weight.item(), _logits(answer), targets)
+        tally.add(total, weight, _logits(answer), targets)
 
     with torch.inference_mode():
         for rows in batches:

@@ -6,8 +6,8 @@ the CPU.
 """
 
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -222,12 +222,21 @@ class ImageInputs:
     scale: Tensor
     augmentation: PhotoAugmentation | None
     seed: int
+    _first: dict[int, tuple[Tensor, int]] = field(default_factory=dict, init=False, repr=False)
+
+    def expect(self, batches: Sequence[Tensor], view: int) -> None:
+        """Say which rows will be asked for: their first ones, by which views are drawn, then come in one transfer."""
+        self._first.clear()
+        if view and self.augmentation is not None and batches:
+            firsts = torch.stack([rows[0] for rows in batches]).tolist()
+            self._first.update({id(rows): (rows, first) for rows, first in zip(batches, firsts, strict=True)})
 
     def __call__(self, rows: Tensor, view: int) -> Tensor:
         """Normalised float images of these rows, changed for the view; view 0 is clean."""
         batch = self.images.index_select(0, rows).float().div_(255)
         if view and self.augmentation is not None:
-            generator = torch.Generator().manual_seed(seed_for(self.seed, "augment", view, int(rows[0])))
+            first = self._first[id(rows)][1] if id(rows) in self._first else int(rows[0])
+            generator = torch.Generator().manual_seed(seed_for(self.seed, "augment", view, first))
             batch = augment(batch, self.augmentation, generator)
         batch = batch.sub_(self.mean).mul_(self.scale)
         return batch.contiguous(memory_format=torch.channels_last) if batch.shape[1] > 1 else batch
@@ -288,7 +297,7 @@ def fit_network(
         optimiser=Optimiser(config.stage(), part.trained_parameters()),
         seed=seed,
         keep=config.keep,
-        watch_batch=256,
+        watch_batch=_scored_at_once(examples.images, device),
     )
     at, probe = Position(), _probe_rows(examples, config, seed)
 
@@ -326,6 +335,11 @@ def _inputs(
         augmentation=augmentation,
         seed=seed,
     )
+
+
+def _scored_at_once(images: Array, device: torch.device) -> int:
+    """Images that are scored at once: 256; on a GPU, which would wait between small batches, 2²⁰ pixels of them."""
+    return max(256, 2**20 // (images.shape[2] * images.shape[3])) if device.type == "cuda" else 256
 
 
 def _one_hot(examples: Examples) -> Tensor:
@@ -368,7 +382,7 @@ def predict_images(
     # As in the fit: weights read back from a file answer to the last bit as those that stayed in memory.
     network.eval().to(memory_format=torch.channels_last)
     with torch.inference_mode():
-        batches = torch.split(torch.arange(len(images)), batch_size)
+        batches = torch.split(torch.arange(len(images), device=inputs.images.device), batch_size)
         parts = [network(inputs(rows, 0)).float().cpu() for rows in batches]
     logits: Array = torch.cat(parts).numpy()
     return logits

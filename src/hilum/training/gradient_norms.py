@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from hilum.errors import TrainingError
+from hilum.training.reproducible import seed_masks
 
 LAYERS = (nn.Conv2d, nn.Linear)
 """Kinds of layers whose gradients are taken."""
@@ -106,12 +107,13 @@ def _norm(gradient: Tensor) -> float:
 def undisturbed(network: nn.Module) -> Iterator[None]:
     """Inside, a network may be run in any mode; its modes and buffers and the global generator are put back at the end.
 
-    The generator starts at the same place each time, so that dropout is the same.
+    The generator, a GPU's too, starts at the same place each time, so that dropout is the same.
     """
     modes = [(module, module.training) for module in network.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+    device = next((value.device for value in network.parameters()), torch.device("cpu"))
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        seed_masks(0, device)
         yield
     with torch.no_grad():
         for buffer, before in buffers:

@@ -86,7 +86,7 @@ def augment(
         intensities in 0 … 1, on the images' device.
     """
     n = len(images)
-    draws = torch.rand((n, 10), generator=generator).to(images.device)
+    draws = torch.rand((n, 10), generator=generator).to(images.device, non_blocking=True)
     out = images
     if config.flip:
         out = torch.where(draws[:, 0].lt(0.5)[:, None, None, None], out.flip(3), out)

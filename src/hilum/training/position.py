@@ -1,8 +1,10 @@
 """Where a stage is between two batches: beside weights and optimiser, all that a resume needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -15,12 +17,13 @@ class Tally:
     right: int = 0
     known: int = 0
 
-    def add(self, total: float, weight: float, logits: Tensor, targets: Tensor) -> None:
-        """Count one batch."""
+    def add(self, total: Tensor, weight: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Count one batch, whose losses add up to ``total`` and weights to ``weight``."""
         known = ~targets.isnan().any(dim=1)
         right = (logits.argmax(1) == targets.argmax(1)) & known
-        self.loss, self.weight, self.known = self.loss + total, self.weight + weight, self.known + int(known.sum())
-        self.right += int(right.sum())
+        loss, weighed, hits, count = _numbers([total, weight, right.sum(), known.sum()])
+        self.loss, self.weight = self.loss + loss, self.weight + weighed
+        self.right, self.known = self.right + int(hits), self.known + int(count)
 
     def means(self) -> tuple[float | None, float | None]:
         """Loss and accuracy; None without a film whose label is known."""
@@ -50,3 +53,11 @@ class Position:
     best_epoch: int | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _numbers(values: Sequence[Tensor]) -> list[float]:
+    """Values as Python's numbers; from a GPU in one transfer, as the processor waits for each."""
+    if values[0].is_cuda:
+        together: list[float] = torch.stack([value.detach().double() for value in values]).tolist()
+        return together
+    return [value.item() for value in values]

@@ -84,15 +84,16 @@ class LossScaler:
         inverse = 1 / self.factor
         for gradient in gradients:
             gradient.mul_(inverse)
-        finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
+        # One look for all of them: on a GPU the processor waits at each.
+        finite = bool(torch.stack([gradient.isfinite().all() for gradient in gradients]).all()) if gradients else True
         if not finite:
             self.factor.mul_(0.5)
             self.good_steps.zero_()
         else:
             self.good_steps.add_(1)
-            if self.good_steps >= self.GROW_AFTER:
-                self.factor.mul_(2)
-                self.good_steps.zero_()
+            enough = self.good_steps >= self.GROW_AFTER
+            self.factor.mul_(1 + enough.float())
+            self.good_steps.masked_fill_(enough, 0)
         return finite
 
     def tensors(self) -> dict[str, Tensor]:
