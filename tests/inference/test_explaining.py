@@ -49,7 +49,7 @@ def test_what_can_be_asked_is_asked_and_the_rest_is_named(asked: tuple[list[Expl
     assert [one.name for one in explained] == ["one.dcm", "two.dcm"]
     assert {one.name for one in refused} == {"side.dcm", "bad.dcm", "none.dcm"}
     reasons = {one.name: one.reason for one in refused}
-    assert "is not there, or no plain file" in reasons["none.dcm"]
+    assert "or no plain file" in reasons["none.dcm"]
     assert all(reasons.values())
     assert all(list(one.maps) == [GRAD_CAM, OCCLUSION, GRADIENTS] for one in explained)
     assert all(one.finding == one.assessment.top_abnormal for one in explained)
@@ -146,4 +146,7 @@ def test_the_verb_writes_a_page_and_says_when_it_cannot(bundle_path: Path, tmp_p
     failed = CliRunner().invoke(app, [*arguments, str(tmp_path / "none"), str(tmp_path / "bad")])
     assert isinstance(failed.exception, DataError)
     assert "No film could be explained. cut.dcm: " in str(failed.exception)
+    failed = CliRunner().invoke(app, [*arguments, str(tmp_path / "none"), str(tmp_path / "gone.dcm")])
+    said = f"No film could be explained. gone.dcm: It is not in {tmp_path}, or no plain file. Check the path."
+    assert str(failed.exception) == said
     assert not (tmp_path / "none").exists()

@@ -165,7 +165,8 @@ def _prepare(
     for film in films:
         try:
             if not film.path.is_file():
-                raise FilmError(f"{film.path} is not there, or no plain file. Check the path.", code="not-found")
+                folder = film.path.absolute().parent
+                raise FilmError(f"It is not in {folder}, or no plain file. Check the path.", code="not-found")
             prepared = sandbox.run(prepare_film, film.path, assessor.info.preprocessing, assessor.policy)
         except FilmError as error:
             refused.append(Refused(name=film.name, reason=str(error)))
