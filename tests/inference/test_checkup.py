@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hilum.errors import BundleError
-from hilum.imaging.codecs import CODECS
+from hilum.imaging.codecs import CODECS, WITHOUT_DECODER
 from hilum.inference import checkup
 from hilum.inference.checkup import Sign, check_up, decoders, disk, extras, speed, sqlite, versions
 from hilum.inference.choosing import RUNTIMES, recorded
@@ -14,8 +14,23 @@ from hilum.inference.choosing import RUNTIMES, recorded
 
 def test_every_transfer_syntax_has_a_line_and_is_read_back() -> None:
     signs = decoders()
-    assert [sign.what for sign in signs] == [f"decoder {codec.name}" for codec in CODECS.values()]
+    assert [sign.what for sign in signs] == [*(f"decoder {codec.name}" for codec in CODECS.values()), "no decoder"]
     assert all(sign.state == "ok" for sign in signs), [sign.line for sign in signs]
+
+
+def test_the_syntaxes_that_nothing_decodes_are_told() -> None:
+    from pydicom._uid_dict import UID_dictionary
+
+    moving = ("MPEG", "HEVC", "SMPTE")
+    still = {
+        uid
+        for uid, (name, kind, _, retired, _) in UID_dictionary.items()
+        if kind == "Transfer Syntax" and not retired and not any(word in name for word in moving)
+    }
+    told = {uid for uids in WITHOUT_DECODER.values() for uid in uids}
+    assert still <= told | set(CODECS)
+    assert not told & set(CODECS)
+    assert "HTJ2K, JPEG XL, " in decoders()[-1].found
 
 
 def test_a_decoder_that_reads_wrongly_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -387,3 +387,14 @@ CODECS: dict[str, Codec] = {
     "1.2.840.10008.1.2.4.91": Codec(name="JPEG 2000", decode=_jpeg_2000, inspect=_inspect_jpeg_2000, streams=True),
     "1.2.840.10008.1.2.5": Codec(name="RLE Lossless", decode=_rle, inspect=None),
 }
+
+_JPEG = "1.2.840.10008.1.2.4."
+WITHOUT_DECODER: dict[str, tuple[str, ...]] = {
+    "HTJ2K": tuple(_JPEG + last for last in ("201", "202", "203")),
+    "JPEG XL": tuple(_JPEG + last for last in ("110", "111", "112")),
+    "JPEG 2000 Part 2": tuple(_JPEG + last for last in ("92", "93")),
+    "JPIP": tuple(_JPEG + last for last in ("94", "95", "204", "205")),
+    "Encapsulated Uncompressed": ("1.2.840.10008.1.2.1.98",),
+    "Deflated Image Frame": ("1.2.840.10008.1.2.8.1",),
+}
+"""Transfer syntaxes in force for single pictures that nothing here decodes (PS3.6 table A-1), by their shortened name."""

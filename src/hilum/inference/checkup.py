@@ -108,8 +108,9 @@ def extras() -> list[Sign]:
 
 
 def decoders() -> list[Sign]:
-    """A line for each transfer syntax: a small film is written in it, read back, and compared with the plain one."""
-    from hilum.imaging.codecs import CODECS
+    """A line for each transfer syntax: a small film is written in it, read back, and compared with the plain one; and
+    one for those that nothing here decodes."""
+    from hilum.imaging.codecs import CODECS, WITHOUT_DECODER
     from hilum.imaging.encoders import ENCODERS
 
     written = {encoder.uid: name for name, encoder in ENCODERS.items()}
@@ -126,7 +127,8 @@ def decoders() -> list[Sign]:
         mend = "films in this syntax are refused by name; install hilum again with all its dependencies"
         state: State = "warn" if problem else "ok"
         signs.append(Sign(what=what, state=state, found=problem or found, mend=mend if problem else ""))
-    return signs
+    none = f"{', '.join(WITHOUT_DECODER)} and video; not agreed to over DICOM, and files in them are refused by name"
+    return [*signs, Sign(what="no decoder", state="ok", found=none)]
 
 
 def _round_trip(syntax: str, *, lossy: bool) -> str:
