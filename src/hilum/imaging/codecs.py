@@ -397,4 +397,4 @@ WITHOUT_DECODER: dict[str, tuple[str, ...]] = {
     "Encapsulated Uncompressed": ("1.2.840.10008.1.2.1.98",),
     "Deflated Image Frame": ("1.2.840.10008.1.2.8.1",),
 }
-"""Transfer syntaxes in force for single pictures that nothing here decodes (PS3.6 table A-1), by their shortened name."""
+"""Transfer syntaxes in force for single pictures that nothing here decodes (PS3.6 table A-1), by shortened names."""
