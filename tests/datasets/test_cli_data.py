@@ -59,6 +59,18 @@ def test_import_check_and_split_follow_one_another(
     assert set(Manifest.read(out).strings("part")) == {"fit", "test"}
 
 
+def test_a_table_in_a_folder_below_is_told_as_passed_over(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "m.parquet"
+    assert hilum(monkeypatch, "import", tmp_path, "--out", out, "--workers", 0, "-q", "--json") == 0
+    told = capsys.readouterr()
+    assert "tables passed over, with their labels: films/labels.csv (import a table by itself" in told.err
+    assert last_json(told.out)["tables_passed_over"] == ["films/labels.csv"]
+    assert hilum(monkeypatch, "import", folder, "--out", out, "--workers", 0, "-q") == 0
+    assert "passed over" not in capsys.readouterr().out
+
+
 def test_bad_rows_are_all_named_and_nothing_is_written(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,7 +22,10 @@ ManifestArgument = Annotated[Path, typer.Argument(help="A manifest, as hilum dat
 
 @app.command("import")
 def import_films(
-    films: Annotated[Path, typer.Argument(metavar="FOLDER|CSV", help="A folder of films, or a table that lists them.")],
+    films: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER|CSV", help="A folder of films, with a labels.csv in it or without; or a table."),
+    ],
     out: Annotated[Path, typer.Option("--out", help="The manifest to write, such as manifest.parquet.")],
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Leave bad rows out, and say why, instead of refusing all.")
@@ -56,18 +59,26 @@ def import_films(
     manifest, problems = read(films, config, cache=cache, workers=workers, progress=progress(quiet))
     manifest.write(out)
     by_label = ", ".join(f"{name} {films}" for name, films in _label_counts(manifest.strings("label")).items())
-    left_out = manifest.notes["import"]["columns_left_out"]
+    left_out, tables = (manifest.notes["import"][key] for key in ("columns_left_out", "tables_passed_over"))
     lines = [f"left out: {problem}" for problem in problems]
     lines += [f"columns left out: {', '.join(left_out)} (keep one with --keep)"] if left_out else []
+    if tables:
+        lines.append(f"tables passed over, with their labels: {_few(tables)} (import a table by itself to use it)")
     lines += [f"{counted(len(manifest), 'film')} imported, {len(problems)} left out: {by_label}.", f"Written: {out}"]
     summary: dict[str, Any] = {
         "path": str(out),
         "films": len(manifest),
         "left_out": problems,
+        "tables_passed_over": tables,
         "labels": _label_counts(manifest.strings("label")),
         "fingerprint": manifest.fingerprint,
     }
     finish(summary, as_json=as_json, lines=lines)
+
+
+def _few(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _label_counts(labels: list[str]) -> dict[str, int]:

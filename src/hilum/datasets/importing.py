@@ -77,7 +77,8 @@ def import_folder(
 ) -> tuple[Manifest, list[str]]:
     """Import the films below a folder: by its ``labels.csv`` (or ``manifest.csv``) where it has one, else by looking.
 
-    Args and Returns are those of :func:`import_csv`. Without a table, folders named as findings give labels.
+    Args and Returns are those of :func:`import_csv`. Without a table, folders named as findings give labels; tables in
+    folders below are passed over, and ``notes["import"]["tables_passed_over"]`` names them.
 
     Raises:
         ManifestError: as for :func:`import_csv`.
@@ -114,7 +115,8 @@ def _import(
         columns = {name: [column[position] for position in good] for name, column in merged.items()}
     if config.read_films:
         columns["thumb"] = np.stack([records[position].thumb for position in good])
-    notes = {"import": {"from": listing.name, "left_out": len(sentences), "columns_left_out": list(listing.left_out)}}
+    about = {"from": listing.name, "left_out": len(sentences), "columns_left_out": list(listing.left_out)}
+    notes = {"import": about | {"tables_passed_over": list(listing.passed_over)}}
     return Manifest.from_columns(columns, folder=listing.base, notes=notes), sentences
 
 

@@ -32,6 +32,7 @@ class Listing:
         rows: for each film where it is listed, for messages: ``labels.csv, row 7``, or its path.
         values: column → one text a film; ``path`` is always there.
         left_out: headings of the table that were not taken.
+        passed_over: tables in folders below one that was listed by looking; nothing was taken from them.
         problems: sentences about films that can't be listed, by their position.
     """
 
@@ -40,6 +41,7 @@ class Listing:
     rows: Sequence[str]
     values: Mapping[str, Sequence[str]]
     left_out: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
     problems: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -129,7 +131,7 @@ def list_folder(folder: Path, keep: Sequence[str] = (), *, any_label: bool = Fal
     for name in TABLES:
         if (folder / name).is_file():
             return list_table(folder / name, keep)
-    paths = _films(folder)
+    paths, tables = _films(folder)
     if not paths:
         raise ManifestError([f"{folder} holds no film ({', '.join(SUFFIXES)}, or DICOM without suffix)."])
     labels = [_label(path, any_label) for path in paths]
@@ -138,20 +140,23 @@ def list_folder(folder: Path, keep: Sequence[str] = (), *, any_label: bool = Fal
         base=folder.absolute(),
         rows=paths,
         values={"path": paths, "label": labels},
+        passed_over=tuple(tables),
         problems={} if any_label else _misspelt(paths, labels),
     )
 
 
-def _films(folder: Path) -> list[str]:
-    """Paths relative to the folder, in alphabetical order."""
-    found = []
+def _films(folder: Path) -> tuple[list[str], list[str]]:
+    """Films, and tables beside them: paths relative to the folder, in alphabetical order."""
+    found, tables = [], []
     for root, names, files in os.walk(folder):
         names[:] = [name for name in names if not name.startswith(".") and name.lower() not in MASK_FOLDERS]
         inside = Path(root)
         for name in files:
             if not name.startswith(".") and _is_film(inside / name):
                 found.append((inside / name).relative_to(folder).as_posix())
-    return sorted(found)
+            elif name in TABLES:
+                tables.append((inside / name).relative_to(folder).as_posix())
+    return sorted(found), sorted(tables)
 
 
 def _is_film(path: Path) -> bool:
