@@ -55,6 +55,7 @@ PARTS = (
     Part(script="storescp", title="Films in over DICOM"),
     Part(script="service_load", title="The service under load"),
     Part(script="gpu_answers", title="On a GPU", by_name=True),
+    Part(script="googlenet_gpu", title="GoogLeNet on a GPU", by_name=True),
     Part(script="monitor_report", title="Watching a million answers"),
     Part(script="observing", title="Watching beside answering"),
     Part(script="phantom_difficulty", title="A linear model on 32 × 32 pixels of the demo films"),

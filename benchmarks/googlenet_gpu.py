@@ -8,8 +8,8 @@ ships it, a constant rate; as many epochs as end within --script-seconds. Ours: 
 rate; whole trainings of 1, 2, 3 … epochs until one ends at the script's accuracy, for each number of early poolings
 that the network can keep. Both: random weights, the same training and test images, mirror and shifts of 4 pixels,
 every epoch scored on all test images, and that time counted; clocks start with built networks and images in memory, and
-end when an epoch's accuracy is known. Before, each device has done one step of both kinds, uncounted. Nothing of ours
-is chosen by test images but the number of epochs, and it is confirmed with other seeds.
+end when an epoch's accuracy is known. Before, each device has done one step of both kinds, uncounted. The number of
+epochs, and which of our two networks is reported, are chosen by test images, and confirmed with other seeds.
 """
 
 import argparse

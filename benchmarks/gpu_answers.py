@@ -9,7 +9,8 @@ graph       milliseconds of a run on tiles that lie ready, outputs read back, ea
 sizes       batches of 1 and 8 by turns, in one session for both and in one for each
 alone       `hilum serve`, synthetic films of 1,024² by HTTP, one after the other, to the recorded answer
 saturated   the same with a fixed number of connections; core-ms are the processor time of the service's processes
-apart       largest difference of each output from the CPU's, absolute up to 1, relative beyond
+apart       largest difference of each output from the CPU's, absolute up to 1, relative beyond: of a graph whose
+            normalisations have seen films, since random weights alone make logits of millions
 """
 
 import argparse
@@ -27,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from _section import Save, head, in_turn, main, spread, table, verdict
-from one_pass import films_of, ratios
+from one_pass import classifier_of, films_of, ratios
 from service_load import Films, film_file, hilum, look, made, quantile, saturated, sent
 
 from hilum.bundle.schema import OUTPUTS
@@ -79,9 +80,23 @@ def by_turns(runtime: str, model: bytes, options: argparse.Namespace) -> dict[st
     return in_turn(ways, max(3, options.repeats // 2), warm=3)
 
 
-def apart(runtime: str, model: bytes, options: argparse.Namespace) -> dict[str, Any]:
+def normalised(options: argparse.Namespace) -> bytes:
+    """The whole graph with random weights and normalisations that have seen films."""
+    import torch
+
+    from hilum.models.explained import Explained
+    from hilum.models.export import export_onnx
+
+    network, films = classifier_of(options).train(), torch.from_numpy(films_of(20, options.size))
+    with torch.no_grad():
+        for _ in range(20):
+            network(films)
+    return export_onnx(Explained([network.eval()]))
+
+
+def apart(runtime: str, options: argparse.Namespace) -> dict[str, Any]:
     """Largest difference of each output from the CPU's."""
-    tiles = films_of(options.films, options.size)
+    model, tiles = normalised(options), films_of(options.films, options.size)
     ours, theirs = (
         open_runtime(one, model, options.threads, size=options.size).run(tiles) for one in (runtime, DEFAULT)
     )
@@ -144,7 +159,7 @@ def measure(options: argparse.Namespace, save: Save) -> dict[str, Any]:
             bundle, model_file, bare = made(options, work)
             model, film = model_file.read_bytes(), film_file(work, options.side)
             found |= {"graph": {}, "served": {}}
-            found["apart"] = apart(options.runtime, model, options)
+            found["apart"] = apart(options.runtime, options)
             found["sizes"] = by_turns(options.runtime, model, options)
             for runtime in (options.runtime, DEFAULT):
                 found["graph"][runtime] = graphs(runtime, model, bare, options)
@@ -163,7 +178,7 @@ def write(found: dict[str, Any]) -> str:
         f"{found['backbone']} at {found['size']}², random weights, fp32 without TF32; synthetic films of "
         f"{found['side']}². Milliseconds: median (smallest–largest).\n\n"
     )
-    return f"{head(found)}\n{subject}" + "\n".join((_graphs(found), _served(found), _apart(found)))
+    return f"{head(found)}\n{subject}" + "\n".join(part(found) for part in (_graphs, _served, _apart))
 
 
 def _graphs(found: dict[str, Any]) -> str:
@@ -204,6 +219,11 @@ def _served(found: dict[str, Any]) -> str:
 
 
 def _apart(found: dict[str, Any]) -> str:
+    if "apart" not in found:
+        return (
+            "The answers beside the CPU's are not shown: this run compared them on a graph of random weights alone, "
+            "whose logits of millions say nothing.\n"
+        )
     part = found["apart"]
     rows = [[name, f"{value:.1e}"] for name, value in part["differences"].items()]
     return (

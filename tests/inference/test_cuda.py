@@ -43,14 +43,21 @@ def gpu() -> Gpu:
 
 @pytest.fixture(scope="module")
 def graph(gpu: Gpu) -> bytes:
-    """A whole network with every output, as bundles hold it."""
-    pytest.importorskip("torch")
+    """A whole network with every output, as bundles hold it.
+
+    Its normalisations know films: else random weights make logits of millions, of which no probability says anything.
+    """
+    torch = pytest.importorskip("torch")
     from hilum.models.classifier import ClassifierConfig, build_classifier
     from hilum.models.explained import Explained
     from hilum.models.export import export_onnx
 
     config = ClassifierConfig(backbone="densenet121", findings=FINDINGS, size=224)
-    return export_onnx(Explained([build_classifier(config, "none", 0)[0].eval()]))
+    network = build_classifier(config, "none", 0)[0].train()
+    with torch.no_grad():
+        for _ in range(20):
+            network(torch.from_numpy(films(20)))
+    return export_onnx(Explained([network.eval()]))
 
 
 def films(count: int, size: int = 224) -> np.ndarray:
@@ -338,6 +345,7 @@ def test_auto_takes_the_gpu_only_where_it_was_measured(
 
     from hilum.inference.choosing import machine, record_choice, recorded
 
+    monkeypatch.setattr(cuda, "_driver", lambda: Driver(gpus=0))
     without = machine()
     runs_on(PROVIDER)
     assert machine() != without
