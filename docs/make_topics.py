@@ -23,6 +23,8 @@ RESULTS = Path(__file__).with_name("results.md")
 MEASURED = TOPICS / "measured"
 BLOCK = re.compile(r"(<!-- measured (\S+) (\S+)(?: (\S+))? -->\n)(.*?)(<!-- /measured -->)", re.S)
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 HERE = re.compile(r"(?<![\w:/.~])/(?:[\w.@-]+/)+[\w.@-]+")
 """An absolute path: where something lay on the machine that measured is nobody's business."""
 
@@ -112,7 +114,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value for a reader: four significant digits, thousands set apart, a dash for nothing."""
+    """A value for a reader: four significant digits, thousands set apart, powers raised, a dash for nothing."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -120,7 +122,8 @@ def cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+        digits, exponent, power = (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}").partition("e")
+        return digits.replace("-", "−") + (f"×10{str(int(power)).translate(RAISED)}" if exponent else "")
     if isinstance(value, list):
         return " × ".join(cell(item) for item in value)
     return str(value)

@@ -46,6 +46,13 @@ def test_the_measured_blocks_of_the_pages_are_current() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_numbers_on_the_pages_of_topics_have_a_minus_sign_and_raised_powers() -> None:
+    """In tables and findings; what stands beside a kept picture says what the picture says."""
+    cell = re.compile(r"\| -?\d[\d.,]*e[-+]?\d+ \||\| -\d[\d.]* \||^> .*[ (]-\d+\.\d", re.M)
+    pages = (ROOT / "docs" / "topics").glob("*.md")
+    assert [(page.name, found) for page in pages for found in cell.findall(page.read_text())] == []
+
+
 def test_every_measured_file_is_shown_on_a_page() -> None:
     """What lies in docs/topics/measured and no page asks for is stale."""
     topics = ROOT / "docs" / "topics"

@@ -309,7 +309,7 @@ def test_words_on_the_ablation_need_seeds_that_agree() -> None:
     rows = row(BASE, [50, 51, 52]) + row("worse", [60, 61, 62.1]) + row("better", [40, 41, 42.1])
     rows += row("mixed", [40, 60, 55]) + row("lost", [50, None, 50])
     words = ablation_words({"ablation": rows, "settings": settings})
-    assert "fell better (-10.0 points)" in words
+    assert "fell better (−10.0 points)" in words
     assert "rose worse (+10.0 points)" in words
     assert "can't be told apart by 3 seeds from no change mixed and lost" in words
 

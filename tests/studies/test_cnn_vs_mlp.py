@@ -165,9 +165,9 @@ def test_finding_says_what_the_numbers_say() -> None:
     assert "The CNN is better than the MLP of equal parameters by 2.00 points (1.50–2.50)" in better
     assert "the order of pixels helps the CNN alone" in better
     assert (
-        "at 6 px the CNN is +0.0 points from the MLP of equal MACs, and the averaging head +50.0 from the CNN" in better
+        "at 6 px the CNN is 0.0 points from the MLP of equal MACs, and the averaging head +50.0 from the CNN" in better
     )
-    assert "loses +0.00 points (-0.50 to +0.50), which the seeds don't tell from 0" in better
+    assert "loses 0.00 points (−0.50 to +0.50), which the seeds don't tell from 0" in better
     assert "With about 250 training images, 4.0 times fewer, the CNN equals what the MLP of equal parameters" in better
     assert "No training size was found at which the CNN equals what the MLP of equal MACs" in better
     worse = finding(measured_like(-1, 1, 41.0), "MNIST")

@@ -216,7 +216,7 @@ def test_the_claim_of_ninety_per_cent_is_confirmed_or_denied_by_the_measured_tim
 def test_the_words_turn_round_when_scratch_is_better() -> None:
     rows = [{**r, "test_accuracy": 90.0 + r["seed"]} if r["method"] == SCRATCH else r for r in made_up()]
     words = said(rows)
-    assert "With 5 labels a class feature extraction loses against scratch (-45.0 points, 3 paired seeds)" in words
+    assert "With 5 labels a class feature extraction loses against scratch (−45.0 points, 3 paired seeds)" in words
     assert "doesn't reach scratch with all labels" in words
     assert "feature extraction beats scratch (+20.0 points, 3 paired seeds)" in said(made_up())
     assert "(5 a class) is as good as scratch on 100: 10 times fewer" in said(made_up())

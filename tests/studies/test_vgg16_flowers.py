@@ -173,7 +173,7 @@ def said(rows: list[dict[str, Any]], **more: Any) -> str:
 
 def test_the_words_follow_the_measurements_in_both_directions() -> None:
     assert "training the last block as well improves on it: 73.0 %, +2.0 points" in said(trainings())
-    assert "training the last block as well makes it worse: 68.0 %, -3.0 points" in said(trainings(second=-3.0))
+    assert "training the last block as well makes it worse: 68.0 %, −3.0 points" in said(trainings(second=-3.0))
     assert "Augmentation makes no difference that the seeds tell from 0" in said(trainings())
     assert "Augmentation helps: +5.0 points" in said(trainings(plain=-5.0))
     assert "then 53.0 % right, below the commonly quoted 94–96 %" in said(trainings())

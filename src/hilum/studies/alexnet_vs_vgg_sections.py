@@ -8,6 +8,7 @@ import numpy as np
 
 from hilum.evaluation.intervals import wilson_interval
 from hilum.evaluation.paired import Difference
+from hilum.intervals import numeral
 from hilum.reports.charts import Bar, bars_figure
 from hilum.reports.curves import Panel, Reference, Series, curves_figure
 from hilum.reports.figures import Figure
@@ -283,8 +284,10 @@ def _points(difference: Difference | None) -> str:
     if difference is None:
         return "diverged"
     if math.isnan(difference.low):
-        return f"{difference.mean:+.1f}"
-    return f"{difference.mean:+.1f} ({difference.low:+.1f} to {difference.high:+.1f})"
+        return numeral(difference.mean, "+.1f")
+    return (
+        f"{numeral(difference.mean, '+.1f')} ({numeral(difference.low, '+.1f')} to {numeral(difference.high, '+.1f')})"
+    )
 
 
 def _base_errors(measured: dict[str, Any]) -> str:

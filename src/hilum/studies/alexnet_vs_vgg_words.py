@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hilum.evaluation.paired import Difference, paired_difference
+from hilum.intervals import numeral
 from hilum.studies.alexnet_vs_vgg_fits import BASE, NORMED, PLAIN, SMALL_START
 
 
@@ -134,9 +135,9 @@ def ablation_words(measured: dict[str, Any]) -> str:
         if difference is None or difference.sign == 0:
             unclear.append(name)
         elif difference.sign < 0:
-            lowered.append(f"{name} ({difference.mean:+.1f} points)")
+            lowered.append(f"{name} ({numeral(difference.mean, '+.1f')} points)")
         else:
-            raised.append(f"{name} ({difference.mean:+.1f} points)")
+            raised.append(f"{name} ({numeral(difference.mean, '+.1f')} points)")
     seeds, epochs = measured["settings"]["ablation_seeds"], measured["settings"]["ablation_epochs"]
     words = f"After {epochs} epochs the small AlexNet's test error"
     parts = []

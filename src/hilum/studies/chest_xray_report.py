@@ -63,7 +63,7 @@ def finding(measured: Mapping[str, Any]) -> str:
     )
     if "external" in best:
         inside, outside = best["test"]["macro_auroc"]["value"], best["external"]["macro_auroc"]["value"]
-        change = "" if inside is None or outside is None else f" ({outside - inside:+.3f})"
+        change = "" if inside is None or outside is None else f" ({numeral(outside - inside, '+.3f')})"
         said.append(f"At the other hospital it reaches {_text(best['external']['macro_auroc'])}{change}.")
     said += [
         _compared(measured, "imbalance", "answer to imbalance"),

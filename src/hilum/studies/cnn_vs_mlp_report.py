@@ -9,6 +9,7 @@ from torch import nn
 
 from hilum.arrays import Array
 from hilum.datasets.image_sets import ImageSet
+from hilum.intervals import numeral
 from hilum.reports.canvas import Figure
 from hilum.reports.charts import Bar, bars_figure
 from hilum.reports.curves import Panel, Series, curves_figure
@@ -39,9 +40,9 @@ def _points(values: dict[str, Any]) -> str:
     """A difference without its sign where the interval has one, else with it."""
     mean, low, high = values["mean"], values["low"], values["high"]
     if low is None:
-        return f"{mean:+.2f} points"
+        return f"{numeral(mean, '+.2f')} points"
     if low * high <= 0:
-        return f"{mean:+.2f} points ({low:+.2f} to {high:+.2f})"
+        return f"{numeral(mean, '+.2f')} points ({numeral(low, '+.2f')} to {numeral(high, '+.2f')})"
     return f"{abs(mean):.2f} points ({min(abs(low), abs(high)):.2f}–{max(abs(low), abs(high)):.2f})"
 
 
@@ -66,8 +67,9 @@ def _moved(measured: dict[str, Any]) -> str:
         for name, values in kinds.items()
     }
     gains = [
-        f"at {shift} px the CNN is {at['cnn'][shift] - at['mlp_macs'][shift]:+.1f} points from the MLP of equal MACs, "
-        f"and the averaging head {at['cnn_pooled'][shift] - at['cnn'][shift]:+.1f} from the CNN"
+        f"at {shift} px the CNN is {numeral(at['cnn'][shift] - at['mlp_macs'][shift], '+.1f')} points from the MLP of "
+        "equal MACs, "
+        f"and the averaging head {numeral(at['cnn_pooled'][shift] - at['cnn'][shift], '+.1f')} from the CNN"
         for shift in (middle, last)
     ]
     return f"Moved by 0, {middle} and {last} px, per cent right: {', '.join(words)}; {'; '.join(gains)}."

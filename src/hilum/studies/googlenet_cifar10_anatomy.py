@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hilum.intervals import numeral
 from hilum.models.anatomy import network_table
 from hilum.models.inception_cost import inception_costs
 from hilum.models.zoo import published_network
@@ -18,7 +19,7 @@ def interval_text(difference: Mapping[str, Any]) -> str:
     """Bounds of a paired difference, in points."""
     if difference["low"] is None:
         return "one pair: no interval"
-    return f"{difference['low']:+.1f} … {difference['high']:+.1f}"
+    return f"{numeral(difference['low'], '+.1f')} … {numeral(difference['high'], '+.1f')}"
 
 
 def kernel_rows() -> list[dict[str, Any]]:
@@ -65,7 +66,7 @@ def kernels_section(measured: Mapping[str, Any]) -> Section:
             ),
             table("Counted from the networks, 1,000 classes", columns, cells),
             Paragraph(
-                f"Measured here, 3×3 minus 5×5 on test images: {three['difference']['mean']:+.1f} points "
+                f"Measured here, 3×3 minus 5×5 on test images: {numeral(three['difference']['mean'], '+.1f')} points "
                 f"({interval_text(three['difference'])}, {len(three['gaps'])} pairs)."
             ),
         ),

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from hilum.intervals import numeral
 from hilum.studies.googlenet_cifar10_anatomy import interval_text, kernel_rows
 from hilum.studies.googlenet_cifar10_report import counted
 from hilum.studies.outcome import Number, over_seeds, share
@@ -204,7 +205,8 @@ def _regularisation_found(measured: Mapping[str, Any]) -> str:
     largest = max(rows, key=lambda row: row["difference"]["mean"])
     return (
         f"{told} The largest mean gain in test accuracy was that of {largest['label']} "
-        f"({largest['difference']['mean']:+.1f} points); under it the curves say: {counted(largest['verdicts'])}. "
+        f"({numeral(largest['difference']['mean'], '+.1f')} points); under it the curves say: "
+        f"{counted(largest['verdicts'])}. "
         f"{_gap_found(measured['variants'])}"
     )
 
@@ -223,7 +225,7 @@ def _gap_found(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _named(rows: Sequence[Mapping[str, Any]], key: str) -> str:
-    return ", ".join(f"{row['label']} ({row[key]['mean']:+.1f} points)" for row in rows)
+    return ", ".join(f"{row['label']} ({numeral(row[key]['mean'], '+.1f')} points)" for row in rows)
 
 
 def _structure_found(row: Mapping[str, Any]) -> str:
@@ -232,9 +234,8 @@ def _structure_found(row: Mapping[str, Any]) -> str:
     told = "which the pairs tell apart from none" if row["difference_told"] else (
         "which, among all comparisons, the pairs don't tell apart from none"
     )  # fmt: skip
-    return (
-        f"{words} changed the test accuracy by {difference['mean']:+.1f} points ({interval_text(difference)}), {told}."
-    )
+    points = f"{numeral(difference['mean'], '+.1f')} points ({interval_text(difference)})"
+    return f"{words} changed the test accuracy by {points}, {told}."
 
 
 def _transfer_found(transfer: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from hilum.evaluation.intervals import wilson_interval
+from hilum.intervals import numeral
 from hilum.reports.canvas import Figure
 from hilum.reports.charts import Bar, bars_figure
 from hilum.reports.curves import Panel, Reference, Series, curves_figure
@@ -136,8 +137,8 @@ def diagnosis_facts(found: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         ("accuracy at the end, validation images", f"{100 * found['validation_accuracy']:.1f} %"),
         ("gap at the end", f"{100 * found['gap']:.1f} points"),
         ("gap when validation loss had settled", f"{100 * found['gap_when_settled']:.1f} points"),
-        ("validation accuracy since the lowest loss", f"{100 * found['accuracy_change']:+.1f} points"),
-        ("twice the images bring", "not measured" if gain is None else f"{100 * gain:+.1f} points"),
+        ("validation accuracy since the lowest loss", f"{numeral(100 * found['accuracy_change'], '+.1f')} points"),
+        ("twice the images bring", "not measured" if gain is None else f"{numeral(100 * gain, '+.1f')} points"),
     )
 
 
@@ -217,7 +218,9 @@ def learning_curve_section(measured: Mapping[str, Any]) -> tuple[Section, ...]:
             title="Is it for want of data?",
             name="data",
             blocks=(
-                Paragraph(f"Between the two largest sizes a doubling brings {gain:+.1f} points of accuracy."),
+                Paragraph(
+                    f"Between the two largest sizes a doubling brings {numeral(gain, '+.1f')} points of accuracy."
+                ),
                 Figures((figure,)),
             ),
         ),
@@ -302,7 +305,7 @@ def difference_cell(difference: Mapping[str, Any], good: int) -> Cell:
     """A paired difference with its interval; tinted and worded where it is told apart from none."""
     word = {1: "better", -1: "worse", 0: "not told apart"}[good]
     return Cell(
-        text=f"{difference['mean']:+.1f}",
+        text=numeral(difference["mean"], "+.1f"),
         detail=f"{interval_text(difference)}; {word}",
         tone={1: "green", -1: "red", 0: ""}[good],  # type: ignore[arg-type]
     )

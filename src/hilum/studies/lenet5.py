@@ -31,6 +31,7 @@ from hilum.config import to_mapping
 from hilum.datasets.image_sets import ImageSet
 from hilum.evaluation.intervals import wilson_interval
 from hilum.evaluation.paired import sign_test
+from hilum.intervals import numeral
 from hilum.models.anatomy import network_table
 from hilum.models.initialisation import generator_from, initialise
 from hilum.models.networks.lenet import LeNet5
@@ -358,7 +359,8 @@ def finding(measured: dict[str, Any], title: str, *, mnist: bool) -> str:
         sentences.append(_mistakes(form))
     gaps = [form["training_accuracy"] - form["accuracy"] for form in (modern, original)]
     sentences.append(
-        f"Accuracy on training minus test images: {gaps[0]:+.1f} points (modern), {gaps[1]:+.1f} points (original)."
+        f"Accuracy on training minus test images: {numeral(gaps[0], '+.1f')} points (modern), "
+        f"{numeral(gaps[1], '+.1f')} points (original)."
     )
     fewer = measured["connections"]["original"] / measured["parameters"]["original"]
     sentences.append(

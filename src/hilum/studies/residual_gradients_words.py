@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from hilum.evaluation.paired import sign_test
+from hilum.intervals import numeral
 from hilum.reports.canvas import brief
 from hilum.studies.outcome import Number, over_seeds
 
@@ -208,7 +209,7 @@ def compared(first: Rows, second: Rows, name: str, other: str) -> str:
     seeds = f"{len(pairs)} seed{'s' if len(pairs) > 1 else ''}"
     if all(surely_differ(a, b) and (a["test_error"] > b["test_error"]) == (points > 0) for a, b in pairs):
         return f"{name} errs {abs(points):.1f} points {'more' if points > 0 else 'less'} than {other} ({seeds})"
-    return f"{name} and {other} can't be told apart ({f'{points:+.1f}'.replace('-', '−')} points, {seeds})"
+    return f"{name} and {other} can't be told apart ({numeral(points, '+.1f')} points, {seeds})"
 
 
 def side_words(measured: dict[str, Any]) -> str:

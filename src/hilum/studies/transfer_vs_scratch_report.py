@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hilum.evaluation.intervals import wilson_interval
-from hilum.intervals import interval
+from hilum.intervals import interval, numeral
 from hilum.reports.canvas import Figure
 from hilum.reports.charts import Bar, bars_figure
 from hilum.reports.curves import Panel, Reference, Series, curves_figure
@@ -306,8 +306,8 @@ def films_table(records: Rows) -> Table:
             "–"
             if record["method"] == SCRATCH
             else Cell(
-                text=f"{record['above_scratch']:+.3f}",
-                detail=f"{record['above_scratch_low']:+.3f} to {record['above_scratch_high']:+.3f}",
+                text=numeral(record["above_scratch"], "+.3f"),
+                detail=" to ".join(numeral(record[f"above_scratch_{end}"], "+.3f") for end in ("low", "high")),
             ),
             Cell(text=f"{record['test_accuracy']:.1f}"),
             Cell(text=f"{record['train_test_gap']:.1f}"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from hilum.intervals import numeral
 from hilum.studies.outcome import Number, over_seeds
 from hilum.studies.transfer_vs_scratch_analysis import (
     BLOCK,
@@ -129,12 +130,14 @@ def _accuracy_words(rows: Rows, network: str) -> str:
         count = f"{labels} labels a class" if labels != "all" else "all labels"
         seeds = len(pick(rows, HEAD, labels))
         side = {1: "beats", -1: "loses against", 0: "is not told apart from"}[sign]
-        words.append(f"With {count} feature extraction {side} scratch ({mean:+.1f} points, {seeds} paired seeds).")
+        words.append(
+            f"With {count} feature extraction {side} scratch ({numeral(mean, '+.1f')} points, {seeds} paired seeds)."
+        )
     best = max(METHODS, key=lambda method: _mean(rows, method, "all"))
     if best in (BLOCK, FULL):
         mean, sign = difference(rows, best, HEAD, "all")
         sure = "" if sign > 0 else ", which the seeds don't tell from 0"
-        words.append(f"Fine-tuning ({best}) adds {mean:+.1f} points to feature extraction{sure}.")
+        words.append(f"Fine-tuning ({best}) adds {numeral(mean, '+.1f')} points to feature extraction{sure}.")
     else:
         words.append(f"Fine-tuning adds nothing here: {best} is the best of the four.")
     return " ".join(words)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from hilum.evaluation.paired import Difference
+from hilum.intervals import numeral
 from hilum.studies.outcome import Number, over_seeds
 from hilum.studies.vgg16_flowers_analysis import (
     CLASSIC,
@@ -109,8 +110,10 @@ def _stand_in_words(measured: Mapping[str, Any]) -> str:
 
 
 def _signed(found: Difference) -> str:
-    bounds = "" if np.isnan(found.low) else f", 95 % interval {found.low:+.1f} to {found.high:+.1f}"
-    return f"{found.mean:+.1f} points ({found.pairs} paired seeds{bounds})"
+    bounds = (
+        "" if np.isnan(found.low) else f", 95 % interval {numeral(found.low, '+.1f')} to {numeral(found.high, '+.1f')}"
+    )
+    return f"{numeral(found.mean, '+.1f')} points ({found.pairs} paired seeds{bounds})"
 
 
 def _told(found: Difference, up: str, down: str, level: str) -> str:
