@@ -90,8 +90,8 @@ class StoredFilm:
     def _plain(self, stream: BinaryIO) -> Iterator[bytes]:
         digest = hashlib.sha256()
         while chunk := stream.read(CHUNK_BYTES):
-            digest.update(chunk)
             yield chunk
+            digest.update(chunk)  # behind it: who wants the first bytes alone asks for no digest
         if digest.hexdigest() != self.file_sha256:
             raise FilmError("The film's file was changed or damaged on disk. Restore it from a backup.", code="damaged")
 
