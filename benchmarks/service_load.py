@@ -19,8 +19,9 @@ were answered; a time is from the planned instant to the reply. The sender is a 
 processors.
 
 Before each server the disk's cache is filled up, as on a server that has run for a day: films fall into that cache, and
-on a virtual machine every page that is free has first to be found by the host (4 ms a film of 2 MB were seen). Films of all rounds stay until the end: a file system without a journal
-passes by every file that was deleted in the last minutes when it makes one.
+on a virtual machine every page that is free has first to be found by the host (4 ms a film of 2 MB were seen). Films of
+all rounds stay until the end: a file system without a journal passes by every file that was deleted in the last minutes
+when it makes one.
 """
 
 import argparse
@@ -415,7 +416,8 @@ def write(found: dict[str, Any]) -> str:
     if "filled_mb" in found:
         text += (
             "\nBefore each server the disk's cache was filled up, as on one that has run for a while "
-            f"({sum(found['filled_mb']) / 1024:.0f} GiB in all). The processors are {found['cores']} cores to the system.\n"
+            f"({sum(found['filled_mb']) / 1024:.0f} GiB in all). The processors are {found['cores']} cores to the "
+            "system.\n"
         )
     return head(found) + "\n" + text + opened(found["open"])
 

@@ -9,6 +9,7 @@ import pytest
 from hilum.errors import ServiceError, UsageError
 from hilum.records.audit import entries
 from hilum.records.database import Database
+from hilum.records.queue import Lease
 from hilum.records.store import Store
 from hilum.records.values import Answered, HeatmapRecord, Identity, NewAnswer, NewFilm, Recorded
 
@@ -102,6 +103,26 @@ def test_a_leased_film_is_not_claimed_twice_until_the_lease_runs_out(store: Stor
     assert again.attempts == 2
     assert store.record_answer(film_id, "one", Identity(), answer()) is None, "the lease was lost"
     assert store.record_answer(film_id, "two", Identity(), answer()) == "answered"
+
+
+def test_a_new_film_may_be_leased_as_it_is_recorded_and_is_then_as_one_that_was_claimed(
+    store: Store, clock: Clock
+) -> None:
+    mine = Lease(owner="w", seconds=60, most_claims=30)
+    receipt = store.receive(film("a"), lease=mine)
+    assert (receipt.new, receipt.state, receipt.leased) == (True, "received", True)
+    record = store.film(receipt.film_id)
+    assert record is not None
+    assert (record.state, record.attempts) == ("preparing", 1)
+    assert store.claim("v", lease_s=60, max_attempts=3) is None
+    clock.now += timedelta(seconds=61)
+    claim = store.claim("v", lease_s=60, max_attempts=3)
+    assert claim is not None
+    assert (claim.film_id, claim.attempts) == (receipt.film_id, 2)
+    assert not store.receive(film("a"), lease=mine).leased, "the same film again is somebody's already"
+    store.receive(film("b", sop_instance_uid="1.2"), lease=mine)
+    clash = store.receive(film("c", sop_instance_uid="1.2"), lease=mine)
+    assert (clash.state, clash.leased) == ("quarantined", False)
 
 
 def test_a_model_answers_a_film_once_and_a_new_model_once_more(store: Store, clock: Clock) -> None:

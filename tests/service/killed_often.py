@@ -59,6 +59,7 @@ def live(url: str, data: Path, first: int, told: int, point: Callable[[str], Non
         largest_bytes=1 << 20,
         least_free_bytes=0,
         received=workflow.wake,
+        offered=workflow.offered,
         point=point,
     )
     workflow.start()

@@ -13,7 +13,7 @@ from tests.service.small import SmallModel, png
 from hilum.errors import FilmError
 from hilum.records.database import Database
 from hilum.records.store import Store
-from hilum.records.values import FilmRecord, NewAnswer
+from hilum.records.values import Claim, FilmRecord, NewAnswer, NewFilm
 from hilum.service.answering import LINES, Ready
 from hilum.service.film_files import FilmFiles
 from hilum.service.intake import Intake
@@ -36,6 +36,7 @@ class Bench:
             largest_bytes=1 << 20,
             least_free_bytes=0,
             received=self.workflow.wake,
+            offered=self.workflow.offered,
         )
 
     def send(self, content: bytes) -> str:
@@ -152,6 +153,46 @@ def test_a_stop_finishes_what_is_in_work_and_leaves_the_rest_queued(bench: Calla
     film = one.store.film(waiting)
     assert film is not None
     assert (film.state, film.attempts) == ("received", 0)
+
+
+def test_a_film_that_comes_while_none_waits_is_leased_as_it_is_recorded(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hilum.service.workflow.POLL_S", 3600.0)
+    one = bench(SmallModel())
+    one.workflow.start()
+    assert one.outcome(one.send(png(1))).state == "answered"
+
+    def claims(*_: object, **__: object) -> None:
+        raise AssertionError("the records were asked for a film")
+
+    monkeypatch.setattr(one.store, "claims", claims)
+    films = [one.outcome(one.send(png(level))) for level in (2, 3)]
+    assert [(film.state, film.attempts) for film in films] == [("answered", 1)] * 2
+
+
+def test_a_film_on_its_way_to_a_worker_that_stops_is_given_back(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hilum.service.workflow.POLL_S", 3600.0)
+    one = bench(SmallModel())
+    one.workflow.start()
+    assert one.outcome(one.send(png(1))).state == "answered"
+    ended: list[bool] = []
+    stopper = threading.Thread(target=lambda: ended.append(one.workflow.stop(120)))
+    with one.workflow.offered() as place:
+        assert place.lease is not None
+        stopper.start()
+        assert one.workflow._stopping.wait(120)
+        with one.workflow.offered() as another:
+            assert another.lease is None
+        film = NewFilm(content_sha256="b" * 64, file_sha256="b" * 64, size=10, format="png", origin="rest")
+        receipt = one.store.receive(film, lease=place.lease)
+        place.claim = Claim(film_id=receipt.film_id, file_sha256="b" * 64, attempts=1)
+    stopper.join(120)
+    kept = one.store.film(receipt.film_id)
+    assert kept is not None
+    assert (ended, kept.state, kept.attempts) == ([True], "received", 0)
 
 
 def test_a_hanging_model_is_given_up_on_at_the_stop_and_its_film_is_queued(bench: Callable[..., Bench]) -> None:

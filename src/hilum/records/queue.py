@@ -24,6 +24,11 @@ class Lease:
     most_claims: int
     """A film that was claimed so often has taken its workers down with it."""
 
+    def taken(self, at: datetime) -> dict[str, Any]:
+        """Columns of a film that is leased as it is recorded: what :func:`lease_films` writes for a first claim."""
+        until = at + timedelta(seconds=self.seconds)
+        return {"state": "preparing", "attempts": 1, "lease_owner": self.owner, "lease_until": until}
+
 
 FILMS: Any = FilmRow.__table__
 _FREE = (
@@ -52,7 +57,7 @@ TAKE = (
 )
 
 
-def lease(
+def lease_films(
     session: Session, turns: Turns, at: datetime, how: Lease, most: int, broken: Callable[[FilmRow], None]
 ) -> list[Claim]:
     """Lease films that wait, in turn.

@@ -19,7 +19,7 @@ from hilum.records.database import Database
 from hilum.records.former_films import Former, FormerNeeded, is_former, same_film
 from hilum.records.identifiers import identities
 from hilum.records.look_ups import NO_PRIORS, PACS, SET_ASIDE, PriorsPolicy, take_up
-from hilum.records.queue import Lease, lease
+from hilum.records.queue import Lease, lease_films
 from hilum.records.reading import film_records
 from hilum.records.recording import FILMS, SAME_UID, SERVICE, has_answer, record, uid_in_use
 from hilum.records.request_keys import remember
@@ -81,6 +81,7 @@ class Store:
         model_sha256: str | None = None,
         actor: str = SERVICE,
         former: Callable[[], str] | None = None,
+        lease: Lease | None = None,
     ) -> Receipt:
         """Record a film whose bytes are durable; the same content again gives the same id.
 
@@ -90,6 +91,7 @@ class Store:
             actor: who sent it, for the audit.
             former: computes what the film's identity was before migration 0016, where a film from then may be the same;
                 what it raises goes through, and nothing was recorded. None where nobody can.
+            lease: of a worker that takes a new film at once, while no other film waits; None where none does.
 
         Raises:
             ServiceError: the database is away or full; nothing was recorded.
@@ -98,31 +100,44 @@ class Store:
         if former is not None and self.former == "unread":
             film, former = replace(film, former_sha256=former()), None
         try:
-            return self._recorded(film, model_sha256, actor, former_known=former is None)
+            return self._recorded(film, model_sha256, actor, lease, former_known=former is None)
         except FormerNeeded:
             if former is None:
                 raise
-            return self._recorded(replace(film, former_sha256=former()), model_sha256, actor, former_known=True)
+            film = replace(film, former_sha256=former())
+            return self._recorded(film, model_sha256, actor, lease, former_known=True)
 
-    def _recorded(self, film: NewFilm, model_sha256: str | None, actor: str, *, former_known: bool) -> Receipt:
+    def _recorded(
+        self, film: NewFilm, model_sha256: str | None, actor: str, lease: Lease | None, *, former_known: bool
+    ) -> Receipt:
         def receive(session: Session) -> Receipt:
-            return self._receive(session, film, model_sha256, actor, former_known)
+            return self._receive(session, film, model_sha256, actor, lease, former_known)
 
         try:
-            return self._database.share(receive)
+            receipt = self._database.share(receive)
         except IntegrityError:
             # Another process recorded the same film in between: now it is there.
-            return self._database.share(receive)
+            receipt = self._database.share(receive)
+        if receipt.leased:
+            with self._turns_lock:
+                self._turns.had(film.sender, film.urgent)
+        return receipt
 
     def _receive(
-        self, session: Session, film: NewFilm, model_sha256: str | None, actor: str, former_known: bool
+        self,
+        session: Session,
+        film: NewFilm,
+        model_sha256: str | None,
+        actor: str,
+        lease: Lease | None,
+        former_known: bool,
     ) -> Receipt:
         there = same_film(session, film.content_sha256, film.former_sha256)
         uid = film.sop_instance_uid or film.named_uid
         if there is None and not former_known and self.former != "none" and is_former(session, uid):
             raise FormerNeeded
         if there is None:
-            receipt = self._receive_new(session, film, actor)
+            receipt = self._receive_new(session, film, actor, lease)
         else:
             receipt = self._receive_again(session, film, session.get_one(FilmRow, there), model_sha256, actor)
         if film.request_key is not None:
@@ -144,14 +159,15 @@ class Store:
             self._note(session, actor, "film.returned", known.id, sha256=film.file_sha256)
         return Receipt(film_id=known.id, new=False, state=_state(known.state), file_sha256=known.file_sha256)
 
-    def _receive_new(self, session: Session, film: NewFilm, actor: str) -> Receipt:
+    def _receive_new(self, session: Session, film: NewFilm, actor: str, lease: Lease | None) -> Receipt:
         clash = uid_in_use(session, film.sop_instance_uid)
         prior = film.origin == PACS and not clash and not self._priors.analysed
         state: State = "quarantined" if clash else "not-analysed" if prior else "received"
-        film_id = secrets.token_hex(16)
-        values = {
+        film_id, at = secrets.token_hex(16), self._clock()
+        leased = lease is not None and state == "received"
+        values: dict[str, Any] = {
             "id": film_id,
-            "received_at": self._clock(),
+            "received_at": at,
             "origin": film.origin,
             "calling_ae": film.calling_ae[:16],
             "format": film.format,
@@ -166,11 +182,12 @@ class Store:
             "reason_code": "same-uid-other-content" if clash else "",
             "reason": SAME_UID if clash else "",
             **(SET_ASIDE if prior else {}),
+            **(lease.taken(at) if lease is not None and leased else {}),
         }
         session.connection().execute(NEW_FILM, values)
         facts = {"origin": film.origin, "sha256": film.file_sha256, "size": film.size, "state": state}
         self._note(session, actor, "film.received", film_id, **facts)
-        return Receipt(film_id=film_id, new=True, state=state, file_sha256=film.file_sha256)
+        return Receipt(film_id=film_id, new=True, state=state, file_sha256=film.file_sha256, leased=leased)
 
     def _note(self, session: Session, actor: str, act: str, subject: str, **detail: Any) -> None:
         """Write an act down in its own transaction."""
@@ -196,7 +213,7 @@ class Store:
                 self._note(session, SERVICE, "film.failed", row.id, code="crashing", attempts=row.attempts)
 
             with self._turns_lock:
-                return lease(session, self._turns, self._clock(), how, most, broken)
+                return lease_films(session, self._turns, self._clock(), how, most, broken)
 
         return self._database.share(claims)
 

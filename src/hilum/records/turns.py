@@ -65,6 +65,10 @@ class Turns:
         self._note(_who(heads[chosen]))
         return chosen
 
+    def had(self, sender: str, urgent: bool) -> None:
+        """Remember a turn that somebody had while nobody else waited."""
+        self._note((sender, urgent))
+
     def _note(self, sender: tuple[str, bool]) -> None:
         self._turn += 1
         self._last.pop(sender, None)  # back to the end, so that the first is the one whose turn lies furthest back

@@ -55,6 +55,8 @@ class Receipt:
     """Where the film is now."""
     file_sha256: str
     """Names the file that is kept: another than what was sent when the same film came in another container before."""
+    leased: bool = False
+    """Whether it was leased to a worker in the transaction that recorded it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,17 +16,35 @@ import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from hilum.errors import FilmError, ServiceError
+from hilum.records.queue import Lease
 from hilum.records.store import Store
-from hilum.records.values import NewFilm, Receipt
+from hilum.records.values import Claim, NewFilm, Receipt
 from hilum.sealing import new_file_key
 from hilum.service.film_files import FilmFiles, StoredFilm
 from hilum.service.film_identity import former_identity_of
 from hilum.service.film_writing import FilmWriter, Written, pass_by, refused_by
 from hilum.service.refusals import Refused
+
+
+@dataclass(slots=True)
+class Place:
+    """A worker's place for one film."""
+
+    lease: Lease | None
+    """What the worker leases it by; None when none has room."""
+    claim: Claim | None = None
+    """The film, once it is recorded and leased."""
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[Place]:
+    """No worker has a place: films wait in the records."""
+    yield Place(lease=None)
 
 
 class Intake:
@@ -40,7 +58,8 @@ class Intake:
         least_free_bytes: with less free disk nothing is accepted.
         pressure: raises Refused when no further film may come in.
         begins_at_once: whether ``pressure`` can tell just now without a look at the records.
-        received: told each film's id after it is durable, to wake the workers.
+        received: told each film's id after it is durable, to wake the workers, where none of them has it already.
+        offered: opens a worker's place for a film that is about to be recorded.
         fsync: makes a descriptor durable; tests make it fail.
         point: told the name of each step just before it: write, fsync, rename, commit, ack.
     """
@@ -54,6 +73,7 @@ class Intake:
         largest_bytes: int,
         least_free_bytes: int,
         received: Callable[[str], None],
+        offered: Callable[[], contextlib.AbstractContextManager[Place]] = nobody,
         pressure: Callable[[], None] = lambda: None,
         begins_at_once: Callable[[], bool] = lambda: False,
         fsync: Callable[[int], None] = os.fsync,
@@ -61,7 +81,7 @@ class Intake:
     ) -> None:
         self.files, self.store, self.model_sha256 = files, store, model_sha256
         self.largest_bytes, self.least_free_bytes = largest_bytes, least_free_bytes
-        self.received, self.fsync, self.point = received, fsync, point
+        self.received, self.offered, self.fsync, self.point = received, offered, fsync, point
         self._pressure, self.begins_at_once = pressure, begins_at_once
         self.broken: str | None = None
         self._stopping = threading.Event()
@@ -196,16 +216,21 @@ class Arrival:
             urgent=urgent,
         )
         self._make_durable()
-        with self._placing():
+        with self._placing(), self._intake.offered() as place:
             self._place(digest)
             if hashed_here:
                 self._intake.files.placed(digest)
-            receipt = self._record(film, actor or origin)
+            receipt = self._record(film, actor or origin, place.lease)
+            if receipt.leased:
+                place.claim = Claim(
+                    film_id=receipt.film_id, file_sha256=digest, attempts=1, sender=film.sender, urgent=urgent
+                )
             if receipt.file_sha256 != digest:  # it came before migration 0016, and is kept under the head of then
                 with contextlib.suppress(OSError):
                     self._intake.files.remove(digest)
         self._intake.point("ack")
-        self._intake.received(receipt.film_id)
+        if not receipt.leased:
+            self._intake.received(receipt.film_id)
         return receipt
 
     @contextlib.contextmanager
@@ -218,13 +243,17 @@ class Arrival:
                 raise self._intake.refusal(error) from None
             yield
 
-    def _record(self, film: NewFilm, actor: str) -> Receipt:
+    def _record(self, film: NewFilm, actor: str, lease: Lease | None) -> Receipt:
         self._intake.point("commit")
         store, model_sha256 = self._intake.store, self._intake.model_sha256
 
         try:
             return store.receive(
-                film, model_sha256=model_sha256, actor=actor, former=lambda: self._former_identity(film.file_sha256)
+                film,
+                model_sha256=model_sha256,
+                actor=actor,
+                former=lambda: self._former_identity(film.file_sha256),
+                lease=lease,
             )
         except Refused:
             raise

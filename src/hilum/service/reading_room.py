@@ -225,7 +225,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         ageing_cap_s=settings.ageing_cap_s,
         worked=metrics.worked,
     )
-    intake = _intake(settings, database, store, files, answering.model, workflow.wake)
+    intake = _intake(settings, database, store, files, answering.model, workflow)
     room = ReadingRoom(
         settings=settings,
         store=store,
@@ -259,7 +259,7 @@ def _intake(
     store: Store,
     files: FilmFiles,
     model: Model,
-    received: Callable[[str], None],
+    workflow: Workflow,
 ) -> Intake:
     pressure = Pressure(lambda: backlog(database), most=settings.most_waiting)
     return Intake(
@@ -268,7 +268,8 @@ def _intake(
         model_sha256=model.sha256,
         largest_bytes=settings.largest_film_mb * MIB,
         least_free_bytes=settings.least_free_mb * MIB,
-        received=received,
+        received=workflow.wake,
+        offered=workflow.offered,
         pressure=pressure.check,
         begins_at_once=lambda: pressure.knows,
     )

@@ -14,11 +14,12 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from hilum.errors import FilmError, HilumError, ServiceError
+from hilum.records.queue import Lease
 from hilum.records.store import Store
 from hilum.records.turns import AGEING_CAP_S
 from hilum.records.values import Answered, Claim, NewAnswer, State
@@ -28,6 +29,7 @@ from hilum.service.batcher import Batcher
 from hilum.service.bell import Bell
 from hilum.service.film_files import FilmFiles
 from hilum.service.film_writing import pass_by
+from hilum.service.intake import Place
 from hilum.service.logs import logger, where
 
 PASSING = frozenset(("timeout", "crashed", "out-of-memory"))
@@ -36,6 +38,8 @@ PASSING = frozenset(("timeout", "crashed", "out-of-memory"))
 POLL_S = 1.0
 LARGEST_BATCH = 4
 """Most films of a batch: few enough that an urgent film doesn't wait long for those of all lines."""
+AT_HAND = LINES * LARGEST_BATCH
+"""Most films that are leased and not read yet."""
 ASKED = "self-test"
 """Whose turn it is when the service asks its own model."""
 
@@ -100,6 +104,7 @@ class Workflow:
         self._arrivals, self._dry = 0, (-1, 0.0)
         self._claiming, self._claimed = threading.Lock(), deque[Claim]()
         self._in_work: dict[str, Future[NewAnswer] | None] = {}
+        self._offered = 0
         self._done: queue.SimpleQueue[_Worked | None] = queue.SimpleQueue()
         self._batcher: Batcher[Ready, NewAnswer] = Batcher(
             answering.answer,
@@ -122,6 +127,41 @@ class Workflow:
         """Say that a film may be waiting."""
         self._arrivals += 1
         self._ring()
+
+    @contextlib.contextmanager
+    def offered(self) -> Iterator[Place]:
+        """A place for a film that is about to be recorded, whose lease is then written with it: a transaction less.
+
+        There is one where a film has room and, as far as is known, none waits for its turn. So that the records are
+        asked for those whose time to be tried again has come, there is none when they were not for :data:`POLL_S`.
+        """
+        place = Place(lease=self._own_lease() if self._reserve() else None)
+        try:
+            yield place
+        finally:
+            if place.lease is not None:
+                with self._claiming:
+                    self._offered -= 1
+                    if place.claim is not None and not self._stopping.is_set():  # else :meth:`stop` gives it back
+                        self._in_work[place.claim.film_id] = None
+                        (self._claimed.appendleft if place.claim.urgent else self._claimed.append)(place.claim)
+                self._ring()
+
+    def _own_lease(self) -> Lease:
+        return Lease(owner=self._owner, seconds=self._lease_s, most_claims=self._max_attempts)
+
+    def _reserve(self) -> bool:
+        """Keep room for one film that is on its way; False also where a hand asks the records just now."""
+        if not self._claiming.acquire(blocking=False):
+            return False
+        try:
+            ahead = len(self._claimed) + self._offered
+            room = min(self._at_most - len(self._in_work) - self._offered, AT_HAND - ahead)
+            free = room > 0 and not self._stopping.is_set() and self._answering.trouble is None and self._found_dry()
+            self._offered += free
+            return free
+        finally:
+            self._claiming.release()
 
     def _ring(self) -> None:
         """Let one hand look for work; when it takes more than one film, it rings for the next."""
@@ -151,8 +191,9 @@ class Workflow:
         for future in list(self._in_work.values()):
             if future is not None:
                 future.cancel()  # those that wait; the batch in the model is finished
-        self._bell.until(lambda: not self._in_work, max(0.0, deadline - time.monotonic()))
-        finished = not self._in_work and not any(thread.is_alive() for thread in self._threads)
+        self._bell.until(lambda: not self._in_work and not self._offered, max(0.0, deadline - time.monotonic()))
+        at_rest = not self._in_work and not self._offered
+        finished = at_rest and not any(thread.is_alive() for thread in self._threads)
         if finished:
             self._batcher.close()
             self._done.put(None)
@@ -176,7 +217,7 @@ class Workflow:
     def _next(self) -> Claim | None:
         """A film to read: one that was leased before, else of those that are leased now."""
         with self._claiming:
-            room = min(self._at_most - len(self._in_work), LINES * LARGEST_BATCH)
+            room = min(self._at_most - len(self._in_work) - self._offered, AT_HAND)
             if not self._claimed and room > 0 and self._may_claim():
                 arrivals, now = self._arrivals, time.monotonic()
                 claims = self._store.claims(
@@ -192,10 +233,12 @@ class Workflow:
 
     def _may_claim(self) -> bool:
         """Whether asking the records may bring a film: not while nothing came since there was none, for a while."""
-        if self._stopping.is_set() or self._answering.trouble is not None:
-            return False
+        return not self._stopping.is_set() and self._answering.trouble is None and not self._found_dry()
+
+    def _found_dry(self) -> bool:
+        """Whether the records had no more films a moment ago, and none came since."""
         arrivals, at = self._dry
-        return arrivals != self._arrivals or time.monotonic() - at >= POLL_S
+        return arrivals == self._arrivals and time.monotonic() - at < POLL_S
 
     def _renew(self) -> None:
         """Keep the leases on what is in work, three times in each of their lives; a dead process renews none."""
