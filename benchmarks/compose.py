@@ -54,6 +54,7 @@ PARTS = (
     Part(script="viewer", title="At the page"),
     Part(script="storescp", title="Films in over DICOM"),
     Part(script="service_load", title="The service under load"),
+    Part(script="service_load", machine="xeon", title="The service under load on a Xeon"),
     Part(script="gpu_answers", title="On a GPU", by_name=True),
     Part(script="googlenet_gpu", title="GoogLeNet on a GPU", by_name=True),
     Part(script="monitor_report", title="Watching a million answers"),
