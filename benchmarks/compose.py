@@ -39,7 +39,7 @@ class Part:
 
 PARTS = (
     Part(script="two_stage", title="Two-stage transfer on chest films"),
-    Part(script="two_stage", machine="avx512", title="Two-stage transfer where bf16 gains nothing"),
+    Part(script="two_stage", machine="avx512", title="Two-stage transfer where bf16 gains nothing", by_name=True),
     Part(script="same_accuracy", title="Accuracy of the cached path"),
     Part(script="prefix_views", title="Fixed views and fresh ones"),
     Part(script="lenet5", title="LeNet-5 on MNIST"),
@@ -54,7 +54,7 @@ PARTS = (
     Part(script="viewer", title="At the page"),
     Part(script="storescp", title="Films in over DICOM"),
     Part(script="service_load", title="The service under load"),
-    Part(script="service_load", machine="xeon", title="The service under load on a Xeon"),
+    Part(script="service_load", machine="xeon", title="The service under load on a Xeon", by_name=True),
     Part(script="gpu_answers", title="On a GPU", by_name=True),
     Part(script="googlenet_gpu", title="GoogLeNet on a GPU", by_name=True),
     Part(script="monitor_report", title="Watching a million answers"),

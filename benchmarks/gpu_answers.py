@@ -220,10 +220,7 @@ def _served(found: dict[str, Any]) -> str:
 
 def _apart(found: dict[str, Any]) -> str:
     if "apart" not in found:
-        return (
-            "The answers beside the CPU's are not shown: this run compared them on a graph of random weights alone, "
-            "whose logits of millions say nothing.\n"
-        )
+        return "The kept numbers hold no comparison with the CPU's answers.\n"
     part = found["apart"]
     rows = [[name, f"{value:.1e}"] for name, value in part["differences"].items()]
     return (

@@ -3,7 +3,6 @@
 What needs a GPU is skipped without one; the rest runs on the CPU, with a driver and sessions that only say otherwise.
 """
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,7 +74,6 @@ def apart(one: Any, other: Any) -> dict[str, float]:
 def test_every_output_is_the_cpus(graph: bytes) -> None:
     tiles = films(20)
     found = apart(CudaRuntime(graph, size=224).run(tiles), OnnxRuntime(graph, size=224).run(tiles))
-    print(json.dumps(found))
     assert {name: value for name, value in found.items() if value > 1e-4} == {}
 
 

@@ -108,7 +108,7 @@ def test_a_leased_film_is_not_claimed_twice_until_the_lease_runs_out(store: Stor
 def test_a_new_film_may_be_leased_as_it_is_recorded_and_is_then_as_one_that_was_claimed(
     store: Store, clock: Clock
 ) -> None:
-    mine = Lease(owner="w", seconds=60, most_claims=30)
+    mine = Lease(owner="w", seconds=60)
     receipt = store.receive(film("a"), lease=mine)
     assert (receipt.new, receipt.state, receipt.leased) == (True, "received", True)
     record = store.film(receipt.film_id)

@@ -155,13 +155,20 @@ def test_a_stop_finishes_what_is_in_work_and_leaves_the_rest_queued(bench: Calla
     assert (film.state, film.attempts) == ("received", 0)
 
 
-def test_a_film_that_comes_while_none_waits_is_leased_as_it_is_recorded(
-    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def at_leisure(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Workers that have asked the records, found no more films, and don't ask again by themselves."""
     monkeypatch.setattr("hilum.service.workflow.POLL_S", 3600.0)
     one = bench(SmallModel())
     one.workflow.start()
     assert one.outcome(one.send(png(1))).state == "answered"
+    return one
+
+
+def test_a_film_that_comes_while_none_waits_is_leased_as_it_is_recorded(
+    at_leisure: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = at_leisure
 
     def claims(*_: object, **__: object) -> None:
         raise AssertionError("the records were asked for a film")
@@ -171,13 +178,8 @@ def test_a_film_that_comes_while_none_waits_is_leased_as_it_is_recorded(
     assert [(film.state, film.attempts) for film in films] == [("answered", 1)] * 2
 
 
-def test_a_film_on_its_way_to_a_worker_that_stops_is_given_back(
-    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hilum.service.workflow.POLL_S", 3600.0)
-    one = bench(SmallModel())
-    one.workflow.start()
-    assert one.outcome(one.send(png(1))).state == "answered"
+def test_a_film_on_its_way_to_a_worker_that_stops_is_given_back(at_leisure: Bench) -> None:
+    one = at_leisure
     ended: list[bool] = []
     stopper = threading.Thread(target=lambda: ended.append(one.workflow.stop(120)))
     with one.workflow.offered() as place:
@@ -186,6 +188,8 @@ def test_a_film_on_its_way_to_a_worker_that_stops_is_given_back(
         assert one.workflow._stopping.wait(120)
         with one.workflow.offered() as another:
             assert another.lease is None
+        stopper.join(0.5)
+        assert stopper.is_alive(), "it gave back its films before the last one was recorded"
         film = NewFilm(content_sha256="b" * 64, file_sha256="b" * 64, size=10, format="png", origin="rest")
         receipt = one.store.receive(film, lease=place.lease)
         place.claim = Claim(film_id=receipt.film_id, file_sha256="b" * 64, attempts=1)

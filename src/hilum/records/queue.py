@@ -21,8 +21,6 @@ class Lease:
     """Who takes them."""
     seconds: float
     """For how long."""
-    most_claims: int
-    """A film that was claimed so often has taken its workers down with it."""
 
     def taken(self, at: datetime) -> dict[str, Any]:
         """Columns of a film that is leased as it is recorded: what :func:`lease_films` writes for a first claim."""
@@ -58,7 +56,14 @@ TAKE = (
 
 
 def lease_films(
-    session: Session, turns: Turns, at: datetime, how: Lease, most: int, broken: Callable[[FilmRow], None]
+    session: Session,
+    turns: Turns,
+    at: datetime,
+    how: Lease,
+    *,
+    most: int,
+    most_claims: int,
+    broken: Callable[[FilmRow], None],
 ) -> list[Claim]:
     """Lease films that wait, in turn.
 
@@ -68,12 +73,13 @@ def lease_films(
         at: now.
         how: for whom and for how long.
         most: so many films.
+        most_claims: a film that was claimed so often has taken its workers down with it.
         broken: closes a film that was claimed too often.
     """
     waiting = _Waiting(session, at, most)
     claims: list[Claim] = []
     while len(claims) < most and (row := waiting.next(turns)) is not None:
-        if row.attempts >= how.most_claims:
+        if row.attempts >= most_claims:
             broken(session.get_one(FilmRow, row.id))
             continue
         claims.append(

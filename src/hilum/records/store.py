@@ -204,7 +204,7 @@ class Store:
         may fail has taken its workers down with it, and fails.
         """
 
-        how = Lease(owner=owner, seconds=lease_s, most_claims=max_attempts * CRASHES_PER_ATTEMPT)
+        how, most_claims = Lease(owner=owner, seconds=lease_s), max_attempts * CRASHES_PER_ATTEMPT
 
         def claims(session: Session) -> list[Claim]:
             def broken(row: FilmRow) -> None:
@@ -213,7 +213,9 @@ class Store:
                 self._note(session, SERVICE, "film.failed", row.id, code="crashing", attempts=row.attempts)
 
             with self._turns_lock:
-                return lease_films(session, self._turns, self._clock(), how, most, broken)
+                return lease_films(
+                    session, self._turns, self._clock(), how, most=most, most_claims=most_claims, broken=broken
+                )
 
         return self._database.share(claims)
 

@@ -135,7 +135,7 @@ class Workflow:
         There is one where a film has room and, as far as is known, none waits for its turn. So that the records are
         asked for those whose time to be tried again has come, there is none when they were not for :data:`POLL_S`.
         """
-        place = Place(lease=self._own_lease() if self._reserve() else None)
+        place = Place(lease=Lease(owner=self._owner, seconds=self._lease_s) if self._reserve() else None)
         try:
             yield place
         finally:
@@ -146,9 +146,6 @@ class Workflow:
                         self._in_work[place.claim.film_id] = None
                         (self._claimed.appendleft if place.claim.urgent else self._claimed.append)(place.claim)
                 self._ring()
-
-    def _own_lease(self) -> Lease:
-        return Lease(owner=self._owner, seconds=self._lease_s, most_claims=self._max_attempts)
 
     def _reserve(self) -> bool:
         """Keep room for one film that is on its way; False also where a hand asks the records just now."""
