@@ -61,13 +61,33 @@ def test_the_films_of_missing_studies_are_sent_to_us_and_no_report_of_ours() -> 
     ("words", "saying"),
     [
         (("echo", "--pacs", "x"), "letters and digits. Write NAME=dicom://AETITLE@HOST:PORT, or NAME=dicoms"),
-        (("echo", "--pacs", "x=https://h/p"), "--pacs: a PACS is asked over DICOM"),
+        (("echo", "--pacs", "x=https://h/p"), "PACS 'x' has the scheme 'https', and a PACS is asked over DICOM"),
+        (("echo", "--pacs", "x=http://h"), "--pacs: PACS 'x' has the scheme 'http', and a PACS is asked over DICOM"),
         (("echo", "--pacs", "x=dicoms://A@h:1", "--ca", "none.pem"), "The certificates can't be used (No such file"),
         (("fetch", "1.2*", "--pacs", "x=dicom://A@h:1"), "is no study instance UID"),
     ],
 )
 def test_what_is_wrong_is_told(words: tuple[str, ...], saying: str) -> None:
     run(*words, fails=UsageError, saying=saying)
+
+
+@pytest.mark.parametrize(
+    ("setting", "saying"),
+    [
+        ("x", "a PACS has no name of letters and digits. Write NAME=dicom"),
+        ("x=dicom://A@h:p", "PACS 'x' has no address that can be read. Write NAME=dicom"),
+        ("x=h:104", "PACS 'x' names no host. Write NAME=dicom"),
+        ("x=dicom://h:104", "PACS 'x' has no AE title of 1 to 16 ASCII characters. Write NAME=dicom"),
+        ("x=dicom://A@h", "PACS 'x' has no port. Write NAME=dicom"),
+    ],
+)
+def test_what_is_wrong_with_a_pacs_names_it_so_and_where_it_was_given(
+    setting: str, saying: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HILUM_PACS", "y=dicom://B@h:104")
+    run("echo", "--pacs", setting, fails=UsageError, saying=f"--pacs: {saying}")
+    monkeypatch.setenv("HILUM_PACS", setting)
+    run("echo", fails=UsageError, saying=f"HILUM_PACS: {saying}")
 
 
 @pytest.mark.parametrize("words", [("echo",), ("find", "--patient-id", "P1"), ("fetch", "1.2.3")])

@@ -337,7 +337,7 @@ def test_a_film_that_is_too_large_for_us_ends_the_association() -> None:
 def test_settings_explain_a_wrong_pacs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a PACS is asked over DICOM"):
         settings_in(tmp_path, pacs="x=https://archive.example/x")
-    with pytest.raises(ConfigError, match="'pacs': destination 'x' has no port"):
+    with pytest.raises(ConfigError, match="'pacs': PACS 'x' has no port"):
         settings_in(tmp_path, pacs="x=dicom://A@h")
     with pytest.raises(ConfigError, match="HILUM_PACS_RETRIEVE=move needs the DICOM listener"):
         settings_in(tmp_path, pacs="x=dicom://A@h:104", pacs_retrieve="move", dicom_port=None)

@@ -1,5 +1,6 @@
 """``hilum pacs``: try a PACS out, see what it has of a patient, fetch missing films, look after look-ups of priors."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -156,7 +157,8 @@ def _reached(at: str, ae_title: str, ca: Path | None, certificate: Path | None) 
     try:
         node = read_pacs(at)
     except ValueError as error:
-        raise UsageError(f"--pacs: {error}.") from None
+        named_by = "HILUM_PACS" if at == os.environ.get("HILUM_PACS") else "--pacs"
+        raise UsageError(f"{named_by}: {error}.") from None
     try:
         tls = renewed_client(ca, certificate).current if node.tls else None
     except OSError as error:

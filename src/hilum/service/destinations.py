@@ -60,18 +60,9 @@ def read_destination(text: str) -> Destination:
     Raises:
         ValueError: what is wrong with it, without its password.
     """
-    name, _, address = text.partition("=")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or not address:
-        raise ValueError(f"a destination has no name of letters and digits. {FORM}")
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError:
-        raise ValueError(f"destination {name!r} has no address that can be read. {FORM}") from None
-    if not parts.hostname:
-        raise ValueError(f"destination {name!r} names no host. {FORM}")
+    name, parts, port = _parts(text, "destination", FORM)
     if parts.scheme in ("dicom", "dicoms"):
-        return _node(name, parts, port)
+        return _node(name, parts, port, "destination", FORM)
     if parts.scheme in ("http", "https"):
         return _server(name, parts, port)
     raise ValueError(f"destination {name!r} has the scheme {parts.scheme!r}. {FORM}")
@@ -83,21 +74,33 @@ def read_pacs(text: str) -> Destination:
     Raises:
         ValueError: what is wrong with it, and the forms that it may have.
     """
+    name, parts, port = _parts(text, "PACS", PACS_FORM)
+    if parts.scheme not in ("dicom", "dicoms"):
+        raise ValueError(f"PACS {name!r} has the scheme {parts.scheme!r}, and a PACS is asked over DICOM. {PACS_FORM}")
+    return _node(name, parts, port, "PACS", PACS_FORM)
+
+
+def _parts(text: str, what: str, form: str) -> tuple[str, SplitResult, int | None]:
+    """Name, address and port of a setting; ``what`` and ``form`` are for messages."""
+    name, _, address = text.partition("=")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or not address:
+        raise ValueError(f"a {what} has no name of letters and digits. {form}")
     try:
-        node = read_destination(text)
-    except ValueError as error:
-        raise ValueError(str(error).replace(FORM, PACS_FORM)) from None
-    if node.kind != "dicom":
-        raise ValueError(f"a PACS is asked over DICOM. {PACS_FORM}")
-    return node
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"{what} {name!r} has no address that can be read. {form}") from None
+    if not parts.hostname:
+        raise ValueError(f"{what} {name!r} names no host. {form}")
+    return name, parts, port
 
 
-def _node(name: str, parts: SplitResult, port: int | None) -> Destination:
+def _node(name: str, parts: SplitResult, port: int | None, what: str, form: str) -> Destination:
     title = unquote(parts.username or "")
     if not 1 <= len(title) <= 16 or not title.isascii() or "\\" in title:
-        raise ValueError(f"destination {name!r} has no AE title of 1 to 16 ASCII characters. {FORM}")
+        raise ValueError(f"{what} {name!r} has no AE title of 1 to 16 ASCII characters. {form}")
     if not port:
-        raise ValueError(f"destination {name!r} has no port. {FORM}")
+        raise ValueError(f"{what} {name!r} has no port. {form}")
     return Destination(
         name=name, kind="dicom", host=parts.hostname or "", port=port, tls=parts.scheme == "dicoms", ae_title=title
     )
