@@ -99,7 +99,10 @@ def test_an_object_arrives_byte_for_byte_and_again_as_the_same(report: ResultObj
 
 def test_an_answer_is_left_to_who_waits_for_it(report: ResultObject) -> None:
     """pynetdicom's own thread would take it, and drop it, when it looks at the wrong moment."""
-    contexts, limits = [build_context(REPORT)], {"timeout_s": 120, "deadline_s": 240, "largest_message": 1 << 20}
+    contexts, limits = (
+        [build_context(REPORT)],
+        {"fails": Undelivered, "takes_nothing": "", "timeout_s": 120, "deadline_s": 240, "largest_message": 1 << 20},
+    )
     with (
         archive() as (destination, _),
         asked(destination, contexts, calling="HILUM", tls=None, **limits) as association,

@@ -49,29 +49,12 @@ def hand_over(
     classes = dict.fromkeys(one.sop_class_uid for one in objects)
     # One context for each transfer syntax: a peer that takes both then gets the bytes as they are.
     contexts = [build_context(sop_class, syntax) for sop_class in classes for syntax in (EXPLICIT, IMPLICIT)]
-    how = {"calling": calling, "tls": tls, "timeout_s": timeout_s, "deadline_s": deadline_s}
-    with asked(destination, contexts, largest_message=LARGEST_ANSWER, **how) as association:  # type: ignore[arg-type]
-        if not association.is_established:
-            raise _no_association(association, destination, calling, len(contexts))
+    how: dict[str, Any] = {"calling": calling, "tls": tls, "timeout_s": timeout_s, "deadline_s": deadline_s}
+    nothing = "takes neither reports nor heat maps. Allow their SOP classes there, then requeue."
+    how |= {"fails": Undelivered, "takes_nothing": nothing, "largest_message": LARGEST_ANSWER}
+    with asked(destination, contexts, **how) as association:
         for one in objects:
             _store(association, one, destination)
-
-
-def _no_association(association: Any, destination: Destination, calling: str, offered: int) -> Undelivered:
-    where = f"{destination.ae_title}@{destination.host}:{destination.port}"
-    if association.is_rejected:
-        return Undelivered(
-            f"{where} rejects associations of {calling}. Make {calling} known there, and check its AE title.",
-            code="rejected",
-        )
-    if len(association.rejected_contexts) == offered:
-        return Undelivered(
-            f"{where} takes neither reports nor heat maps. Allow their SOP classes there, then requeue.",
-            code="sop-class",
-            permanent=True,
-        )
-    more = "that HILUM_RESULTS_CA names its certificate's authority" if destination.tls else "whether it wants TLS"
-    return Undelivered(f"{where} gives no association. Check that it runs and can be reached, and {more}.", code="away")
 
 
 def _store(association: Any, one: ResultObject, destination: Destination) -> None:
