@@ -143,10 +143,19 @@ def test_the_verb_writes_a_page_and_says_when_it_cannot(bundle_path: Path, tmp_p
     summary = json.loads(done.stdout.splitlines()[-1])
     assert (summary["films"], summary["methods"], summary["refused"]) == (1, ["Grad-CAM"], {})
     assert "Grad-CAM, normal" in Path(summary["path"]).read_text()
-    failed = CliRunner().invoke(app, [*arguments, str(tmp_path / "none"), str(tmp_path / "bad")])
-    assert isinstance(failed.exception, DataError)
-    assert "No film could be explained. cut.dcm: " in str(failed.exception)
-    failed = CliRunner().invoke(app, [*arguments, str(tmp_path / "none"), str(tmp_path / "gone.dcm")])
-    said = f"No film could be explained. gone.dcm: It is not in {tmp_path}, or no plain file. Check the path."
-    assert str(failed.exception) == said
+    (tmp_path / "empty").mkdir()
+    for given, kind, said in (
+        (["bad"], DataError, "The film can't be explained:\ncut.dcm: The file is neither DICOM"),
+        (
+            ["gone.dcm"],
+            DataError,
+            f"The film can't be explained:\ngone.dcm: It is not in {tmp_path}, or no plain file. Check the path.",
+        ),
+        (["gone.dcm", "bad"], DataError, "None of 2 films can be explained:\ngone.dcm: It is not in"),
+        (["gone.dcm", "bad"], DataError, "\ncut.dcm: The file is neither DICOM"),
+        (["empty"], UsageError, f"No film to explain in {tmp_path / 'empty'}. Give films, or folders with films."),
+    ):
+        failed = CliRunner().invoke(app, [*arguments, str(tmp_path / "none"), *(str(tmp_path / one) for one in given)])
+        assert isinstance(failed.exception, kind)
+        assert said in str(failed.exception)
     assert not (tmp_path / "none").exists()

@@ -34,12 +34,15 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Explain answers by Grad-CAM of every finding, occlusion and integrated gradients. Not for diagnosis."""
-    from hilum.errors import DataError
+    from hilum.errors import DataError, UsageError
     from hilum.inference.assess import open_bundle
     from hilum.inference.explaining import explain_films
     from hilum.inference.explanation_page import write_page
     from hilum.inference.predict import find_films
 
+    found = list(find_films(files, leave_out=out))
+    if not found:
+        raise UsageError(f"No film to explain in {', '.join(map(str, files))}. Give films, or folders with films.")
     with open_bundle(bundle, trusted=trusted_keys(trusted), runtime=runtime) as assessor:
         gradients = None
         if run is not None:
@@ -49,14 +52,16 @@ def explain(
             gradients = RunGradients(Run.open(run), assessor.info)
         films, refused = explain_films(
             assessor,
-            list(find_films(files, leave_out=out)),
+            found,
             finding=finding,
             occlude=occlusion,
             gradients=gradients,
             progress=progress(quiet),
         )
         if not films:
-            raise DataError(f"No film could be explained. {refused[0].name}: {refused[0].reason}")
+            many = len(refused)
+            head = "The film can't be explained:" if many == 1 else f"None of {many} films can be explained:"
+            raise DataError("\n".join([head, *(f"{one.name}: {one.reason}" for one in refused)]))
         page = write_page(out, assessor, films, refused, style=style)
     summary = {
         "path": str(page),

@@ -108,7 +108,10 @@ def explain_films(
         UsageError: too many films, none at all, or an unknown finding.
     """
     if not 1 <= len(films) <= MOST_FILMS:
-        raise UsageError(f"{len(films)} films were given, but a page explains 1 to {MOST_FILMS}. Name single films.")
+        raise UsageError(
+            f"{len(films)} films were given, but a page explains 1 to {MOST_FILMS}. Name single films; hilum predict "
+            "answers any number, each with a heat map."
+        )
     if finding is not None and finding not in assessor.info.findings:
         raise UsageError(
             f"{finding!r} is not a finding of this model. {nearest(finding, list(assessor.info.findings))}"
