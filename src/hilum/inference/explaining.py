@@ -107,15 +107,7 @@ def explain_films(
     Raises:
         UsageError: too many films, none at all, or an unknown finding.
     """
-    if not 1 <= len(films) <= MOST_FILMS:
-        raise UsageError(
-            f"{len(films)} films were given, but a page explains 1 to {MOST_FILMS}. Name single films; hilum predict "
-            "answers any number, each with a heat map."
-        )
-    if finding is not None and finding not in assessor.info.findings:
-        raise UsageError(
-            f"{finding!r} is not a finding of this model. {nearest(finding, list(assessor.info.findings))}"
-        )
+    _check(films, finding, assessor)
     if sandbox is None:
         with Sandbox(1, wall_s=WALL_S, preload=PRELOAD) as opened:
             prepared, refused = _prepare(opened, films, assessor)
@@ -158,6 +150,18 @@ def explain_films(
                 )
             )
     return _one_scale(explained), refused
+
+
+def _check(films: Sequence[FilmFile], finding: str | None, assessor: Assessor) -> None:
+    if not 1 <= len(films) <= MOST_FILMS:
+        raise UsageError(
+            f"{len(films)} films were given, but a page explains 1 to {MOST_FILMS}. Name single films; hilum predict "
+            "answers any number, each with a heat map."
+        )
+    if finding is not None and finding not in assessor.info.findings:
+        raise UsageError(
+            f"{finding!r} is not a finding of this model. {nearest(finding, list(assessor.info.findings))}"
+        )
 
 
 def _prepare(
