@@ -290,6 +290,14 @@ def test_a_file_that_is_named_is_always_tried_and_only_once(tmp_path: Path) -> N
     assert list(find_films([path, path])) == [FilmFile(name="film.csv", path=path)]
 
 
+def test_films_of_one_name_in_several_folders_are_told_apart(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.dcm").write_bytes(b"")
+    found = [one.name for one in find_films([tmp_path / "a", tmp_path / "b", tmp_path / "b" / "x.dcm"])]
+    assert found == ["x.dcm", f"{(tmp_path / 'b' / 'x.dcm').as_posix()}"]
+
+
 def test_a_link_that_leads_back_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.dcm").write_bytes(b"x")

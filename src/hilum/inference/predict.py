@@ -76,7 +76,7 @@ class FilmFile:
     """A file to be answered."""
 
     name: str
-    """What results call it: its path below the folder that was given, or its own name."""
+    """What results call it: its path below the folder that was given, or its own name; its path where that is taken."""
     path: Path
     """Where it is."""
 
@@ -188,16 +188,19 @@ def find_films(given: Sequence[Path], *, leave_out: Path | None = None) -> Itera
     """Files in a fixed order: those named, and those below folders that may be films.
 
     Hidden files, ``DICOMDIR``, known other formats (:data:`NOT_FILMS`), links to folders and the folder of the results
-    are passed over.
+    are passed over. A film whose name another one has already, in a folder given before, is called by its path.
     """
     seen: set[Path] = set()
+    names: set[str] = set()
     for one in given:
         below = _below(one, leave_out) if one.is_dir() else [FilmFile(name=one.name, path=one)]
         for film in below:
             where = film.path.absolute()
             if where not in seen:
+                named = film if film.name not in names else replace(film, name=film.path.as_posix())
                 seen.add(where)
-                yield film
+                names.add(named.name)
+                yield named
 
 
 def _below(folder: Path, leave_out: Path | None) -> Iterator[FilmFile]:
