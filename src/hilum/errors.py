@@ -123,20 +123,22 @@ class ServiceError(HilumError):
     """The service can't start or can't accept a film."""
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Sequence[str], *, listed_by: str = "") -> str:
     """Say which names are known, nearest first: the tail of a message about an unknown name.
 
     Args:
         name: the unknown name.
         known: the names that would have been right.
+        listed_by: the command that lists them, where they are too many for a message.
 
     Returns:
-        ``Did you mean 'x'? Known: x, y, z.`` or, without a near match, ``Known: x, y, z.``
+        ``Did you mean 'x'? Known: x, y, z.`` or, without a near match, ``Known: x, y, z.`` With a command
+        ``hilum models list shows all 36.`` in place of the names.
     """
     close = set(get_close_matches(name, known, n=max(1, len(known)), cutoff=0.6))
     best = max((one for one in known if one in close), key=lambda one: _likeness(one, name), default="")
     hint = f"Did you mean {best!r}? " if best else ""
-    return f"{hint}Known: {', '.join(known)}."
+    return hint + (f"{listed_by} shows all {len(known)}." if listed_by else f"Known: {', '.join(known)}.")
 
 
 def _likeness(one: str, name: str) -> tuple[float, float, int]:

@@ -58,6 +58,14 @@ def test_nearest_says_nothing_of_a_far_name() -> None:
     assert nearest("zzz", ["alexnet", "vgg16"]) == "Known: alexnet, vgg16."
 
 
+def test_where_names_are_many_the_command_that_lists_them_is_named() -> None:
+    known = ["alexnet", "vgg16"]
+    assert nearest("vgg61", known, listed_by="hilum models list") == (
+        "Did you mean 'vgg16'? hilum models list shows all 2."
+    )
+    assert nearest("zzz", known, listed_by="hilum models list") == "hilum models list shows all 2."
+
+
 def test_film_error_survives_the_way_from_a_child_process() -> None:
     error = pickle.loads(pickle.dumps(FilmError("Film a.dcm is empty.", code="empty")))
     assert (str(error), error.code) == ("Film a.dcm is empty.", "empty")

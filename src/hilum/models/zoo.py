@@ -415,10 +415,10 @@ def architecture(name: str) -> Architecture:
     """The zoo's row of a name.
 
     Raises:
-        UsageError: no such network; the message lists the known ones, the nearest first.
+        UsageError: no such network; the message has the nearest name and the command that lists all.
     """
     if name not in ARCHITECTURES:
-        raise UsageError(f"Network {name!r} is not in the zoo. {nearest(name, names())}")
+        raise UsageError(f"Network {name!r} is not in the zoo. {nearest(name, names(), listed_by='hilum models list')}")
     return ARCHITECTURES[name]
 
 
