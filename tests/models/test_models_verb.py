@@ -17,8 +17,19 @@ def test_list_names_every_network_with_its_weights() -> None:
     assert ["hilum_small", "2026", "3×224×224", "176", "block5", "hilum"] in rows
 
 
+def test_list_fits_100_columns_and_names_each_paper_once() -> None:
+    said = CliRunner().invoke(app, ["list"]).stdout
+    assert max(len(line) for line in said.splitlines()) <= 100
+    table, papers = said.split("\n\n")
+    numbers = {row.split()[0]: row.split()[-1] for row in table.splitlines()[2:]}
+    told = " ".join(papers.split())
+    for row in json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout.splitlines()[-1])["models"]:
+        assert told.count(f"{numbers[row['name']]} {row['citation']}") == 1
+
+
 def test_list_and_message_go_by_name_and_number() -> None:
-    rows = [line.split()[0] for line in CliRunner().invoke(app, ["list"]).stdout.splitlines()[2:]]
+    table, _ = CliRunner().invoke(app, ["list"]).stdout.split("\n\n")
+    rows = [line.split()[0] for line in table.splitlines()[2:]]
     assert rows[:3] == ["alexnet", "alexnet_2012", "densenet121"]
     assert [name for name in rows if name.startswith("resnet")] == [
         f"resnet{depth}" for depth in (18, 20, 34, 50, 56, 101, 110, 152)

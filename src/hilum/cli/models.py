@@ -1,5 +1,6 @@
 """``hilum models``: the zoo, and the anatomy of each network."""
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,9 @@ app = typer.Typer(
 )
 
 SizeOption = Annotated[int | None, typer.Option(min=1, help="Image height and width in pixels.")]
+
+COLUMNS = 100
+"""Widest line of the list of networks."""
 
 # A Sequential without layers is a plain shortcut.
 QUIET_KINDS = {"ReLU", "ReLU6", "SiLU", "Sigmoid", "Dropout", "StochasticDepth", "Identity", "Sequential", "Flatten"}
@@ -40,6 +44,7 @@ def list_models(as_json: JsonOption = False) -> None:
         }
         for name, row in networks.items()
     ]
+    published = list(dict.fromkeys(row.citation for row in networks.values()))
     cells = [
         (
             name,
@@ -48,12 +53,24 @@ def list_models(as_json: JsonOption = False) -> None:
             row.channels,
             row.last_block,
             ", ".join(weights[name]) or "none",
-            row.citation,
+            f"[{published.index(row.citation) + 1}]",
         )
         for name, row in networks.items()
     ]
     header = ("name", "year", "input", "channels", "last block from", "weights", "published in")
-    finish({"models": rows}, as_json=as_json, lines=table(header, cells))
+    papers = [line for number, one in enumerate(published, start=1) for line in _paper(number, one)]
+    finish({"models": rows}, as_json=as_json, lines=[*table(header, cells), "", *papers])
+
+
+def _paper(number: int, citation: str) -> list[str]:
+    """A citation below the table, in lines of at most :data:`COLUMNS`."""
+    return wrap(
+        f"[{number}]".ljust(5) + citation,
+        COLUMNS,
+        subsequent_indent=" " * 5,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 @app.command("show")
