@@ -1,8 +1,11 @@
 """Doctor: a line for each thing, and a mend for whatever is not fine."""
 
+import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hilum.errors import BundleError
@@ -47,6 +50,42 @@ def test_a_decoder_that_reads_wrongly_is_named(monkeypatch: pytest.MonkeyPatch) 
     assert sign.state == "warn"
     assert "differs by" in sign.found
     assert "refused by name" in sign.mend
+
+
+@pytest.mark.parametrize(
+    ("decode", "saying"),
+    [
+        (
+            lambda frame, form: (np.zeros((form.rows, form.columns)) + 4094).astype(form.dtype),
+            "differs by 4094 of 4095",
+        ),
+        (lambda frame, form: 1 // 0, "The JPEG Lossless SV1 pixel data are damaged and can't be decoded."),
+    ],
+)
+def test_a_decoder_of_a_syntax_that_nothing_writes_is_tried(
+    monkeypatch: pytest.MonkeyPatch, decode: Callable[..., object], saying: str
+) -> None:
+    import dataclasses
+
+    from hilum.imaging import codecs
+
+    uid = "1.2.840.10008.1.2.4.70"
+    assert next(one for one in decoders() if "SV1" in one.what).found == "reads a known frame"
+    monkeypatch.setitem(codecs.CODECS, uid, dataclasses.replace(CODECS[uid], decode=decode))
+    (sign,) = [one for one in decoders() if "SV1" in one.what]
+    assert (sign.state, saying in sign.found) == ("warn", True)
+
+
+def test_trying_decoders_writes_nothing_beside(capfd: pytest.CaptureFixture[str]) -> None:
+    decoders()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_gdcm_its_syntaxes_are_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "gdcm" else find(name, *more))
+    limited = [sign.what for sign in decoders() if sign.found == "python-gdcm is not installed"]
+    assert limited == ["decoder JPEG Extended", "decoder JPEG Lossless", "decoder JPEG Lossless SV1"]
 
 
 def test_versions_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

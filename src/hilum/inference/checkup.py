@@ -1,10 +1,12 @@
 """What ``hilum doctor`` looks at: is this machine fit to answer films, and what would make it fitter?"""
 
+import contextlib
 import importlib.util
+import os
 import platform
 import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -108,8 +110,8 @@ def extras() -> list[Sign]:
 
 
 def decoders() -> list[Sign]:
-    """A line for each transfer syntax: a small film is written in it, read back, and compared with the plain one; and
-    one for those that nothing here decodes."""
+    """A line for each transfer syntax: a small film is written in it, read back, and compared with the plain one, or a
+    known frame is read where nothing here writes it; and one for those that nothing here decodes."""
     from hilum.imaging.codecs import CODECS, WITHOUT_DECODER
     from hilum.imaging.encoders import ENCODERS
 
@@ -121,9 +123,8 @@ def decoders() -> list[Sign]:
             problem = _round_trip(written[uid], lossy=codec.lossy or ENCODERS[written[uid]].lossy)
             found = "reads what was written"
         else:
-            # Nothing here writes these; GDCM reads them.
-            problem = "" if importlib.util.find_spec("gdcm") else "python-gdcm is not installed"
-            found = "GDCM present (not tried)"
+            problem = _known_frame(uid)
+            found = "reads a known frame"
         mend = "films in this syntax are refused by name; install hilum again with all its dependencies"
         state: State = "warn" if problem else "ok"
         signs.append(Sign(what=what, state=state, found=problem or found, mend=mend if problem else ""))
@@ -147,6 +148,33 @@ def _round_trip(syntax: str, *, lossy: bool) -> str:
         return str(error)
     apart = int(np.abs(plain - found).max())
     return f"differs by {apart} of 65535 grey values" if apart > (65535 // 16 if lossy else 0) else ""
+
+
+def _known_frame(syntax: str) -> str:
+    """What is wrong with a decoder of GDCM's; empty when nothing is."""
+    from hilum.imaging.known_frames import KNOWN_FRAMES
+
+    if importlib.util.find_spec("gdcm") is None:
+        return "python-gdcm is not installed"
+    try:
+        with _without_stderr():
+            apart = KNOWN_FRAMES[syntax].largest_difference(syntax)
+    except HilumError as error:
+        return str(error)
+    return f"differs by {apart} of 4095 grey values" if apart else ""
+
+
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """GDCM's JPEG library writes a complaint there by itself, of the 8-bit decoder that it tries first."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def processors() -> list[Sign]:
