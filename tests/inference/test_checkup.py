@@ -135,16 +135,23 @@ def test_a_bundle_is_tested_and_timed(bundle_path: Path) -> None:
         assert "batch 1" in signs[f"runtime {name}"].found
 
 
-def test_the_choice_is_recorded_for_auto(tmp_path: Path) -> None:
+def test_the_choice_is_recorded_for_auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = tmp_path / "runtime.json"
+    monkeypatch.setattr("hilum.inference.choosing.record_path", lambda: record)
     sign = speed(None, record)[-1]
     chosen = recorded(record)
     assert chosen in RUNTIMES
     assert sign.found.startswith(f"{chosen}, ")
-    assert f"recorded in {record}, which --runtime auto follows" in sign.found
+    assert f"recorded in {record}, which --runtime auto follows and nothing else does; remove it to undo" in sign.found
     kept = json.loads(record.read_text())
     assert {row["runtime"].split()[0] for row in kept["latencies"]} == {"onnxruntime", "openvino"}
     assert {row["precision"] for row in kept["latencies"]} == {"fp32"}
+
+
+def test_a_record_elsewhere_is_not_said_to_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hilum.inference.choosing.record_path", lambda: tmp_path / "here.json")
+    sign = speed(None, tmp_path / "there.json")[-1]
+    assert f"recorded in {tmp_path}/there.json, while --runtime auto follows {tmp_path}/here.json" in sign.found
 
 
 def test_a_second_runtime_that_fails_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

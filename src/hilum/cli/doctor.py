@@ -13,11 +13,18 @@ def doctor(
     folder: Annotated[Path, typer.Option(help="Where data will be kept: its disk is looked at.")] = Path(),
     record: Annotated[
         Path | None,
-        typer.Option(help="Where the faster runtime is recorded.", show_default="~/.config/hilum/runtime.json"),
+        typer.Option(
+            help="Record the faster of two runtimes elsewhere than where --runtime auto looks.",
+            show_default="~/.config/hilum/runtime.json",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check versions, extras, decoders, processors, SQLite, disk and each runtime's speed; a line each."""
+    """Check versions, extras, decoders, processors, SQLite, disk and each runtime's speed; a line each.
+
+    Where there are two runtimes to compare, the faster one is recorded in ~/.config/hilum/runtime.json, which --runtime
+    auto follows and nothing else does; remove the file to undo it.
+    """
     from hilum.config import to_mapping
     from hilum.inference.checkup import check_up
     from hilum.inference.choosing import record_path

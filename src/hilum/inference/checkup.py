@@ -320,5 +320,10 @@ def _chosen(measured: "dict[str, tuple[Latency, ...]]", graph: str, record: Path
             ),
             record,
         )
-        found += f"; recorded in {record}, which --runtime auto follows"
+        followed = choosing.record_path()
+        found += f"; recorded in {record}, "
+        if record == followed:
+            found += "which --runtime auto follows and nothing else does; remove it to undo that"
+        else:
+            found += f"while --runtime auto follows {followed}"
     return Sign(what="choice of runtime", state="ok", found=found)
