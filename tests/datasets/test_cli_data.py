@@ -59,6 +59,28 @@ def test_import_check_and_split_follow_one_another(
     assert set(Manifest.read(out).strings("part")) == {"fit", "test"}
 
 
+def test_an_import_ends_with_the_next_command(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, arguments = tmp_path / "m.parquet", ("--workers", 0, "-q")
+    assert hilum(monkeypatch, "import", folder, "--out", out, *arguments) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"next: hilum data check {out}"
+    (folder / "labels.csv").unlink()
+    assert hilum(monkeypatch, "import", folder, "--out", out, *arguments) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        f"No film has a label, and training needs them: give a table {folder}/labels.csv with the columns image and "
+        "label, or folders named as the findings.",
+        f"next: hilum data import {folder} --out {out}",
+    ]
+    table = folder / "films.csv"
+    table.write_text("image\n0.png\n1.png\n")
+    assert hilum(monkeypatch, "import", table, "--out", out, *arguments) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        f"No film has a label, and training needs them: give a column label in {table}.",
+        f"next: hilum data import {table} --out {out}",
+    ]
+
+
 def test_a_table_in_a_folder_below_is_told_as_passed_over(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

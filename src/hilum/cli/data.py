@@ -1,5 +1,6 @@
 """``hilum data``: films into a manifest, a look at what is odd about it, and an honest split."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,6 +66,7 @@ def import_films(
     if tables:
         lines.append(f"tables passed over, with their labels: {_few(tables)} (import a table by itself to use it)")
     lines += [f"{counted(len(manifest), 'film')} imported, {len(problems)} left out: {by_label}.", f"Written: {out}"]
+    lines += _next(films, out, any(manifest.strings("label")))
     summary: dict[str, Any] = {
         "path": str(out),
         "films": len(manifest),
@@ -74,6 +76,17 @@ def import_films(
         "fingerprint": manifest.fingerprint,
     }
     finish(summary, as_json=as_json, lines=lines)
+
+
+def _next(films: Path, out: Path, labelled: bool) -> list[str]:
+    """What to do with a new manifest."""
+    if labelled:
+        return [f"next: hilum data check {shlex.quote(str(out))}"]
+    where = f"a table {films / 'labels.csv'} with the columns image and label, or folders named as the findings"
+    if not films.is_dir():
+        where = f"a column label in {films}"
+    again = shlex.join(["hilum", "data", "import", str(films), "--out", str(out)])
+    return [f"No film has a label, and training needs them: give {where}.", f"next: {again}"]
 
 
 def _few(names: list[str], most: int = 3) -> str:
