@@ -49,9 +49,17 @@ def test_nothing_is_due_and_it_says_what_is_waited_for(asked: Conditions, at: Oc
     assert said in sentence
 
 
-def test_a_clock_that_went_back_is_refused() -> None:
-    with pytest.raises(UsageError, match="The clock says 2026-11-27 12:00, but the last version .* 2026-11-28 12:00"):
-        due(Conditions(every_days=1), occasion(-1))
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (-1, "12:00:00 UTC, 86,400 s before the last version of the data was made (2026-11-28 12:00:00)"),
+        (-1 / 86400, "12:00:00 UTC, 1 s before the last version of the data was made (2026-11-27 12:00:01)"),
+    ],
+)
+def test_a_clock_that_went_back_is_refused_and_by_how_much_is_told(days: float, said: str) -> None:
+    with pytest.raises(UsageError) as told:
+        due(Conditions(every_days=1), occasion(days))
+    assert f"The clock says 2026-11-27 {said}. Set the clock right" in str(told.value)
 
 
 def test_conditions_out_of_range_are_refused_together() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 
 from hilum.errors import ConfigError, UsageError
 
@@ -90,9 +91,10 @@ def due(asked: Conditions, at: Occasion) -> tuple[Trigger | None, str]:
         UsageError: the last version was made later than now, so one of the clocks is wrong.
     """
     if at.last is not None and at.last > at.now:
+        behind_s = ceil((at.last - at.now).total_seconds())
         raise UsageError(
-            f"The clock says {at.now:%Y-%m-%d %H:%M}, but the last version of the data was made "
-            f"{at.last:%Y-%m-%d %H:%M}. Set the clock right, or every schedule is wrong."
+            f"The clock says {at.now:%Y-%m-%d %H:%M:%S} UTC, {behind_s:,} s before the last version of the data was "
+            f"made ({at.last:%Y-%m-%d %H:%M:%S}). Set the clock right, or every schedule is wrong."
         )
     found = [told for told in (_by_alarm(asked, at), _by_labels(asked, at), _by_schedule(asked, at)) if told]
     if found:
