@@ -53,6 +53,7 @@ PARTS = (
     Part(script="service", title="Waiting"),
     Part(script="viewer", title="At the page"),
     Part(script="storescp", title="Films in over DICOM"),
+    Part(script="film_on_disk", title="A film on its way to the disk"),
     Part(script="service_load", title="The service under load"),
     Part(script="service_load", machine="xeon", title="The service under load on a Xeon", by_name=True),
     Part(script="gpu_answers", title="On a GPU", by_name=True),

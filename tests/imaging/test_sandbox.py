@@ -1,6 +1,7 @@
 """A bad film harms only the child that decodes it."""
 
 import math
+import mmap
 import os
 import sys
 import threading
@@ -18,6 +19,7 @@ from hilum.imaging import wire
 from hilum.imaging.preprocessing import Preprocessing
 from hilum.imaging.reading import read_film
 from hilum.imaging.sandbox import Sandbox
+from hilum.shared_memory import Lent, SharedMemory
 
 
 def reply(tree, blobs=b""):
@@ -53,6 +55,17 @@ def test_bytes_go_in_whole(sandbox):
     """Twenty megabytes travel to the child and back."""
     content = os.urandom(1 << 20) * 20
     assert sandbox.run(bytes, content) == content
+
+
+def test_lent_memory_is_read_where_it_lies():
+    """The child reads what its parent writes, call after call, and keeps no file open."""
+    memory, opened = SharedMemory(mmap.PAGESIZE), []
+    with Sandbox(1, preload=()) as box:
+        for number in range(30):
+            memory.memory[:2] = b"%02d" % number
+            assert box.run(Lent.content, Lent(descriptor=memory.descriptor, size=2)) == b"%02d" % number
+            opened.append(len(box.run(os.listdir, "/proc/self/fd")))
+    assert set(opened) == {opened[0]}
 
 
 def test_film_error_keeps_its_code(sandbox):

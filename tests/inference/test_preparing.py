@@ -77,7 +77,7 @@ def decodings(monkeypatch):
 
     watched(dicom_reading, "decode_frame")
     watched(raster_reading, "read_raster")
-    watched(preparing, "read_film")
+    watched(preparing, "film_of")
     return ran
 
 
@@ -146,7 +146,7 @@ def test_a_second_decoder_or_a_limit_nearby_needs_the_whole_film(decodings, synt
     """Quality is that of all pixels then, and the tile is still the training's, decoded once."""
     content = film(syntax)
     ours = prepare_film(content, REDUCED, policy)
-    assert decodings == ["read_film", "decode_frame"]
+    assert decodings == ["film_of", "decode_frame"]
     assert ours.quality == prepare_film(content, WHOLE, policy).quality
     np.testing.assert_array_equal(ours.tile, film_tile(content, REDUCED))
 
@@ -167,7 +167,7 @@ def test_a_codestream_that_is_not_known_to_be_checked_is_decoded_whole(decodings
     assert film_of is not None
     assert not film_of.checked
     ours = prepare_film(content, REDUCED, ONE)
-    assert decodings == ["read_film", "decode_frame"]
+    assert decodings == ["film_of", "decode_frame"]
     assert ours.quality == prepare_film(content, WHOLE, ONE).quality
     np.testing.assert_array_equal(ours.tile, film_tile(content, REDUCED))
 

@@ -137,7 +137,7 @@ def deidentify(content: bytes, key: bytes, policy: Policy) -> Deidentified:
     if not is_dicom(content[:132]):
         raise FilmError(NOT_DICOM, code="not-dicom")
     limits.check_file(len(content))
-    structure = examine(io.BytesIO(content), limits)
+    structure = examine(content, limits)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they quote values
         try:

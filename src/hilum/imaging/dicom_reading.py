@@ -32,7 +32,7 @@ LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 DICOMDIR = "1.2.840.10008.1.3.10"
 
 
-def is_dicom(head: bytes) -> bool:
+def is_dicom(head: bytes | memoryview) -> bool:
     """True when the first 132 bytes are a preamble and the prefix DICM (PS3.10 section 7.1)."""
     return head[128:132] == b"DICM"
 
@@ -49,7 +49,7 @@ def read_dicom_facts(stream: BinaryIO, limits: Limits) -> FilmFacts:
 
 
 def read_dicom(
-    content: bytes, limits: Limits, *, second_decoder: bool = False
+    content: bytes | memoryview, limits: Limits, *, second_decoder: bool = False
 ) -> tuple[Pixels, FilmFacts, tuple[str, ...]]:
     """Pixels, facts and flags of a DICOM film.
 
@@ -108,7 +108,7 @@ class EncodedFilm:
     """What `hilum.imaging.reading.read_film` would raise, a second decoder's left out."""
 
 
-def encoded_film(content: bytes, limits: Limits, syntaxes: tuple[str, ...]) -> EncodedFilm | None:
+def encoded_film(content: bytes | memoryview, limits: Limits, syntaxes: tuple[str, ...]) -> EncodedFilm | None:
     """A grey film before its frame is decoded.
 
     Returns:
@@ -117,7 +117,7 @@ def encoded_film(content: bytes, limits: Limits, syntaxes: tuple[str, ...]) -> E
     Raises:
         FilmError: see `hilum.imaging.reading.read_film`.
     """
-    structure = examine(io.BytesIO(content), limits)
+    structure = examine(content, limits)
     if structure.transfer_syntax not in syntaxes:
         return None
 
@@ -139,8 +139,8 @@ def encoded_film(content: bytes, limits: Limits, syntaxes: tuple[str, ...]) -> E
     return _at_the_boundary(read)
 
 
-def _readable(content: bytes, limits: Limits) -> Structure:
-    structure = examine(io.BytesIO(content), limits)
+def _readable(content: bytes | memoryview, limits: Limits) -> Structure:
+    structure = examine(content, limits)
     if structure.transfer_syntax not in CODECS:
         known = ", ".join(codec.name for codec in CODECS.values())
         raise FilmError(
@@ -183,7 +183,7 @@ def _dataset(stream: BinaryIO, *, pixels: bool, keywords: tuple[str, ...] = ()) 
     return dcmread(stream, stop_before_pixels=not pixels, specific_tags=list(keywords) or None)
 
 
-def _elements(content: bytes, structure: Structure, in_place: memoryview | None) -> Any:
+def _elements(content: bytes | memoryview, structure: Structure, in_place: memoryview | None) -> Any:
     """The data set, without pixels that are taken from where they lie."""
     if in_place is None:
         return _dataset(io.BytesIO(content), pixels=True)
@@ -194,7 +194,7 @@ def _elements(content: bytes, structure: Structure, in_place: memoryview | None)
     return read_dataset(header, structure.transfer_syntax == IMPLICIT, True)
 
 
-def _in_place(content: bytes, structure: Structure) -> memoryview | None:
+def _in_place(content: bytes | memoryview, structure: Structure) -> memoryview | None:
     """Pixels where they lie in the file, not copied: native samples, or the only fragment of encoded ones.
 
     Returns:

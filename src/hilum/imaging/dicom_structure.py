@@ -7,6 +7,7 @@ this walk comes first: without recursion, without reading values, and with every
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -53,26 +54,23 @@ class Structure:
     header_end: int | None = None
 
 
-def examine(stream: BinaryIO, limits: Limits) -> Structure:
+def examine(source: bytes | memoryview | BinaryIO, limits: Limits) -> Structure:
     """Walk over a DICOM file with a preamble, to its pixels and over them.
 
     Args:
-        stream: a seekable file; values are skipped, not read.
+        source: its bytes, or a seekable file, of which values are skipped and not read.
         limits: bounds on elements, depth, header bytes and inflated bytes.
 
     Raises:
         FilmError: code "truncated", "too-large" or "unreadable".
     """
-    size = stream.seek(0, io.SEEK_END)
-    meta = _Walk(stream, size, limits)
+    meta = _Walk(source, limits)
     meta.at = 132
     syntax = meta.file_meta()
     header_at = meta.at
     walk = meta
     if syntax == DEFLATED:
-        stream.seek(meta.at)
-        content = inflate(stream.read(), limits)
-        walk = _Walk(io.BytesIO(content), len(content), limits)
+        walk = _Walk(inflate(meta.bytes_at(meta.at, meta.size - meta.at), limits), limits)
     walk.order = ">" if syntax == BIG_ENDIAN else "<"
     walk.dataset(implicit=syntax == IMPLICIT)
     return Structure(
@@ -109,6 +107,18 @@ def inflate(content: bytes, limits: Limits) -> bytes:
     return inflated
 
 
+def _reading(source: bytes | memoryview | BinaryIO) -> tuple[Callable[[int, int], bytes], int]:
+    """How bytes are taken, from where on and how many, and how many there are."""
+    if isinstance(source, bytes | memoryview):
+        return lambda at, count: bytes(source[at : at + count]), len(source)
+
+    def read(at: int, count: int) -> bytes:
+        source.seek(at)
+        return source.read(count)
+
+    return read, source.seek(0, io.SEEK_END)
+
+
 @dataclass(frozen=True, slots=True)
 class _Open:
     """A sequence or an item that the walk is inside of; end is ``None`` when a delimiter closes it."""
@@ -121,8 +131,9 @@ class _Open:
 class _Walk:
     """Position and counts of one walk."""
 
-    def __init__(self, stream: BinaryIO, size: int, limits: Limits) -> None:
-        self.stream, self.size, self.limits = stream, size, limits
+    def __init__(self, source: bytes | memoryview | BinaryIO, limits: Limits) -> None:
+        self.limits = limits
+        self.bytes_at, self.size = _reading(source)
         self.at, self.order = 0, "<"
         self.elements = self.depth = self.pixel_bytes = self.fragments = 0
         self.pixels: int | None = None
@@ -154,8 +165,7 @@ class _Walk:
         """Walk over the data set up to and over the pixels."""
         if not implicit and self.at + 6 <= self.size:
             # Some writers declare explicit VRs and write implicit ones; pydicom looks at the first element too.
-            self.stream.seek(self.at + 4)
-            vr = self.stream.read(2)
+            vr = self.bytes_at(self.at + 4, 2)
             implicit = not (vr.isalpha() and vr.isupper())
         stack: list[_Open] = []
         while True:
@@ -235,8 +245,7 @@ class _Walk:
             )
 
     def _peek_group(self) -> int:
-        self.stream.seek(self.at)
-        return int.from_bytes(self.stream.read(2), "little")
+        return int.from_bytes(self.bytes_at(self.at, 2), "little")
 
     def _header(self, *, implicit: bool) -> tuple[int, bytes, int]:
         start = self._read(8)
@@ -259,9 +268,8 @@ class _Walk:
 
     def _read(self, count: int) -> bytes:
         self._check_fits(count)
-        self.stream.seek(self.at)
         self.at += count
-        return self.stream.read(count)
+        return self.bytes_at(self.at - count, count)
 
     def _skip(self, length: int) -> None:
         if length == UNDEFINED:

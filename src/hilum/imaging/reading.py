@@ -1,11 +1,15 @@
 """Films from files: DICOM, PNG, JPEG and TIFF."""
 
+import contextlib
 import hashlib
 import io
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from hilum.arrays import Pixels
+from hilum.direct_io import DirectReader
 from hilum.errors import FilmError
 from hilum.imaging.beside import beside
 from hilum.imaging.dicom_reading import is_dicom, read_dicom, read_dicom_facts
@@ -44,12 +48,18 @@ def read_film(
             ``unreadable``, ``not-an-image`` (neither DICOM, PNG, JPEG nor TIFF, or more than one frame),
             ``no-pixels``, ``unsupported-syntax``, ``decoders-disagree``.
     """
-    content = file_content(source, limits)
+    return film_of(file_content(source, limits), limits, second_decoder=second_decoder, sha256=sha256)
+
+
+def film_of(
+    content: bytes | memoryview, limits: Limits, *, second_decoder: bool = False, sha256: str | None = None
+) -> Radiograph:
+    """The same from its bytes, no more than the limits allow; pixels may lie where these do."""
 
     def read() -> tuple[Pixels, FilmFacts, tuple[str, ...]]:
         if is_dicom(content[:132]):
             return read_dicom(content, limits, second_decoder=second_decoder)
-        return read_raster(content, raster_format(content[:16]), limits)
+        return read_raster(bytes(content), raster_format(bytes(content[:16])), limits)
 
     # The digest of a full-size film takes as long as bringing its pixels into order.
     (pixels, facts, flags), digest = beside(
@@ -110,6 +120,25 @@ def file_content(source: Path | str | bytes, limits: Limits) -> bytes:
         raise _cannot_open(error) from error
     limits.check_file(len(content))
     return content
+
+
+@contextlib.contextmanager
+def content_past_cache(source: Path, limits: Limits) -> Iterator[bytes | memoryview]:
+    """The same past the disk's cache, which is left to what is read more often; gone when the context is left.
+
+    Raises:
+        FilmError: code "empty", "too-large" or "unreadable".
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            reader = stack.enter_context(DirectReader(source))
+            size = os.fstat(reader.fileno()).st_size
+            limits.check_file(size)
+            content = reader.first(size)
+        except OSError as error:
+            raise _cannot_open(error) from error
+        limits.check_file(len(content))
+        yield content
 
 
 def _cannot_open(error: OSError) -> FilmError:

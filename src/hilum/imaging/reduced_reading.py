@@ -97,7 +97,7 @@ Decoding = Callable[[], ReducedFilm | None]
 """Decodes a film at reduced size, if it can be."""
 
 
-def reducible(content: bytes, preprocessing: Preprocessing, limits: Limits) -> Decoding | None:
+def reducible(content: bytes | memoryview, preprocessing: Preprocessing, limits: Limits) -> Decoding | None:
     """What `read_reduced` does after it has read the header: the most of its time.
 
     Returns:
@@ -110,8 +110,9 @@ def reducible(content: bytes, preprocessing: Preprocessing, limits: Limits) -> D
         film = encoded_film(content, limits, (JPEG_SYNTAX, *JPEG_2000_SYNTAXES))
         return None if film is None else _from_dicom(film, preprocessing)
     if content[:3] == b"\xff\xd8\xff":
-        facts = read_raster_facts(io.BytesIO(content), "jpeg", limits)
-        return lambda: _from_jpeg(content, PixelOrder(bits=8), facts, (), preprocessing)
+        jpeg = bytes(content)
+        facts = read_raster_facts(io.BytesIO(jpeg), "jpeg", limits)
+        return lambda: _from_jpeg(jpeg, PixelOrder(bits=8), facts, (), preprocessing)
     return None
 
 

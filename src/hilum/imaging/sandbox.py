@@ -18,13 +18,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hilum.errors import DataError, FilmError, UsageError
 from hilum.imaging import wire
+from hilum.shared_memory import Lent
 
 R = TypeVar("R")
 
@@ -124,7 +125,8 @@ class Sandbox:
 
         Args:
             function: a function of a module (it travels by name).
-            args: its arguments, of the kinds that `hilum.imaging.wire` carries.
+            args: its arguments, of the kinds that `hilum.imaging.wire` carries; what is `Lent` is the child's until the
+                end of the call.
 
         Returns:
             Its result: arrays, dataclasses of hilum, and plain values.
@@ -136,13 +138,14 @@ class Sandbox:
             TypeError: an argument is of a kind that may not cross.
         """
         call = wire.encode((function, args))
+        lent = [one.descriptor for one in args if isinstance(one, Lent)]
         child = self._idle.get() if self._open else None
         if child is None:
             self._idle.put(None)
             raise UsageError("The sandbox is not open. Use it in a with block.")
         fit = False
         try:
-            reply = child.ask(call)
+            reply = child.ask(call, lent)
             fit = reply[0] != "out-of-memory"
         finally:
             # Also when a KeyboardInterrupt comes while waiting: the child's state is then unknown.
@@ -235,8 +238,12 @@ class _Child:
                 start_new_session=True,  # Ctrl-C at a terminal is for the parent to handle
             )
 
-    def ask(self, call: bytes) -> tuple[Any, ...]:
+    def ask(self, call: bytes, descriptors: Sequence[int] = ()) -> tuple[Any, ...]:
         """Send a call and wait for its reply.
+
+        Args:
+            call: encoded.
+            descriptors: files that the child gets with it, in the order of the arguments that name them.
 
         Raises:
             FilmError: code "timeout" or "crashed"; the child must then be replaced.
@@ -247,7 +254,9 @@ class _Child:
                 self.ready = True
             deadline = time.monotonic() + self.limits.wall_s
             self.socket.settimeout(self.limits.wall_s)
-            self.socket.sendall(HEADER.pack(len(call)) + call)
+            message = memoryview(HEADER.pack(len(call)) + call)
+            sent = socket.send_fds(self.socket, [message], descriptors) if descriptors else 0
+            self.socket.sendall(message[sent:])
             return _load(self._receive(deadline))
         except TimeoutError as error:
             raise FilmError(

@@ -9,12 +9,15 @@ import socket
 import struct
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from hilum.errors import FilmError, HilumError
 from hilum.imaging import wire
+from hilum.shared_memory import Lent
 
 HEADER = struct.Struct(">Q")
+MOST_FILES = 4
 
 
 def main(*, descriptor: int, preload: list[str], memory_mb: int, cpu_s: float, wall_s: float) -> None:
@@ -33,11 +36,11 @@ def main(*, descriptor: int, preload: list[str], memory_mb: int, cpu_s: float, w
     _limit(memory_mb)
     with socket.socket(fileno=descriptor) as connection:
         _send(connection, b"")
-        while (call := _receive(connection)) is not None:
+        while (received := _receive(connection)) is not None:
             _allow_cpu(cpu_s)
             signal.setitimer(signal.ITIMER_REAL, wall_s + 5.0)
-            reply = _answer(call)
-            del call
+            reply = _answer(*received)
+            del received
             _send(connection, reply)
             del reply
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -62,9 +65,11 @@ def _allow_cpu(cpu_s: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def _answer(call: bytearray) -> bytes:
+def _answer(call: bytearray, descriptors: list[int]) -> bytes:
     try:
         function, args = wire.decode(call, functions=True)
+        mine = iter(descriptors)
+        args = [replace(one, descriptor=next(mine)) if isinstance(one, Lent) else one for one in args]
         return wire.encode(("ok", function(*args)))
     except MemoryError:
         return wire.encode(("out-of-memory",))
@@ -74,6 +79,9 @@ def _answer(call: bytearray) -> bytes:
         return wire.encode(("hilum-error", str(error)))
     except Exception as error:  # the parent decides what becomes of it
         return wire.encode(("crashed", type(error).__name__, traceback.format_exc()))
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def _out_of_memory(error: FilmError) -> bytes | None:
@@ -91,17 +99,22 @@ def _send(connection: socket.socket, content: bytes) -> None:
     connection.sendall(content)
 
 
-def _receive(connection: socket.socket) -> bytearray | None:
-    header = _exactly(connection, HEADER.size)
-    return None if header is None else _exactly(connection, HEADER.unpack(header)[0])
+def _receive(connection: socket.socket) -> tuple[bytearray, list[int]] | None:
+    """A call, and the files that came with it."""
+    header, descriptors, _, _ = socket.recv_fds(connection, HEADER.size, MOST_FILES)
+    header += _exactly(connection, HEADER.size - len(header)) if header else b""
+    if len(header) < HEADER.size:
+        return None
+    return _exactly(connection, HEADER.unpack(header)[0]), descriptors
 
 
-def _exactly(connection: socket.socket, size: int) -> bytearray | None:
+def _exactly(connection: socket.socket, size: int) -> bytearray:
+    """So many bytes; fewer where the other side has gone."""
     content = bytearray(size)
     view = memoryview(content)
     while view:
         received = connection.recv_into(view)
         if received == 0:
-            return None
+            return content[: size - len(view)]
         view = view[received:]
     return content

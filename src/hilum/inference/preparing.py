@@ -11,9 +11,10 @@ from hilum.imaging.limits import Limits
 from hilum.imaging.preprocessing import Preprocessing, preprocess
 from hilum.imaging.quality import Quality, measure_quality
 from hilum.imaging.radiograph import Described, FilmFacts, Radiograph
-from hilum.imaging.reading import HASHED_BESIDE, file_content, read_film
+from hilum.imaging.reading import HASHED_BESIDE, content_past_cache, file_content, film_of
 from hilum.imaging.reduced_quality import reduced_quality
 from hilum.imaging.reduced_reading import reduced_tile, reducible
+from hilum.shared_memory import Lent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,11 +38,12 @@ class Prepared:
 
 
 def prepare_film(
-    source: Path | bytes,
+    source: Path | bytes | Lent,
     preprocessing: Preprocessing,
     policy: GatePolicy,
     limits: Limits | None = None,
     sha256: str | None = None,
+    past_cache: bool = False,
 ) -> Prepared:
     """Read, measure, gate and preprocess one film.
 
@@ -50,17 +52,30 @@ def prepare_film(
     (`hilum.imaging.reduced_quality`); else whole.
 
     Args:
-        source: a file, or its bytes.
+        source: a file, or its bytes, or where they lie.
         preprocessing: what the model wants.
         policy: what may be analysed.
         limits: what the film may cost.
         sha256: digest of the bytes, where it is known; None to compute it.
+        past_cache: the file is read past the disk's cache: nobody reads it again soon.
 
     Raises:
         FilmError: it can't be read; the code says why.
     """
     limits = limits or Limits()
-    content = file_content(source, limits)
+    if isinstance(source, Lent):
+        limits.check_file(source.size)
+        return _of_content(source.content(), preprocessing, policy, limits, sha256)
+    if past_cache and isinstance(source, Path):
+        with content_past_cache(source, limits) as content:
+            return _of_content(content, preprocessing, policy, limits, sha256)
+    return _of_content(file_content(source, limits), preprocessing, policy, limits, sha256)
+
+
+def _of_content(
+    content: bytes | memoryview, preprocessing: Preprocessing, policy: GatePolicy, limits: Limits, sha256: str | None
+) -> Prepared:
+    """The film of these bytes; what is given holds none of them."""
     reduced = None
     decode = reducible(content, preprocessing, limits) if preprocessing.decoding == "reduced" else None
     if decode is not None:
@@ -76,7 +91,7 @@ def prepare_film(
                 tile = reduced_tile(reduced, preprocessing)
                 return _prepared(reduced, reduced.shape, digest, quality, tile, policy)
         sha256 = digest
-    film = read_film(content, limits=limits, second_decoder=policy.second_decoder, sha256=sha256)
+    film = film_of(content, limits, second_decoder=policy.second_decoder, sha256=sha256)
     # One after the other: both are hundreds of short calls, whose threads would mostly wait for each other.
     quality = measure_quality(film.pixels)
     tile = preprocess(film.pixels, preprocessing) if reduced is None else reduced_tile(reduced, preprocessing)

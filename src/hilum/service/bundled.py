@@ -87,7 +87,8 @@ class Bundled:
         """Read, gate and preprocess one film in a child; raises FilmError."""
         assessor = self._assessor
         read_for = assessor.info.preprocessing, assessor.policy
-        prepared = self._sandbox.run(prepare_film, film.source(), *read_for, None, film.known_sha256)
+        with film.lent() as source:
+            prepared = self._sandbox.run(prepare_film, source, *read_for, None, film.known_sha256, True)
         return Ready(identity=_identity(prepared), prepared=prepared, read_for=read_for)
 
     def answer(self, films: Sequence[Ready]) -> list[NewAnswer]:

@@ -11,7 +11,6 @@ another: so no file is removed between the two.
 import contextlib
 import fcntl
 import hashlib
-import io
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -20,10 +19,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hilum.data_keys import NO_KEY, Keyring
+from hilum.direct_io import opened_past_cache
 from hilum.errors import DataError, FilmError
 from hilum.files import replacing, sync_directory
 from hilum.records import erased_list
 from hilum.sealing import CHUNK_BYTES, HEADER_BYTES, Sealer, chunks, key_id_of, new_file_key
+from hilum.service.recent_films import RecentFilms
+from hilum.shared_memory import Lent
 
 FRESH_S = 60.0
 """A film that this process wrote so short a time ago is not hashed again before it is read."""
@@ -31,6 +33,9 @@ FRESH_S = 60.0
 REMEMBERED = 2048
 NEWEST = 20
 """Of so many films, one that lies here shows that the records and the folder belong together."""
+
+HEAD_BYTES = 16 * 1024
+"""Of a film: more than most headers take."""
 
 NO_KEYS = Keyring()
 """Of a service without a data key."""
@@ -54,6 +59,9 @@ class StoredFilm:
     fresh: bool = False
     """Whether this process hashed and wrote it a moment ago, so that it is known to be what its name says."""
 
+    recent: RecentFilms | None = None
+    """Where its bytes may still lie in memory."""
+
     @property
     def known_sha256(self) -> str | None:
         """Digest of what :meth:`source` gives, where it needs no look: fresh, or shown to be whole as it is opened."""
@@ -65,8 +73,20 @@ class StoredFilm:
         Raises:
             FilmError: it is not there.
         """
-        with _opened(self.path) as stream:
+        with _opened(self.path, HEAD_BYTES) as stream:
             return key_id_of(stream.read(HEADER_BYTES))
+
+    def heads(self) -> Iterator[bytes]:
+        """Its first bytes, and more of them if these don't suffice: not known to be what they were.
+
+        Raises:
+            FilmError: as :meth:`chunks`.
+            DataError: as :meth:`chunks`.
+        """
+        if self.fresh and not self.keys:
+            with _opened(self.path, HEAD_BYTES) as stream:
+                yield stream.read(HEAD_BYTES)
+        yield next(self.chunks(), b"")
 
     def chunks(self) -> Iterator[bytes]:
         """Its plain bytes, piece by piece; only when all have been taken is it known to be whole.
@@ -99,6 +119,15 @@ class StoredFilm:
         """All its plain bytes, known to be whole; raises as :meth:`chunks` does."""
         return b"".join(self.chunks())
 
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[Path | bytes | Lent]:
+        """The same as :meth:`source` for who is done with it at the end, from memory where it still lies there."""
+        if self.recent is None or not self.fresh:
+            yield self.source()
+            return
+        with self.recent.lent(self.file_sha256) as lent:
+            yield lent or self.source()
+
     def source(self) -> Path | bytes:
         """What a sandboxed child is given: a plain file's path, or plain bytes, but never a key.
 
@@ -106,6 +135,8 @@ class StoredFilm:
             FilmError: as :meth:`chunks`.
             DataError: as :meth:`chunks`.
         """
+        if self.fresh and not self.keys:
+            return self.path
         if self.keys or (self.path.exists() and self.key_id()):
             return self.read_bytes()
         return self.path
@@ -140,6 +171,8 @@ class FilmFiles:
         self.keys, self.incoming, self.films = keys, data / "incoming", data / "films"
         self.erased_list = data / erased_list.NAME
         self._placed: dict[str, float] = {}
+        self.recent = RecentFilms()
+        """Films of which this process still has the bytes."""
         new = not data.exists()
         for folder in (data, self.incoming, self.films):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -169,7 +202,8 @@ class FilmFiles:
         if not file_sha256:
             raise FilmError("The film's pixels were erased, as the site's retention says.", code="erased")
         fresh = time.monotonic() - self._placed.get(file_sha256, float("-inf")) < FRESH_S
-        return StoredFilm(path=self.path(file_sha256), file_sha256=file_sha256, keys=self.keys, fresh=fresh)
+        path = self.path(file_sha256)
+        return StoredFilm(path=path, file_sha256=file_sha256, keys=self.keys, fresh=fresh, recent=self.recent)
 
     def placed(self, file_sha256: str) -> None:
         """Say that this process hashed a film and has just put it in its place."""
@@ -192,6 +226,7 @@ class FilmFiles:
 
     def remove(self, file_sha256: str) -> None:
         """Remove a film's file, durably; the caller holds :meth:`removing` or has just put it there."""
+        self.recent.forget(file_sha256)
         path = self.path(file_sha256)
         path.unlink(missing_ok=True)
         if path.parent.exists():
@@ -230,9 +265,9 @@ def _locked(path: Path, how: int) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path, ahead: int = CHUNK_BYTES) -> BinaryIO:
     try:
-        return io.BufferedReader(io.FileIO(path), CHUNK_BYTES)
+        return opened_past_cache(path, ahead)
     except OSError as error:
         raise FilmError(
             f"The film's file can't be read any more ({error.strerror}). Check the data folder's disk.", code="gone"

@@ -10,8 +10,8 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import RawIOBase
 
+from hilum.direct_io import Sink
 from hilum.sealing import CHUNK_BYTES, FileKey, Sealer
 from hilum.service.container import HEAD_BYTES, Container, recognise
 from hilum.service.refusals import Refused
@@ -39,14 +39,14 @@ class FilmWriter:
     """Writes one film.
 
     Args:
-        file: where to; unbuffered.
+        file: where to.
         key: what it is encrypted with; None leaves it plain.
         largest_bytes: largest film, as it comes.
         point: told ``write`` just before each write.
     """
 
     def __init__(
-        self, file: RawIOBase, *, key: FileKey | None, largest_bytes: int, point: Callable[[str], None] = pass_by
+        self, file: Sink, *, key: FileKey | None, largest_bytes: int, point: Callable[[str], None] = pass_by
     ) -> None:
         self._file, self._largest_bytes, self._point = file, largest_bytes, point
         self._head: bytearray | None = bytearray()
@@ -107,6 +107,10 @@ class FilmWriter:
         digest = self._digest.hexdigest()
         if self._sealer is not None:
             self._write(self._sealer.finish(digest))
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise refused_by(error) from None
         return Written(file_sha256=digest, size=self._kept, format=self.format)
 
     def _keep_head(self) -> None:
@@ -129,7 +133,7 @@ class FilmWriter:
         rest = memoryview(content)
         try:
             while len(rest):
-                rest = rest[self._file.write(rest) :]
+                rest = rest[self._file.write(rest) or 0 :]
         except OSError as error:
             raise refused_by(error) from None
 

@@ -11,6 +11,7 @@ is hashed or kept: so the digest on record is that of the bytes on disk, and the
 """
 
 import contextlib
+import mmap
 import os
 import shutil
 import threading
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from hilum.direct_io import DirectWriter
 from hilum.errors import FilmError, ServiceError
 from hilum.records.queue import Lease
 from hilum.records.store import Store
@@ -29,6 +31,7 @@ from hilum.service.film_files import FilmFiles, StoredFilm
 from hilum.service.film_identity import former_identity_of
 from hilum.service.film_writing import FilmWriter, Written, pass_by, refused_by
 from hilum.service.refusals import Refused
+from hilum.shared_memory import SharedMemory
 
 
 @dataclass(slots=True)
@@ -133,12 +136,18 @@ class Arrival:
         active = intake.files.keys.active
         self.key = new_file_key(active) if active else None
         """What the file is encrypted with; None leaves it plain."""
+        self._room: SharedMemory | None = None
+        self._sink = DirectWriter(self._file, self._memory)
         self._writer = FilmWriter(
-            self._file,
+            self._sink,
             key=self.key,
             largest_bytes=intake.largest_bytes,
             point=intake.point,
         )
+
+    def _memory(self) -> mmap.mmap | None:
+        self._room = self._intake.files.recent.take()
+        return None if self._room is None else self._room.memory
 
     def __enter__(self) -> "Arrival":
         return self
@@ -147,6 +156,9 @@ class Arrival:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if self._room is not None:
+            self._intake.files.recent.give_back(self._room)
+            self._room = None
         if not self._placed:
             self._path.unlink(missing_ok=True)
 
@@ -159,6 +171,10 @@ class Arrival:
     def format(self) -> str:
         """Kind of file; known after its first bytes or at the finish."""
         return self._writer.format
+
+    def waits(self, count: int) -> bool:
+        """Whether adding so many bytes waits for the disk."""
+        return self._sink.waits(count)
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Add bytes.
@@ -220,6 +236,7 @@ class Arrival:
             self._place(digest)
             if hashed_here:
                 self._intake.files.placed(digest)
+                self._keep(written)
             receipt = self._record(film, actor or origin, place.lease)
             if receipt.leased:
                 place.claim = Claim(
@@ -232,6 +249,12 @@ class Arrival:
         if not receipt.leased:
             self._intake.received(receipt.film_id)
         return receipt
+
+    def _keep(self, written: Written) -> None:
+        """Leave a plain film where it lies in memory, for its decoder."""
+        if self._room is not None and self._sink.whole and self.key is None:
+            room, self._room = self._room, None
+            self._intake.files.recent.keep(written.file_sha256, room, written.size)
 
     @contextlib.contextmanager
     def _placing(self) -> Iterator[None]:

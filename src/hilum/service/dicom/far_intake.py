@@ -6,6 +6,7 @@ So this process has neither the data key nor the records, and what it says is ch
 
 import contextlib
 import dataclasses
+import mmap
 import os
 import queue
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from io import FileIO
 from typing import Any
 
+from hilum.direct_io import Buffers, DirectWriter
 from hilum.records.values import Receipt
 from hilum.sealing import FileKey
 from hilum.service.child_wire import OK, receive, send
@@ -30,6 +32,10 @@ SAID = 16
 """Kind of a message that holds a line of the log, on the socket for those."""
 
 
+BUFFER_BYTES = 1 << 20
+"""Bytes that are written at once."""
+
+
 class FarIntake:
     """Accepts films by asking the service. Usable from as many threads at a time as there are channels.
 
@@ -40,6 +46,7 @@ class FarIntake:
 
     def __init__(self, channels: Sequence[socket.socket], largest_bytes: int) -> None:
         self._largest_bytes = largest_bytes
+        self._buffers = Buffers(len(channels), lambda: mmap.mmap(-1, BUFFER_BYTES))
         self._free: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
         for channel in channels:
             self._free.put(channel)
@@ -55,8 +62,9 @@ class FarIntake:
         channel = self._free.get()
         try:
             said, descriptors = _asked(channel, BEGIN, {}, 1)
-            with FileIO(descriptors[0], "wb") as file:
-                arrival = FarArrival(channel, FilmWriter(file, key=_key(said), largest_bytes=self._largest_bytes))
+            with FileIO(descriptors[0], "wb") as file, self._buffer() as buffer:
+                sink = DirectWriter(file, lambda: buffer)
+                arrival = FarArrival(channel, FilmWriter(sink, key=_key(said), largest_bytes=self._largest_bytes))
                 try:
                     yield arrival
                 finally:
@@ -64,6 +72,15 @@ class FarIntake:
                         send(channel, FORGET)
         finally:
             self._free.put(channel)
+
+    @contextlib.contextmanager
+    def _buffer(self) -> Iterator[mmap.mmap | None]:
+        buffer = self._buffers.take()
+        try:
+            yield buffer
+        finally:
+            if buffer is not None:
+                self._buffers.give_back(buffer)
 
 
 class FarArrival:

@@ -32,7 +32,7 @@ def read_header(film: Path | bytes) -> Film:
         raise FilmError(
             f"The film's file can't be read any more ({error.strerror}). Check the data folder's disk.", code="gone"
         ) from None
-    examine(io.BytesIO(content), Limits())
+    examine(content, Limits())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they quote values
         try:

@@ -109,7 +109,7 @@ def read_source(content: bytes) -> SourceFilm:
     """
     from pydicom import dcmread
 
-    structure = examine(io.BytesIO(content), Limits())
+    structure = examine(content, Limits())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they quote values
         try:

@@ -138,7 +138,7 @@ def read_attributes(content: bytes) -> Attributes:
     """
     from pydicom import dcmread
 
-    syntax = examine(io.BytesIO(content), Limits()).transfer_syntax
+    syntax = examine(content, Limits()).transfer_syntax
 
     def read() -> Any:
         return dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *KEPT])

@@ -42,7 +42,7 @@ def metadata(content: bytes, url: str) -> str:
     Raises:
         FilmError: it can't be read, or its attributes are too many.
     """
-    structure = examine(io.BytesIO(content), Limits())
+    structure = examine(content, Limits())
     dataset = _read(content, stop_before_pixels=True)
     found: dict[str, Any] = {}
     with warnings.catch_warnings():
@@ -92,7 +92,7 @@ def frames(content: bytes, numbers: tuple[int, ...]) -> tuple[str, str, tuple[by
     """
     from pydicom.encaps import generate_frames
 
-    examine(io.BytesIO(content), Limits())
+    examine(content, Limits())
     dataset = _read(content)
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     count = _frames_of(dataset)
@@ -114,7 +114,7 @@ def bulkdata(content: bytes, tag: int) -> bytes:
     Raises:
         FilmError: code "no-bulkdata" when there is none.
     """
-    examine(io.BytesIO(content), Limits())
+    examine(content, Limits())
     dataset = _read(content)
     element = dataset.get(tag)
     if element is None or element.VR not in BULK or not isinstance(element.value, bytes):

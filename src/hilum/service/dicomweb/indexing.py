@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hilum.errors import DataError, FilmError, ServiceError
 from hilum.records.dicom_index import FILM, DicomIndex, DicomObject, Known
-from hilum.records.events import FILES, KINDS, Events
+from hilum.records.events import FILES, KINDS, Events, FilmEvent
 from hilum.service.dicom.capture import SECONDARY_CAPTURE
 from hilum.service.dicom.report import COMPREHENSIVE_3D_SR
 from hilum.service.dicom.uids import derived_uid
@@ -85,7 +85,8 @@ class Indexer:
             True when there may be more already.
         """
         stretch = self._events.behind(self._index.place(FOLLOWER), FOLLOWED)
-        films = list(dict.fromkeys([*(event.film_id for event in stretch.events), *self._overdue()]))
+        happened = [event.film_id for event in stretch.events if not self._just_came(event)]
+        films = list(dict.fromkeys([*happened, *self._overdue()]))
         objects: list[DicomObject] = []
         gone: list[str] = []
         for film_id, known in self._index.known_all(films).items() if films else ():
@@ -120,6 +121,10 @@ class Indexer:
         if listed:
             logger().info("films listed by DICOMweb that were not", films=listed)
         return listed
+
+    def _just_came(self, event: FilmEvent) -> bool:
+        """Whether another event of the film will most likely come soon; it is not looked at before."""
+        return event.kind == "received" and not self._waits_long(event.film_id)
 
     def _overdue(self) -> list[str]:
         """Films that have waited for their answer for so long that they are listed before it."""
@@ -159,7 +164,7 @@ class Indexer:
 
     def _read(self, film_id: str, known: Known) -> DicomObject:
         stored = self._files.film(known.file_sha256)
-        header = head_attributes(next(stored.chunks(), b"")) if known.was_read else None
+        header = next(filter(None, map(head_attributes, stored.heads())), None) if known.was_read else None
         return film_of(film_id, header or read_attributes(stored.read_bytes()))
 
 

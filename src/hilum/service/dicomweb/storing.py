@@ -124,7 +124,11 @@ class Storing:
         if piece.kind == "part":
             self._incoming = await self._begin(piece.content)
         elif self._incoming is not None and piece.kind == "data":
-            self._incoming.take(piece.content)
+            arrival = self._incoming.arrival
+            if arrival is not None and arrival.waits(len(piece.content)):
+                await run_in_threadpool(self._incoming.take, piece.content)
+            else:
+                self._incoming.take(piece.content)
         elif self._incoming is not None:
             self.outcomes.append(await run_in_threadpool(self._finish, self._incoming))
             self._drop()

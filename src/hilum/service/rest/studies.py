@@ -106,7 +106,10 @@ async def _receive(
 
 async def _read(request: Request, arrival: Arrival) -> None:
     async for chunk in request.stream():
-        arrival.write(chunk)
+        if arrival.waits(len(chunk)):
+            await run_in_threadpool(arrival.write, chunk)
+        else:
+            arrival.write(chunk)
 
 
 async def _answered(
