@@ -167,7 +167,7 @@ def test_finding_says_what_the_numbers_say() -> None:
     assert (
         "at 6 px the CNN is 0.0 points from the MLP of equal MACs, and the averaging head +50.0 from the CNN" in better
     )
-    assert "loses 0.00 points (−0.50 to +0.50), which the seeds don't tell from 0" in better
+    assert "changes by 0.00 points (−0.50 to +0.50), which the seeds don't tell from 0" in better
     assert "With about 250 training images, 4.0 times fewer, the CNN equals what the MLP of equal parameters" in better
     assert "No training size was found at which the CNN equals what the MLP of equal MACs" in better
     worse = finding(measured_like(-1, 1, 41.0), "MNIST")
@@ -175,3 +175,19 @@ def test_finding_says_what_the_numbers_say() -> None:
     assert "was not shown here" in worse
     equal = finding(measured_like(0, 0, 41.0), "MNIST")
     assert "which 2 seeds don't tell from 0" in equal
+
+
+def test_a_change_that_the_seeds_dont_tell_from_0_has_one_sign() -> None:
+    measured = measured_like(1, 0, 90.0)
+    measured["comparisons"]["permuted mlp_macs"] |= {"mean": -0.65, "low": -1.5, "high": 0.2}
+    said = finding(measured, "MNIST")
+    assert "the MLP of equal MACs changes by +0.65 points (−0.20 to +1.50), which the seeds don't tell from 0" in said
+    measured["comparisons"]["permuted mlp_macs"] |= {"low": None, "high": None}
+    assert "the MLP of equal MACs changes by +0.65 points, which the seeds" in finding(measured, "MNIST")
+
+
+@pytest.mark.parametrize("name", ["cnn-vs-mlp", "cnn-vs-mlp@embedded"])
+def test_the_kept_finding_is_that_of_the_kept_numbers(name: str) -> None:
+    kept = json.loads((Path(__file__).parents[2] / "docs" / "topics" / "measured" / f"{name}.json").read_text())
+    title = kept["finding"].removeprefix("On ").split(", with ")[0]
+    assert kept["finding"] == finding(kept["measured"], title)

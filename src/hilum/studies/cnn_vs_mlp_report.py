@@ -46,6 +46,13 @@ def _points(values: dict[str, Any]) -> str:
     return f"{abs(mean):.2f} points ({min(abs(low), abs(high)):.2f}–{max(abs(low), abs(high)):.2f})"
 
 
+def _turned(values: dict[str, Any]) -> dict[str, Any]:
+    """A loss as a change: with the other sign."""
+    low, high = values["low"], values["high"]
+    bounds = {"low": None, "high": None} if low is None else {"low": -high, "high": -low}
+    return {"mean": -values["mean"], **bounds}
+
+
 def _against(measured: dict[str, Any], name: str) -> str:
     values, label = measured["comparisons"][f"against {name}"], measured["kinds"][name]["label"]
     if values["sign"]:
@@ -84,7 +91,8 @@ def _reordered(measured: dict[str, Any]) -> str:
         if values["sign"]:
             words.append(f"the {kind['label']} {'loses' if values['sign'] > 0 else 'gains'} {_points(values)}")
         else:
-            words.append(f"the {kind['label']} loses {_points(values)}, which the seeds don't tell from 0")
+            change = _points(_turned(values))
+            words.append(f"the {kind['label']} changes by {change}, which the seeds don't tell from 0")
     signs = {name: measured["comparisons"][f"permuted {name}"]["sign"] for name in reordered}
     only = signs["cnn"] > 0 and signs["mlp_parameters"] <= 0 and signs["mlp_macs"] <= 0
     lesson = "the order of pixels helps the CNN alone" if only else "that only the CNN suffers was not shown here"
