@@ -12,6 +12,7 @@ from typing import Any
 from hilum.datasets.manifest import Manifest
 from hilum.evaluation.scorecard import score
 from hilum.evaluation.shipped_calibration import ShippedCalibration
+from hilum.intervals import p_value
 from hilum.predictions import Predictions
 
 PAGE = Path(__file__).with_name("results.md")
@@ -171,7 +172,7 @@ def audits(found: list[dict[str, Any]]) -> dict[str, Any]:
         "asked": sum(row["verdict"] != "not estimable" for row in found),
         "alarms": len(alarms),
         "alarm_rows": rows(
-            (row["name"], row["about"], text(row["value"]), short(row["chance"]), short(row["adjusted"]))
+            (row["name"], row["about"], text(row["value"]), short(row["chance"]), p_value(row["adjusted"], ".2g"))
             for row in alarms
         )
         or "| none | – | – | – | – |",

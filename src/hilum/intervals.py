@@ -14,6 +14,18 @@ def numeral(value: float, form: str) -> str:
     return text.replace("-", "\u2212")
 
 
+def p_value(p: float, form: str = ".3f", *, least: float = 0.001, equals: str = "") -> str:
+    """A p-value as people read it: ``0.012``, and ``< 0.001`` for less than that. JSON files hold it exactly.
+
+    Args:
+        p: the p-value, 0 … 1.
+        form: how it is written from ``least`` on, see :func:`numeral`.
+        least: below it only that it is below is told.
+        equals: stands before a value that is told, as ``= `` does in a sentence.
+    """
+    return f"< {least:g}" if p < least else equals + numeral(p, form)
+
+
 def interval(low: float, high: float, form: str) -> str:
     """Bounds of an interval: ``0.64–0.79``, and ``−0.12 to 0.03`` where one of them is negative.
 

@@ -53,6 +53,8 @@ def test_a_clear_row_reads_as_clear_and_one_without_a_value_says_why() -> None:
         "Looked for and not found: border-only model (the outer tenth). Mean AUROC 0.520 (0.420–0.620), where 0.5 "
         "means that nothing is wrong; p = 0.5 over all audits."
     )
+    (tiny, *_) = concluded([row(p_value=1e-20, value=0.52, chance=0.5)])
+    assert tiny.sentence.endswith("p < 0.001 over all audits.")
     assert alarm.sentence == "It reads the border."
     assert note.sentence == "For the record."
     assert missing.sentence == "Not estimable: Too few patients."

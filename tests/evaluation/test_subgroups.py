@@ -64,7 +64,8 @@ def test_a_real_gap_is_named_once(make: Callable[..., Predictions]) -> None:
     assert one.level == "hospital-a"  # of two levels the first stands for both
     assert one.inside > one.outside + 0.1
     assert one.tested == 3 * (1 + 3 + 1)  # findings × (source, three sexes with not recorded, view)
-    assert "elsewhere (p = " in one.sentence
+    assert "elsewhere (p < 0.001 after Holm's" in replace(one, p=3.9e-96).sentence
+    assert "elsewhere (p = 0.012 after Holm's" in replace(one, p=0.0123).sentence
 
 
 def test_small_and_easy_groups_keep_the_level_too(make: Callable[..., Predictions]) -> None:

@@ -1,8 +1,10 @@
 """Bounds are told apart from the dash between them: a minus sign, and "to" where one of them is negative."""
 
+from typing import Any
+
 import pytest
 
-from hilum.intervals import interval, joined, numeral
+from hilum.intervals import interval, joined, numeral, p_value
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,20 @@ def test_a_number_has_a_minus_sign_and_zero_has_none(value: float, form: str, te
 def test_written_bounds_are_put_together_alike() -> None:
     assert joined("−4", "−4") == "−4 to −4"
     assert joined("28.4", "40.92") == "28.4–40.92"
+
+
+@pytest.mark.parametrize(
+    ("p", "more", "text"),
+    [
+        (3.9e-96, {}, "< 0.001"),
+        (0.0, {}, "< 0.001"),
+        (0.001, {}, "0.001"),
+        (0.0015, {"form": ".2g"}, "0.0015"),
+        (0.0005, {"form": ".4f", "least": 0.0001}, "0.0005"),
+        (0.00005, {"form": ".4f", "least": 0.0001}, "< 0.0001"),
+        (0.0123, {"form": ".2g", "equals": "= "}, "= 0.012"),
+        (1e-9, {"form": ".2g", "equals": "= "}, "< 0.001"),
+    ],
+)
+def test_a_small_p_value_is_told_as_below_what_is_worth_telling(p: float, more: dict[str, Any], text: str) -> None:
+    assert p_value(p, **more) == text

@@ -53,6 +53,15 @@ def test_numbers_on_the_pages_of_topics_have_a_minus_sign_and_raised_powers() ->
     assert [(page.name, found) for page in pages for found in cell.findall(page.read_text())] == []
 
 
+def test_results_tell_a_small_p_value_as_below_what_is_worth_telling() -> None:
+    audits = runpy.run_path(str(ROOT / "docs" / "make_results.py"))["audits"]
+    value = {"value": 0.9, "low": 0.8, "high": 0.95}
+    row = {"name": "a", "about": "b", "verdict": "alarm", "value": value, "chance": 0.5}
+    told = audits([row | {"adjusted": 3.9e-96}, row | {"adjusted": 0.0015}])["alarm_rows"]
+    assert [line.split(" | ")[-1] for line in told.splitlines()] == ["< 0.001 |", "0.0015 |"]
+    assert re.findall(r"\|[^|]*\de-\d+ \|", (ROOT / "docs" / "results.md").read_text()) == []
+
+
 def test_every_measured_file_is_shown_on_a_page() -> None:
     """What lies in docs/topics/measured and no page asks for is stale."""
     topics = ROOT / "docs" / "topics"

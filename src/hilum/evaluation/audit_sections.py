@@ -3,6 +3,7 @@
 from hilum.evaluation.audits import Audit, Audits
 from hilum.evaluation.false_alarms import TOGETHER
 from hilum.evaluation.report_sections import Heads, Row, cell
+from hilum.intervals import p_value
 from hilum.reports.page import Block, Details, Notice, Paragraph, Section
 from hilum.reports.tables import Cell, Column, number, percent, table
 
@@ -55,15 +56,9 @@ def _row(row: Audit) -> Row:
         Cell(text=row.about or "–", detail=row.measure),
         cell(row.value),
         "–" if row.chance != row.chance else number(row.chance),
-        _p(row.adjusted),
+        "–" if row.adjusted != row.adjusted else p_value(row.adjusted),
         Cell(text=WORDS[row.verdict], tone="" if tone == "note" else tone),
     ]
-
-
-def _p(value: float) -> str:
-    if value != value:
-        return "–"
-    return "< 0.001" if value < 0.001 else number(value, 3)
 
 
 def _candidates(audits: Audits) -> Details:

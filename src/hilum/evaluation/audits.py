@@ -19,6 +19,7 @@ from hilum.evaluation.confounding import Flag, Severity
 from hilum.evaluation.estimates import NAN, Estimate, from_plain, to_plain
 from hilum.evaluation.false_alarms import AUDITS
 from hilum.evaluation.intervals import Resampling
+from hilum.intervals import p_value
 
 FAMILY = AUDITS
 """Chance that any of the audits raises a false alarm, by Holm."""
@@ -184,7 +185,7 @@ def _sentence(row: Audit) -> str:
     about = f" ({row.about})" if row.about else ""
     return (
         f"Looked for and not found: {row.name}{about}. {row.measure[:1].upper()}{row.measure[1:]} {row.value.text(3)}"
-        f"{chance}; p = {row.adjusted:.2g} over all audits."
+        f"{chance}; p {p_value(row.adjusted, '.2g', equals='= ')} over all audits."
     )
 
 

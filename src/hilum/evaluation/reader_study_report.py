@@ -19,10 +19,11 @@ from hilum.evaluation.reader_study import (
 from hilum.evaluation.reader_study_plan import StudyPlan
 from hilum.evaluation.reader_study_ratings import Areas, score_ratings
 from hilum.evaluation.report_sections import cell, slug
+from hilum.intervals import p_value
 from hilum.reports.charts import Bar, bars_figure
 from hilum.reports.figures import Figure
 from hilum.reports.page import Block, Bullets, Facts, Figures, Notice, Page, Section
-from hilum.reports.tables import Cell, Column, Table, count, number, percent, table
+from hilum.reports.tables import Cell, Column, Table, count, percent, table
 
 SEQUENTIAL = (
     "Read first, then uncovered: the same reader sees a film without the model and, in the same sitting, with it. This "
@@ -161,7 +162,7 @@ def _rates_table(caption: str, name: str, everyone: Sequence[Rates]) -> Table:
     rows: list[list[Cell | str]] = []
     for one in everyone:
         change: Change = getattr(one, name)
-        p = "—" if math.isnan(change.mcnemar) else number(change.mcnemar, 3)
+        p = "—" if math.isnan(change.mcnemar) else p_value(change.mcnemar)
         moved = [count(change.gained), count(change.lost), p]
         rows.append([one.reader, cell(change.without), cell(change.with_model), signed_cell(change.difference), *moved])
     return table(caption, ["reader", *heads], rows)

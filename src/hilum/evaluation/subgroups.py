@@ -17,6 +17,7 @@ from hilum.evaluation.estimates import Estimate, not_estimable
 from hilum.evaluation.false_alarms import GAPS
 from hilum.evaluation.intervals import FEWEST_PATIENTS, wilson_interval
 from hilum.evaluation.metrics import classes_of
+from hilum.intervals import p_value
 from hilum.predictions import GROUPS, NOT_RECORDED, Predictions
 
 MOST_LEVELS = 12
@@ -65,10 +66,10 @@ class Gap:
     @property
     def sentence(self) -> str:
         """The gap in words."""
-        what = WORDS.get(self.group, self.group)
+        what, p = WORDS.get(self.group, self.group), p_value(self.p, ".2g", equals="= ")
         return (
             f"AUROC of {self.finding} is {self.inside:.2f} where {what} is {self.level} and {self.outside:.2f} "
-            f"elsewhere (p = {self.p:.2g} after Holm's correction over {self.tested} comparisons)."
+            f"elsewhere (p {p} after Holm's correction over {self.tested} comparisons)."
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hilum.evaluation.calibration_parts import clopper_pearson
 from hilum.evaluation.estimates import to_plain
-from hilum.intervals import interval
+from hilum.intervals import interval, p_value
 from hilum.monitoring.culprits import ORDER, Culprit, name_culprit
 from hilum.monitoring.looks import Look, StreamLook, Watched, outcome_shares, persistent, throughput
 from hilum.monitoring.looks import watch as look_back
@@ -146,7 +146,7 @@ def _stream_row(one: StreamLook) -> list[Cell | str]:
     if one.found.why_not:
         return [one.name, MEASURES[one.kind], Cell(text=NONE, reason=one.found.why_not), "", "", ""]
     cells: list[Cell | str] = [one.name, MEASURES[one.kind], number(one.found.effect, 3), number(one.floor, 2)]
-    return [*cells, number(one.adjusted, 4), Cell(text=said, tone="red" if one.fires else "")]
+    return [*cells, p_value(one.adjusted, ".4f", least=0.0001), Cell(text=said, tone="red" if one.fires else "")]
 
 
 def _history(watch: Watch) -> Section:
