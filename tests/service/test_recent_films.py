@@ -223,3 +223,23 @@ def test_the_disk_is_never_waited_for_where_all_requests_are_answered(
         (path,) = (tmp_path / "data" / "films").rglob("*.film")
         assert path.read_bytes() == kept(content)
     assert seen == {(True, False), (False, True)}
+
+
+def test_the_first_bytes_of_a_film_are_known_without_its_file(store: Store, tmp_path: Path) -> None:
+    intake = intake_on(store, tmp_path)
+    digest = send(intake, dicom(5))
+    intake.files.path(digest).unlink()
+    assert next(intake.files.film(digest).heads()) == kept(dicom(5))[: film_files.HEAD_BYTES]
+    intake.files.remove(digest)
+    with pytest.raises(FilmError):
+        next(intake.files.film(digest).heads())
+
+
+def test_heads_are_of_the_newest_films_and_of_none_that_is_encrypted(store: Store, tmp_path: Path) -> None:
+    files = intake_on(store, tmp_path).files
+    for number in range(film_files.HEADS + 1):
+        files.placed(f"{number:064x}", b"head")
+    assert files.film(f"{1:064x}").first == b"head"
+    assert files.film(f"{0:064x}").first == b""
+    encrypted = intake_on(store, tmp_path, new_data_key())
+    assert encrypted.files.film(send(encrypted, png(1))).first == b""

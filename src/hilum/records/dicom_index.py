@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -120,7 +120,7 @@ class DicomIndex:
     def place(self, follower: str) -> int:
         """How far a follower has followed the events."""
         with self._database.read() as session:
-            return session.scalar(select(FollowerRow.place).where(FollowerRow.name == follower)) or 0
+            return session.connection().execute(_PLACE, {"follower": follower}).scalar() or 0
 
     def known(self, film_id: str) -> Known:
         """What there is of a film."""
@@ -129,11 +129,11 @@ class DicomIndex:
     def known_all(self, film_ids: Sequence[str]) -> dict[str, Known]:
         """What there is of films, in a few queries however many they are."""
         with self._database.read() as session:
-            films = {row.id: row for row in session.execute(select(*_OF_FILM).where(FilmRow.id.in_(film_ids)))}
+            connection = session.connection()
+            films = {row.id: row for row in connection.execute(_FILMS, {"these": film_ids})}
             wanted = [film_id for film_id, row in films.items() if _usable(row)]
-            answers = _known_answers(session, wanted)
-            kept = select(DicomObjectRow).where(DicomObjectRow.film_id.in_(wanted), DicomObjectRow.kind == FILM)
-            own = {row.film_id: row for row in session.scalars(kept)}
+            answers = _known_answers(connection, wanted)
+            own = {row.film_id: row for row in connection.execute(_OWN, {"these": wanted})} if wanted else {}
         found = dict.fromkeys(film_ids, NOTHING)
         for film_id in wanted:
             found[film_id] = _known(films[film_id], own.get(film_id), answers[film_id])
@@ -179,20 +179,16 @@ class DicomIndex:
             if new:
                 session.connection().execute(insert(_TABLE), [_row(one) for one in new])
             if follower:
-                row = session.get(FollowerRow, follower)
-                if row is None:
-                    session.add(FollowerRow(name=follower, place=place))
-                else:
-                    row.place = max(row.place, place)
+                _go_on(session, follower, place)
 
     def _new(self, session: Session, objects: Sequence[DicomObject]) -> list[DicomObject]:
         """Those that are not there yet, each once, and whose film still is."""
         if not objects:
             return []
         wanted = {one.sop_instance_uid: one for one in objects}
-        known = select(DicomObjectRow.sop_instance_uid).where(DicomObjectRow.sop_instance_uid.in_(list(wanted)))
-        there = set(session.scalars(known))
-        films = set(session.scalars(select(FilmRow.id).where(FilmRow.id.in_({one.film_id for one in objects}))))
+        connection = session.connection()
+        there = set(connection.execute(_THERE, {"these": list(wanted)}).scalars())
+        films = set(connection.execute(_STILL, {"these": list({one.film_id for one in objects})}).scalars())
         return [one for uid, one in wanted.items() if uid not in there and one.film_id in films]
 
     def study_uids(self, narrowing: Narrowing, *, offset: int, limit: int) -> list[str]:
@@ -250,7 +246,10 @@ class DicomIndex:
             append(session, Act(actor=viewer, act=act, subject=subject, detail=shown), now())
 
 
-_OF_FILM = (
+_TABLE: Any = DicomObjectRow.__table__
+_THESE: Any = bindparam("these", expanding=True)
+# Made once, and without mapped objects: to put a statement together takes longer than to run it.
+_FILMS = select(
     FilmRow.id,
     FilmRow.format,
     FilmRow.state,
@@ -258,9 +257,28 @@ _OF_FILM = (
     FilmRow.content_sha256,
     FilmRow.sop_instance_uid,
     FilmRow.reason_code,
+).where(FilmRow.id.in_(_THESE))
+_ANSWERS = select(AnswerRow.id, AnswerRow.film_id, AnswerRow.model_sha256, AnswerRow.label, AnswerRow.assessment).where(
+    AnswerRow.film_id.in_(_THESE), AnswerRow.risk.is_not(None)
 )
-_OF_ANSWER = (AnswerRow.id, AnswerRow.film_id, AnswerRow.model_sha256, AnswerRow.label, AnswerRow.assessment)
-"""Columns that the index reads: rows of them cost a part of what mapped objects do, of which there is one a film."""
+_DRAWN = select(HeatmapRow.answer_id, HeatmapRow.finding).where(HeatmapRow.answer_id.in_(_THESE))
+_JUDGED = select(ReviewRow.id, ReviewRow.film_id, ReviewRow.model_sha256).where(ReviewRow.film_id.in_(_THESE))
+_OWN = select(_TABLE).where(_TABLE.c.film_id.in_(_THESE), _TABLE.c.kind == FILM)
+_THERE = select(_TABLE.c.sop_instance_uid).where(_TABLE.c.sop_instance_uid.in_(_THESE))
+_STILL = select(FilmRow.id).where(FilmRow.id.in_(_THESE))
+_PLACE = select(FollowerRow.place).where(FollowerRow.name == bindparam("follower"))
+_GO_ON: Any = (
+    update(FollowerRow.__table__).where(FollowerRow.name == bindparam("follower")).values(place=bindparam("to"))
+)
+
+
+def _go_on(session: Session, follower: str, place: int) -> None:
+    connection = session.connection()
+    there = connection.execute(_PLACE, {"follower": follower}).scalar()
+    if there is None:
+        session.add(FollowerRow(name=follower, place=place))
+    elif place > there:
+        connection.execute(_GO_ON, {"follower": follower, "to": place})
 
 
 def _usable(film: Any) -> bool:
@@ -269,17 +287,14 @@ def _usable(film: Any) -> bool:
     return film.format == "dicom" and film.state != "quarantined" and bool(film.file_sha256) and not forgotten
 
 
-def _known_answers(session: Session, film_ids: Sequence[str]) -> dict[str, list[KnownAnswer]]:
+def _known_answers(connection: Connection, film_ids: Sequence[str]) -> dict[str, list[KnownAnswer]]:
     """Answers of analysed films, by film."""
-    analysed = select(*_OF_ANSWER).where(AnswerRow.film_id.in_(film_ids), AnswerRow.risk.is_not(None))
-    rows = list(session.execute(analysed)) if film_ids else []
+    rows = connection.execute(_ANSWERS, {"these": film_ids}).all() if film_ids else []
     maps: dict[str, list[str]] = {row.id: [] for row in rows}
-    drawn = select(HeatmapRow.answer_id, HeatmapRow.finding).where(HeatmapRow.answer_id.in_(list(maps)))
-    for answer_id, finding in session.execute(drawn) if maps else ():
+    for answer_id, finding in connection.execute(_DRAWN, {"these": list(maps)}) if maps else ():
         maps[answer_id].append(finding)
     reviews: dict[tuple[str, str], list[str]] = {(row.film_id, row.model_sha256): [] for row in rows}
-    judged = select(ReviewRow.id, ReviewRow.film_id, ReviewRow.model_sha256).where(ReviewRow.film_id.in_(film_ids))
-    for review_id, film_id, model_sha256 in session.execute(judged) if rows else ():
+    for review_id, film_id, model_sha256 in connection.execute(_JUDGED, {"these": film_ids}) if rows else ():
         reviews.get((film_id, model_sha256 or ""), []).append(review_id)
     found: dict[str, list[KnownAnswer]] = {film_id: [] for film_id in film_ids}
     for row in rows:
@@ -297,10 +312,7 @@ def _known_answers(session: Session, film_ids: Sequence[str]) -> dict[str, list[
     return found
 
 
-_TABLE: Any = DicomObjectRow.__table__
-
-
-def _known(film: Any, own: DicomObjectRow | None, answers: Sequence[KnownAnswer]) -> Known:
+def _known(film: Any, own: Any, answers: Sequence[KnownAnswer]) -> Known:
     return Known(
         usable=True,
         file_sha256=film.file_sha256,

@@ -8,7 +8,7 @@ another process now, goes on behind the last place it saw.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Integer, bindparam, select
 
 from hilum.records.audit import tip_of
 from hilum.records.database import Database
@@ -29,6 +29,14 @@ FILES: Mapping[str, str] = {"pixels.erased": "erased", "film.returned": "returne
 
 ROWS = 500
 """Rows of the audit that are read at a time."""
+
+# Made once: to put a statement together takes longer than to run it.
+BEHIND = (
+    select(AuditRow.seq, AuditRow.act, AuditRow.subject, AuditRow.at)
+    .where(AuditRow.seq > bindparam("place"))
+    .order_by(AuditRow.seq)
+    .limit(bindparam("most", type_=Integer))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +87,8 @@ class Events:
             place: 0 for everything from the first film on.
             acts: which acts count, and what they are called.
         """
-        query = (
-            select(AuditRow.seq, AuditRow.act, AuditRow.subject, AuditRow.at)
-            .where(AuditRow.seq > place)
-            .order_by(AuditRow.seq)
-            .limit(ROWS)
-        )
         with self._database.read() as session:
-            rows = session.execute(query).all()
+            rows = session.connection().execute(BEHIND, {"place": place, "most": ROWS}).all()
         events = tuple(
             FilmEvent(place=seq, kind=acts[act], film_id=subject, at=at)
             for seq, act, subject, at in rows

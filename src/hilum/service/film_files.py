@@ -34,8 +34,8 @@ REMEMBERED = 2048
 NEWEST = 20
 """Of so many films, one that lies here shows that the records and the folder belong together."""
 
-HEAD_BYTES = 16 * 1024
-"""Of a film: more than most headers take."""
+HEAD_BYTES, HEADS = 16 * 1024, 256
+"""More than most headers take, of as many films as come while DICOMweb's index waits to look at them."""
 
 NO_KEYS = Keyring()
 """Of a service without a data key."""
@@ -61,6 +61,8 @@ class StoredFilm:
 
     recent: RecentFilms | None = None
     """Where its bytes may still lie in memory."""
+    first: bytes = b""
+    """Its first plain bytes, where they are still known from its coming; else empty."""
 
     @property
     def known_sha256(self) -> str | None:
@@ -73,7 +75,7 @@ class StoredFilm:
         Raises:
             FilmError: it is not there.
         """
-        with _opened(self.path, HEAD_BYTES) as stream:
+        with _opened(self.path, HEADER_BYTES) as stream:
             return key_id_of(stream.read(HEADER_BYTES))
 
     def heads(self) -> Iterator[bytes]:
@@ -83,9 +85,8 @@ class StoredFilm:
             FilmError: as :meth:`chunks`.
             DataError: as :meth:`chunks`.
         """
-        if self.fresh and not self.keys:
-            with _opened(self.path, HEAD_BYTES) as stream:
-                yield stream.read(HEAD_BYTES)
+        if self.first:
+            yield self.first
         yield next(self.chunks(), b"")
 
     def chunks(self) -> Iterator[bytes]:
@@ -171,6 +172,7 @@ class FilmFiles:
         self.keys, self.incoming, self.films = keys, data / "incoming", data / "films"
         self.erased_list = data / erased_list.NAME
         self._placed: dict[str, float] = {}
+        self._heads: dict[str, bytes] = {}
         self.recent = RecentFilms()
         """Films of which this process still has the bytes."""
         new = not data.exists()
@@ -203,11 +205,27 @@ class FilmFiles:
             raise FilmError("The film's pixels were erased, as the site's retention says.", code="erased")
         fresh = time.monotonic() - self._placed.get(file_sha256, float("-inf")) < FRESH_S
         path = self.path(file_sha256)
-        return StoredFilm(path=path, file_sha256=file_sha256, keys=self.keys, fresh=fresh, recent=self.recent)
+        return StoredFilm(
+            path=path,
+            file_sha256=file_sha256,
+            keys=self.keys,
+            fresh=fresh,
+            recent=self.recent,
+            first=self._heads.get(file_sha256, b"") if fresh else b"",
+        )
 
-    def placed(self, file_sha256: str) -> None:
-        """Say that this process hashed a film and has just put it in its place."""
+    def placed(self, file_sha256: str, first: bytes = b"") -> None:
+        """Say that this process hashed a film and has just put it in its place.
+
+        Args:
+            file_sha256: the film.
+            first: its first bytes, for :attr:`StoredFilm.first`; none of an encrypted one.
+        """
         self._placed[file_sha256] = time.monotonic()
+        if first:
+            self._heads[file_sha256] = first
+        if len(self._heads) > HEADS:
+            self._heads.pop(next(iter(self._heads)), None)
         if len(self._placed) > REMEMBERED:
             for one in list(self._placed)[: REMEMBERED // 2]:
                 self._placed.pop(one, None)
@@ -227,6 +245,7 @@ class FilmFiles:
     def remove(self, file_sha256: str) -> None:
         """Remove a film's file, durably; the caller holds :meth:`removing` or has just put it there."""
         self.recent.forget(file_sha256)
+        self._heads.pop(file_sha256, None)
         path = self.path(file_sha256)
         path.unlink(missing_ok=True)
         if path.parent.exists():

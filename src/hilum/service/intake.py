@@ -27,7 +27,7 @@ from hilum.records.queue import Lease
 from hilum.records.store import Store
 from hilum.records.values import Claim, NewFilm, Receipt
 from hilum.sealing import new_file_key
-from hilum.service.film_files import FilmFiles, StoredFilm
+from hilum.service.film_files import HEAD_BYTES, FilmFiles, StoredFilm
 from hilum.service.film_identity import former_identity_of
 from hilum.service.film_writing import FilmWriter, Written, pass_by, refused_by
 from hilum.service.refusals import Refused
@@ -235,8 +235,7 @@ class Arrival:
         with self._placing(), self._intake.offered() as place:
             self._place(digest)
             if hashed_here:
-                self._intake.files.placed(digest)
-                self._keep(written)
+                self._intake.files.placed(digest, self._keep(written))
             receipt = self._record(film, actor or origin, place.lease)
             if receipt.leased:
                 place.claim = Claim(
@@ -250,11 +249,14 @@ class Arrival:
             self._intake.received(receipt.film_id)
         return receipt
 
-    def _keep(self, written: Written) -> None:
-        """Leave a plain film where it lies in memory, for its decoder."""
-        if self._room is not None and self._sink.whole and self.key is None:
-            room, self._room = self._room, None
-            self._intake.files.recent.keep(written.file_sha256, room, written.size)
+    def _keep(self, written: Written) -> bytes:
+        """Leave a plain film where it lies in memory, for its decoder; its first bytes, empty where it doesn't."""
+        if self._room is None or not self._sink.whole or self.key is not None:
+            return b""
+        room, self._room = self._room, None
+        first = bytes(memoryview(room.memory)[: min(written.size, HEAD_BYTES)])
+        self._intake.files.recent.keep(written.file_sha256, room, written.size)
+        return first
 
     @contextlib.contextmanager
     def _placing(self) -> Iterator[None]:
