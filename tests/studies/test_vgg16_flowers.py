@@ -17,7 +17,8 @@ from hilum.studies.running import run_request
 from hilum.studies.transferring import Start
 from hilum.studies.vgg16_flowers import SCALES, Scale, affordable, measured_rows, variants, weights_at_hand
 from hilum.studies.vgg16_flowers_analysis import cached_saving, chosen_variant, phase_rows, shape_rows
-from hilum.studies.vgg16_flowers_words import finding
+from hilum.studies.vgg16_flowers_report import phases_figure
+from hilum.studies.vgg16_flowers_words import finding, numbers, of_photographs
 
 TINY = Scale(size=32, photos=30, test=12, gmacs=1e9, seeds=2, views=1, head_epochs=2, block_epochs=1)
 
@@ -159,6 +160,7 @@ def said(rows: list[dict[str, Any]], **more: Any) -> str:
             "network": "vgg16",
             "wanted": "vgg16",
             "set": "Flowers",
+            "kind": "real",
             "labels": 100,
             "trainings": rows,
             "phases": phase_rows(rows),
@@ -181,6 +183,24 @@ def test_the_words_follow_the_measurements_in_both_directions() -> None:
     assert "the frozen layers take most" in said(trainings())
     assert "The commonest mistake is rose for daisy: 20 % of the test images of daisy" in said(trainings())
     assert "No test image is mistaken" in said(trainings(), confusion=[[8, 0], [0, 10]])
+
+
+@pytest.mark.parametrize(("kind", "quoted"), [("real", ["90–92 %", "94–96 %"]), ("embedded", ["", ""])])
+def test_photographs_alone_are_held_against_what_is_quoted(kind: str, quoted: list[str]) -> None:
+    measured = {"network": "vgg16", "set": "Flowers", "kind": kind, "trainings": trainings(), "networks": []}
+    classic = [one for one in numbers(measured) if one.name.endswith("classic recipe") and one.unit == "%"]
+    assert [one.published for one in classic] == quoted
+    assert all(bool(one.source) == (kind == "real") for one in classic)
+    figure = phases_figure(phase_rows(trainings()), quoted=of_photographs(measured))
+    assert ("94–96 %" in figure.caption) == (kind == "real")
+    if kind == "embedded":
+        assert "reads 51.0 % and then 53.0 % right; its second stage" in said(trainings(), kind=kind)
+
+
+@pytest.mark.parametrize("name", ["vgg16-flowers", "vgg16-flowers@embedded"])
+def test_the_kept_finding_is_that_of_the_kept_numbers(name: str) -> None:
+    kept = json.loads((Path(__file__).parents[2] / "docs" / "topics" / "measured" / f"{name}.json").read_text())
+    assert kept["finding"] == finding(kept["measured"])
 
 
 def test_the_variant_is_chosen_on_validation_images() -> None:

@@ -172,6 +172,7 @@ def run(bench: Bench, scale: Scale) -> Outcome:
         "network": encoder.name,
         "wanted": bench.request.backbone or BACKBONE,
         "set": images.title,
+        "kind": images.kind,
         "test": len(images.test),
         "labels": len(images.train),
         "best_by_validation": best,

@@ -15,7 +15,8 @@ PHASES = {"head": "stage 1: the head", "block": "stage 2: the last block"}
 """Name of each phase's stage, and what people call it."""
 
 CLASSIC_QUOTED = {"head": "90–92 %", "block": "94–96 %"}
-"""What is commonly quoted for the classic recipe, without a data set, a split or a source that could be checked."""
+"""What is commonly quoted for the classic recipe, without a data set, a split or a source that could be checked.
+It is of photographs, so only photographs are held against it."""
 
 OURS, PLAIN, CLASSIC = "ours", "ours without augmentation", "classic recipe"
 """The variants."""

@@ -30,17 +30,23 @@ def main_rows(measured: Mapping[str, Any]) -> Rows:
     return [row for row in measured["trainings"] if (row["network"], row["set"]) == wanted]
 
 
+def of_photographs(measured: Mapping[str, Any]) -> bool:
+    """Whether the main set is one of real images, which alone are held against what is quoted for others."""
+    return bool(measured["kind"] == "real")
+
+
 def numbers(measured: Mapping[str, Any]) -> tuple[Number, ...]:
     """The main numbers."""
     rows = main_rows(measured)
+    quoted = CLASSIC_QUOTED if of_photographs(measured) else {}
     found = [
         over_seeds(
             f"test accuracy after {PHASES[phase]}, {variant}",
             [row["test_accuracy"] for row in pick(rows, variant, phase)],
             unit="%",
             digits=1,
-            published=CLASSIC_QUOTED[phase] if variant == CLASSIC else "",
-            source=QUOTED_SOURCE if variant == CLASSIC else "",
+            published=quoted.get(phase, "") if variant == CLASSIC else "",
+            source=QUOTED_SOURCE if quoted and variant == CLASSIC else "",
         )
         for variant in variant_names(rows)
         for phase in PHASES
@@ -92,7 +98,7 @@ def finding(measured: Mapping[str, Any]) -> str:
         _stand_in_words(measured),
         _stage_words(rows, measured),
         _augmentation_words(rows),
-        _classic_words(rows),
+        _classic_words(rows, quoted=of_photographs(measured)),
         _time_words(measured),
         _other_words(measured),
         _confusion_words(measured),
@@ -144,7 +150,7 @@ def _augmentation_words(rows: Rows) -> str:
     )
 
 
-def _classic_words(rows: Rows) -> str:
+def _classic_words(rows: Rows, *, quoted: bool) -> str:
     head, block = (mean(pick(rows, CLASSIC, phase), "test_accuracy") for phase in PHASES)
     found = gain(rows, (OURS, "block"), (CLASSIC, "block"))
     told = _told(found, "ours is better", "the classic is better", "the two are not told apart")
@@ -152,10 +158,10 @@ def _classic_words(rows: Rows) -> str:
     second = _told(own, "adds", "takes", "changes, within what seeds do,")
     low, high = (float(word) for word in CLASSIC_QUOTED["block"].removesuffix(" %").split("–"))
     place = "below" if block < low else "above" if block > high else "within"
+    beside = f", {place} the commonly quoted {CLASSIC_QUOTED['block']}" if quoted else ""
     return (
-        f"The classic recipe reads {head:.1f} % and then {block:.1f} % right, {place} the commonly quoted "
-        f"{CLASSIC_QUOTED['block']}; its second stage {second} {abs(own.mean):.1f} points, and after both stages "
-        f"{told} ({_signed(found)})."
+        f"The classic recipe reads {head:.1f} % and then {block:.1f} % right{beside}; its second stage {second} "
+        f"{abs(own.mean):.1f} points, and after both stages {told} ({_signed(found)})."
     )
 
 
