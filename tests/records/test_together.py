@@ -13,6 +13,7 @@ from hilum.records.audit import Act, append, check, entries
 from hilum.records.database import Database
 from hilum.records.schema import AuditRow
 from hilum.records.store import now
+from hilum.records.together import GATHERED
 
 
 @pytest.fixture
@@ -99,3 +100,59 @@ def test_a_commit_that_fails_is_told_to_all_of_it(database: Database) -> None:
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(AuditRow)) == 0
     assert database.share(note("after")) == 1
+
+
+def patient(database: Database, act: Callable[[Session], int], found: list[int], patience_s: float) -> threading.Thread:
+    """Bring an act that has time in a thread of its own; returns when it waits."""
+    before = len(database._together._waiting)
+    thread = threading.Thread(target=lambda: found.append(database.share(act, patience_s=patience_s)))
+    thread.start()
+    while len(database._together._waiting) == before and not found:
+        assert not threading.Event().wait(0.001)
+    return thread
+
+
+def test_an_act_that_has_time_goes_with_the_next_one(database: Database) -> None:
+    seen, found = commits(database), list[int]()
+    waits = [patient(database, note(name), found, 120) for name in "ab"]
+    assert database.share(note("c")) == 3
+    for thread in waits:
+        thread.join(120)
+    assert sorted(found) == [1, 2]
+    assert len(seen) == 1
+    assert subjects(database) == ["a", "b", "c"]
+
+
+def test_an_act_that_has_time_waits_no_longer_than_that(database: Database) -> None:
+    found: list[int] = []
+    patient(database, note("alone"), found, 0.001).join(120)
+    assert found == [1]
+
+
+def test_so_many_acts_that_have_time_wait_for_nobody(database: Database) -> None:
+    seen, found = commits(database), list[int]()
+    waits = [patient(database, note(str(i)), found, 120) for i in range(GATHERED - 1)]
+    assert not seen
+    found.append(database.share(note("last"), patience_s=120))
+    for thread in waits:
+        thread.join(120)
+    assert sorted(found) == list(range(1, GATHERED + 1))
+    assert len(seen) == 1
+
+
+def test_an_act_that_has_time_is_told_what_became_of_it(database: Database) -> None:
+    told: list[Exception] = []
+
+    def bring() -> None:
+        try:
+            database.share(fail, patience_s=120)
+        except ValueError as error:
+            told.append(error)
+
+    thread = threading.Thread(target=bring)
+    thread.start()
+    while not database._together._waiting:
+        assert not threading.Event().wait(0.001)
+    assert database.share(note("other")) == 1
+    thread.join(120)
+    assert [str(error) for error in told] == ["this act fails"]

@@ -44,7 +44,9 @@ def test_what_gathers_while_a_batch_is_in_work_becomes_the_next() -> None:
     batcher = Batcher(gate, largest=4)
     first = batcher.submit(0)
     assert gate.begun.wait(60)
+    assert batcher.waiting == 0
     rest = [batcher.submit(i) for i in range(1, 8)]
+    assert batcher.waiting == 7
     gate.open.set()
     assert [future.result(60) for future in (first, *rest)] == [2 * i for i in range(8)]
     assert gate.batches == [[0], [1, 2, 3, 4], [5, 6, 7]]

@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.service.small import dicom, png
@@ -13,9 +14,10 @@ from hilum.errors import ServiceError
 from hilum.records.audit import check, entries
 from hilum.records.database import Database
 from hilum.records.store import Store
+from hilum.records.values import Receipt
 from hilum.service.container import recognise
 from hilum.service.film_files import FilmFiles
-from hilum.service.intake import Intake
+from hilum.service.intake import PATIENCE_S, Intake
 from hilum.service.refusals import Refused
 
 
@@ -206,6 +208,23 @@ def test_a_head_that_is_cut_anywhere_is_recognised_or_refused(cut: int) -> None:
         assert cut < whole.content_starts
     else:
         assert container.format == "dicom"
+
+
+@pytest.mark.parametrize(("patient", "busy"), [(True, True), (True, False), (False, True)])
+def test_only_who_waits_for_a_busy_worker_anyway_is_recorded_with_others(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient: bool, busy: bool
+) -> None:
+    waits, receive = [], store.receive
+
+    def watched(*args: Any, patience_s: float, **options: Any) -> Receipt:
+        waits.append(patience_s)
+        return receive(*args, patience_s=patience_s, **options)
+
+    monkeypatch.setattr(store, "receive", watched)
+    with intake_on(store, tmp_path, busy=lambda: busy).begin() as arrival:
+        arrival.write(png())
+        assert arrival.finish(origin="rest", patient=patient).new
+    assert waits == [PATIENCE_S if patient and busy else 0.0]
 
 
 def test_a_refusal_is_a_service_error() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
@@ -11,8 +12,10 @@ from tests.service.small import FINDINGS, SmallModel, dicom, kept, png
 from tests.service.test_access import ALLOWED
 
 from hilum.records.schema import FilmRow
+from hilum.records.values import Receipt
 from hilum.service.announcements import REMEMBERED, Announcements
 from hilum.service.app import Running
+from hilum.service.intake import Arrival
 from hilum.service.reading_first import veiled
 
 DICOM = {"Content-Type": "application/dicom"}
@@ -121,6 +124,24 @@ def test_a_film_without_an_answer_has_nothing_to_cover(http: httpx.Client, servi
     assert film is not None
     unanswered = replace(film, answer=None)
     assert veiled(None, None, [unanswered]) == [unanswered]  # type: ignore[arg-type]  # neither is asked
+
+
+@pytest.mark.parametrize(
+    ("wait", "priority", "patient"), [(10, "routine", True), (0, "routine", False), (10, "stat", False)]
+)
+def test_a_sender_who_waits_for_the_answer_has_time(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch, wait: int, priority: str, patient: bool
+) -> None:
+    told, finish = [], Arrival.finish
+
+    def watched(arrival: Arrival, **options: Any) -> Receipt:
+        told.append(options["patient"])
+        return finish(arrival, **options)
+
+    monkeypatch.setattr(Arrival, "finish", watched)
+    params: dict[str, Any] = {"wait": wait, "priority": priority}
+    assert http.post("/api/v1/studies", content=png(95), headers=PNG, params=params).status_code in (200, 201)
+    assert told == [patient]
 
 
 def test_without_wait_the_answer_is_fetched_later(http: httpx.Client) -> None:

@@ -249,11 +249,12 @@ class Database:
         with _foreign_errors(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def share(self, act: Callable[[Session], T]) -> T:
+    def share(self, act: Callable[[Session], T], *, patience_s: float = 0.0) -> T:
         """Run an act in a writing transaction that it shares with those of other threads that come meanwhile.
 
         Args:
             act: as :meth:`hilum.records.together.Together.run` wants it.
+            patience_s: as there.
 
         Returns:
             what it returned, once that is durable.
@@ -262,7 +263,7 @@ class Database:
             ServiceError: the database is away, full or damaged; nothing of the act was kept.
             Exception: what the act raised.
         """
-        return self._together.run(act)
+        return self._together.run(act, patience_s=patience_s)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:

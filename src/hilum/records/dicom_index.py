@@ -268,7 +268,7 @@ _THERE = select(_TABLE.c.sop_instance_uid).where(_TABLE.c.sop_instance_uid.in_(_
 _STILL = select(FilmRow.id).where(FilmRow.id.in_(_THESE))
 _PLACE = select(FollowerRow.place).where(FollowerRow.name == bindparam("follower"))
 _GO_ON: Any = (
-    update(FollowerRow.__table__).where(FollowerRow.name == bindparam("follower")).values(place=bindparam("to"))
+    update(FollowerRow).where(FollowerRow.name == bindparam("follower")).values(place=bindparam("to"))
 )
 
 

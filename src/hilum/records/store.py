@@ -82,6 +82,7 @@ class Store:
         actor: str = SERVICE,
         former: Callable[[], str] | None = None,
         lease: Lease | None = None,
+        patience_s: float = 0.0,
     ) -> Receipt:
         """Record a film whose bytes are durable; the same content again gives the same id.
 
@@ -92,6 +93,7 @@ class Store:
             former: computes what the film's identity was before migration 0016, where a film from then may be the same;
                 what it raises goes through, and nothing was recorded. None where nobody can.
             lease: of a worker that takes a new film at once, while no other film waits; None where none does.
+            patience_s: how long it may wait for others to share a transaction with.
 
         Raises:
             ServiceError: the database is away or full; nothing was recorded.
@@ -100,7 +102,7 @@ class Store:
         if former is not None and self.former == "unread":
             film, former = replace(film, former_sha256=former()), None
         try:
-            return self._recorded(film, model_sha256, actor, lease, former_known=former is None)
+            return self._recorded(film, model_sha256, actor, lease, patience_s, former_known=former is None)
         except FormerNeeded:
             if former is None:
                 raise
@@ -108,13 +110,20 @@ class Store:
             return self._recorded(film, model_sha256, actor, lease, former_known=True)
 
     def _recorded(
-        self, film: NewFilm, model_sha256: str | None, actor: str, lease: Lease | None, *, former_known: bool
+        self,
+        film: NewFilm,
+        model_sha256: str | None,
+        actor: str,
+        lease: Lease | None,
+        patience_s: float = 0.0,
+        *,
+        former_known: bool,
     ) -> Receipt:
         def receive(session: Session) -> Receipt:
             return self._receive(session, film, model_sha256, actor, lease, former_known)
 
         try:
-            receipt = self._database.share(receive)
+            receipt = self._database.share(receive, patience_s=patience_s)
         except IntegrityError:
             # Another process recorded the same film in between: now it is there.
             receipt = self._database.share(receive)

@@ -100,6 +100,11 @@ class Batcher(Generic[I, O]):
             self._bell.notify()
         return future
 
+    @property
+    def waiting(self) -> int:
+        """Items that wait for their batch."""
+        return self._count
+
     def close(self) -> None:
         """Answer what is waiting, then stop."""
         with self._bell:

@@ -33,6 +33,9 @@ from hilum.service.film_writing import FilmWriter, Written, pass_by, refused_by
 from hilum.service.refusals import Refused
 from hilum.shared_memory import SharedMemory
 
+PATIENCE_S = 0.05
+"""Less than one film takes in the model."""
+
 
 @dataclass(slots=True)
 class Place:
@@ -61,6 +64,7 @@ class Intake:
         least_free_bytes: with less free disk nothing is accepted.
         pressure: raises Refused when no further film may come in.
         begins_at_once: whether ``pressure`` can tell just now without a look at the records.
+        busy: whether the workers have enough to do for :data:`PATIENCE_S` without a further film.
         received: told each film's id after it is durable, to wake the workers, where none of them has it already.
         offered: opens a worker's place for a film that is about to be recorded.
         fsync: makes a descriptor durable; tests make it fail.
@@ -79,13 +83,14 @@ class Intake:
         offered: Callable[[], contextlib.AbstractContextManager[Place]] = nobody,
         pressure: Callable[[], None] = lambda: None,
         begins_at_once: Callable[[], bool] = lambda: False,
+        busy: Callable[[], bool] = lambda: False,
         fsync: Callable[[int], None] = os.fsync,
         point: Callable[[str], None] = pass_by,
     ) -> None:
         self.files, self.store, self.model_sha256 = files, store, model_sha256
         self.largest_bytes, self.least_free_bytes = largest_bytes, least_free_bytes
         self.received, self.offered, self.fsync, self.point = received, offered, fsync, point
-        self._pressure, self.begins_at_once = pressure, begins_at_once
+        self._pressure, self.begins_at_once, self.busy = pressure, begins_at_once, busy
         self.broken: str | None = None
         self._stopping = threading.Event()
 
@@ -195,6 +200,7 @@ class Arrival:
         expected: str | None = None,
         urgent: bool = False,
         written: Written | None = None,
+        patient: bool = False,
     ) -> Receipt:
         """Make the film durable and record it.
 
@@ -207,6 +213,8 @@ class Arrival:
             expected: kind of file that the sender declared; None for any.
             urgent: whether the sender asked for it to be read at once.
             written: what somebody else wrote to :attr:`descriptor`; None for what came by :meth:`write`.
+            patient: whether the sender waits for the answer anyway; then the film may be recorded with others that
+                come, while the workers have enough to do.
 
         Returns:
             the receipt: now, and not before, the sender may be told.
@@ -236,7 +244,8 @@ class Arrival:
             self._place(digest)
             if hashed_here:
                 self._intake.files.placed(digest, self._keep(written))
-            receipt = self._record(film, actor or origin, place.lease)
+            patience_s = PATIENCE_S if patient and self._intake.busy() else 0.0
+            receipt = self._record(film, actor or origin, place.lease, patience_s)
             if receipt.leased:
                 place.claim = Claim(
                     film_id=receipt.film_id, file_sha256=digest, attempts=1, sender=film.sender, urgent=urgent
@@ -268,7 +277,7 @@ class Arrival:
                 raise self._intake.refusal(error) from None
             yield
 
-    def _record(self, film: NewFilm, actor: str, lease: Lease | None) -> Receipt:
+    def _record(self, film: NewFilm, actor: str, lease: Lease | None, patience_s: float) -> Receipt:
         self._intake.point("commit")
         store, model_sha256 = self._intake.store, self._intake.model_sha256
 
@@ -279,6 +288,7 @@ class Arrival:
                 actor=actor,
                 former=lambda: self._former_identity(film.file_sha256),
                 lease=lease,
+                patience_s=patience_s,
             )
         except Refused:
             raise

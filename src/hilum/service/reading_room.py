@@ -272,6 +272,7 @@ def _intake(
         offered=workflow.offered,
         pressure=pressure.check,
         begins_at_once=lambda: pressure.knows,
+        busy=lambda: workflow.busy,
     )
 
 

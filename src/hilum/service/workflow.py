@@ -169,6 +169,11 @@ class Workflow:
         """Films in hand: being read, before the model, or being recorded."""
         return len(self._in_work)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a whole batch waits for the model besides those that it has."""
+        return self._batcher.waiting >= LARGEST_BATCH
+
     def stop(self, within_s: float) -> bool:
         """Finish the films in work, give back the others.
 

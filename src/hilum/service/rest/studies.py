@@ -65,11 +65,12 @@ async def send(
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared not in DECLARED:
         raise Refused(f"Content-Type must be one of {', '.join(DECLARED)}. Name the film's kind.", code="unsupported")
-    receipt = await _receive(request, room, caller, DECLARED[declared], idempotency_key, priority == "stat")
+    reads, urgent = "films:read" in caller.scopes, priority == "stat"
+    waits = wait > 0 and reads
+    receipt = await _receive(request, room, caller, DECLARED[declared], idempotency_key, urgent, waits)
     logger().info("film received", origin="rest", film=receipt.film_id, new=receipt.new, state=receipt.state)
-    reads = "films:read" in caller.scopes
     new = receipt.new and receipt.state == "received"
-    film, handed = await _answered(room, receipt.film_id, wait if reads else 0, caller if reads else None, new=new)
+    film, handed = await _answered(room, receipt.film_id, wait if waits else 0, caller if reads else None, new=new)
     veil = functools.partial(veiled, room, caller, [film], new=new and handed)
     unasked = not tells(film) or (new and handed and not room.settings.read_first)
     study = study_of((veil() if unasked else await run_in_threadpool(veil))[0])
@@ -79,7 +80,13 @@ async def send(
 
 
 async def _receive(
-    request: Request, room: ReadingRoom, caller: Caller, expected: str | None, key: str | None, urgent: bool
+    request: Request,
+    room: ReadingRoom,
+    caller: Caller,
+    expected: str | None,
+    key: str | None,
+    urgent: bool,
+    waits: bool,
 ) -> Receipt:
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > room.intake.largest_bytes:
@@ -100,7 +107,13 @@ async def _receive(
             raise Refused("The upload broke off. Send the film again.", code="too-slow") from None
         own = None if key is None else hashlib.sha256(f"{caller.name}\0{key}".encode()).hexdigest()
         return await run_in_threadpool(
-            arrival.finish, origin="rest", actor=caller.name, request_key=own, expected=expected, urgent=urgent
+            arrival.finish,
+            origin="rest",
+            actor=caller.name,
+            request_key=own,
+            expected=expected,
+            urgent=urgent,
+            patient=waits and not urgent,
         )
 
 
