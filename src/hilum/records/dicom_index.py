@@ -267,9 +267,7 @@ _OWN = select(_TABLE).where(_TABLE.c.film_id.in_(_THESE), _TABLE.c.kind == FILM)
 _THERE = select(_TABLE.c.sop_instance_uid).where(_TABLE.c.sop_instance_uid.in_(_THESE))
 _STILL = select(FilmRow.id).where(FilmRow.id.in_(_THESE))
 _PLACE = select(FollowerRow.place).where(FollowerRow.name == bindparam("follower"))
-_GO_ON: Any = (
-    update(FollowerRow).where(FollowerRow.name == bindparam("follower")).values(place=bindparam("to"))
-)
+_GO_ON: Any = update(FollowerRow).where(FollowerRow.name == bindparam("follower")).values(place=bindparam("to"))
 
 
 def _go_on(session: Session, follower: str, place: int) -> None:
