@@ -13,6 +13,7 @@ from hilum.service.dicomweb.attributes import HEAD_BYTES, Attributes, Claim, cla
 from hilum.service.dicomweb.media import DICOM
 from hilum.service.dicomweb.multipart import Piece, Reader, header_of, parameters
 from hilum.service.intake import Arrival, Intake
+from hilum.service.lasting import to_its_end
 from hilum.service.refusals import Refused
 
 MOST_PARTS = 1000
@@ -126,11 +127,11 @@ class Storing:
         elif self._incoming is not None and piece.kind == "data":
             arrival = self._incoming.arrival
             if arrival is not None and arrival.waits(len(piece.content)):
-                await run_in_threadpool(self._incoming.take, piece.content)
+                await to_its_end(self._incoming.take, piece.content)
             else:
                 self._incoming.take(piece.content)
         elif self._incoming is not None:
-            self.outcomes.append(await run_in_threadpool(self._finish, self._incoming))
+            self.outcomes.append(await to_its_end(self._finish, self._incoming))
             self._drop()
 
     async def _begin(self, header: bytes) -> _Incoming:

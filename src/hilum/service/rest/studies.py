@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from hilum.records.access import Caller
 from hilum.records.values import FINISHED, AnswerRecord, FilmRecord, HeatmapRecord, Receipt
 from hilum.service.intake import Arrival
+from hilum.service.lasting import to_its_end
 from hilum.service.logs import logger
 from hilum.service.reading_first import FIRST, LABELLING, hidden, labels_now, tells, to_label, veiled
 from hilum.service.reading_room import ReadingRoom
@@ -106,7 +107,7 @@ async def _receive(
         except ClientDisconnect:
             raise Refused("The upload broke off. Send the film again.", code="too-slow") from None
         own = None if key is None else hashlib.sha256(f"{caller.name}\0{key}".encode()).hexdigest()
-        return await run_in_threadpool(
+        return await to_its_end(
             arrival.finish,
             origin="rest",
             actor=caller.name,
@@ -120,7 +121,7 @@ async def _receive(
 async def _read(request: Request, arrival: Arrival) -> None:
     async for chunk in request.stream():
         if arrival.waits(len(chunk)):
-            await run_in_threadpool(arrival.write, chunk)
+            await to_its_end(arrival.write, chunk)
         else:
             arrival.write(chunk)
 

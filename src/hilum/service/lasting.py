@@ -1,0 +1,33 @@
+"""Work in a thread that nobody leaves before it has ended."""
+
+import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from fastapi.concurrency import run_in_threadpool
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def to_its_end(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """Run in a worker's thread; who is cancelled meanwhile is so when the work has ended, whatever came of it.
+
+    Else a deadline (asyncio.timeout) or the server's end leaves the thread to itself, and a film's would write on to a
+    file, and to memory, that others have by then.
+
+    Raises:
+        Exception: what the work raised.
+    """
+    running = asyncio.ensure_future(run_in_threadpool(work, *args, **options))
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return running.result()
+    if not running.cancelled():
+        running.exception()  # nobody asks for it any more
+    raise cancelled
