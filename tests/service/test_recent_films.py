@@ -14,6 +14,7 @@ from tests.service.conftest import let_in, settings_in
 from tests.service.small import SmallDrawing, SmallModel, dicom, kept, png
 
 from hilum.data_keys import Keyring, new_data_key
+from hilum.direct_io import DirectWriter
 from hilum.errors import FilmError
 from hilum.imaging.intended_use import GatePolicy
 from hilum.imaging.preprocessing import Preprocessing
@@ -199,6 +200,30 @@ def test_without_such_memory_films_go_through_the_cache(
     digest = send(intake, png(11))
     assert intake.files.path(digest).read_bytes() == png(11)
     assert lent(intake.files, digest) is None
+
+
+@pytest.mark.parametrize("keys", [(), (new_data_key(),)], ids=["plain", "encrypted"])
+@pytest.mark.parametrize("piece", [70_000, 300_000])
+def test_what_is_not_said_to_wait_never_goes_to_the_disk(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: tuple[object, ...], piece: int
+) -> None:
+    """Whatever the writer holds back of earlier bytes: a head that is not whole, a chunk to be encrypted."""
+    handed, hand_on = list[int](), DirectWriter._hand_on
+
+    def watched(writer: DirectWriter, view: memoryview, count: int) -> None:
+        handed.append(count)
+        hand_on(writer, view, count)
+
+    monkeypatch.setattr(DirectWriter, "_hand_on", watched)
+    content, waited = png(1) + bytes(3 * LARGEST_BYTES), 0
+    with intake_on(store, tmp_path, *keys).begin() as arrival:
+        for at in range(0, len(content), piece):
+            waits, before = arrival.waits(piece), len(handed)
+            arrival.write(content[at : at + piece])
+            assert waits or len(handed) == before
+            waited += waits
+        assert len(handed) == 3
+    assert waited < 12
 
 
 @pytest.mark.parametrize("door", ["/api/v1/studies", "/dicom-web/studies"])

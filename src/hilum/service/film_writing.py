@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hilum.direct_io import Sink
-from hilum.sealing import CHUNK_BYTES, FileKey, Sealer
+from hilum.sealing import CHUNK_BYTES, FileKey, Sealer, sealed_bytes
 from hilum.service.container import HEAD_BYTES, Container, recognise
 from hilum.service.refusals import Refused
 
@@ -64,6 +64,12 @@ class FilmWriter:
     def named_uid(self) -> str | None:
         """SOP instance UID that a DICOM file's head names; known when the format is."""
         return self._container.named_uid if self._container else None
+
+    def most_written(self, count: int) -> int:
+        """Most bytes that go to the file when so many come: what was held back until then is among them."""
+        if self._head is not None:
+            count += HEAD_BYTES
+        return count if self._sealer is None else sealed_bytes(count + CHUNK_BYTES)
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Add bytes.

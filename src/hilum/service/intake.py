@@ -178,8 +178,8 @@ class Arrival:
         return self._writer.format
 
     def waits(self, count: int) -> bool:
-        """Whether adding so many bytes waits for the disk."""
-        return self._sink.waits(count)
+        """Whether adding so many bytes may wait for the disk."""
+        return self._sink.waits(self._writer.most_written(count))
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Add bytes.
