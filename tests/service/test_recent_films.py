@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -268,3 +269,27 @@ def test_heads_are_of_the_newest_films_and_of_none_that_is_encrypted(store: Stor
     assert files.film(f"{0:064x}").first == b""
     encrypted = intake_on(store, tmp_path, new_data_key())
     assert encrypted.files.film(send(encrypted, png(1))).first == b""
+
+
+def test_films_that_are_placed_at_the_same_time_are_all_remembered(store: Store, tmp_path: Path) -> None:
+    files, failed, interval = intake_on(store, tmp_path).files, list[Exception](), sys.getswitchinterval()
+
+    def place(thread: int) -> None:
+        try:
+            for number in range(10_000):
+                files.placed(f"{thread:032x}{number:032x}", b"head")
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=place, args=(thread,)) for thread in range(4)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert failed == []
+    files.placed("f" * 64, b"head")
+    assert len(files._heads) == film_files.HEADS

@@ -224,8 +224,8 @@ class FilmFiles:
         self._placed[file_sha256] = time.monotonic()
         if first:
             self._heads[file_sha256] = first
-        if len(self._heads) > HEADS:
-            self._heads.pop(next(iter(self._heads)), None)
+        for one in list(self._heads)[:-HEADS]:
+            self._heads.pop(one, None)
         if len(self._placed) > REMEMBERED:
             for one in list(self._placed)[: REMEMBERED // 2]:
                 self._placed.pop(one, None)
