@@ -54,6 +54,25 @@ def test_what_is_wrong_or_unsafe_is_refused(given: dict[str, object], words: str
         read_settings(**given)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("HILUM_PACS", "x=dicom://A@h", "HILUM_PACS: PACS 'x' has no port. Write NAME=dicom"),
+        ("HILUM_PORT", "70000", "HILUM_PORT: Input should be less than or equal to 65535."),
+        ("HILUM_RESULTS_TO", "x", "HILUM_RESULTS_TO: a destination has no name of letters and digits. Write"),
+        ("hilum_dicom_tls", "maybe", "HILUM_DICOM_TLS: Input should be 'off', 'on', 'optional' or 'required'."),
+    ],
+)
+def test_what_is_wrong_with_a_variable_names_it(
+    variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError) as raised:
+        read_settings(bundle=BUNDLE, hands=0)
+    assert raised.value.problems[0].startswith(said)
+    assert raised.value.problems[1].startswith("Setting 'hands': Input should be")
+
+
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as raised:
         read_settings(port=-1, hands=0)

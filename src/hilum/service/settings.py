@@ -2,7 +2,7 @@
 
 import ipaddress
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -372,7 +372,7 @@ def read_settings(*, without_dicom: bool = False, **given: Any) -> Settings:
         return Settings(**known | {"dicom_port": None} if without_dicom else known)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        raise ConfigError([one for problem in problems for one in _sentences(dict(problem))]) from None
+        raise ConfigError([one for problem in problems for one in _sentences(dict(problem), known)]) from None
 
 
 def gpu_environment() -> dict[str, str]:
@@ -388,11 +388,12 @@ def misspelt() -> dict[str, str]:
     return {name: next(iter(get_close_matches(name.upper(), known, n=1)), "") for name in names}
 
 
-def _sentences(problem: dict[str, Any]) -> list[str]:
+def _sentences(problem: dict[str, Any], given: Mapping[str, Any]) -> list[str]:
     where = ".".join(str(part) for part in problem["loc"])
     text = str(problem["msg"]).removeprefix("Value error, ")
     if not where:
         return [f"{line[:1].upper()}{line[1:]}." for line in text.split("\n")]
     if problem["type"] == "missing":
         return [f"Setting {where!r} is missing. Give it, or set HILUM_{where.upper()}."]
-    return [f"Setting {where!r}: {text}."]
+    setting = str(problem["loc"][0])
+    return [f"Setting {where!r}: {text}." if setting in given else f"HILUM_{setting.upper()}: {text}."]
