@@ -92,6 +92,12 @@ def test_the_readme_names_only_verbs_that_exist() -> None:
     assert all(f"## `hilum {verb}`" in page for verb in named)
 
 
+def test_arguments_that_may_be_many_have_one_ellipsis() -> None:
+    usages = re.findall(r"^Usage: .*", (ROOT / "docs" / "cli.md").read_text(), re.M)
+    assert any(line.endswith("{BUNDLE} {FILES}...") for line in usages)
+    assert [line for line in usages if re.search(r"(…|\.\.\.)[}\]]*\.\.\.", line)] == []
+
+
 def test_the_page_of_benchmarks_is_what_the_kept_numbers_say(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, where most of what the scripts import is loaded already."""
     before = set(sys.modules)

@@ -18,7 +18,7 @@ from hilum.cli.terminal import (
 
 def explain(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .hilum file or a bundle's folder.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Films, or folders with films below them.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Films, or folders with films below them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page, its pictures and its numbers.")],
     finding: Annotated[
         str | None, typer.Option(help="What to explain.", show_default="each film's likeliest finding beside normal")

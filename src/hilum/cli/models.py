@@ -118,7 +118,7 @@ def show_model(
 
 @app.command("compare")
 def compare_models(
-    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Networks; hilum models list shows them.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Networks; hilum models list shows them.")],
     size: SizeOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -89,7 +89,7 @@ def find(
 
 @app.command("fetch")
 def fetch_studies(
-    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Study instance UIDs, as find prints them.")],
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY", help="Study instance UIDs, as find prints them.")],
     at: PacsOption = "",
     ae_title: TitleOption = "HILUM",
     ca: AuthoritiesOption = None,

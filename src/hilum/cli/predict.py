@@ -21,7 +21,7 @@ from hilum.cli.terminal import (
 
 def predict(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .hilum file or a bundle's folder.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Films, or folders with films below them.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Films, or folders with films below them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; run again to go on there.")],
     heatmaps: Annotated[bool, typer.Option(help="Write a heat map (JPEG) of the likeliest abnormal finding.")] = True,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode. [default: processors]")] = None,
