@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +81,12 @@ def test_a_decoder_of_a_syntax_that_nothing_writes_is_tried(
 def test_trying_decoders_writes_nothing_beside(capfd: pytest.CaptureFixture[str]) -> None:
     decoders()
     assert capfd.readouterr() == ("", "")
+
+
+def test_decoders_are_tried_where_nobody_hears_complaints() -> None:
+    """As after ``2>&-``: there is no descriptor 2."""
+    code = "import os; os.close(2); from hilum.inference.checkup import decoders; print({one.state for one in decoders()})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "{'ok'}\n"
 
 
 def test_without_gdcm_its_syntaxes_are_limits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,7 +167,12 @@ def _known_frame(syntax: str) -> str:
 @contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
     """GDCM's JPEG library writes a complaint there by itself, of the 8-bit decoder that it tries first."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed: there is nowhere to write
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
