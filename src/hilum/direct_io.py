@@ -49,12 +49,15 @@ class Buffers(Generic[B]):
         self._make, self._to_make, self._free = make, deque(range(most)), deque[B]()
 
     def take(self) -> B | None:
-        """The one that was used last; None when all are in use, or none can be made."""
+        """The one that was used last; None when all are in use, or none can be made just now."""
         with contextlib.suppress(IndexError):
             return self._free.pop()
-        with contextlib.suppress(IndexError, OSError):
-            self._to_make.pop()
-            return self._make()
+        with contextlib.suppress(IndexError):
+            number = self._to_make.pop()
+            try:
+                return self._make()
+            except OSError:
+                self._to_make.append(number)
         return None
 
     def give_back(self, buffer: B) -> None:
@@ -153,7 +156,11 @@ class DirectReader(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._file, self._at = io.FileIO(path), 0
+        try:
+            self._file, self._at = io.FileIO(path), 0
+        except BaseException:
+            super().close()  # else the finalizer closes what is not there
+            raise
         self._buffer = FOR_READING.take()
         self._view: memoryview | None = None
         if self._buffer is not None and set_direct(self._file.fileno(), True):

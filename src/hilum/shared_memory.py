@@ -6,6 +6,7 @@ The memory is sealed (F_SEAL_FUTURE_WRITE): nobody but who made it ever writes t
 import fcntl
 import mmap
 import os
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -42,7 +43,7 @@ class Lent:
 
 
 class SharedMemory:
-    """Some memory.
+    """Some memory; let go of when nobody has it any more.
 
     Args:
         size: bytes, a multiple of a page.
@@ -55,11 +56,8 @@ class SharedMemory:
         if not hasattr(os, "memfd_create"):
             raise OSError("no memory to share")
         self.descriptor = os.memfd_create("hilum-film", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            os.truncate(self.descriptor, size)
-            self.memory = mmap.mmap(self.descriptor, size)
-            seals = F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
-        except BaseException:
-            os.close(self.descriptor)
-            raise
+        weakref.finalize(self, os.close, self.descriptor)
+        os.truncate(self.descriptor, size)
+        self.memory = mmap.mmap(self.descriptor, size)
+        seals = F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)

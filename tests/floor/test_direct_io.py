@@ -197,9 +197,24 @@ def test_buffers_are_used_again_and_end() -> None:
     assert buffers.take() is second
 
 
-def test_where_no_buffer_can_be_made_there_is_none() -> None:
-    def fails() -> object:
-        raise OSError(errno.ENOMEM, "")
+def test_where_no_buffer_can_be_made_there_is_none_until_one_can() -> None:
+    """Short of descriptors or memory for a moment, a process does without; not for the rest of its life."""
+    short = [True]
 
-    buffers = Buffers(2, fails)
+    def make() -> object:
+        if short[0]:
+            raise OSError(errno.EMFILE, "")
+        return object()
+
+    buffers = Buffers(2, make)
     assert [buffers.take() for _ in range(3)] == [None] * 3
+    short[0] = False
+    assert [buffers.take() is None for _ in range(3)] == [False, False, True]
+
+
+def test_a_reader_that_could_not_be_opened_can_be_let_go_of(tmp_path: Path) -> None:
+    """Its finalizer closes it, which newer Pythons complain of where that fails."""
+    reader = DirectReader.__new__(DirectReader)
+    with pytest.raises(FileNotFoundError):
+        reader.__init__(tmp_path / "none")  # type: ignore[misc]
+    reader.close()

@@ -19,13 +19,21 @@ def test_who_is_lent_it_reads_what_its_owner_writes() -> None:
     assert bytes(Lent(descriptor=memory.descriptor, size=6).content()) == b"second"
 
 
+def test_what_nobody_has_any_more_is_closed() -> None:
+    memory = SharedMemory(SIZE)
+    descriptor = memory.descriptor
+    del memory
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
 def test_a_descriptor_of_other_memory_is_not_taken_for_the_one_before() -> None:
     found = []
     for i in range(40):  # more than are kept mapped; the number is the same each time
         memory = SharedMemory(SIZE)
         memory.memory[:2] = b"%02d" % i
         found.append(bytes(Lent(descriptor=memory.descriptor, size=2).content()))
-        os.close(memory.descriptor)
+        del memory
     assert found == [b"%02d" % i for i in range(40)]
 
 
