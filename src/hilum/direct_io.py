@@ -69,7 +69,7 @@ FOR_READING = Buffers(4, lambda: mmap.mmap(-1, 32 << 20))
 """Of this process. Of each, only what a file took is in memory."""
 
 AT_ONCE = 1 << 20
-"""Bytes of a piece of what there is no room for."""
+"""Bytes that are read at a time, at most, of a file that is not read whole: each time costs a turn of the disk."""
 
 
 class DirectWriter:
@@ -163,6 +163,7 @@ class DirectReader(io.RawIOBase):
             raise
         self._buffer = FOR_READING.take()
         self._view: memoryview | None = None
+        self._start = self._there = 0  # where what lies in the buffer begins, and how many bytes of it there are
         if self._buffer is not None and set_direct(self._file.fileno(), True):
             self._view = memoryview(self._buffer)
 
@@ -187,12 +188,14 @@ class DirectReader(io.RawIOBase):
     def readinto(self, into: bytearray | memoryview, /) -> int:  # type: ignore[override]
         """Read at most as much as there is room for; 0 at the end."""
         wanted = memoryview(into).cast("B")
-        before = self._at % BLOCK
-        there = self._fill(self._at - before, before + len(wanted))
-        if there is None or self._view is None:
+        end = self._at + len(wanted)
+        if not self._start <= self._at <= end <= self._start + self._there:
+            self._fill(self._at - self._at % BLOCK, end)
+        if self._view is None:
             count = os.preadv(self.fileno(), [wanted], self._at)
         else:
-            count = max(0, min(there - before, len(wanted)))
+            before = self._at - self._start
+            count = max(0, min(self._there - before, len(wanted)))
             wanted[:count] = self._view[before : before + count]
         self._at += count
         return count
@@ -204,28 +207,30 @@ class DirectReader(io.RawIOBase):
             count: how many; fewer come where the file ends before.
         """
         if self._view is not None and count <= len(self._view):
-            there = self._fill(0, count)
-            if there is not None and there >= min(count, os.fstat(self.fileno()).st_size):
-                return self._view[: min(there, count)].toreadonly()
+            self._fill(0, count)
+            if self._view is not None and self._there >= min(count, os.fstat(self.fileno()).st_size):
+                return self._view[: min(self._there, count)].toreadonly()
         self._at, pieces = 0, []
         while piece := self.read(min(count, AT_ONCE)):
             pieces.append(piece)
             count -= len(piece)
         return b"".join(pieces)
 
-    def _fill(self, start: int, count: int) -> int | None:
-        """Read whole blocks into the buffer; how many bytes came, or None where it can't be past the cache."""
+    def _fill(self, start: int, end: int) -> None:
+        """Read whole blocks into the buffer, and more than is asked for by who reads on: nobody else reads ahead."""
         if self._view is None:
-            return None
+            return
+        count = end - start
+        if self._start < start <= self._start + self._there:
+            count = max(count, min(2 * self._there, AT_ONCE))
         length = min(len(self._view), -(-count // BLOCK) * BLOCK)
         try:
-            return os.preadv(self.fileno(), [self._view[:length]], start)
+            self._start, self._there = start, os.preadv(self.fileno(), [self._view[:length]], start)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
             self._view = None  # it wants other multiples than ours
             set_direct(self.fileno(), False)
-            return None
 
     def close(self) -> None:
         """Close the file."""

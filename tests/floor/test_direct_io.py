@@ -186,6 +186,26 @@ def test_reading_leaves_the_cache_free(tmp_path: Path) -> None:
     assert cached(tmp_path / "film") != can_go_past(tmp_path)
 
 
+def test_who_reads_on_asks_for_more_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the cache nobody else reads ahead; who wants the first bytes alone reads no others."""
+    if not can_go_past(tmp_path):
+        pytest.skip("no file here goes past the cache")
+    path, asked, real = tmp_path / "film", list[int](), os.preadv
+    path.write_bytes(content := bytes_of(600 * BLOCK + 5))
+
+    def preadv(descriptor: int, buffers: Any, offset: int) -> int:
+        asked.append(sum(map(len, buffers)))
+        return real(descriptor, buffers, offset)
+
+    monkeypatch.setattr(direct_io.os, "preadv", preadv)
+    with opened_past_cache(path, 8 * BLOCK) as stream:
+        assert stream.read(40) == content[:40]
+        assert asked == [8 * BLOCK]
+        assert stream.read() == content[40:]
+    assert len(asked) < 12
+    assert max(asked) <= direct_io.AT_ONCE
+
+
 def test_buffers_are_used_again_and_end() -> None:
     made: list[object] = []
     buffers = Buffers(2, lambda: made.append(object()) or made[-1])
