@@ -298,6 +298,15 @@ def test_films_of_one_name_in_several_folders_are_told_apart(tmp_path: Path) -> 
     assert found == ["x.dcm", f"{(tmp_path / 'b' / 'x.dcm').as_posix()}"]
 
 
+def test_a_path_that_is_another_films_name_is_told_apart_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [Path("x"), Path("y"), Path("a")]
+    for path in ("x/a/b.dcm", "y/b.dcm", "a/b.dcm"):
+        Path(path).parent.mkdir(parents=True)
+        Path(path).write_bytes(b"")
+    assert [one.name for one in find_films(given)] == ["a/b.dcm", "b.dcm", f"{tmp_path}/a/b.dcm"]
+
+
 def test_a_link_that_leads_back_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.dcm").write_bytes(b"x")

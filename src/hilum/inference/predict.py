@@ -197,10 +197,10 @@ def find_films(given: Sequence[Path], *, leave_out: Path | None = None) -> Itera
         for film in below:
             where = film.path.absolute()
             if where not in seen:
-                named = film if film.name not in names else replace(film, name=film.path.as_posix())
+                name = next(one for one in (film.name, film.path.as_posix(), where.as_posix()) if one not in names)
                 seen.add(where)
-                names.add(named.name)
-                yield named
+                names.add(name)
+                yield replace(film, name=name)
 
 
 def _below(folder: Path, leave_out: Path | None) -> Iterator[FilmFile]:
