@@ -126,3 +126,9 @@ def test_other_rejections(reason: tuple[int | None, int | None], saying: str) ->
 )
 def test_other_ways_to_fail(error: BaseException | None, saying: str) -> None:
     assert saying in why_away(read_pacs("x=dicoms://A@h:104"), error, 30)
+
+
+def test_of_tls_only_who_has_it_is_told() -> None:
+    reset = ConnectionResetError(104, "Connection reset by peer")
+    said = why_away(read_pacs("x=dicom://A@h:104"), reset, 30)
+    assert "gives no association: it can't be reached (Connection reset by peer). Check host and port" in said

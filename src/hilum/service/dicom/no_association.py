@@ -57,7 +57,7 @@ def _told(node: Destination, error: BaseException | None, timeout_s: float) -> s
             f"its certificate isn't trusted ({error.verify_message}). Check that the setting has the name which the "
             "certificate was made for, and that HILUM_RESULTS_CA names its certificate's authority"
         )
-    if isinstance(error, ssl.SSLError | ConnectionResetError) or "handshake" in str(error):
+    if node.tls and (isinstance(error, ssl.SSLError | ConnectionResetError) or "handshake" in str(error)):
         why = getattr(error, "reason", None) or getattr(error, "strerror", None) or "it does not answer ours"
         return f"no TLS came about ({why}). Check that it speaks TLS on this port; without TLS it is dicom://"
     if isinstance(error, ConnectionRefusedError):
