@@ -34,7 +34,7 @@ from hilum.service.refusals import Refused
 from hilum.shared_memory import SharedMemory
 
 PATIENCE_S = 0.05
-"""Less than one film takes in the model."""
+"""At most: whatever else is recorded meanwhile, as answers are, takes the film along."""
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Intake:
         least_free_bytes: with less free disk nothing is accepted.
         pressure: raises Refused when no further film may come in.
         begins_at_once: whether ``pressure`` can tell just now without a look at the records.
-        busy: whether the workers have enough to do for :data:`PATIENCE_S` without a further film.
+        busy: whether so many films wait for the model that a further one has time.
         received: told each film's id after it is durable, to wake the workers, where none of them has it already.
         offered: opens a worker's place for a film that is about to be recorded.
         fsync: makes a descriptor durable; tests make it fail.
