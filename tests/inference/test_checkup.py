@@ -85,7 +85,8 @@ def test_trying_decoders_writes_nothing_beside(capfd: pytest.CaptureFixture[str]
 
 def test_decoders_are_tried_where_nobody_hears_complaints() -> None:
     """As after ``2>&-``: there is no descriptor 2."""
-    code = "import os; os.close(2); from hilum.inference.checkup import decoders; print({one.state for one in decoders()})"
+    said = "from hilum.inference.checkup import decoders; print({one.state for one in decoders()})"
+    code = f"import os; os.close(2); {said}"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "{'ok'}\n"
 
 

@@ -1,4 +1,4 @@
-"""Who is cancelled leaves no thread behind that still writes: not to a file, and not to memory that others have next."""
+"""Who is cancelled leaves no thread behind that still writes: to no file, and to no memory that others have next."""
 
 import asyncio
 import threading
