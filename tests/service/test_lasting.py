@@ -12,7 +12,7 @@ from tests.service.small import SmallDrawing, SmallModel, dicom
 
 from hilum.service.app import running
 from hilum.service.intake import Arrival
-from hilum.service.lasting import to_its_end
+from hilum.service.lasting import begun, to_its_end
 
 SIDE = 2400
 LARGE = dicom(4, Rows=SIDE, Columns=SIDE, PixelData=bytes(range(100)) * (SIDE * SIDE // 100))
@@ -42,6 +42,36 @@ def test_a_cancellation_waits_for_the_thread(fails: bool) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert ended == ["ab"]
+
+    asyncio.run(body())
+
+
+def test_what_was_begun_for_nobody_is_left() -> None:
+    go, steps = threading.Event(), list[str]()
+
+    class Film:
+        def __enter__(self) -> "Film":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            steps.append("left")
+
+    def begin() -> Film:
+        steps.append("begun")
+        assert go.wait(120)
+        return Film()
+
+    async def body() -> None:
+        task = asyncio.create_task(begun(begin))
+        while not steps:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert steps == ["begun", "left"]
+        assert isinstance(await begun(Film), Film)
 
     asyncio.run(body())
 

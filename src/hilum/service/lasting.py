@@ -1,6 +1,7 @@
 """Work in a thread that nobody leaves before it has ended."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -8,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 
 P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C", bound=contextlib.AbstractContextManager[object])
 
 
 async def to_its_end(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
@@ -31,3 +33,19 @@ async def to_its_end(work: Callable[P, T], *args: P.args, **options: P.kwargs) -
     if not running.cancelled():
         running.exception()  # nobody asks for it any more
     raise cancelled
+
+
+async def begun(begin: Callable[[], C]) -> C:
+    """Begin in a worker's thread something that has to be left; who is cancelled meanwhile leaves it.
+
+    Raises:
+        Exception: what beginning it raised.
+    """
+    made: list[C] = []
+    try:
+        await to_its_end(lambda: made.append(begin()))
+    except asyncio.CancelledError:
+        for one in made:
+            one.__exit__(None, None, None)
+        raise
+    return made[0]

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from hilum.records.values import Receipt
@@ -13,7 +12,7 @@ from hilum.service.dicomweb.attributes import HEAD_BYTES, Attributes, Claim, cla
 from hilum.service.dicomweb.media import DICOM
 from hilum.service.dicomweb.multipart import Piece, Reader, header_of, parameters
 from hilum.service.intake import Arrival, Intake
-from hilum.service.lasting import to_its_end
+from hilum.service.lasting import begun, to_its_end
 from hilum.service.refusals import Refused
 
 MOST_PARTS = 1000
@@ -139,7 +138,7 @@ class Storing:
         if kind != DICOM:
             return _Incoming(None, Refused(f"A part is no {DICOM}. Send films as they are.", code="unsupported"))
         try:
-            return _Incoming(await run_in_threadpool(self._intake.begin), None)
+            return _Incoming(await begun(self._intake.begin), None)
         except Refused as error:
             if not any(one.receipt for one in self.outcomes):
                 raise  # say so at once instead of reading it all

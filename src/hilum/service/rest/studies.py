@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from hilum.records.access import Caller
 from hilum.records.values import FINISHED, AnswerRecord, FilmRecord, HeatmapRecord, Receipt
 from hilum.service.intake import Arrival
-from hilum.service.lasting import to_its_end
+from hilum.service.lasting import begun, to_its_end
 from hilum.service.logs import logger
 from hilum.service.reading_first import FIRST, LABELLING, hidden, labels_now, tells, to_label, veiled
 from hilum.service.reading_room import ReadingRoom
@@ -96,7 +96,7 @@ async def _receive(
         )
     deadline = room.settings.upload_deadline_s
     begin = room.intake.begin
-    with begin() if room.intake.begins_at_once() else await run_in_threadpool(begin) as arrival:
+    with begin() if room.intake.begins_at_once() else await begun(begin) as arrival:
         try:
             async with asyncio.timeout(deadline):
                 await _read(request, arrival)
