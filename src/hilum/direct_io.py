@@ -1,8 +1,8 @@
 """Files past the disk's cache (Linux, open(2), O_DIRECT): for films, each written once and read once soon after.
 
 Through the cache a film is copied into pages that are found for it, while pages of something that is read more often
-are given up. On a virtual machine that gives free memory back to its host, each such page is asked for again, which
-can take longer than all else that is done for the film (``benchmarks/film_on_disk.py``).
+are given up; on a virtual machine that gives free memory back to its host, each such page is asked for again.
+``benchmarks/film_on_disk.py`` measures both ways.
 
 Past the cache, places in memory and in the file are multiples of a block: bytes gather in buffers that lie so and are
 used again. Where no buffer is free, or the file system can't, they go through the cache as ever.
