@@ -42,6 +42,31 @@ def test_a_reader_can_not_write(url: str) -> None:
     database.close()
 
 
+def test_a_writer_has_its_lock_from_the_start(url: str) -> None:
+    database = Database(url)
+    other = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=0, isolation_level=None)
+    with database.write() as session:
+        session.execute(text("SELECT 1"))
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+    other.execute("BEGIN IMMEDIATE")
+    other.close()
+    database.close()
+
+
+def test_a_reader_sees_one_state(url: str) -> None:
+    database = Database(url)
+    count = text("SELECT count(*) FROM audit")
+    with database.read() as reader:
+        before = reader.execute(count).scalar_one()
+        with database.write() as writer:
+            append(writer, Act(actor="ada", act="film.viewed"), datetime.now(UTC))
+        assert reader.execute(count).scalar_one() == before
+    with database.read() as reader:
+        assert reader.execute(count).scalar_one() == before + 1
+    database.close()
+
+
 def test_a_failed_block_leaves_nothing(url: str) -> None:
     database = Database(url)
     with pytest.raises(ZeroDivisionError), database.write() as session:

@@ -459,8 +459,9 @@ def _sqlite_engine(url: str, *, readers: int, owned: bool = True) -> Engine:
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if readers else "BEGIN IMMEDIATE")
+    def begin(dbapi_connection: Any) -> None:
+        dbapi_connection.execute("BEGIN" if readers else "BEGIN IMMEDIATE")
 
+    # Not by an event: where one is listened for, each statement looks several times for who else listens.
+    engine.dialect.do_begin = begin  # type: ignore[method-assign]
     return engine
