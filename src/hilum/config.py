@@ -4,6 +4,7 @@ A config's defaults live in its fields and nowhere else. Unknown keys are errors
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -33,8 +34,8 @@ def to_mapping(value: Any) -> Any:
     """Plain JSON values (dict, list, str, int, float, bool, None) of a config or of anything inside one."""
     if value is None or isinstance(value, PLAIN):  # first: it is what most of them are
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kept = [f.name for f in dataclasses.fields(value) if not f.metadata.get("beside")]
+    kept = _kept(value.__class__)
+    if kept is not None:
         return {name: to_mapping(getattr(value, name)) for name in kept}
     if isinstance(value, Mapping):
         return {str(key): to_mapping(item) for key, item in value.items()}
@@ -43,6 +44,14 @@ def to_mapping(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"A config holds JSON values, paths and configs, not {type(value).__name__} ({value!r}).")
+
+
+@functools.cache
+def _kept(kind: type) -> tuple[str, ...] | None:
+    """Names of a dataclass's fields that are part of its plain values; None for what is no dataclass."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    return tuple(f.name for f in dataclasses.fields(kind) if not f.metadata.get("beside"))
 
 
 def canonical_json(value: Any) -> str:
