@@ -33,6 +33,7 @@ OWN_TIP = "audit tip"
 
 COLUMNS = ("seq", "at", "actor", "act", "subject", "body", "hash")
 LARGEST_INTEGER = 2**53 - 1
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 TABLE: Any = AuditRow.__table__
 LAST, INSERT = select(TABLE.c.seq, TABLE.c.hash).order_by(TABLE.c.seq.desc()).limit(1), insert(TABLE)
 FIELDS = frozenset(("act", "actor", "at", "detail", "previous", "seq", "subject"))
@@ -110,26 +111,33 @@ def canonical(value: Any) -> str:
         UsageError: a float, a number beyond 2⁵³ - 1, a key that is not ASCII text, or a value of another kind.
     """
     _plain(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return ENCODER.encode(value)
 
 
 def _plain(value: Any) -> None:
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, (str, bool)):
         return
     if isinstance(value, int) and abs(value) <= LARGEST_INTEGER:
         return
-    if isinstance(value, list | tuple):
-        for item in value:
+    if isinstance(value, (list, tuple)):
+        items: Iterable[Any] = value
+    elif isinstance(value, Mapping) and _ascii(value):
+        items = value.values()
+    else:
+        raise UsageError(
+            f"A {type(value).__name__} can't stand in the audit. Give text, whole numbers, true, false, null, or lists "
+            "and mappings (with ASCII keys) of these."
+        )
+    for item in items:
+        if not isinstance(item, str):  # as most are
             _plain(item)
-        return
-    if isinstance(value, Mapping) and all(isinstance(key, str) and key.isascii() for key in value):
-        for item in value.values():
-            _plain(item)
-        return
-    raise UsageError(
-        f"A {type(value).__name__} can't stand in the audit. Give text, whole numbers, true, false, null, or lists and "
-        "mappings (with ASCII keys) of these."
-    )
+
+
+def _ascii(keys: Iterable[Any]) -> bool:
+    try:
+        return all(map(str.isascii, keys))
+    except TypeError:  # no text
+        return False
 
 
 def without_floats(value: Any) -> Any:
