@@ -3,6 +3,7 @@
 import math
 import mmap
 import os
+import socket
 import sys
 import threading
 import time
@@ -227,16 +228,39 @@ def test_reply_that_is_no_reply(value):
         module._load(wire.encode(value))
 
 
-def test_reply_larger_than_the_memory(sandbox, monkeypatch):
-    """An announced size beyond the child's memory is not waited for."""
+def answering(box, said, monkeypatch):
+    """A ready child whose place a socket has taken that says this."""
+    child = box._idle.get()
+    child._receive(time.monotonic() + 60)
+    child.ready = True
+    ours, theirs = socket.socketpair()
+    theirs.sendall(said)
+    monkeypatch.setattr(child, "socket", ours)
+    return child, theirs
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (module.HEADER.pack(1 << 40), "larger than its memory"),
+        (module.HEADER.pack(2) + b"abc", "goes on after its end"),
+        (module.HEADER.pack(3) + b"abc", "holds something that may not leave it"),
+    ],
+)
+def test_reply_that_is_none(said, told, monkeypatch):
+    """An announced size beyond the child's memory is not waited for, and nothing may follow an answer."""
     with Sandbox(1, memory_mb=64, preload=()) as box:
-        child = box._idle.get()
-        child._receive(time.monotonic() + 60)
-        child.ready = True
-        monkeypatch.setattr(child, "_exactly", lambda size, deadline: module.HEADER.pack(1 << 40))
-        with pytest.raises(FilmError, match="larger than its memory"):
-            child.ask(wire.encode((abs, (1,))))
+        with monkeypatch.context() as patch:
+            child, theirs = answering(box, said, patch)
+            with theirs, child.socket, pytest.raises(FilmError, match=told):
+                child.ask(wire.encode((abs, (1,))))
         box._idle.put(child)
+
+
+@pytest.mark.parametrize("size", [0, 1, module.USUAL_BYTES - 100, module.USUAL_BYTES, 3 * module.USUAL_BYTES])
+def test_reply_of_any_length(sandbox, size):
+    """Whether or not it fits what is asked for at once."""
+    assert sandbox.run(bytes, size) == bytes(size)
 
 
 def test_closed_sandbox():
@@ -282,15 +306,15 @@ def test_closing_ends_calls_under_way():
 def test_a_socket_stays_open_while_somebody_may_still_read_it(monkeypatch):
     """Else its number is taken by whatever is opened next, whose bytes a call under way would take for its answer."""
     asked, may_read, told = threading.Event(), threading.Event(), []
-    exactly = module._Child._exactly
+    receive = module._Child._receive
 
-    def slowly(child, size, deadline):
+    def slowly(child, deadline):
         if child.ready:
             asked.set()
             assert may_read.wait(60)
-        return exactly(child, size, deadline)
+        return receive(child, deadline)
 
-    monkeypatch.setattr(module._Child, "_exactly", slowly)
+    monkeypatch.setattr(module._Child, "_receive", slowly)
 
     def call(box):
         with pytest.raises(FilmError) as caught:

@@ -42,6 +42,8 @@ BOOT = (
     "from hilum.imaging.sandbox_child import main; main(**settings)"
 )
 HEADER = struct.Struct(">Q")
+USUAL_BYTES = 1 << 16
+"""Of a reply, asked for at once: a tile of 224 × 224 and what is said of its film fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +258,8 @@ class _Child:
             self.socket.settimeout(self.limits.wall_s)
             message = memoryview(HEADER.pack(len(call)) + call)
             sent = socket.send_fds(self.socket, [message], descriptors) if descriptors else 0
-            self.socket.sendall(message[sent:])
+            if sent < len(message):
+                self.socket.sendall(message[sent:])
             return _load(self._receive(deadline))
         except TimeoutError as error:
             raise FilmError(
@@ -266,25 +269,34 @@ class _Child:
         except (EOFError, OSError) as error:
             raise self._why_dead() from error
 
-    def _receive(self, deadline: float) -> bytearray:
-        size = HEADER.unpack(self._exactly(HEADER.size, deadline))[0]
-        if size > self.limits.memory_mb << 20:
-            raise FilmError(f"The sandbox's answer of {size:,} bytes is larger than its memory.", code="crashed")
-        return self._exactly(size, deadline)
+    def _receive(self, deadline: float) -> memoryview:
+        """The child's next message. Sizes are bounded, and nothing may follow: it answers once."""
+        content = memoryview(bytearray(USUAL_BYTES))
+        received = self._fill(content, 0, HEADER.size, deadline)
+        end = HEADER.size + int(HEADER.unpack_from(content)[0])
+        if end > self.limits.memory_mb << 20:
+            raise FilmError(f"The sandbox's answer of {end:,} bytes is larger than its memory.", code="crashed")
+        if received > end:
+            raise FilmError("The sandbox's answer goes on after its end.", code="crashed")
+        if end > len(content):
+            more = memoryview(bytearray(end))
+            more[:received] = content[:received]
+            content = more
+        self._fill(content[:end], received, end, deadline)
+        return content[HEADER.size : end]
 
-    def _exactly(self, size: int, deadline: float) -> bytearray:
-        content = bytearray(size)
-        view = memoryview(content)
-        while view:
+    def _fill(self, content: memoryview, received: int, least: int, deadline: float) -> int:
+        """Receive into the rest of a buffer until it holds so many bytes or more; how many it holds."""
+        while received < least:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
             self.socket.settimeout(left)
-            received = self.socket.recv_into(view)
-            if received == 0:
+            count = self.socket.recv_into(content[received:])
+            if count == 0:
                 raise EOFError
-            view = view[received:]
-        return content
+            received += count
+        return received
 
     def _why_dead(self) -> FilmError:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -316,7 +328,7 @@ class _Child:
         self.socket.close()
 
 
-def _load(content: bytes | bytearray) -> tuple[Any, ...]:
+def _load(content: bytes | memoryview) -> tuple[Any, ...]:
     try:
         reply = wire.decode(content)
     except (ValueError, MemoryError) as error:

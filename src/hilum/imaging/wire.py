@@ -35,7 +35,7 @@ def encode(value: Any) -> bytes:
     return b"".join([LENGTH.pack(len(tree)), tree, *blobs])
 
 
-def decode(content: bytes | bytearray, *, functions: bool = False) -> Any:
+def decode(content: bytes | bytearray | memoryview, *, functions: bool = False) -> Any:
     """The value of `encode`'s bytes.
 
     Args:
@@ -57,12 +57,12 @@ def decode(content: bytes | bytearray, *, functions: bool = False) -> Any:
 
 
 _AS_THEY_ARE = frozenset((type(None), bool, int, str))
-"""What JSON has itself; most values are of these, so they are asked for first."""
+"""What JSON has itself; most values are of these, so they are asked for before anything is called."""
+_LEAVES = _AS_THEY_ARE | {float}
+"""What JSON gives back that stands for itself."""
 
 
 def _tree(value: Any, blobs: list[Any], at: list[int]) -> Any:
-    if type(value) in _AS_THEY_ARE:
-        return value
     if value is None or (isinstance(value, bool | int | str) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, float) and not isinstance(value, np.generic):
@@ -78,15 +78,15 @@ def _tree(value: Any, blobs: list[Any], at: list[int]) -> Any:
 
 def _compound(value: Any, blobs: list[Any], at: list[int]) -> Any:
     kind = type(value)
-    if kind is list:
-        return [_tree(item, blobs, at) for item in value]
-    if kind is tuple:
-        return {"tuple": [_tree(item, blobs, at) for item in value]}
-    if kind in (set, frozenset):
-        return {kind.__name__: [_tree(item, blobs, at) for item in value]}
+    if kind in (list, tuple, set, frozenset):
+        items = [item if type(item) in _AS_THEY_ARE else _tree(item, blobs, at) for item in value]
+        return items if kind is list else {kind.__name__: items}
     names = _field_names(kind)  # type: ignore[arg-type]  # a class is hashable, whatever mypy says
     if names is not None:
-        fields = {name: _tree(getattr(value, name), blobs, at) for name in names}
+        fields = {}
+        for name in names:
+            field = getattr(value, name)
+            fields[name] = field if type(field) in _AS_THEY_ARE else _tree(field, blobs, at)
         return {"dataclass": [kind.__module__, kind.__qualname__, fields]}
     if isinstance(value, Mapping):
         return {"dict": [[_tree(key, blobs, at), _tree(item, blobs, at)] for key, item in value.items()]}
@@ -129,7 +129,7 @@ def _array(value: Any, blobs: list[Any], at: list[int]) -> list[Any]:
 
 def _value(tree: Any, blobs: memoryview, functions: bool) -> Any:
     if isinstance(tree, list):
-        return [_value(item, blobs, functions) for item in tree]
+        return [item if type(item) in _LEAVES else _value(item, blobs, functions) for item in tree]
     if not isinstance(tree, dict):
         return tree
     ((name, content),) = tree.items()
@@ -142,7 +142,7 @@ def _value(tree: Any, blobs: memoryview, functions: bool) -> Any:
     if name == "dict":
         return {_value(key, blobs, functions): _value(item, blobs, functions) for key, item in content}
     if name in _SEQUENCES:
-        return _SEQUENCES[name](_value(item, blobs, functions) for item in content)
+        return _SEQUENCES[name](_value(content, blobs, functions))
     if name == "bytes":
         return bytes(_slice(blobs, *content))
     if name == "array":
@@ -174,7 +174,9 @@ def _array_of(content: list[Any], blobs: memoryview) -> Any:
 def _dataclass(content: list[Any], blobs: memoryview, functions: bool) -> Any:
     module, name, fields = content
     kind = _dataclass_named(module, name)
-    return kind(**{key: _value(item, blobs, functions) for key, item in fields.items()})
+    return kind(
+        **{key: item if type(item) in _LEAVES else _value(item, blobs, functions) for key, item in fields.items()}
+    )
 
 
 @lru_cache(maxsize=256)
