@@ -109,8 +109,7 @@ def frontal_fit(film: Shaped[np.ndarray, "h w"]) -> float:
         return 0.0
     grey = _levelled(small).ravel()
     inside, ring, kernels, preference = _fit_outlines()
-    # Not a matrix product: its library would wake threads for what takes a tenth of a millisecond.
-    best = int(np.argmax(np.einsum("mp,p->m", kernels, grey.astype(np.float32)) * preference))
+    best = int(np.argmax(kernels @ grey.astype(np.float32) * preference))
     near = inside[best] | ring[best]
     lung, greys = inside[best][near], grey[near]
     spread = float(lung.std() * greys.std())

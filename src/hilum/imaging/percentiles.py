@@ -10,11 +10,11 @@ import numpy as np
 
 from hilum.arrays import Array
 
-SPARSE = 17
+SPARSE = 61
 """One value in so many is in the sample; a prime, so that the sample of a picture is not some of its columns."""
 
-MARGIN = 24
-"""Values of the sample that are gone beyond the place where it puts a percentile: about three standard deviations of
+MARGIN = 16
+"""Values of the sample that are gone beyond the place where it puts a percentile: about five standard deviations of
 that place for the first and the last percent of 65,536 values. Where it is too little, all values are sorted."""
 
 

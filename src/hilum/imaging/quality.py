@@ -16,7 +16,7 @@ from hilum.imaging.preprocessing import area_average
 GRID = 256
 """Most rows and columns of the averaged picture that contrast and structure are measured on."""
 
-SAMPLE = 512
+SAMPLE = 256
 """Most rows and columns of the sampled pixels that clipping and entropy are counted on."""
 
 COARSE = 64

@@ -46,7 +46,8 @@ class StraightLine:
             return
         factor = WHITE if self.white > self.black else -WHITE
         # Below 2^32 at the end, and in modular arithmetic on the way: 65535 · 65535 + 32767 fits.
-        greys = np.multiply(codes, _whole(factor), dtype=np.uint32)
+        greys = codes.astype(np.uint32)
+        greys *= _whole(factor)
         greys += _whole(span // 2 - factor * self.black)
         greys //= _whole(span)
         out[...] = greys
