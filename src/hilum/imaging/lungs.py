@@ -165,11 +165,12 @@ def _blur(length: int, sigma: float, mode: str) -> Array:
 def _levelled(values: Array) -> Array:
     """Grey values as their rank in the body, 0 … 1, with the air around the body taken for tissue."""
     outside = _wider(_air_around(values), AIR_MARGIN * len(values) / GRID)
-    inside = np.sort(values[~outside])
-    # Looked up in order, neighbours are found where the last one was.
+    # Put in order once; looked up in order, neighbours are found where the last one was.
     order = np.argsort(values, axis=None)
+    rising = values.ravel()[order]
+    inside = rising[~outside.ravel()[order]]
     ranks: Array = np.empty(values.shape)
-    ranks.ravel()[order] = np.searchsorted(inside, values.ravel()[order]) / max(1, len(inside))
+    ranks.ravel()[order] = np.searchsorted(inside, rising) / max(1, len(inside))
     ranks[outside] = AIR_RANK
     slow = _blurred(ranks, len(values) / 4, "nearest")
     levelled: Array = ranks - FLATTENING * (slow - ranks.mean())
