@@ -13,6 +13,7 @@ from tests.service.conftest import let_in, settings_in
 from tests.service.small import CR, SmallDrawing, SmallModel, dataset, dicom
 
 from hilum.data_keys import new_data_key
+from hilum.service import logs
 from hilum.service.app import running
 from hilum.service.logs import logger, start_logs, where
 
@@ -31,15 +32,15 @@ FIELDS = {
 
 
 @pytest.fixture
-def log() -> Iterator[io.StringIO]:
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     out = io.StringIO()
-    loggers = [logging.getLogger(name) for name in ("hilum.service", "uvicorn.error")]
-    before = [(list(log.handlers), log.propagate, log.level) for log in loggers]
+    foreign = logging.getLogger("uvicorn.error")
+    before = list(foreign.handlers), foreign.propagate, foreign.level
+    monkeypatch.setattr(logs, "_log", logs._log)
     start_logs(out, logging.DEBUG)
     yield out
-    for log, (handlers, propagate, level) in zip(loggers, before, strict=True):
-        log.handlers[:], log.propagate = handlers, propagate
-        log.setLevel(level)
+    foreign.handlers[:], foreign.propagate = before[:2]
+    foreign.setLevel(before[2])
 
 
 class Leaky(SmallModel):
@@ -123,7 +124,16 @@ def test_a_foreign_exception_is_logged_without_its_message(log: io.StringIO) -> 
     first, second = (json.loads(line) for line in log.getvalue().splitlines())
     assert first["error"] == second["error"] == "KeyError"
     assert first["at"][-1].startswith("test_privacy.py:")
+    assert [one["event"] for one in (first, second)] == ["it happened", "an exception that nobody caught"]
+    assert [one["level"] for one in (first, second)] == ["error", "error"]
     assert CANARY not in log.getvalue()
+
+
+def test_a_log_that_can_not_be_written_stops_nobody(log: io.StringIO) -> None:
+    logger().info("first")
+    log.close()
+    logger().error("second")
+    logging.getLogger("uvicorn.error").error("third")
 
 
 def test_without_logs_started_the_library_is_silent(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,44 +4,69 @@ Only opaque film ids, states, counts and durations are logged. Foreign exception
 only their kind and where they arose are written.
 """
 
-import functools
+import contextlib
 import logging
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import MutableMapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
 
-NAME = "hilum.service"
+FOREIGN = "uvicorn.error"
+"""The one logger of another's whose lines are written beside ours."""
+
 _STAMPS: tuple[Any, ...] = (
     structlog.contextvars.merge_contextvars,  # the request's own id, where there is one
-    structlog.stdlib.add_log_level,
+    structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
-_PROCESSORS: tuple[Any, ...] = (
-    structlog.stdlib.filter_by_level,  # first: what is not written costs nothing
-    *_STAMPS,
-    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-)
+
+
+class _Sink:
+    """Takes one line after another; where that fails, the service goes on without them."""
+
+    def __init__(self, write: Callable[[Any], object]) -> None:
+        self._write, self._lock = write, threading.Lock()
+
+    def _take(self, line: Any) -> None:
+        with self._lock, contextlib.suppress(OSError, TypeError, ValueError):
+            self._write(line)
+
+    debug = info = warning = error = critical = _take
+
+
+class _Foreign(logging.Handler):
+    """Writes another's lines as ours, without what its exceptions say."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            logger().log(record.levelno, record.getMessage())
+        else:
+            logger().log(record.levelno, "an exception that nobody caught", **where(error))
+
+
+def _made(write: Callable[[Any], object], level: int, last: Callable[..., Any]) -> Any:
+    # Neither by structlog's global settings, which belong to whoever uses this package, nor by way of logging, whose
+    # records cost more than all else of a line.
+    kind = structlog.make_filtering_bound_logger(level)  # what is not written costs nothing
+    return structlog.wrap_logger(_Sink(write), processors=(*_STAMPS, last), wrapper_class=kind).bind()
+
+
+def _nothing(*_: Any) -> Any:
+    raise structlog.DropEvent
+
+
+_log: Any = _made(_nothing, logging.CRITICAL, _nothing)
 
 
 def logger() -> Any:
-    """The service's logger; silent until :func:`start_logs`."""
-    log = logging.getLogger(NAME)
-    if not log.handlers:
-        log.addHandler(logging.NullHandler())  # without it Python would print warnings itself
-        log.propagate = False
-    return _bound()
-
-
-@functools.cache
-def _bound() -> Any:
-    # Not by structlog's global settings: they belong to whoever uses this package.
-    log = logging.getLogger(NAME)
-    return structlog.wrap_logger(log, processors=_PROCESSORS, wrapper_class=structlog.stdlib.BoundLogger).bind()
+    """The service's logger; silent until :func:`start_logs` or :func:`hand_logs`."""
+    return _log
 
 
 def start_logs(out: TextIO | None = None, level: int = logging.INFO) -> None:
@@ -51,21 +76,30 @@ def start_logs(out: TextIO | None = None, level: int = logging.INFO) -> None:
         out: where to; standard error when None.
         level: least severity written.
     """
-    handler = logging.StreamHandler(out or sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*_STAMPS, _without_exception],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(sort_keys=True),
-            ],
-        )
-    )
-    for name in (NAME, "uvicorn.error"):
-        log = logging.getLogger(name)
-        log.handlers[:], log.propagate = [handler], False
-        log.setLevel(level)
+    global _log
+    stream = out or sys.stderr
+
+    def write(line: str) -> None:
+        stream.write(line + "\n")
+        stream.flush()
+
+    _log = _made(write, level, structlog.processors.JSONRenderer(sort_keys=True))
+    log = logging.getLogger(FOREIGN)
+    log.handlers[:], log.propagate = [_Foreign()], False
+    log.setLevel(level)
     logging.getLogger("uvicorn.access").disabled = True
+    quieten()
+
+
+def hand_logs(take: Callable[[dict[str, Any]], object], level: int = logging.INFO) -> None:
+    """Give each line to somebody else, who writes it.
+
+    Args:
+        take: given event, level, time and what else the line holds.
+        level: least severity given.
+    """
+    global _log
+    _log = _made(take, level, lambda _, __, said: ((said,), {}))
     quieten()
 
 
@@ -86,11 +120,3 @@ def where(error: BaseException) -> dict[str, Any]:
         "error": type(error).__name__,
         "at": [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames],
     }
-
-
-def _without_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    info = event.pop("exc_info", None)
-    if info and isinstance(info, tuple) and info[1] is not None:
-        event.update(where(info[1]))
-        event["event"] = "an exception that nobody caught"
-    return event

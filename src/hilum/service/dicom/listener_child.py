@@ -4,8 +4,6 @@ It is told what to do by the service over an inherited socket, and ends when tha
 channels of their own, what is to be logged and counted over one more; it has no records, no data key, no model.
 """
 
-import contextlib
-import logging
 import os
 import socket
 import threading
@@ -18,7 +16,7 @@ from hilum.service.child_wire import FAILED, OK, PING, limit, receive, send
 from hilum.service.dicom.far_intake import SAID, FarIntake
 from hilum.service.dicom.listener import Listener
 from hilum.service.dicom.terms import Terms
-from hilum.service.logs import NAME, quieten
+from hilum.service.logs import hand_logs
 
 STACK_BYTES = 2 << 20
 """Of each thread: an association has two, and their stacks count as memory in use."""
@@ -82,23 +80,6 @@ def _serve(told: socket.socket, listener: Listener) -> None:
             send(told, OK)
 
 
-class _News(logging.Handler):
-    """Sends lines of the log to the service, which writes and counts them."""
-
-    def __init__(self, to: socket.socket) -> None:
-        super().__init__()
-        self._to = to
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Send one line; the handler's lock keeps lines apart."""
-        said = record.msg if isinstance(record.msg, dict) else {"event": "other", "level": "warning"}
-        with contextlib.suppress(OSError, TypeError, ValueError):
-            send(self._to, SAID, said)
-
-
 def tell_news(to: socket.socket) -> None:
-    """Have this process's log written by the service."""
-    log = logging.getLogger(NAME)
-    log.handlers[:], log.propagate = [_News(to)], False
-    log.setLevel(logging.INFO)
-    quieten()
+    """Have this process's log written by the service, which counts its lines as well."""
+    hand_logs(lambda said: send(to, SAID, said))
