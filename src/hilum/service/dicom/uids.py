@@ -1,7 +1,6 @@
 """UIDs of what is sent back: derived, so that the same answer sent again is the same object."""
 
 import hashlib
-import uuid
 
 FORMAT = "1"
 """Part of every UID. To be raised when objects of the same answer would get other bytes: a PACS may then hold both, and
@@ -18,4 +17,4 @@ def derived_uid(kind: str, *parts: str) -> str:
     digest = bytearray(hashlib.sha256("\0".join((FORMAT, kind, *parts)).encode()).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x80
     digest[8] = digest[8] & 0x3F | 0x80
-    return f"2.25.{uuid.UUID(bytes=bytes(digest)).int}"
+    return f"2.25.{int.from_bytes(digest, 'big')}"

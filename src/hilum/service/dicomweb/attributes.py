@@ -67,6 +67,7 @@ KEPT = {**STUDY, **SERIES, **INSTANCE}
 _VRS = {0x00080005: "", **{int(tag, 16): vr for tag, vr in KEPT.values()}}
 _CHARACTER_SET = b"\x08\x00\x05\x00"
 _LAST = max(_VRS)
+_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())  # PS3.5 table 7.1-2
 _PLAIN = re.compile(rb"[!-\[\]-}](?:[ -\[\]-}]{0,255})")
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
 
@@ -222,15 +223,17 @@ def _plain(tag: int, vr: bytes, value: bytes) -> dict[str, Any] | None:
 
 def _header(body: bytes, at: int, implicit: bool) -> tuple[int, int, int]:
     """Tag, length, and where the value starts."""
-    group, element = struct.unpack_from("<HH", body, at)
+    group, element, vr, length = struct.unpack_from("<HH2sH", body, at)
+    tag = group << 16 | element
     if implicit or group == 0xFFFE:
-        return group << 16 | element, struct.unpack_from("<L", body, at + 4)[0], at + 8
-    vr = body[at + 4 : at + 6]
+        return tag, struct.unpack_from("<L", body, at + 4)[0], at + 8
+    if vr in _SHORT_VRS:
+        return tag, length, at + 8
     if not (vr.isalpha() and vr.isupper()) or (vr == b"UN" and body[at + 8 : at + 12] == b"\xff" * 4):
         raise ValueError("no explicit value representation, or an implicit one inside")
     if vr in LONG_VRS:
-        return group << 16 | element, struct.unpack_from("<L", body, at + 8)[0], at + 12
-    return group << 16 | element, struct.unpack_from("<H", body, at + 6)[0], at + 8
+        return tag, struct.unpack_from("<L", body, at + 8)[0], at + 12
+    return tag, length, at + 8
 
 
 def _behind_sequence(body: bytes, at: int, implicit: bool) -> int:
