@@ -142,7 +142,7 @@ class Keyring:
             value: the value; spaces around it don't count (PS3.5 table 6.2-1).
         """
         secret = self.active.derived("index/1") if self.active else b""
-        return hmac.new(secret, f"{kind}\0{value.strip()}".encode(), hashlib.sha256).hexdigest()[:INDEX_DIGITS]
+        return hmac.digest(secret, f"{kind}\0{value.strip()}".encode(), "sha256").hex()[:INDEX_DIGITS]
 
     def seal_text(self, text: str, kind: str, *, exact: bool) -> str:
         """A text as it is kept: encrypted under the active key, or as it is where the ring is empty.

@@ -43,7 +43,7 @@ NO_KEYS = Keyring()
 
 def film_path(films: Path, file_sha256: str) -> Path:
     """A film's file in the folder of films: by the digest of its bytes, so no path ever comes from a peer."""
-    return films / file_sha256[:2] / f"{file_sha256[2:]}.film"
+    return films.joinpath(file_sha256[:2], f"{file_sha256[2:]}.film")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,17 +13,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hilum.service.logs import logger, where
 from hilum.service.rest.problems import RETRY_AFTER_S, problem
 
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
+HEADERS = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+STATIC = "/static/"
+HEADERS_OF_STATIC = (*HEADERS, (b"cache-control", b"no-cache"))
+HEADERS_OF_OTHERS = (*HEADERS, (b"cache-control", b"no-store"))
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-NOT_KEPT = "no-store"
 LARGE = frozenset(("/api/v1/studies", "/api/v1/models", "/dicom-web/studies"))
 STUDY = "/dicom-web/studies/"
 LARGEST_BODY = 1024 * 1024
@@ -31,9 +36,6 @@ LARGEST_BODY = 1024 * 1024
 whole before anybody asks who sent it."""
 
 TOO_LARGE = "The body is larger than the 1 MiB that anything but a film or a bundle may have. Send less."
-STATIC = "/static/"
-
-
 MOST_AT_ONCE = 150
 """Requests in work at once; uvicorn's own limit lies above it, and says no in words that no program can read."""
 
@@ -105,7 +107,8 @@ class Shield:
                 seen["status"] = message["status"]
                 named = (b"x-request-id", request_id.encode())
                 said = {name for name, _ in message["headers"]}  # a route may say itself how its reply is kept
-                ours = [(name, value) for name, value in _headers(scope["path"]) if name not in said]
+                every = HEADERS_OF_STATIC if scope["path"].startswith(STATIC) else HEADERS_OF_OTHERS
+                ours = [header for header in every if header[0] not in said]
                 message["headers"] = [*message["headers"], *ours, named]
             await send(message)
 
@@ -141,11 +144,6 @@ def _announced(scope: Scope) -> int:
     """Bytes of the body as the peer announces them; 0 when it doesn't."""
     length = dict(scope["headers"]).get(b"content-length", b"")
     return int(length) if length.isdigit() and len(length) < 19 else 0
-
-
-def _headers(path: str) -> list[tuple[bytes, bytes]]:
-    cache = "no-cache" if path.startswith(STATIC) else NOT_KEPT
-    return [(k.lower().encode(), v.encode()) for k, v in {**HEADERS, "Cache-Control": cache}.items()]
 
 
 def _route(scope: Scope) -> str:
