@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
+from sqlalchemy.exc import CompileError
 from tests.records.test_store import answer, film
 
 from hilum.data_keys import Keyring, new_data_key
@@ -15,7 +16,7 @@ from hilum.records.database import Database
 from hilum.records.identifiers import films_of_accession, films_of_patient, films_of_study, identities
 from hilum.records.key_change import bring_under_key, keys_in_use, require_keys, retire_older_keys
 from hilum.records.reviews import Reviews
-from hilum.records.schema import HEAD, Base
+from hilum.records.schema import HEAD, Base, FilmRow
 from hilum.records.store import Store, now
 from hilum.records.values import Identity
 
@@ -78,6 +79,12 @@ def test_with_a_key_nothing_that_names_a_patient_lies_readable(opened: Callable[
     assert [secret for secret in SECRETS if secret in on_disk(tmp_path)] == []
     same = Store(database).receive(film("b", sop_instance_uid="1.2.99"))
     assert same.state == "quarantined", "equal UIDs are still found"
+
+
+def test_no_value_stands_unencrypted_in_a_statement(opened: Callable[..., Database]) -> None:
+    where = select(FilmRow.id).where(FilmRow.sop_instance_uid == "1.2.3")
+    with opened().read() as session, pytest.raises(CompileError, match="literal"):
+        where.compile(session.get_bind(), compile_kwargs={"literal_binds": True})
 
 
 def test_records_from_before_are_encrypted_and_what_lay_there_is_gone(

@@ -4,6 +4,7 @@ The keys are the database's (:class:`hilum.records.database.Database`), which ha
 a column's type finds them. Without a key the text lies there as it is.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Dialect, String, Text
@@ -30,13 +31,19 @@ class SealedText(TypeDecorator[str]):
         super().__init__(*arguments)
         self.kind = kind
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        """Encrypt."""
-        return None if value is None else keys_of(dialect).seal_text(value, self.kind, exact=self.exact)
+    def bind_processor(self, dialect: Dialect) -> Callable[[str | None], str | None]:
+        """Encrypts."""
+        seal, kind, exact = keys_of(dialect).seal_text, self.kind, self.exact
+        return lambda value: None if value is None else seal(value, kind, exact=exact)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        """Decrypt."""
-        return None if value is None else keys_of(dialect).open_text(value, self.kind, exact=self.exact)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], str | None]:
+        """Decrypts."""
+        unseal, kind, exact = keys_of(dialect).open_text, self.kind, self.exact
+        return lambda value: None if value is None else unseal(value, kind, exact=exact)
+
+    def process_literal_param(self, value: str | None, dialect: Dialect) -> str:
+        """Never: a value in a statement's own text would stand there unencrypted."""
+        raise NotImplementedError
 
 
 class ExactText(SealedText):
