@@ -98,7 +98,7 @@ class Shield:
         async def receive_some() -> Message:
             message = await receive()
             seen["bytes"] += len(message.get("body", b""))
-            if seen["bytes"] > LARGEST_BODY and not large:
+            if seen["bytes"] > LARGEST_BODY:
                 raise HTTPException(413, TOO_LARGE)
             return message
 
@@ -124,7 +124,7 @@ class Shield:
                 sorry = problem(413, "too-large", "The body is too large", TOO_LARGE, {"Connection": "close"})
                 await sorry(scope, receive, send_shielded)
                 return
-            await self.app(scope, receive_some, send_shielded)
+            await self.app(scope, receive if large else receive_some, send_shielded)
         except Exception as error:
             logger().error("request failed", route=_route(scope), **where(error))
             if seen["status"]:
