@@ -18,7 +18,7 @@ from hilum.errors import ConfigError, nearest
 BESIDE: Mapping[str, Any] = {"beside": True}
 """Metadata of a field that isn't part of the plain values, such as a table that is written beside them."""
 
-PLAIN = (str, int, float, bool)
+PLAIN = (str, int, float, bool, type(None))
 
 
 class Dataclass(Protocol):
@@ -32,15 +32,16 @@ C = TypeVar("C")
 
 def to_mapping(value: Any) -> Any:
     """Plain JSON values (dict, list, str, int, float, bool, None) of a config or of anything inside one."""
-    if value is None or isinstance(value, PLAIN):  # first: it is what most of them are
-        return value
     kept = _kept(value.__class__)
     if kept is not None:
-        return {name: to_mapping(getattr(value, name)) for name in kept}
-    if isinstance(value, Mapping):
-        return {str(key): to_mapping(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_mapping(item) for item in value]
+        value = {name: getattr(value, name) for name in kept}
+    # What is inside is plain mostly: then no call is made for it.
+    if isinstance(value, (dict, Mapping)):
+        return {str(key): item if isinstance(item, PLAIN) else to_mapping(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [item if isinstance(item, PLAIN) else to_mapping(item) for item in value]
+    if isinstance(value, PLAIN):
+        return value
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"A config holds JSON values, paths and configs, not {type(value).__name__} ({value!r}).")

@@ -121,7 +121,7 @@ def _plain(value: Any) -> None:
         return
     if isinstance(value, (list, tuple)):
         items: Iterable[Any] = value
-    elif isinstance(value, Mapping) and _ascii(value):
+    elif isinstance(value, (dict, Mapping)) and _ascii(value):
         items = value.values()
     else:
         raise UsageError(
