@@ -19,7 +19,7 @@ from pydicom.uid import UID
 from tests.imaging.jpeg_by_hand import extended_jpeg, lossless_jpeg
 
 from hilum.errors import FilmError
-from hilum.imaging import dicom_reading
+from hilum.imaging import dicom_reading, dicom_structure
 from hilum.imaging.codecs import CODECS, SampleFormat, native_samples
 from hilum.imaging.dicom_structure import examine
 from hilum.imaging.dicom_writing import FilmHeader, film_bytes, film_dataset
@@ -570,6 +570,29 @@ def test_depth_30_is_read(as_bytes):
 def test_malformed_structure(data_set, code, match):
     """Lengths, delimiters and counts are never trusted."""
     refused(with_data_set(data_set), code, match, Limits(max_header_bytes=2_000_000))
+
+
+def walked(content, limits):
+    try:
+        return examine(content, limits)
+    except FilmError as error:
+        return error.code, str(error)
+
+
+@pytest.mark.parametrize("syntax", ["explicit-le", "implicit-le", "explicit-be", "deflated", "rle"])
+def test_plain_values_are_walked_over_as_all_others_are(syntax, monkeypatch):
+    """Whatever is changed or cut: the short way over plain values finds the same, and says the same."""
+    rng = np.random.default_rng(0)
+    whole = film_bytes(stored_film(12, False), FilmHeader(window=(2048, 4096)), transfer_syntax=syntax)[0]
+    films, limits = [whole], [Limits(), Limits(max_elements=30), Limits(max_header_bytes=600)]
+    for i in range(200):
+        content = bytearray(whole[: rng.integers(132, 1600)] if i % 3 == 0 else whole)
+        content[rng.integers(132, min(1500, len(content)))] = rng.choice([0, 0xFF, 0xFE, 0xE0, 0x7F, rng.integers(256)])
+        films.append(bytes(content))
+    shortly = [walked(film, limit) for film in films for limit in limits]
+    monkeypatch.setattr(dicom_structure._Walk, "_plain", lambda self, implicit: None)
+    assert shortly == [walked(film, limit) for film in films for limit in limits]
+    assert len({found for found in shortly if isinstance(found, tuple)}) > 10
 
 
 def test_implicit_sequence_without_length_in_a_value():

@@ -16,11 +16,16 @@ from hilum.imaging.limits import Limits
 
 # PS3.5 table 7.1-1: these have two reserved bytes and a length of 32 bits.
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 UNDEFINED = 0xFFFFFFFF
 TRANSFER_SYNTAX_UID = 0x00020010
 PIXEL_DATA = 0x7FE00010
 FLOAT_PIXEL_DATA = (0x7FE00008, 0x7FE00009)
+SPECIAL_GROUPS = (0x7FE0, 0xFFFE)
+"""Of pixels and of items."""
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+# An element's tag, value representation and short length; and a length of 32 bits.
+HEADERS = {order: (struct.Struct(order + "HH2sH"), struct.Struct(order + "L")) for order in "<>"}
 DEFLATED, BIG_ENDIAN, IMPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
 
 
@@ -71,7 +76,7 @@ def examine(source: bytes | memoryview | BinaryIO, limits: Limits) -> Structure:
     walk = meta
     if syntax == DEFLATED:
         walk = _Walk(inflate(meta.bytes_at(meta.at, meta.size - meta.at), limits), limits)
-    walk.order = ">" if syntax == BIG_ENDIAN else "<"
+    walk.short, walk.long = HEADERS[">" if syntax == BIG_ENDIAN else "<"]
     walk.dataset(implicit=syntax == IMPLICIT)
     return Structure(
         transfer_syntax=syntax,
@@ -109,7 +114,9 @@ def inflate(content: bytes, limits: Limits) -> bytes:
 
 def _reading(source: bytes | memoryview | BinaryIO) -> tuple[Callable[[int, int], bytes], int]:
     """How bytes are taken, from where on and how many, and how many there are."""
-    if isinstance(source, bytes | memoryview):
+    if isinstance(source, bytes):
+        return lambda at, count: source[at : at + count], len(source)
+    if isinstance(source, memoryview):
         return lambda at, count: bytes(source[at : at + count]), len(source)
 
     def read(at: int, count: int) -> bytes:
@@ -134,7 +141,8 @@ class _Walk:
     def __init__(self, source: bytes | memoryview | BinaryIO, limits: Limits) -> None:
         self.limits = limits
         self.bytes_at, self.size = _reading(source)
-        self.at, self.order = 0, "<"
+        self.at = 0
+        self.short, self.long = HEADERS["<"]
         self.elements = self.depth = self.pixel_bytes = self.fragments = 0
         self.pixels: int | None = None
         self.pixels_at: int | None = None
@@ -145,7 +153,7 @@ class _Walk:
         """Walk over group 0002 (always explicit, little endian) and return the transfer syntax."""
         syntax = ""
         while self.at + 8 <= self.size and self._peek_group() == 0x0002:
-            tag, _, length = self._header(implicit=False)
+            tag, _, length = self._header(False)
             if length == UNDEFINED:
                 raise FilmError("File meta information holds a value without a length.", code="unreadable")
             if tag == TRANSFER_SYNTAX_UID:
@@ -171,16 +179,37 @@ class _Walk:
         while True:
             while stack and stack[-1].end is not None and self.at >= stack[-1].end:
                 stack.pop()
-            if not stack and self.at >= self.size:
+            if not stack:
+                self._plain(implicit)
+                if self.at >= self.size or self._element(stack, None, implicit):
+                    return
+            elif self._element(stack, stack[-1], stack[-1].implicit):
                 return
-            inner = stack[-1] if stack else None
-            if self._element(stack, inner, implicit if inner is None else inner.implicit):
-                return
+
+    def _plain(self, implicit: bool) -> None:
+        """Walk over plain values of the data set itself, most of a header, in few steps each.
+
+        It stops before whatever else there is: sequences, items, pixels, what is wrong, and what a limit forbids.
+        """
+        at, elements = self.at, self.elements
+        most = min(self.size, self.limits.max_header_bytes)
+        while elements < self.limits.max_elements and at + 8 <= most:
+            head = self.bytes_at(at, 8)
+            group, _, vr, length = self.short.unpack(head)
+            if implicit:
+                length = self.long.unpack_from(head, 4)[0]
+            elif vr not in SHORT_VRS:
+                break
+            if group in SPECIAL_GROUPS or length > most - at - 8:
+                break
+            at += 8 + length
+            elements += 1
+        self.at, self.elements = at, elements
 
     def _element(self, stack: list[_Open], inner: _Open | None, implicit: bool) -> bool:
         """Walk over one element or item; True when the pixels were reached."""
         start = self.at
-        tag, vr, length = self._header(implicit=implicit)
+        tag, vr, length = self._header(implicit)
         self._count()
         if tag in (ITEM_END, SEQUENCE_END):
             if inner is None or inner.is_sequence != (tag == SEQUENCE_END):
@@ -200,7 +229,7 @@ class _Walk:
             self._enter(stack, _Open(True, implicit or vr == b"UN", self._end(length)))
         else:
             self._skip(length)
-            if not stack and self.at > self.limits.max_header_bytes:
+            if inner is None and self.at > self.limits.max_header_bytes:
                 raise FilmError(
                     f"The header is longer than the {self.limits.max_header_bytes:,} bytes allowed.", code="too-large"
                 )
@@ -221,7 +250,7 @@ class _Walk:
             self.pixels_at, self.pixels_end, self.pixel_bytes = start, self.at, length
             return
         while True:
-            tag, _, length = self._header(implicit=True)
+            tag, _, length = self._header(True)
             if tag == SEQUENCE_END:
                 break
             if tag != ITEM or length == UNDEFINED:
@@ -247,18 +276,21 @@ class _Walk:
     def _peek_group(self) -> int:
         return int.from_bytes(self.bytes_at(self.at, 2), "little")
 
-    def _header(self, *, implicit: bool) -> tuple[int, bytes, int]:
-        start = self._read(8)
-        group, element = struct.unpack(self.order + "HH", start[:4])
+    def _header(self, implicit: bool) -> tuple[int, bytes, int]:
+        """Tag, value representation and length of the next element; one read for most."""
+        head = self.bytes_at(self.at, 8)
+        if len(head) < 8:
+            self._check_fits(8)
+        self.at += 8
+        group, element, vr, length = self.short.unpack(head)
         tag = group << 16 | element
         if implicit or group == 0xFFFE:
-            return tag, b"", struct.unpack(self.order + "L", start[4:])[0]
-        vr = start[4:6]
+            return tag, b"", self.long.unpack_from(head, 4)[0]
+        if vr in LONG_VRS:
+            return tag, vr, self.long.unpack(self._read(4))[0]
         if not (vr.isalpha() and vr.isupper()):
             raise FilmError(f"Data element ({group:04X},{element:04X}) has no value representation.", code="unreadable")
-        if vr in LONG_VRS:
-            return tag, vr, struct.unpack(self.order + "L", self._read(4))[0]
-        return tag, vr, struct.unpack(self.order + "H", start[6:])[0]
+        return tag, vr, length
 
     def _end(self, length: int) -> int | None:
         if length == UNDEFINED:
@@ -274,7 +306,8 @@ class _Walk:
     def _skip(self, length: int) -> None:
         if length == UNDEFINED:
             raise FilmError("A value has no length where it must have one.", code="unreadable")
-        self._check_fits(length)
+        if self.at + length > self.size:
+            self._check_fits(length)
         self.at += length
 
     def _check_fits(self, length: int) -> None:

@@ -15,6 +15,7 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def decode(content: bytes | bytearray | memoryview, *, functions: bool = False) 
         raise ValueError(f"not a value that may cross ({type(error).__name__})") from error
 
 
+_ORDERED = frozenset((list, tuple, set, frozenset))
 _AS_THEY_ARE = frozenset((type(None), bool, int, str))
 """What JSON has itself; most values are of these, so they are asked for before anything is called."""
 _LEAVES = _AS_THEY_ARE | {float}
@@ -63,10 +65,13 @@ _LEAVES = _AS_THEY_ARE | {float}
 
 
 def _tree(value: Any, blobs: list[Any], at: list[int]) -> Any:
-    if value is None or (isinstance(value, bool | int | str) and not isinstance(value, np.generic)):
-        return value
+    kind = type(value)
+    if kind in _ORDERED or _fields(kind) is not None:
+        return _compound(value, blobs, at)
     if isinstance(value, float) and not isinstance(value, np.generic):
         return value if math.isfinite(value) else {"float": repr(value)}
+    if value is None or (isinstance(value, bool | int | str) and not isinstance(value, np.generic)):
+        return value
     if isinstance(value, bytes | bytearray | memoryview):
         return {"bytes": _blob(value, blobs, at)}
     if isinstance(value, np.ndarray | np.generic):
@@ -78,16 +83,13 @@ def _tree(value: Any, blobs: list[Any], at: list[int]) -> Any:
 
 def _compound(value: Any, blobs: list[Any], at: list[int]) -> Any:
     kind = type(value)
-    if kind in (list, tuple, set, frozenset):
+    if kind in _ORDERED:
         items = [item if type(item) in _AS_THEY_ARE else _tree(item, blobs, at) for item in value]
         return items if kind is list else {kind.__name__: items}
-    names = _field_names(kind)  # type: ignore[arg-type]  # a class is hashable, whatever mypy says
-    if names is not None:
-        fields = {}
-        for name in names:
-            field = getattr(value, name)
-            fields[name] = field if type(field) in _AS_THEY_ARE else _tree(field, blobs, at)
-        return {"dataclass": [kind.__module__, kind.__qualname__, fields]}
+    fields = _fields(kind)
+    if fields is not None:
+        items = [item if type(item) in _AS_THEY_ARE else _tree(item, blobs, at) for item in fields[1](value)]
+        return {"dataclass": [kind.__module__, kind.__qualname__, items]}
     if isinstance(value, Mapping):
         return {"dict": [[_tree(key, blobs, at), _tree(item, blobs, at)] for key, item in value.items()]}
     if callable(value) and hasattr(value, "__qualname__"):
@@ -99,11 +101,13 @@ def _compound(value: Any, blobs: list[Any], at: list[int]) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _field_names(kind: type) -> tuple[str, ...] | None:
-    """What the constructor of one of hilum's dataclasses takes; ``None`` for another class."""
+def _fields(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]] | None:
+    """What the constructor of one of hilum's dataclasses takes, and what finds that; ``None`` for another class."""
     if not (dataclasses.is_dataclass(kind) and _is_ours(kind.__module__)):
         return None
-    return tuple(field.name for field in dataclasses.fields(kind) if field.init)
+    names = tuple(field.name for field in dataclasses.fields(kind) if field.init)
+    found = attrgetter(*names) if len(names) > 1 else lambda value: tuple(getattr(value, name) for name in names)
+    return names, found
 
 
 def _is_ours(module: str) -> bool:
@@ -172,21 +176,21 @@ def _array_of(content: list[Any], blobs: memoryview) -> Any:
 
 
 def _dataclass(content: list[Any], blobs: memoryview, functions: bool) -> Any:
-    module, name, fields = content
-    kind = _dataclass_named(module, name)
-    return kind(
-        **{key: item if type(item) in _LEAVES else _value(item, blobs, functions) for key, item in fields.items()}
-    )
+    module, name, items = content
+    kind, names = _dataclass_named(module, name)
+    values = [item if type(item) in _LEAVES else _value(item, blobs, functions) for item in items]
+    return kind(**dict(zip(names, values, strict=True)))
 
 
 @lru_cache(maxsize=256)
-def _dataclass_named(module: str, name: str) -> Any:
+def _dataclass_named(module: str, name: str) -> tuple[Any, tuple[str, ...]]:
     if not _is_ours(module):
         raise ValueError(f"{module}.{name} may not cross")
     kind = _named(module, name)
-    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+    fields = _fields(kind) if isinstance(kind, type) else None
+    if fields is None:
         raise ValueError(f"{module}.{name} is no dataclass")
-    return kind
+    return kind, fields[0]
 
 
 def _named(module: str, qualname: str) -> Any:
