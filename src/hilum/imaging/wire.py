@@ -65,7 +65,7 @@ _LEAVES = _AS_THEY_ARE | {float}
 
 
 def _tree(value: Any, blobs: list[Any], at: list[int]) -> Any:
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _ORDERED or _fields(kind) is not None:
         return _compound(value, blobs, at)
     if isinstance(value, float) and not isinstance(value, np.generic):
@@ -82,7 +82,7 @@ def _tree(value: Any, blobs: list[Any], at: list[int]) -> Any:
 
 
 def _compound(value: Any, blobs: list[Any], at: list[int]) -> Any:
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _ORDERED:
         items = [item if type(item) in _AS_THEY_ARE else _tree(item, blobs, at) for item in value]
         return items if kind is list else {kind.__name__: items}
