@@ -12,6 +12,9 @@ hilum       `hilum serve`: durable, gated, recorded, audited; the reply comes wh
 fastapi     benchmarks/service_fastapi.py: decode, scale, run; nothing is kept
 litserve    benchmarks/service_litserve.py: the same with LitServe's batching
 
+The page's first section is measured with the distribution's Python, which the image has too
+(``make install PYTHON=/usr/bin/python3``): one that was compiled without the help of profiles takes longer.
+
 At saturation a fixed number of connections send one film after another. Core-ms are the processor time of a server's
 processes, which for hilum are known apart: the model's process counts as inference, all others don't. Open loop: films
 leave at random instants (Poisson) at half of the rate that hilum reached at saturation, whether or not earlier ones
