@@ -28,7 +28,7 @@ from hilum.imaging.reading import read_facts, read_film
 from hilum.imaging.sandbox import Sandbox
 from hilum.inference.preparing import prepare_film
 
-QUICK, FULL = 300, 100_000
+QUICK, FULL = 3_000, 100_000
 LIMITS = Limits(max_pixels=1_000_000, max_bytes=8 << 20, max_header_bytes=1 << 20)
 """Small, so that an overflow would show at once."""
 
