@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +86,21 @@ def test_what_may_not_cross(value, match):
     """Each is refused where it is sent, by its name."""
     with pytest.raises(TypeError, match=match):
         wire.encode(value)
+
+
+@pytest.mark.parametrize(
+    ("tree", "match"),
+    [
+        ({"array": ["|u1", [1 << 40], 0, 0, False]}, "cannot reshape"),
+        ({"array": ["|u1", [3], 0, 2, False]}, "cannot reshape"),
+        ({"array": ["|u1", [2], 2, 2, False]}, "beyond the end"),
+        ({"tuple": {"array": ["|u1", [3], 0, 3, False]}}, "'tuple' is no kind of value"),
+        ({"set": {"bytes": [0, 3]}}, "'set' is no kind of value"),
+        ({"frozenset": "abc"}, "'frozenset' is no kind of value"),
+    ],
+)
+def test_what_is_said_is_never_more_than_what_came(tree, match):
+    """A few bytes may neither have a large array made, nor one of whatever lay in memory, nor a sequence of one."""
+    said = json.dumps(tree).encode()
+    with pytest.raises(ValueError, match=match):
+        wire.decode(wire.LENGTH.pack(len(said)) + said + b"abc")

@@ -145,7 +145,7 @@ def _value(tree: Any, blobs: memoryview, functions: bool) -> Any:
         return _dataclass(content, blobs, functions)
     if name == "dict":
         return {_value(key, blobs, functions): _value(item, blobs, functions) for key, item in content}
-    if name in _SEQUENCES:
+    if name in _SEQUENCES and isinstance(content, list):
         return _SEQUENCES[name](_value(content, blobs, functions))
     if name == "bytes":
         return bytes(_slice(blobs, *content))
@@ -171,7 +171,7 @@ def _array_of(content: list[Any], blobs: memoryview) -> Any:
     dtype = np.dtype(str(name))
     if dtype.kind not in KINDS_OF_NUMBERS:
         raise ValueError(f"an array of {dtype} may not cross")
-    array = np.frombuffer(_slice(blobs, start, size), dtype).reshape(shape) if size else np.empty(shape, dtype)
+    array = np.frombuffer(_slice(blobs, start, size), dtype).reshape(shape)
     return array[()] if is_scalar else array
 
 
