@@ -93,6 +93,7 @@ def test_what_may_not_cross(value, match):
     [
         ({"array": ["|u1", [1 << 40], 0, 0, False]}, "cannot reshape"),
         ({"array": ["|u1", [3], 0, 2, False]}, "cannot reshape"),
+        ({"array": ["|u1", [-1], 0, 3, False]}, "fewer values than none"),
         ({"array": ["|u1", [2], 2, 2, False]}, "beyond the end"),
         ({"tuple": {"array": ["|u1", [3], 0, 3, False]}}, "'tuple' is no kind of value"),
         ({"set": {"bytes": [0, 3]}}, "'set' is no kind of value"),

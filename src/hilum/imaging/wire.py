@@ -171,6 +171,8 @@ def _array_of(content: list[Any], blobs: memoryview) -> Any:
     dtype = np.dtype(str(name))
     if dtype.kind not in KINDS_OF_NUMBERS:
         raise ValueError(f"an array of {dtype} may not cross")
+    if min(shape, default=0) < 0:  # which reshape would take for "as many as there are"
+        raise ValueError("an array of fewer values than none")
     array = np.frombuffer(_slice(blobs, start, size), dtype).reshape(shape)
     return array[()] if is_scalar else array
 
