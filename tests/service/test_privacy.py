@@ -136,6 +136,20 @@ def test_a_log_that_can_not_be_written_stops_nobody(log: io.StringIO) -> None:
     logging.getLogger("uvicorn.error").error("third")
 
 
+def test_a_line_that_can_not_be_made_stops_nobody(log: io.StringIO) -> None:
+    circle: list[object] = []
+    circle.append(circle)
+    logger().info("in a circle", circle=circle)
+    for level, text in ((logging.WARNING + 5, "between two levels"), (logging.INFO, "%d films")):
+        record = logging.makeLogRecord({"levelno": level, "msg": text, "args": (CANARY,) if "%" in text else ()})
+        logging.getLogger("uvicorn.error").handlers[0].handle(record)
+    said = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert [(one["event"], one["level"]) for one in said] == [
+        ("between two levels", "warning"),
+        ("a line that can't be put together", "info"),
+    ]
+
+
 def test_without_logs_started_the_library_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     logger().warning("nobody asked")
     captured = capsys.readouterr()

@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,11 +29,12 @@ _STAMPS: tuple[Any, ...] = (
 class _Sink:
     """Takes one line after another; where that fails, the service goes on without them."""
 
-    def __init__(self, write: Callable[[Any], object]) -> None:
-        self._write, self._lock = write, threading.Lock()
+    def __init__(self, write: Callable[[dict[str, Any]], object]) -> None:
+        # May be taken again by who has it: a finaliser that runs while a line is written may have one as well.
+        self._write, self._lock = write, threading.RLock()
 
-    def _take(self, line: Any) -> None:
-        with self._lock, contextlib.suppress(OSError, TypeError, ValueError):
+    def _take(self, line: dict[str, Any]) -> None:
+        with self._lock, contextlib.suppress(Exception):
             self._write(line)
 
     debug = info = warning = error = critical = _take
@@ -43,25 +44,30 @@ class _Foreign(logging.Handler):
     """Writes another's lines as ours, without what its exceptions say."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        level = min(logging.CRITICAL, max(logging.DEBUG, record.levelno // 10 * 10))  # structlog has no others
         error = record.exc_info[1] if record.exc_info else None
-        if error is None:
-            logger().log(record.levelno, record.getMessage())
-        else:
-            logger().log(record.levelno, "an exception that nobody caught", **where(error))
+        if error is not None:
+            logger().log(level, "an exception that nobody caught", **where(error))
+            return
+        try:
+            said = record.getMessage()
+        except Exception:  # its values don't fit its text
+            said = "a line that can't be put together"
+        logger().log(level, said)
 
 
-def _made(write: Callable[[Any], object], level: int, last: Callable[..., Any]) -> Any:
+def _made(write: Callable[[dict[str, Any]], object], level: int) -> Any:
     # Neither by structlog's global settings, which belong to whoever uses this package, nor by way of logging, whose
     # records cost more than all else of a line.
     kind = structlog.make_filtering_bound_logger(level)  # what is not written costs nothing
-    return structlog.wrap_logger(_Sink(write), processors=(*_STAMPS, last), wrapper_class=kind).bind()
+    return structlog.wrap_logger(_Sink(write), processors=(*_STAMPS, _as_it_is), wrapper_class=kind).bind()
 
 
-def _nothing(*_: Any) -> Any:
-    raise structlog.DropEvent
+def _as_it_is(_: Any, __: str, said: MutableMapping[str, Any]) -> Any:
+    return (said,), {}
 
 
-_log: Any = _made(_nothing, logging.CRITICAL, _nothing)
+_log: Any = _made(lambda said: None, logging.CRITICAL)
 
 
 def logger() -> Any:
@@ -77,13 +83,13 @@ def start_logs(out: TextIO | None = None, level: int = logging.INFO) -> None:
         level: least severity written.
     """
     global _log
-    stream = out or sys.stderr
+    stream, text = out or sys.stderr, structlog.processors.JSONRenderer(sort_keys=True)
 
-    def write(line: str) -> None:
-        stream.write(line + "\n")
+    def write(said: dict[str, Any]) -> None:
+        stream.write(str(text(None, "", said)) + "\n")
         stream.flush()
 
-    _log = _made(write, level, structlog.processors.JSONRenderer(sort_keys=True))
+    _log = _made(write, level)
     log = logging.getLogger(FOREIGN)
     log.handlers[:], log.propagate = [_Foreign()], False
     log.setLevel(level)
@@ -99,7 +105,7 @@ def hand_logs(take: Callable[[dict[str, Any]], object], level: int = logging.INF
         level: least severity given.
     """
     global _log
-    _log = _made(take, level, lambda _, __, said: ((said,), {}))
+    _log = _made(take, level)
     quieten()
 
 
