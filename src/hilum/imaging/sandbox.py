@@ -270,7 +270,7 @@ class _Child:
             raise self._why_dead() from error
 
     def _receive(self, deadline: float) -> memoryview:
-        """The child's next message. Sizes are bounded, and nothing may follow: it answers once."""
+        """The child's next message. Sizes are bounded, and nothing may come with the end of a short one."""
         content = memoryview(bytearray(USUAL_BYTES))
         received = self._fill(content, 0, HEADER.size, deadline)
         end = HEADER.size + int(HEADER.unpack_from(content)[0])
