@@ -14,7 +14,7 @@ from typing import BinaryIO
 from hilum.errors import FilmError
 from hilum.imaging.limits import Limits
 
-# PS3.5 table 7.1-1: these have two reserved bytes and a length of 32 bits.
+# PS3.5 tables 7.1-1 and 7.1-2: the first have two reserved bytes and a length of 32 bits, the others one of 16.
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 UNDEFINED = 0xFFFFFFFF
@@ -24,7 +24,7 @@ FLOAT_PIXEL_DATA = (0x7FE00008, 0x7FE00009)
 SPECIAL_GROUPS = (0x7FE0, 0xFFFE)
 """Of pixels and of items."""
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-# An element's tag, value representation and short length; and a length of 32 bits.
+# By byte order: an element's tag, value representation and short length; and a length of 32 bits.
 HEADERS = {order: (struct.Struct(order + "HH2sH"), struct.Struct(order + "L")) for order in "<>"}
 DEFLATED, BIG_ENDIAN, IMPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
 

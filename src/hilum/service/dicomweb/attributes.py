@@ -18,6 +18,7 @@ from hilum.imaging.dicom_structure import (
     ITEM_END,
     LONG_VRS,
     SEQUENCE_END,
+    SHORT_VRS,
     UNDEFINED,
     examine,
 )
@@ -67,7 +68,6 @@ KEPT = {**STUDY, **SERIES, **INSTANCE}
 _VRS = {0x00080005: "", **{int(tag, 16): vr for tag, vr in KEPT.values()}}
 _CHARACTER_SET = b"\x08\x00\x05\x00"
 _LAST = max(_VRS)
-_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())  # PS3.5 table 7.1-2
 _PLAIN = re.compile(rb"[!-\[\]-}](?:[ -\[\]-}]{0,255})")
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
 
@@ -227,7 +227,7 @@ def _header(body: bytes, at: int, implicit: bool) -> tuple[int, int, int]:
     tag = group << 16 | element
     if implicit or group == 0xFFFE:
         return tag, struct.unpack_from("<L", body, at + 4)[0], at + 8
-    if vr in _SHORT_VRS:
+    if vr in SHORT_VRS:
         return tag, length, at + 8
     if not (vr.isalpha() and vr.isupper()) or (vr == b"UN" and body[at + 8 : at + 12] == b"\xff" * 4):
         raise ValueError("no explicit value representation, or an implicit one inside")
