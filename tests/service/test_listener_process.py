@@ -419,7 +419,8 @@ def test_what_is_heard_is_counted_by_names_of_our_own() -> None:
     hearing({"event": "association rejected", "level": "warning", "code": "title"})
     hearing({"event": "connection refused", "level": "shout", "code": "whatever it likes"})
     hearing({"event": ["no"], "level": {}, "at": ["a" * 999], "not a name": 1, "deep": {"a": 1}})
-    assert counted.told == ["received", "title", "noted title", "other", "noted other"]
+    hearing({"event": "film received", "level": "info", "self": "no", "method_name": "of ours"})
+    assert counted.told == ["received", "title", "noted title", "other", "noted other", "received"]
 
 
 class Ticking:

@@ -15,7 +15,8 @@ CODES = frozenset(TITLES)
 """Why a connection or an association is refused or cut off."""
 
 MOST_FIELDS, LONGEST_TEXT = 12, 200
-OWN = ("event", "level", "timestamp", STRANGER, STRANGER_AT)
+OWN = ("event", "level", "timestamp", STRANGER, STRANGER_AT, "self", "method_name")
+"""No fields of a line: what is said otherwise or not at all, and the logger's own arguments."""
 
 
 class Counts(Protocol):
