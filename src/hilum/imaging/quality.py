@@ -17,7 +17,9 @@ GRID = 256
 """Most rows and columns of the averaged picture that contrast and structure are measured on."""
 
 SAMPLE = 256
-"""Most rows and columns of the sampled pixels that clipping and entropy are counted on."""
+"""Most rows and columns of the sampled pixels that clipping and entropy are counted on. So many give the entropy of 256
+levels within 0.003 bits on average, downward: (256 − 1) / 2N ln 2 (Miller 1955, "Note on the bias of information
+estimates")."""
 
 COARSE = 64
 """Rows and columns on which neighbours are compared: noise averages out, anatomy stays."""
