@@ -114,9 +114,7 @@ def inflate(content: bytes, limits: Limits) -> bytes:
 
 def _reading(source: bytes | memoryview | BinaryIO) -> tuple[Callable[[int, int], bytes], int]:
     """How bytes are taken, from where on and how many, and how many there are."""
-    if isinstance(source, bytes):
-        return lambda at, count: source[at : at + count], len(source)
-    if isinstance(source, memoryview):
+    if isinstance(source, bytes | memoryview):
         return lambda at, count: bytes(source[at : at + count]), len(source)
 
     def read(at: int, count: int) -> bytes:
@@ -153,7 +151,7 @@ class _Walk:
         """Walk over group 0002 (always explicit, little endian) and return the transfer syntax."""
         syntax = ""
         while self.at + 8 <= self.size and self._peek_group() == 0x0002:
-            tag, _, length = self._header(False)
+            tag, _, length = self._header(implicit=False)
             if length == UNDEFINED:
                 raise FilmError("File meta information holds a value without a length.", code="unreadable")
             if tag == TRANSFER_SYNTAX_UID:
@@ -209,7 +207,7 @@ class _Walk:
     def _element(self, stack: list[_Open], inner: _Open | None, implicit: bool) -> bool:
         """Walk over one element or item; True when the pixels were reached."""
         start = self.at
-        tag, vr, length = self._header(implicit)
+        tag, vr, length = self._header(implicit=implicit)
         self._count()
         if tag in (ITEM_END, SEQUENCE_END):
             if inner is None or inner.is_sequence != (tag == SEQUENCE_END):
@@ -250,7 +248,7 @@ class _Walk:
             self.pixels_at, self.pixels_end, self.pixel_bytes = start, self.at, length
             return
         while True:
-            tag, _, length = self._header(True)
+            tag, _, length = self._header(implicit=True)
             if tag == SEQUENCE_END:
                 break
             if tag != ITEM or length == UNDEFINED:
@@ -276,12 +274,9 @@ class _Walk:
     def _peek_group(self) -> int:
         return int.from_bytes(self.bytes_at(self.at, 2), "little")
 
-    def _header(self, implicit: bool) -> tuple[int, bytes, int]:
-        """Tag, value representation and length of the next element; one read for most."""
-        head = self.bytes_at(self.at, 8)
-        if len(head) < 8:
-            self._check_fits(8)
-        self.at += 8
+    def _header(self, *, implicit: bool) -> tuple[int, bytes, int]:
+        """Tag, value representation and length of the next element."""
+        head = self._read(8)
         group, element, vr, length = self.short.unpack(head)
         tag = group << 16 | element
         if implicit or group == 0xFFFE:
@@ -306,8 +301,7 @@ class _Walk:
     def _skip(self, length: int) -> None:
         if length == UNDEFINED:
             raise FilmError("A value has no length where it must have one.", code="unreadable")
-        if self.at + length > self.size:
-            self._check_fits(length)
+        self._check_fits(length)
         self.at += length
 
     def _check_fits(self, length: int) -> None:
