@@ -3,13 +3,13 @@
 import struct
 from dataclasses import dataclass
 
+from hilum.imaging.dicom_structure import LONG_VRS
 from hilum.service.refusals import Refused
 
 HEAD_BYTES = 64 * 1024
 """So many first bytes are looked at; a File Meta Information group longer than this is refused."""
 
 PREAMBLE_BYTES = 128
-LONG_VRS = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"))
 LONGEST_UID = 64
 SOP_CLASS, SOP_INSTANCE, SYNTAX = b"\x02\x00", b"\x03\x00", b"\x10\x00"
 """Element numbers of Media Storage SOP Class UID, Media Storage SOP Instance UID and Transfer Syntax UID."""
