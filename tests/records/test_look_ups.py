@@ -103,12 +103,15 @@ def test_a_failure_waits_its_time_and_in_the_end_is_given_up(store: Store, look_
     assert look_up is not None
     look_ups.failed(film_id, "me", code="away", reason="Away.", retry_after_s=30)
     assert (look_ups.claim("me", lease_s=60), look_ups.next_due_in()) == (None, 30)
+    (again,) = look_ups.put_off()
+    assert (again.film_id, again.attempts, again.reason) == (film_id, 1, "Away.")
     clock.wait(30)
     assert look_ups.age_s(look_up) == 30
     assert look_ups.claim("me", lease_s=60) is not None
     look_ups.failed(film_id, "me", code="away", reason="Away.", retry_after_s=None)
     (lost,) = look_ups.lost()
     assert (lost.film_id, lost.attempts, lost.reason, look_ups.next_due_in()) == (film_id, 2, "Away.", None)
+    assert look_ups.put_off() == ()
     assert look_ups.requeue(actor="ada") == 1
     assert look_ups.claim("me", lease_s=60) is not None
     assert (look_ups.release("other"), look_ups.release(), look_ups.counts()) == (0, 1, {"waiting": 1})

@@ -1,22 +1,28 @@
 """Earlier films of a patient: found by exact identity, fetched from a real PACS in this process, and kept as priors."""
 
 import contextlib
+import html
 import io
+import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pynetdicom.dimse_primitives import C_STORE
 from sqlalchemy import select
 from tests.service.archive import Archive, archive, study
-from tests.service.conftest import settings_in
+from tests.service.conftest import let_in, settings_in
 from tests.service.pem import issue
 from tests.service.small import SmallDrawing, SmallModel
 from tests.service.test_dicom import associated
+from tests.service.test_privacy import log  # noqa: F401  # a fixture
+from typer.testing import CliRunner
 
+from hilum.cli.verbs import app
 from hilum.errors import ConfigError, UsageError
 from hilum.records.schema import FilmRow
 from hilum.records.values import FilmRecord
@@ -179,6 +185,26 @@ def test_a_pacs_that_is_away_or_fails_is_asked_again(tmp_path: Path) -> None:
         send(service, study(100, NEW, level=200))
         until(lambda: service.room.look_ups.counts() == {"done": 1}, "the third time it answers")
         assert len(service.room.look_ups.priors_of(films_by_uid(service)["100"].film_id)) == 1
+
+
+def test_why_a_look_up_waits_is_told_by_the_log_the_console_and_the_page(
+    tmp_path: Path,
+    log: io.StringIO,  # noqa: F811
+) -> None:
+    with archive(HELD[:1], callers=["OTHER"]) as pacs, reading_room(tmp_path, pacs) as service:
+        send(service, study(100, NEW, level=200))
+        until(lambda: service.room.look_ups.put_off(), "tried once")
+        assert service.room.looking_back is not None
+        assert service.room.looking_back.stop(60), "else it may be tried again just now"
+        (film,) = service.room.store.films().films
+        said = CliRunner().invoke(app, ["pacs", "list", "--data", str(service.room.settings.data), "--json"])
+        assert f"film {film.film_id}  " in said.output
+        assert "Make HILUM known there" in json.loads(said.stdout.splitlines()[-1])["again"][0]["reason"]
+        with httpx.Client(base_url=service.url, headers=let_in(service, "admin")) as http:
+            page = html.unescape(http.get("/operations").text)
+        assert "Look-ups of earlier films that wait to be tried again" in page
+        for told in (said.output, page, log.getvalue()):
+            assert "rejects associations of HILUM: it does not know this title of ours" in told
 
 
 def test_a_look_up_that_is_given_up_is_listed_and_made_again(tmp_path: Path) -> None:

@@ -115,19 +115,23 @@ def fetch_studies(
 
 @app.command("list")
 def list_look_ups(data: DataOption = HERE, as_json: JsonOption = False) -> None:
-    """Count look-ups of priors by state, and list those that were given up, with the reason."""
+    """Count look-ups of priors by state, and list those that failed, and why: given up, or tried again and when."""
     from hilum.cli.records import open_records
     from hilum.records.look_ups import LOOK_UP_STATES, LookUps
     from hilum.records.store import now
 
     with open_records(data) as database:
         look_ups = LookUps(database, now)
-        counts, lost = look_ups.counts(), look_ups.lost()
+        counts, lost, again = look_ups.counts(), look_ups.lost(), look_ups.put_off()
     rows = [[counts.get(state, 0) for state in LOOK_UP_STATES]]
     lines = table(list(LOOK_UP_STATES), rows) if counts else ["no look-ups yet: set HILUM_PACS"]
     lines += [f"film {one.film_id}  {one.attempts} attempts: {one.reason}" for one in lost]
+    for one in again:
+        tried = f"{one.attempts} attempts, next {one.due_at:%Y-%m-%d %H:%M:%S} UTC"
+        lines.append(f"film {one.film_id}  {tried}: {one.reason}")
+    waiting = [{"film": one.film_id, "attempts": one.attempts, "reason": one.reason} for one in again]
     letters = [{"film": one.film_id, "code": one.reason_code, "attempts": one.attempts} for one in lost]
-    finish({"look_ups": counts, "given_up": letters}, as_json=as_json, lines=lines)
+    finish({"look_ups": counts, "again": waiting, "given_up": letters}, as_json=as_json, lines=lines)
 
 
 @app.command()

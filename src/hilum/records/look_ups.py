@@ -89,6 +89,20 @@ class LostLookUp:
     """The same in one sentence."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutOffLookUp:
+    """A look-up that could not be made yet and waits to be tried again."""
+
+    film_id: str
+    """The film."""
+    attempts: int
+    """How often it was tried."""
+    due_at: datetime
+    """When it is tried next (UTC)."""
+    reason: str
+    """Why the last try failed, in one sentence."""
+
+
 def queue_look_up(session: Session, film: FilmRow, at: datetime) -> bool:
     """Queue a look-up for a film, inside the transaction that records its answer; False where it makes no sense."""
     if film.format != "dicom" or film.origin == PACS or session.get(LookUpRow, film.id) is not None:
@@ -269,6 +283,15 @@ class LookUps:
                     reason=row.reason,
                 )
                 for row in session.scalars(query.order_by(LookUpRow.finished_at.desc(), LookUpRow.film_id).limit(limit))
+            )
+
+    def put_off(self, *, limit: int = 100) -> tuple[PutOffLookUp, ...]:
+        """What was tried and waits, next due first."""
+        query = select(LookUpRow).where(LookUpRow.state == "waiting", LookUpRow.attempts > 0, LookUpRow.reason != "")
+        with self._database.read() as session:
+            return tuple(
+                PutOffLookUp(film_id=row.film_id, attempts=row.attempts, due_at=row.due_at, reason=row.reason)
+                for row in session.scalars(query.order_by(LookUpRow.due_at, LookUpRow.film_id).limit(limit))
             )
 
     def requeue(self, film_id: str | None = None, *, actor: str = "service") -> int:

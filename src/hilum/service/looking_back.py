@@ -169,6 +169,7 @@ class LookingBack:
             film=look_up.film_id,
             attempt=look_up.attempts,
             code=code,
+            reason=reason,
             again_in_s=round(wait_s, 1) if again else None,
         )
 

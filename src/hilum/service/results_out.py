@@ -157,6 +157,7 @@ class ResultsOut:
             destination=delivery.destination,
             attempt=delivery.attempts,
             code=code,
+            reason=reason,
             again_in_s=round(wait_s, 1) if again else None,
         )
 

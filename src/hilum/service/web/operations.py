@@ -42,6 +42,7 @@ def operations(
         "again": sent_again(room.database, limit=LINES),
         "dead": dead[:LINES],
         "next": write_cursor(last.given_up_at, last.id) if last else None,
+        "put_off": room.look_ups.put_off(limit=LINES),
         "lost": room.look_ups.lost(limit=LINES),
         "done": done,
         "alarm": unacknowledged(room),
