@@ -29,13 +29,30 @@ def run(*words: str, fails: type[Exception] | None = None, saying: str = "") -> 
 def test_what_a_pacs_offers_and_has_is_told() -> None:
     with archive(HELD, get=False) as pacs:
         said = run("echo", "--pacs", pacs.setting)
-        assert [line.split(": ")[1] for line in said.splitlines()] == ["yes", "yes", "no", "yes"]
+        assert [line.split(": ")[1] for line in said.splitlines()] == ["yes", "yes", "yes", "no", "yes"]
         found = json.loads(run("find", "--pacs", pacs.setting, "--patient-id", "P1", "--json"))
         assert [one["date"] for one in found["studies"]] == ["20260101", "20250101"]
         assert "nothing of this patient" in run("find", "--pacs", pacs.setting, "--patient-id", "P2")
         run("find", "--pacs", pacs.setting, "--patient-id", "P*", fails=Ambiguous, saying="wildcard")
         run("fetch", "1.2.3.1", "--pacs", pacs.setting, fails=Unfetched, saying="does not know HILUM")
     run("echo", "--pacs", pacs.setting, fails=Unfetched, saying="nothing listens there (connection refused)")
+
+
+def test_a_pacs_that_offers_queries_to_all_and_answers_none_of_ours_is_told() -> None:
+    with archive(HELD) as pacs:
+        pacs.hangs_up = True
+        done = CliRunner().invoke(app, ["pacs", "echo", "--pacs", pacs.setting, "--ae-title", "OTHER", "--json"])
+        assert done.exit_code == 1
+        assert "C-FIND offered: yes" in done.output
+        assert (
+            "C-FIND answered: no. ARCHIVE did not answer a query. See its log; and make OTHER known there"
+            in done.output
+        )
+        assert json.loads(done.stdout.splitlines()[-1])["find_answered"] is False
+        run("find", "--pacs", pacs.setting, "--patient-id", "P1", fails=Unfetched, saying="make HILUM known there")
+        pacs.hangs_up, pacs.refuse_finds = False, 1
+        done = CliRunner().invoke(app, ["pacs", "echo", "--pacs", pacs.setting])
+        assert "C-FIND answered: no. ARCHIVE could not answer a query (C-FIND status 0xA700)." in done.output
 
 
 def test_the_films_of_missing_studies_are_sent_to_us_and_no_report_of_ours() -> None:

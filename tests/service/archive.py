@@ -27,6 +27,7 @@ class Archive:
         self.kept: list[str] = []
         self.destinations: dict[str, tuple[str, int]] = {}
         self.refuse_finds = 0
+        self.hangs_up = False
         self.swaps: dict[str, Dataset] = {}
         self.port = 0
 
@@ -41,6 +42,9 @@ class Archive:
     def find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
         query = event.identifier
         self.asked.append(query)
+        if self.hangs_up:
+            event.assoc.abort()
+            return
         if self.refuse_finds:
             self.refuse_finds -= 1
             yield 0xA700, None

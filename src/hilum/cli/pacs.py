@@ -49,14 +49,26 @@ def echo(
     certificate: CertificateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask by C-ECHO whether it is there, and say which services it offers to our AE title."""
-    from hilum.service.dicom.pacs import what_it_takes
+    """Ask by C-ECHO whether it is there, and say which services it offers to our AE title, and if it answers a query.
 
-    takes = what_it_takes(_reached(at, ae_title, ca, certificate))
+    The query is for a study that nobody has: some offer C-FIND to every caller, and answer those alone whom they know.
+    """
+    from hilum.service.dicom.pacs import try_a_query, what_it_takes
+    from hilum.service.dicom.unfetched import Unfetched
+
+    reached = _reached(at, ae_title, ca, certificate)
+    takes, why_not = what_it_takes(reached), ""
     words = {True: "yes", False: "no"}
     lines = [f"{name}: {words[takes[key]]}" for key, name in NAMES.items()]
-    finish(takes, as_json=as_json, lines=lines)
-    if not takes["echo"]:
+    if takes["find"]:
+        try:
+            try_a_query(reached)
+        except Unfetched as error:
+            why_not = str(error)
+        lines.insert(2, f"C-FIND answered: no. {why_not}" if why_not else "C-FIND answered: yes")
+    answered = takes["find"] and not why_not
+    finish(takes | {"find_answered": answered}, as_json=as_json, lines=lines)
+    if not takes["echo"] or why_not:
         raise typer.Exit(1)
 
 

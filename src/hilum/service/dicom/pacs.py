@@ -2,6 +2,7 @@
 
 import contextlib
 import ssl
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -63,6 +64,16 @@ def what_it_takes(pacs: Pacs) -> dict[str, bool]:
         return {"echo": well} | {name: uid in taken for name, uid in names.items()}
 
 
+def try_a_query(pacs: Pacs) -> None:
+    """Ask by C-FIND for a study that nobody has: some offer C-FIND to all and answer only those whom they know.
+
+    Raises:
+        Unfetched: no association, or no answer.
+    """
+    with asking(pacs) as ask:
+        ask("STUDY", {"StudyInstanceUID": f"2.25.{uuid.uuid4().int}"})
+
+
 @contextlib.contextmanager
 def asking(pacs: Pacs) -> Iterator[Callable[[Level, Mapping[str, str]], Sequence[Any]]]:
     """An association to ask by C-FIND, in the Study Root model.
@@ -74,7 +85,7 @@ def asking(pacs: Pacs) -> Iterator[Callable[[Level, Mapping[str, str]], Sequence
         Unfetched: no association, or no answer.
     """
     with _open(pacs, [STUDY_ROOT_FIND], largest_message=ANSWER_BYTES) as association:
-        yield lambda level, keys: _find(association, pacs.node, level, keys)
+        yield lambda level, keys: _find(association, pacs, level, keys)
 
 
 def fetch(
@@ -124,7 +135,7 @@ def move_study(pacs: Pacs, study_instance_uid: str) -> int:
     """
     with _open(pacs, [STUDY_ROOT_FIND, STUDY_ROOT_MOVE]) as association:
         _way(_taken(association), "move", pacs)
-        series = series_of_films(lambda level, keys: _find(association, pacs.node, level, keys), study_instance_uid)
+        series = series_of_films(lambda level, keys: _find(association, pacs, level, keys), study_instance_uid)
         if not series:
             raise Unfetched(
                 f"{pacs.node.ae_title} has no CR or DX series in the study {study_instance_uid}. hilum pacs find lists "
@@ -175,7 +186,7 @@ def _finish(answers: Any, pacs: Pacs) -> None:
         if status not in PENDING:
             break
     if status is None or status in PENDING:
-        raise Unfetched(f"{title} did not finish a retrieve. See its log.", code="no-answer")
+        raise Unfetched(f"{title} did not finish a retrieve{_broken_off(pacs)}", code="no-answer")
     if status == DESTINATION_UNKNOWN:
         raise Unfetched(
             f"{title} does not know {pacs.calling} as a place to send to (status 0xA801). Make it known there with "
@@ -193,8 +204,9 @@ def _finish(answers: Any, pacs: Pacs) -> None:
         )
 
 
-def _find(association: Any, node: Destination, level: Level, keys: Mapping[str, str]) -> list[Any]:
+def _find(association: Any, pacs: Pacs, level: Level, keys: Mapping[str, str]) -> list[Any]:
     found: list[Any] = []
+    title = pacs.node.ae_title
     query = _data_set({"QueryRetrieveLevel": level, **keys})
     for answer, dataset in association.send_c_find(query, STUDY_ROOT_FIND):
         status = answer.get("Status")
@@ -204,24 +216,29 @@ def _find(association: Any, node: Destination, level: Level, keys: Mapping[str, 
             if status == 0x0000:
                 return found
             raise Unfetched(
-                f"{node.ae_title} could not answer a query (C-FIND status 0x{status:04X}). See its log.",
+                f"{title} could not answer a query (C-FIND status 0x{status:04X}). See its log.",
                 code=f"status-{status:04x}",
                 permanent=status & 0xFF00 == 0xA900,
             )
         if dataset is None:
             raise Unfetched(
-                f"{node.ae_title} gives an answer to a query that can't be read. See its log.", code="unreadable-answer"
+                f"{title} gives an answer to a query that can't be read. See its log.", code="unreadable-answer"
             )
         found.append(dataset)
         if len(found) > MOST_ANSWERS:
             association.abort()
             raise Unfetched(
-                f"{node.ae_title} gives more than {MOST_ANSWERS} answers to a query about one patient, so it did not "
+                f"{title} gives more than {MOST_ANSWERS} answers to a query about one patient, so it did not "
                 "use the patient's id. Check its queries.",
                 code="too-many-answers",
                 permanent=True,
             )
-    raise Unfetched(f"{node.ae_title} did not answer a query. See its log.", code="no-answer")
+    raise Unfetched(f"{title} did not answer a query{_broken_off(pacs)}", code="no-answer")
+
+
+def _broken_off(pacs: Pacs) -> str:
+    """What to look at when an association ended without an answer: so does who offers a service to all callers."""
+    return f". See its log; and make {pacs.calling} known there, where it answers only those whom it knows."
 
 
 def _data_set(values: Mapping[str, str]) -> Any:
