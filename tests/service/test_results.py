@@ -213,10 +213,18 @@ def test_a_heat_map_names_its_model_and_its_film() -> None:
     assert (made.SOPClassUID, made.Modality, made.ConversionType) == ("1.2.840.10008.5.1.4.1.1.7", "OT", "WSD")
     assert list(made.ImageType) == ["DERIVED", "SECONDARY"]
     assert made.BurnedInAnnotation == "YES"
-    assert made.DerivationDescription == "AI heat map: pneumonia - small 1.2 (bbbbbbbbbbbb) - not for diagnosis"
+    said = "AI heat map: pneumonia - answer: pneumonia - small 1.2 (bbbbbbbbbbbb) - not for diagnosis"
+    assert made.DerivationDescription == said
     assert made.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
     assert list(made.PatientOrientation) == ["L", "F"]
     assert made.pixel_array.shape == (64, 48, 3)
+
+
+@pytest.mark.parametrize(("label", "answer"), [("normal", "normal"), (None, "none, the model abstained")])
+def test_a_heat_map_of_what_is_not_the_answer_says_so(label: str | None, answer: str) -> None:
+    content = film(4)
+    made = read(make_capture(content, read_source(content), result(label=label)).content)
+    assert made.DerivationDescription.startswith(f"AI heat map: pneumonia - answer: {answer} - small 1.2")
 
 
 def test_the_words_are_burnt_into_the_picture() -> None:

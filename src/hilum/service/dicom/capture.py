@@ -44,9 +44,10 @@ def make_capture(content: bytes, source: SourceFilm, result: Result) -> ResultOb
 
 
 def caption(result: Result, heat: Heat) -> str:
-    """What is burnt into the picture."""
+    """What is burnt into the picture; the answer too, since the finding shown is another where it is normal or none."""
+    answer = result.label or "none, the model abstained"
     model = f"{result.model_name} {result.model_version} ({result.model_sha256[:12]})"
-    return plain(f"AI heat map: {heat.finding} - {model} - not for diagnosis")
+    return plain(f"AI heat map: {heat.finding} - answer: {answer} - {model} - not for diagnosis")
 
 
 def draw(content: bytes, heat: Heat, words: str) -> Array:
