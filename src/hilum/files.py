@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,17 @@ def home() -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(
+    path: Path, *, under: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+) -> Iterator[Path]:
     """Write a file whole or not at all.
 
     Yields a temporary path beside ``path``. When the block ends well the temporary file is synced and renamed over
     ``path``, and the folder is synced; when it raises, the temporary file is removed and ``path`` is as it was.
+
+    Args:
+        path: the file.
+        under: what is entered for the renaming alone, such as a lock; when it raises, ``path`` is as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,8 +48,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        sync_directory(path.parent)
+        with under():
+            os.replace(temporary, path)
+            sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

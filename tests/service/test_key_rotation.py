@@ -1,12 +1,15 @@
 """A new key takes over everything, goes on after a kill, and a wrong one touches nothing."""
 
+import contextlib
 import hashlib
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,17 +19,20 @@ from typer.testing import CliRunner
 
 from hilum.cli.verbs import app
 from hilum.data_keys import Keyring, create_key_file, new_data_key, put_first, read_keyring
-from hilum.errors import DataError, ServiceError, UsageError
+from hilum.errors import DataError, FilmError, ServiceError, UsageError
+from hilum.files import take_lock
 from hilum.records.audit import check, entries
 from hilum.records.database import Database
 from hilum.records.identifiers import identities
 from hilum.records.key_change import bring_under_key, film_files
 from hilum.records.store import Store, now
 from hilum.records.values import Identity
+from hilum.sealing import Sealer
 from hilum.service.backup import back_up, restore
 from hilum.service.film_files import FilmFiles
 from hilum.service.intake import Intake
-from hilum.service.key_rotation import apply_keys, key_status, rotate
+from hilum.service.key_rotation import Applied, HandedOver, apply_keys, key_status, rotate
+from hilum.service.rekeying import Rekeying, bring_films
 
 FILMS = 12
 
@@ -75,6 +81,7 @@ def test_what_was_readable_is_encrypted_and_a_new_key_takes_over(tmp_path: Path)
     done = apply_keys(data, url_in(data), read_keyring(None, path))
     assert (done.key_id, done.films, done.missing, done.retired) == (first.id, FILMS, (), ())
     second = rotate(data, url_in(data), path)
+    assert isinstance(second, Applied)
     assert (second.films, second.retired, read_keyring(None, path).ids) == (
         FILMS,
         (first.id,),
@@ -112,20 +119,128 @@ def test_a_film_that_is_gone_keeps_the_older_key_in_use(tmp_path: Path) -> None:
     fill(data, read_keyring(None, path), films=2)
     next(data.rglob("*.film")).unlink()
     done = rotate(data, url_in(data), path)
+    assert isinstance(done, Applied)
     assert (done.films, len(done.missing), done.retired) == (1, 1, ())
     assert key_status(data, url_in(data), read_keyring(None, path)).in_use == (first.id, done.key_id)
 
 
-def test_a_running_service_is_left_alone(tmp_path: Path) -> None:
-    from hilum.files import take_lock
-
-    (tmp_path / "data").mkdir()
-    lock = take_lock(tmp_path / "data/.lock")
-    with pytest.raises(ServiceError, match="A service runs on"):
-        apply_keys(tmp_path / "data", url_in(tmp_path / "data"), Keyring([new_data_key()]))
+def test_a_running_service_is_handed_the_new_key(tmp_path: Path) -> None:
+    """The file is changed, once; who would write beside the service with a key that it doesn't know is refused."""
+    data, path = tmp_path / "data", tmp_path / "keys"
+    first = create_key_file(path)
+    fill(data, read_keyring(None, path), films=2)
+    lock = take_lock(data / ".lock")
+    handed = rotate(data, url_in(data), path)
+    assert isinstance(handed, HandedOver)
+    assert read_keyring(None, path).ids == (handed.key_id, first.id)
+    assert rotate(data, url_in(data), path) == handed, "it waits for the service, and no third key is made"
+    keys = read_keyring(None, path)
+    status = key_status(data, url_in(data), keys)
+    assert (status.in_use, status.films) == ((first.id,), {first.id: 2})
+    with pytest.raises(ServiceError, match=r"takes a new key over when it is started anew"):
+        apply_keys(data, url_in(data), keys)
+    given = {"HILUM_DATA_KEY_FILE": str(path), "HILUM_DATA": str(data)}
+    assert "start the service anew" in run("keys", "rotate", **given)
+    refused = CliRunner().invoke(app, ["privacy", "erase", "--patient", "P0"], env=given)
+    assert "the records are not under it yet" in str(refused.exception)
+    take_over(data, keys)
+    before = path.read_bytes()
+    with pytest.raises(ServiceError, match=r"still bringing films .* Nothing was changed"):
+        rotate(data, url_in(data), path)
+    assert path.read_bytes() == before
     os.close(lock)
     with pytest.raises(UsageError, match="There is no folder"):
         apply_keys(tmp_path / "none", url_in(tmp_path), Keyring([new_data_key()]))
+
+
+def take_over(data: Path, keys: Keyring) -> None:
+    """What a service does with the records at its start."""
+    database = Database(url_in(data), keys)
+    bring_under_key(database, now)
+    database.close()
+
+
+@contextlib.contextmanager
+def rekeying(data: Path, keys: Keyring) -> Iterator[tuple[Rekeying, Database]]:
+    """What a service does with the films while it runs, at full pace."""
+    database = Database(url_in(data), keys)
+    thread = Rekeying(FilmFiles(data, keys), database, share=1.0)
+    thread.start()
+    yield thread, database
+    thread.stop()
+    database.close()
+
+
+@pytest.mark.parametrize("keyless", [True, False], ids=["readable before", "another key before"])
+def test_a_service_encrypts_films_while_it_serves(tmp_path: Path, keyless: bool) -> None:
+    data, path = tmp_path / "data", tmp_path / "keys"
+    first = create_key_file(path)
+    fill(data, Keyring() if keyless else read_keyring(None, path))
+    if not keyless:
+        put_first(path, new_data_key())
+    keys = read_keyring(None, path)
+    take_over(data, keys)
+    assert readable(data, keys) == FILMS, "before any film was encrypted"
+    with rekeying(data, keys) as (thread, database):
+        thread.join(30)
+        assert key_status(data, url_in(data), keys).films == {keys.active_id: FILMS}
+        with database.read() as session:
+            said = [json.loads(one.body)["detail"] for one in entries(session) if one.act == "data-key.applied"]
+    assert said == [{"key": keys.active_id, "retired": [] if keyless else [first.id], "films": FILMS}]
+    assert readable(data, Keyring(keys.keys[:1])) == FILMS
+    with rekeying(data, keys) as (again, _):
+        assert not again.under_way, "there is nothing to do any more"
+
+
+def test_a_service_that_stops_goes_on_with_films_at_its_next_start(tmp_path: Path) -> None:
+    data, path = tmp_path / "data", tmp_path / "keys"
+    create_key_file(path)
+    keys = read_keyring(None, path)
+    fill(data, Keyring())
+    take_over(data, keys)
+    with Database(url_in(data), keys) as database:
+        assert bring_films(FilmFiles(data, keys), database, actor="service", after_each=lambda n, _: n < 5) is None
+    assert key_status(data, url_in(data), keys).films == {"": FILMS - 5, keys.active_id: 5}
+    with rekeying(data, keys) as (thread, _):
+        thread.join(30)
+    assert key_status(data, url_in(data), keys).films == {keys.active_id: FILMS}
+
+
+def test_a_film_that_is_removed_while_it_is_encrypted_stays_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, path = tmp_path / "data", tmp_path / "keys"
+    create_key_file(path)
+    keys = read_keyring(None, path)
+    fill(data, Keyring(), films=1)
+    files = FilmFiles(data, keys)
+    (name,) = files.names()
+    finish = Sealer.finish
+
+    def removed(self: Sealer, called: str) -> bytes:
+        files.remove(name)
+        return finish(self, called)
+
+    monkeypatch.setattr(Sealer, "finish", removed)
+    with pytest.raises(FilmError, match="was removed while it was encrypted"):
+        files.encrypt(name)
+    assert not [one for one in files.films.rglob("*") if one.is_file()]
+
+
+def test_one_process_encrypts_the_films_of_a_folder(tmp_path: Path) -> None:
+    data, path = tmp_path / "data", tmp_path / "keys"
+    create_key_file(path)
+    keys = read_keyring(None, path)
+    fill(data, Keyring(), films=2)
+    files = FilmFiles(data, keys)
+    place = files.encrypting()
+    with pytest.raises(ServiceError, match="Another process encrypts"):
+        apply_keys(data, url_in(data), keys)
+    os.close(place)
+    half = files.films / "00/.half.part.film"
+    half.write_bytes(b"of a process that was killed")
+    assert apply_keys(data, url_in(data), keys).films == 2
+    assert not half.exists()
 
 
 def test_a_backup_needs_its_key_and_holds_none(tmp_path: Path) -> None:
@@ -155,15 +270,35 @@ from hilum.service.key_rotation import rotate
 print("go", flush=True)
 rotate(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
 """
+SERVED = """
+import sys
+from pathlib import Path
+from hilum.data_keys import new_data_key, put_first, read_keyring
+from hilum.records.database import Database
+from hilum.records.key_change import bring_under_key
+from hilum.records.store import now
+from hilum.service.film_files import FilmFiles
+from hilum.service.rekeying import Rekeying
+data, path = Path(sys.argv[1]), Path(sys.argv[3])
+print("go", flush=True)
+put_first(path, new_data_key())
+keys = read_keyring(None, path)
+database = Database(sys.argv[2], keys)
+bring_under_key(database, now)
+thread = Rekeying(FilmFiles(data, keys), database, share=1.0)
+thread.start()
+thread.join()
+"""
 
 
 def kill_often(tmp_path: Path, times: int) -> int:
-    """Rotations that are killed at a random moment and run again, until nothing is left to do."""
+    """Rotations, by the command and by a service in turn, that are killed at a random moment and run again, until
+    nothing is left to do."""
     data, path, killed = tmp_path / "data", tmp_path / "keys", 0
     create_key_file(path)
     fill(data, read_keyring(None, path))
     for seed in range(times):
-        words = [sys.executable, "-c", KILLED, str(data), url_in(data), str(path)]
+        words = [sys.executable, "-c", (KILLED, SERVED)[seed % 2], str(data), url_in(data), str(path)]
         with subprocess.Popen(words, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             child.stdout.readline()
@@ -181,7 +316,7 @@ def kill_often(tmp_path: Path, times: int) -> int:
 
 
 def test_a_killed_rotation_goes_on(tmp_path: Path) -> None:
-    assert kill_often(tmp_path, 1) >= 0
+    assert kill_often(tmp_path, 2) >= 0
 
 
 @pytest.mark.long

@@ -12,10 +12,12 @@ from typer.testing import CliRunner
 
 from hilum.cli.verbs import app
 from hilum.data_keys import Keyring, read_keyring
+from hilum.errors import ServiceError
 from hilum.records.audit import check, entries
 from hilum.records.database import Database
 from hilum.records.identifiers import films_of_patient
-from hilum.records.store import Store
+from hilum.records.key_change import bring_under_key
+from hilum.records.store import Store, now
 from hilum.service.film_files import FilmFiles
 from hilum.service.intake import Intake
 
@@ -65,7 +67,17 @@ def test_keys_are_not_changed_beneath_a_service_with_another_folder(
         refused = CliRunner().invoke(app, ["keys", verb, "--quiet"], env=given)
         assert "Stop every service on it first" in str(refused.exception)
     assert path.read_bytes() == before
+    keys = read_keyring(None, path)
+    with pytest.raises(ServiceError, match="give all of them the same keys"), Database(url, keys) as beneath:
+        bring_under_key(beneath, now)  # as a service does at its start
     service.close()
+    alike = Database(url, keys)  # a service that was started with the same keys a moment before
+    alike.ping()
+    monkeypatch.setattr("hilum.records.database.APPLICATION", "hilum a third")
+    with Database(url, keys) as third:
+        assert bring_under_key(third, now) > 0
+    assert bring_under_key(alike, now) == 0
+    alike.close()
     done = CliRunner().invoke(app, ["keys", "apply", "--quiet"], env=given)
     assert done.exit_code == 0, done.exception
 

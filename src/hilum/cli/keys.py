@@ -10,7 +10,7 @@ from hilum.cli.records import DATA_KEY, DATA_KEY_FILE, DataOption, keyring_given
 from hilum.cli.terminal import PASSPHRASE, JsonOption, QuietOption, counted, finish, progress
 
 if TYPE_CHECKING:
-    from hilum.service.key_rotation import Applied
+    from hilum.service.key_rotation import Applied, HandedOver
 
 HERE = Path("hilum-data")
 
@@ -86,9 +86,9 @@ def status(data: DataOption = HERE, as_json: JsonOption = False) -> None:
 
 @app.command()
 def apply(data: DataOption = HERE, quiet: QuietOption = False, as_json: JsonOption = False) -> None:
-    """Encrypt records and films with the active data key, whatever key they are under; the service must not run.
+    """Encrypt records and films with the active data key, whatever key they are under, while no service runs.
 
-    Broken off, the same command goes on.
+    Broken off, the same command goes on. A service does the same by itself when it is started with another key first.
     """
     from hilum.service.key_rotation import apply_keys
 
@@ -97,9 +97,10 @@ def apply(data: DataOption = HERE, quiet: QuietOption = False, as_json: JsonOpti
 
 @app.command()
 def rotate(data: DataOption = HERE, quiet: QuietOption = False, as_json: JsonOption = False) -> None:
-    """Put a new key first in HILUM_DATA_KEY_FILE and encrypt everything with it; the service must not run.
+    """Put a new key first in HILUM_DATA_KEY_FILE and encrypt everything with it.
 
-    Older keys stay in the file. Broken off, the same command goes on with the new key.
+    Where a service runs, start it anew then: it takes the key over and encrypts the films while it serves. Older keys
+    stay in the file. Broken off, the same command goes on with the new key.
     """
     from hilum.errors import UsageError
     from hilum.service.key_rotation import rotate as rotate_keys
@@ -113,9 +114,18 @@ def rotate(data: DataOption = HERE, quiet: QuietOption = False, as_json: JsonOpt
     _applied(rotate_keys(data, url_of(data), Path(path), progress=progress(quiet)), as_json)
 
 
-def _applied(done: "Applied", as_json: bool) -> None:
+def _applied(done: "Applied | HandedOver", as_json: bool) -> None:
     from dataclasses import asdict
 
+    from hilum.service.key_rotation import HandedOver
+
+    if isinstance(done, HandedOver):
+        lines = [
+            f"first in the file: {done.key_id}; the older keys stay below it, and are needed until all is done",
+            "next: start the service anew; it takes the key over and encrypts the films while it serves",
+        ]
+        finish(asdict(done) | {"service_runs": True}, as_json=as_json, lines=lines)
+        return
     lines = [f"under {done.key_id} now: {counted(done.rows, 'row')} and {counted(done.films, 'film')} more"]
     if done.missing:
         missing = counted(len(done.missing), "film")

@@ -136,12 +136,12 @@ def replay(
 def _opened(data: Path) -> Iterator[tuple["Database", "FilmFiles"]]:
     from hilum.errors import UsageError
     from hilum.records.database import Database
-    from hilum.records.key_change import require_keys
+    from hilum.records.key_change import require_taken_over
     from hilum.service.film_files import FilmFiles
 
     if not data.is_dir():
         raise UsageError(f"There is no folder {data}. Give the service's with --data.")
     keys = keyring_given()
     with Database(url_of(data), keys, beside=True) as database:
-        require_keys(database)
+        require_taken_over(database)
         yield database, FilmFiles(data, keys, sole=False)

@@ -59,7 +59,8 @@ MIGRATION_LOCK = 0x68696C01
 """Key of PostgreSQL's advisory lock around a migration."""
 
 APPLICATION = f"hilum {secrets.token_hex(4)}"
-"""As what PostgreSQL knows this process, so that who needs the records alone finds the others."""
+"""As what PostgreSQL knows this process, so that who needs the records alone finds the others; its active data key's
+id follows."""
 
 POSTGRES_OPTIONS = (
     "-c synchronous_commit=on -c statement_timeout=30000 -c lock_timeout=10000 "
@@ -69,7 +70,7 @@ POSTGRES_OPTIONS = (
 
 OTHERS = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-    "AND application_name LIKE 'hilum %' AND application_name <> :own"
+    "AND application_name LIKE 'hilum %' AND application_name NOT LIKE :own AND application_name NOT LIKE :knows"
 )
 
 
@@ -113,8 +114,10 @@ class Database:
             self.is_sqlite = parsed.get_backend_name() == "sqlite"
             if self.is_sqlite and parsed.database not in (None, "", ":memory:"):
                 owned = self._take(Path(str(parsed.database)), beside=beside)
-            self._writer = _sqlite_engine(url, readers=0, owned=owned) if self.is_sqlite else _postgres_engine(url)
-            self._reader = _sqlite_engine(url, readers=READERS) if self.is_sqlite else self._writer
+            if self.is_sqlite:
+                self._writer, self._reader = _sqlite_engine(url, owned=owned), _sqlite_engine(url, readers=READERS)
+            else:
+                self._writer = self._reader = _postgres_engine(url, keys or Keyring())
         except ServiceError:
             self._held.close()
             raise
@@ -184,8 +187,11 @@ class Database:
         version = self._writer.dialect.server_version_info or ()
         return f"PostgreSQL {'.'.join(map(str, version))}"
 
-    def others(self) -> int:
+    def others(self, *, but_with_key: str = "") -> int:
         """Connections that other processes of hilum have to PostgreSQL's database; 0 for SQLite, which has one owner.
+
+        Args:
+            but_with_key: id of a data key; those whose active one it is are not counted.
 
         Raises:
             ServiceError: the database is away.
@@ -193,7 +199,8 @@ class Database:
         if self.is_sqlite:
             return 0
         with self.read() as session:
-            return int(session.execute(OTHERS, {"own": APPLICATION}).scalar_one())
+            named = {"own": f"{APPLICATION}%", "knows": f"% {but_with_key or 'none'}"}
+            return int(session.execute(OTHERS, named).scalar_one())
 
     @property
     def protection(self) -> str | None:
@@ -435,12 +442,13 @@ def _locked_until(descriptor: int, end: float) -> None:
             time.sleep(WRITING_POLL_S)
 
 
-def _postgres_engine(url: str) -> Engine:
-    options = {"connect_timeout": 5, "options": POSTGRES_OPTIONS, "application_name": APPLICATION}
+def _postgres_engine(url: str, keys: Keyring) -> Engine:
+    name = f"{APPLICATION} {keys.active_id}".rstrip()
+    options = {"connect_timeout": 5, "options": POSTGRES_OPTIONS, "application_name": name}
     return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8, pool_timeout=10, connect_args=options)
 
 
-def _sqlite_engine(url: str, *, readers: int, owned: bool = True) -> Engine:
+def _sqlite_engine(url: str, *, readers: int = 0, owned: bool = True) -> Engine:
     engine = create_engine(
         url,
         poolclass=QueuePool,

@@ -1,17 +1,18 @@
 """Bringing records under the active data key: at the first start with a key, and after each change of it.
 
-The table ``data_keys`` names every key that something here, or a film, may still be encrypted with. So a start with a
-wrong key, or with none, is refused in one sentence before anything is touched.
+The table ``data_keys`` names every key that something here, or a film, may still be encrypted with, and the empty one
+while films from before the first key may lie readable. So a start with a wrong key, or with none, is refused in one
+sentence before anything is touched, and what is still to be done is known.
 """
 
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, String, Table, literal, select, type_coerce, update
+from sqlalchemy import Column, String, Table, literal, select, text, type_coerce, update
 from sqlalchemy.orm import Session
 
-from hilum.data_keys import SEALED, Keyring
+from hilum.data_keys import NO_KEY, SEALED, Keyring
 from hilum.errors import ServiceError
 from hilum.records.audit import Act, append
 from hilum.records.database import Database
@@ -31,7 +32,7 @@ def require_keys(database: Database) -> None:
 
 
 def _require(session: Session) -> tuple[str, ...]:
-    keys, used = keys_of(session), tuple(session.scalars(select(DataKeyRow.id).order_by(DataKeyRow.since)))
+    keys, used = keys_of(session), _used(session)
     missing = [one for one in used if one not in keys.ids]
     if missing:
         given = f"given are {', '.join(keys.ids)}" if keys else "none is given"
@@ -40,6 +41,21 @@ def _require(session: Session) -> tuple[str, ...]:
             "touched. Give that key, too, in HILUM_DATA_KEY_FILE or HILUM_DATA_KEY."
         )
     return used
+
+
+def require_taken_over(database: Database) -> None:
+    """Refuse to write with an active key that a running service may not know; also as :func:`require_keys`.
+
+    Raises:
+        ServiceError: the records are not under the active key, or a key that something is encrypted with is not given.
+    """
+    with database.read() as session:
+        used, active = _require(session), keys_of(session).active_id
+    if used and active not in used:
+        raise ServiceError(
+            f"The data key {active} comes first and the records are not under it yet. Start the service, or start it "
+            "anew, and it takes the key over; or run hilum keys apply while none runs."
+        )
 
 
 def bring_under_key(database: Database, clock: Callable[[], datetime]) -> int:
@@ -57,9 +73,19 @@ def bring_under_key(database: Database, clock: Callable[[], datetime]) -> int:
         DataError: a value was changed by somebody; nothing was touched.
     """
     with database.write() as session:
+        if not database.is_sqlite:  # of services that start at once one does it, and the others find it done
+            session.execute(text("LOCK TABLE data_keys IN EXCLUSIVE MODE"))
         used, keys = _require(session), keys_of(session)
         if not keys or keys.active_id in used:
             return 0
+        kept = session.scalar(select(FilmRow.file_sha256).where(FilmRow.file_sha256 != "").limit(1)) is not None
+        if kept and database.others(but_with_key=keys.active_id):
+            raise ServiceError(
+                f"Other hilum processes have the database open and don't have the data key {keys.active_id} first. "
+                "Stop every service on it, give all of them the same keys, and start them."
+            )
+        if kept and not used:
+            session.add(DataKeyRow(id=NO_KEY, since=clock()))
         changed = _identifiers(session, keys) + sum(_table(session, table, keys) for table in _sealed_tables())
         session.add(DataKeyRow(id=keys.active_id, since=clock()))
         detail = {"key": keys.active_id, "rows": changed}
@@ -71,16 +97,25 @@ def bring_under_key(database: Database, clock: Callable[[], datetime]) -> int:
 def keys_in_use(database: Database) -> tuple[str, ...]:
     """Ids of the keys that something may be encrypted with, the oldest first."""
     with database.read() as session:
-        return tuple(session.scalars(select(DataKeyRow.id).order_by(DataKeyRow.since)))
+        return _used(session)
 
 
-def retire_older_keys(database: Database, clock: Callable[[], datetime], *, films: int) -> tuple[str, ...]:
+def all_under(database: Database, key_id: str) -> bool:
+    """Whether nothing may be under another key than this one, or readable."""
+    with database.read() as session:
+        return list(session.scalars(select(DataKeyRow.id))) == [key_id]
+
+
+def retire_older_keys(
+    database: Database, clock: Callable[[], datetime], *, films: int, actor: str = "console"
+) -> tuple[str, ...]:
     """Write down that nothing is encrypted with older keys any more, after films were brought under the active one.
 
     Args:
         database: opened with the keys.
         clock: gives the instant.
         films: how many were encrypted anew.
+        actor: who did it.
 
     Returns:
         ids of the keys that are no longer needed here. Backups that were made before still need them.
@@ -90,10 +125,10 @@ def retire_older_keys(database: Database, clock: Callable[[], datetime], *, film
         older = list(session.scalars(select(DataKeyRow).where(DataKeyRow.id != active)))
         for row in older:
             session.delete(row)
-        retired = [row.id for row in older]
+        retired = [row.id for row in older if row.id != NO_KEY]
         if retired or films:
             detail = {"key": active, "retired": retired, "films": films}
-            append(session, Act(actor="console", act="data-key.applied", detail=detail), clock())
+            append(session, Act(actor=actor, act="data-key.applied", detail=detail), clock())
         return tuple(retired)
 
 
@@ -101,6 +136,11 @@ def film_files(database: Database) -> list[str]:
     """What names the files of all films."""
     with database.read() as session:
         return [name for name in session.scalars(select(FilmRow.file_sha256).order_by(FilmRow.file_sha256)) if name]
+
+
+def _used(session: Session) -> tuple[str, ...]:
+    found = select(DataKeyRow.id).where(DataKeyRow.id != NO_KEY).order_by(DataKeyRow.since)
+    return tuple(session.scalars(found))
 
 
 def _identifiers(session: Session, keys: Keyring) -> int:

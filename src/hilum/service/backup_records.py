@@ -149,7 +149,7 @@ def say_restored(url: str, *, rows: int, sha256: str) -> None:
 def _named(session: Session) -> Named:
     films = session.scalars(text("SELECT file_sha256 FROM films WHERE file_sha256 <> ''")).all()
     known = "data_keys" in inspect(session.connection()).get_table_names()  # not in records of an early version
-    keys = session.scalars(text("SELECT id FROM data_keys ORDER BY since")).all() if known else ()
+    keys = session.scalars(text("SELECT id FROM data_keys WHERE id <> '' ORDER BY since")).all() if known else ()
     rows = session.scalar(text("SELECT count(*) FROM audit")) or 0
     return Named(films=frozenset(films), data_keys=tuple(str(one) for one in keys), audit_rows=rows)
 

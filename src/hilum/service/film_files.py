@@ -21,7 +21,7 @@ from typing import BinaryIO
 from hilum.data_keys import NO_KEY, Keyring
 from hilum.direct_io import opened_past_cache
 from hilum.errors import DataError, FilmError
-from hilum.files import replacing, sync_directory
+from hilum.files import replacing, sync_directory, take_lock
 from hilum.records import erased_list
 from hilum.sealing import CHUNK_BYTES, HEADER_BYTES, Sealer, chunks, key_id_of, new_file_key
 from hilum.service.recent_films import RecentFilms
@@ -33,6 +33,9 @@ FRESH_S = 60.0
 REMEMBERED = 2048
 NEWEST = 20
 """Of so many films, one that lies here shows that the records and the folder belong together."""
+
+HALF_ENCRYPTED = "??/.*.part.film"
+"""Films that were being brought under another key when the process ended."""
 
 HEAD_BYTES, HEADS = 16 * 1024, 256
 """More than most headers take, of as many films as come while DICOMweb's index waits to look at them."""
@@ -239,8 +242,22 @@ class FilmFiles:
         return _locked(self._lock, fcntl.LOCK_SH)
 
     def removing(self) -> contextlib.AbstractContextManager[None]:
-        """Held while files that no record names any more are removed, and while films are encrypted anew."""
+        """Held while files that no record names any more are removed, and while one takes another's place."""
         return _locked(self._lock, fcntl.LOCK_EX)
+
+    def encrypting(self) -> int:
+        """Become the one process that brings these films under another key; removes what a dead one left half done.
+
+        Returns:
+            a descriptor; closing it gives the place back.
+
+        Raises:
+            BlockingIOError: another process is at it.
+        """
+        descriptor = take_lock(self._lock.with_name(".encrypting.lock"))
+        for left_over in self.films.glob(HALF_ENCRYPTED):
+            left_over.unlink(missing_ok=True)
+        return descriptor
 
     def remove(self, file_sha256: str) -> None:
         """Remove a film's file, durably; the caller holds :meth:`removing` or has just put it there."""
@@ -254,6 +271,9 @@ class FilmFiles:
     def encrypt(self, file_sha256: str) -> bool:
         """Bring a film's file under the active key: the old file or the new one is there, whatever happens.
 
+        Films come and go meanwhile: only the renaming is done under :meth:`removing`, and a film that was removed
+        before it stays so.
+
         Returns:
             False when it was under that key already.
 
@@ -265,7 +285,15 @@ class FilmFiles:
         if key is None or film.key_id() == key.id:
             return False
         sealer = Sealer(new_file_key(key))
-        with replacing(film.path) as temporary:
+
+        @contextlib.contextmanager
+        def unless_removed() -> Iterator[None]:
+            with self.removing():
+                if not film.path.exists():
+                    raise FilmError("The film was removed while it was encrypted anew.", code="gone")
+                yield
+
+        with replacing(film.path, under=unless_removed) as temporary:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "wb") as out:
                 for chunk in film.chunks():

@@ -1,4 +1,4 @@
-"""Everything under the active data key: records in one transaction, then film after film; broken off, it goes on."""
+"""``hilum keys``: all under the active data key, records in one transaction, then films; broken off, it goes on."""
 
 import contextlib
 import os
@@ -11,12 +11,15 @@ from hilum.errors import FilmError, ServiceError, UsageError
 from hilum.files import take_lock
 from hilum.progress import Progress, Silent
 from hilum.records.database import Database
-from hilum.records.key_change import bring_under_key, film_files, keys_in_use, require_keys, retire_older_keys
+from hilum.records.key_change import all_under, bring_under_key, film_files, keys_in_use, require_keys
 from hilum.records.store import now
 from hilum.service.film_files import FilmFiles
+from hilum.service.rekeying import bring_films
 
-LEFT_OVERS = "*/.*.part.film"
-"""Films that were being encrypted when the process ended."""
+RUNS = (
+    "A service runs on {data}. It takes a new key over when it is started anew, and encrypts the films while it "
+    "serves; hilum keys status says how many are left."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,14 @@ class Applied:
     """What names the films whose files are gone or damaged; older keys are then kept."""
     retired: tuple[str, ...]
     """Ids of the keys that nothing here needs any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOver:
+    """A new key that a running service is to take over when it is started anew."""
+
+    key_id: str
+    """The key that comes first in the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +78,22 @@ def apply_keys(data: Path, url: str, keys: Keyring, *, progress: Progress | None
         raise UsageError("No data key is given. Make one with hilum keys new-data-key and give HILUM_DATA_KEY_FILE.")
     with _opened(data, url, keys) as (database, files):
         rows = bring_under_key(database, now)
-        films, missing = _encrypt(files, film_files(database), progress or Silent())
-        retired = () if missing else retire_older_keys(database, now, films=films)
-    return Applied(key_id=keys.active_id, rows=rows, films=films, missing=missing, retired=retired)
+        with (progress or Silent()).bar("Encrypt films", len(film_files(database))) as bar:
+
+            def looked_at(_: int, __: int) -> bool:
+                bar.advance()
+                return True
+
+            done = bring_films(files, database, actor="console", after_each=looked_at)
+        if done is None:
+            raise ServiceError(f"Another process encrypts the films of {data}. Let it finish, or stop it.")
+    return Applied(key_id=keys.active_id, rows=rows, films=done.films, missing=done.missing, retired=done.retired)
 
 
-def rotate(data: Path, url: str, key_file: Path, *, progress: Progress | None = None) -> Applied:
+def rotate(data: Path, url: str, key_file: Path, *, progress: Progress | None = None) -> Applied | HandedOver:
     """Put a new key first in the file and bring all under it; after a kill, the same call goes on with that key.
+
+    Where a service runs, only the file is changed: the service takes the key over when it is started anew.
 
     Args:
         data: the service's folder.
@@ -87,15 +107,43 @@ def rotate(data: Path, url: str, key_file: Path, *, progress: Progress | None = 
         DataError: as :func:`apply_keys`.
     """
     keys = read_keyring(None, key_file)
+    _require_folder(data)
+    if _in_use(data):
+        return _hand_over(url, keys, key_file)
     with _opened(data, url, keys) as (database, _):
-        whole = keys_in_use(database) == (keys.active_id,)
+        whole = all_under(database, keys.active_id)
     if whole:
-        try:
-            put_first(key_file, new_data_key())
-        except OSError as error:
-            raise UsageError(f"{key_file} can't be written ({error.strerror}). Nothing was changed.") from None
-        keys = read_keyring(None, key_file)
+        keys = _put_new(key_file)
     return apply_keys(data, url, keys, progress=progress)
+
+
+def _hand_over(url: str, keys: Keyring, key_file: Path) -> HandedOver:
+    with Database(url, keys, beside=True) as database:
+        require_keys(database)
+        used, whole = keys_in_use(database), all_under(database, keys.active_id)
+    if keys.active_id in used and not whole:
+        raise ServiceError(
+            f"The service is still bringing films under the data key {keys.active_id}; hilum keys status says how many "
+            "are left. Rotate again when it is done. Nothing was changed."
+        )
+    waiting = keys.active_id not in used  # put there before, and not taken over yet
+    return HandedOver(key_id=keys.active_id if waiting else _put_new(key_file).active_id)
+
+
+def _put_new(key_file: Path) -> Keyring:
+    try:
+        put_first(key_file, new_data_key())
+    except OSError as error:
+        raise UsageError(f"{key_file} can't be written ({error.strerror}). Nothing was changed.") from None
+    return read_keyring(None, key_file)
+
+
+def _in_use(data: Path) -> bool:
+    try:
+        os.close(take_lock(data / ".lock"))
+    except BlockingIOError:
+        return True
+    return False
 
 
 def key_status(data: Path, url: str, keys: Keyring) -> KeyStatus:
@@ -108,7 +156,7 @@ def key_status(data: Path, url: str, keys: Keyring) -> KeyStatus:
     counted: dict[str, int] = {}
     missing = 0
     _require_folder(data)
-    with Database(url, keys, beside=True) as database:
+    with Database(url, beside=True) as database:  # names of keys and files lie there readable
         files = FilmFiles(data, keys, sole=False)
         for name in film_files(database):
             try:
@@ -119,28 +167,13 @@ def key_status(data: Path, url: str, keys: Keyring) -> KeyStatus:
         return KeyStatus(given=keys.ids, in_use=keys_in_use(database), films=counted, missing=missing)
 
 
-def _encrypt(files: FilmFiles, names: list[str], progress: Progress) -> tuple[int, tuple[str, ...]]:
-    for left_over in files.films.glob(LEFT_OVERS):
-        left_over.unlink()
-    done, missing = 0, []
-    with progress.bar("Encrypt films", len(names)) as bar:
-        for name in names:
-            try:
-                with files.removing():
-                    done += files.encrypt(name)
-            except FilmError:
-                missing.append(name)
-            bar.advance()
-    return done, tuple(missing)
-
-
 @contextlib.contextmanager
 def _opened(data: Path, url: str, keys: Keyring) -> Iterator[tuple[Database, FilmFiles]]:
     _require_folder(data)
     try:
         lock = take_lock(data / ".lock")
     except BlockingIOError:
-        raise ServiceError(f"A service runs on {data}. Stop it first: it would not know the new key.") from None
+        raise ServiceError(RUNS.format(data=data)) from None
     try:
         with Database(url, keys) as database:
             if database.others():

@@ -45,6 +45,7 @@ from hilum.service.logs import logger
 from hilum.service.metrics import Metrics
 from hilum.service.pictures import PictureCache
 from hilum.service.pressure import Pressure
+from hilum.service.rekeying import Rekeying
 from hilum.service.settings import MIB, Settings
 from hilum.service.upkeep import Upkeep
 from hilum.service.witness import Witness, open_witness
@@ -96,6 +97,7 @@ class ReadingRoom:
     listener: "ListenerProcess | None" = None
     upkeep: Upkeep | None = None
     former_reading: FormerReading | None = None
+    rekeying: Rekeying | None = None
     erasing: threading.Lock = field(default_factory=threading.Lock)
     stopping: bool = False
 
@@ -176,12 +178,7 @@ def open_reading_room(
         if database.is_sqlite:
             # This is the only process on these records, so whoever held a lease is dead.
             logger().info("unfinished films taken up again", films=room.store.release())
-        room.upkeep = Upkeep(database, room.intake.files, settings.retention)
-        room.upkeep.start()
-        stack.callback(room.upkeep.stop)
-        room.former_reading = FormerReading(FormerFilms(database), room.intake.files, room.store)
-        room.former_reading.start()
-        stack.callback(room.former_reading.stop)
+        _tend_films(room, stack)
         _send_results(room, database, stack)
         _look_back(room, database, stack)
         stack.enter_context(open_dicomweb(room.dicomweb))
@@ -303,6 +300,17 @@ def _refuse_without_admin(settings: Settings, access: Access) -> None:
             f"Nobody may use this service yet, and {settings.host} can be reached from the network. Make the first "
             f"admin with hilum users add NAME --role admin --data {settings.data}, then start again."
         )
+
+
+def _tend_films(room: ReadingRoom, stack: contextlib.ExitStack) -> None:
+    """Start what erases films, encrypts them anew and identifies former ones, beside everything else."""
+    database, files = room.database, room.intake.files
+    room.upkeep = Upkeep(database, files, room.settings.retention)
+    room.rekeying = Rekeying(files, database)
+    room.former_reading = FormerReading(FormerFilms(database), files, room.store)
+    for thread in (room.upkeep, room.rekeying, room.former_reading):
+        thread.start()
+        stack.callback(thread.stop)
 
 
 def _send_results(room: ReadingRoom, database: Database, stack: contextlib.ExitStack) -> None:
