@@ -270,6 +270,19 @@ def test_senders_take_turns_in_the_queue_and_urgent_films_go_first(store: Store,
     assert [ids[claim.film_id] for claim in store.claims("w", lease_s=60, max_attempts=3, most=4)] == ["c"]
 
 
+@pytest.mark.parametrize(("waited_s", "second"), [(119, "er"), (121, "ward")])
+def test_a_routine_film_past_the_ageing_cap_takes_turns_with_urgent_ones(
+    store: Store, clock: Clock, waited_s: float, second: str
+) -> None:
+    store = Store(store._database, clock, ageing_cap_s=120)
+    store.receive(film("a", sender="ward"))
+    clock.pass_(waited_s)
+    for name in ("b", "c"):
+        store.receive(film(name, sender="er", urgent=True))
+    claims = [store.claim("w", lease_s=60, max_attempts=3) for _ in range(3)]
+    assert [claim.sender for claim in claims if claim][:2] == ["er", second]
+
+
 def test_the_same_film_again_as_urgent_becomes_urgent(store: Store) -> None:
     store.receive(film("a"))
     store.receive(film("a", urgent=True))

@@ -132,6 +132,19 @@ def test_senders_take_turns_and_urgent_ones_go_first() -> None:
     assert gate.batches == [[0], [30, 10, 20, 11], [12, 13]]
 
 
+@pytest.mark.parametrize(("waited_s", "second"), [(119, 40), (121, 10)])
+def test_a_routine_item_past_the_ageing_cap_takes_turns_with_urgent_ones(waited_s: float, second: int) -> None:
+    gate, at = Gate(), [0.0]
+    batcher = gathered(gate, largest=1, ageing_cap_s=120, clock=lambda: at[0])
+    batcher.submit(10, sender="ward")
+    at[0] = waited_s
+    for item in (30, 40):
+        batcher.submit(item, sender=f"er{item}", urgent=True)
+    gate.open.set()
+    batcher.close()
+    assert gate.batches[:3] == [[0], [30], [second]]
+
+
 def test_what_waited_too_long_is_not_begun() -> None:
     gate = Gate()
     batcher = gathered(gate)

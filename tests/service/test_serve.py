@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -9,19 +10,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from tests.bundle.small import small_bundle
 
 from hilum.client.api import Client
-from hilum.errors import BundleError, FilmError
+from hilum.errors import BundleError, FilmError, HilumError
 from hilum.imaging.dicom_writing import FilmHeader, write_film
 from hilum.keys import create_key
 from hilum.records.access import Access
 from hilum.records.database import Database
+from hilum.records.store import Store
 from hilum.service.bundled import open_bundled
 from hilum.service.film_files import StoredFilm
 from hilum.service.settings import read_settings
@@ -129,6 +133,49 @@ def test_a_bundle_is_served_and_stops_clean(bundle: Path, film: Path, tmp_path: 
         assert json.loads(lines[0]).items() >= {"event": "start", **versions(read_settings(bundle=bundle))}.items()
         (told,) = [line for line in lines if "no such setting" in line]
         assert '"meant": "HILUM_RETAIN_PIXELS_DAYS"' in told
+
+
+def test_what_was_acknowledged_before_sigterm_is_answered(bundle: Path, film: Path, tmp_path: Path) -> None:
+    """Senders that go on while the service drains: each film is acknowledged and answered, or refused."""
+    key = key_in(tmp_path / "data")
+    kept, lock, begun = set[str](), threading.Lock(), threading.Event()
+    content = film.read_bytes()
+
+    def send(sender: int, url: str) -> None:
+        with Client(url, key=key) as client:
+            for number in range(1000):
+                try:
+                    answer = client.submit(renamed(content, sender * 1000 + number))
+                except HilumError:
+                    return  # drained: refused, or no longer there
+                with lock:
+                    kept.add(answer.id)
+                    if len(kept) >= 6:
+                        begun.set()
+
+    with served(bundle, tmp_path / "data") as (process, address):
+        senders = [threading.Thread(target=send, args=(one, address["url"])) for one in range(3)]
+        for sender in senders:
+            sender.start()
+        assert begun.wait(120)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0
+        for sender in senders:
+            sender.join(120)
+    database = Database(f"sqlite:///{tmp_path / 'data' / 'hilum.db'}")
+    films = {one.film_id: one.state for one in Store(database).films(limit=1000).films}
+    database.close()
+    assert kept <= films.keys()
+    # What is in work when the time for draining is over waits for the next start.
+    assert {films[one] for one in kept} <= {"answered", "not-analysed", "received"}
+
+
+def renamed(content: bytes, number: int) -> bytes:
+    """The same picture as another film."""
+    film = pydicom.dcmread(io.BytesIO(content))
+    film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = f"{film.SOPInstanceUID[:40]}.9.{number}"
+    film.save_as(out := io.BytesIO())
+    return out.getvalue()
 
 
 @pytest.mark.system

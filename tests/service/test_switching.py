@@ -123,28 +123,32 @@ def test_a_model_is_exchanged_under_load_and_no_film_is_dropped(
     sent = http.post("/api/v1/models", content=bundles["2.0"].read_bytes(), headers=BINARY)
     assert (sent.status_code, sent.json()["version"]) == (201, "2.0")
     assert http.get("/api/v1/models/active").json()["version"] == "1.0"
-    versions: list[str] = []
+    before = sum(service.room.store.counts().values())
+    versions: list[list[str]] = [[] for _ in range(4)]
     stop = threading.Event()
 
-    def send() -> None:
-        number = 100
-        while not stop.is_set() or number < 106:
-            number += 1
-            versions.append(answered_by(http, film(number)))
+    def send(sender: int) -> None:
+        with httpx.Client(base_url=service.url, timeout=90, headers=http.headers) as own:
+            number = 1000 * (sender + 1)
+            while not stop.is_set():
+                number += 1
+                versions[sender].append(answered_by(own, film(number)))
 
-    sender = threading.Thread(target=send)
-    sender.start()
-    until(lambda: bool(versions))
+    senders = [threading.Thread(target=send, args=(sender,)) for sender in range(len(versions))]
+    for sender in senders:
+        sender.start()
+    until(lambda: all(versions))
     reply = activate(http, digests["2.0"])
     assert (reply.status_code, reply.json()["version"]) == (200, "2.0"), reply.text
-    count = len(versions)
-    until(lambda: len(versions) > count + 2)
+    counts = [len(one) for one in versions]
+    until(lambda: all(len(one) > count + 2 for one, count in zip(versions, counts, strict=True)))
     stop.set()
-    sender.join()
-    assert versions[0] == "1.0"
-    assert versions[-1] == "2.0"
-    assert versions == sorted(versions), "one after the other, and never back"
-    assert set(service.room.store.counts()) == {"answered"}
+    for sender in senders:
+        sender.join()
+    for of_one in versions:
+        assert (of_one[0], of_one[-1]) == ("1.0", "2.0")
+        assert of_one == sorted(of_one), "one after the other, and never back"
+    assert service.room.store.counts() == {"answered": before + sum(map(len, versions))}, "each that was sent"
     assert service.room.intake.model_sha256 == digests["2.0"]
     with service.room.database.read() as session:
         acts = session.execute(text("SELECT act, actor FROM audit WHERE act LIKE 'model.%' ORDER BY seq")).fetchall()

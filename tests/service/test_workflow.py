@@ -252,3 +252,26 @@ def test_an_answered_film_is_let_go_of_though_no_other_comes(bench: Callable[...
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert len(model.things) == 2 * LINES
+
+
+def test_a_film_is_put_before_the_model_with_its_sender_rank_and_deadline(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the batcher orders by comes from the film, and how long it may wait from the settings."""
+    asked: list[dict[str, object]] = []
+    one = bench(SmallModel(), answer_s=40, ageing_cap_s=17)
+    submit = one.workflow._batcher.submit
+
+    def noted(item: Ready, **how: object) -> object:
+        asked.append(how)
+        return submit(item, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(one.workflow._batcher, "submit", noted)
+    with one.intake.begin() as arrival:
+        arrival.write(png(30))
+        film_id = arrival.finish(origin="rest", urgent=True).film_id
+    one.workflow.start()
+    assert one.outcome(film_id).state == "answered"
+    (how,) = asked
+    assert how == {"sender": "rest", "urgent": True, "within_s": 40, "alone": False}
+    assert one.workflow._batcher._turns._cap == 17

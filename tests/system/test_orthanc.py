@@ -164,11 +164,15 @@ def test_a_film_that_orthanc_routes_in_comes_back_as_report_and_heat_map(orthanc
         assert str(verified.VerifyingObserverSequence[0].VerifyingObserverName) == "ada"
 
 
+AWAY_S = 60.0
+"""How long the PACS is stopped."""
+
+
 @pytest.mark.system
 def test_while_orthanc_is_away_results_wait_also_over_a_restart(orthanc: Orthanc, tmp_path: Path) -> None:
     assert shutil.which("storescu"), "install dcmtk"
     orthanc.stop()
-    paths = []
+    stopped, paths = time.monotonic(), []
     for number in range(3):
         paths.append(tmp_path / f"{number}.dcm")
         paths[-1].write_bytes(film(number, accession_number=f"A{number}"))
@@ -179,12 +183,21 @@ def test_while_orthanc_is_away_results_wait_also_over_a_restart(orthanc: Orthanc
         until(lambda: sum(service.room.outbox.counts()["pacs"].values()) == 3, "three results are queued")
         assert "sent" not in service.room.outbox.counts()["pacs"]
     with reading_room(tmp_path, orthanc, by_dicom(orthanc)) as service:
-        time.sleep(2)
+        while time.monotonic() - stopped < AWAY_S:  # films come all the while
+            one = tmp_path / f"{len(paths)}.dcm"
+            one.write_bytes(film(len(paths), accession_number=f"A{len(paths)}"))
+            subprocess.run(["storescu", "-aec", "HILUM", *to, str(one)], check=True, timeout=240)
+            paths.append(one)
+            time.sleep(5)
+        sent = len(paths)
+        assert sent > 3
+        until(lambda: service.room.store.counts() == {"answered": sent}, "each film is answered meanwhile")
+        assert set(service.room.outbox.counts()["pacs"]) <= {"waiting", "sending"}
         orthanc.start()
-        until(lambda: service.room.outbox.counts() == {"pacs": {"sent": 3}}, "all are sent after it is back")
-        assert orthanc.count() == 6
+        until(lambda: service.room.outbox.counts() == {"pacs": {"sent": sent}}, "all are sent after it is back")
+        assert orthanc.count() == 2 * sent
         accessions = sorted(one.AccessionNumber for one in orthanc.instances())
-        assert accessions == ["A0", "A0", "A1", "A1", "A2", "A2"]
+        assert accessions == sorted([f"A{number}" for number in range(sent)] * 2)
         before = sorted(one.SOPInstanceUID for one in orthanc.instances())
         with (
             service.room.outbox._database.write() as session
@@ -193,7 +206,7 @@ def test_while_orthanc_is_away_results_wait_also_over_a_restart(orthanc: Orthanc
 
             session.execute(text("UPDATE deliveries SET state = 'waiting'"))
         service.room.senders.wake()
-        until(lambda: service.room.outbox.counts() == {"pacs": {"sent": 3}}, "all are sent again")
+        until(lambda: service.room.outbox.counts() == {"pacs": {"sent": sent}}, "all are sent again")
         assert sorted(one.SOPInstanceUID for one in orthanc.instances()) == before
 
 
