@@ -3,6 +3,7 @@ stand nowhere else."""
 
 import html
 import io
+import json
 import re
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from tests.service.conftest import let_in, settings_in
 from tests.service.hostile import noted
 from tests.service.pem import DAY, issue
 from tests.service.small import SmallDrawing, SmallModel, dataset
-from tests.service.test_dicom import associated, port_of
+from tests.service.test_dicom import CR, CT, ECHO, associated, port_of
 from tests.service.test_privacy import log  # noqa: F401  # a fixture
 
 from hilum.records.audit import Act, append, entries
@@ -82,6 +83,23 @@ def test_who_sends_who_is_called_and_who_is_turned_away(tmp_path: Path, log: io.
         elsewhere = log.getvalue() + audit + service.room.metrics.text().decode()
         assert "association rejected" in log.getvalue()
         assert "STRANGE" not in elsewhere, "a title that nobody announced may be anything"
+
+
+def test_a_peer_whose_classes_are_all_refused_is_told(tmp_path: Path, log: io.StringIO) -> None:  # noqa: F811
+    """It was let in, sent nothing, and says something that helps nobody: "no presentation context"."""
+    settings = settings_in(tmp_path, dicom_port=0, allowed_ae_titles=("CR1", "CT1", "PACS"))
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
+        for title, classes in (("PACS", [CT, CR]), ("CR1", [ECHO]), ("CT1", [CT, ECHO])):
+            with associated(port_of(service), *classes, title=title) as association:
+                assert association.is_established
+        until(lambda: noted(service.room.database))
+        said = section(service)
+        assert "CT1 It offered no SOP class that is taken here" in said
+        assert "CT1 may send films in the clear 0 – 1" in said
+        assert "PACS may send films in the clear 0 – 0" in said, "one of its classes is taken"
+        assert 'hilum_dicom_refusals_total{code="sop-class"} 1.0' in service.room.metrics.text().decode()
+        (line,) = [json.loads(one) for one in log.getvalue().splitlines() if '"classes refused"' in one]
+        assert (line["calling_ae"], line["sop_classes"]) == ("CT1", [CT])
 
 
 def test_without_a_list_any_title_may_send_and_without_a_listener_none(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hilum.service.logs import logger
 
 LEVELS = ("info", "warning", "error")
 OUTCOMES = {"film received": "received", "film refused": "refused", "film skipped": "skipped"}
-REFUSALS = ("association rejected", "association cut off", "connection refused")
+REFUSALS = ("association rejected", "association cut off", "classes refused", "connection refused")
 CODES = frozenset(TITLES)
 """Why a connection or an association is refused or cut off."""
 

@@ -57,6 +57,7 @@ class Listener:
                 (evt.EVT_C_STORE, self._store),
                 (evt.EVT_C_ECHO, _echo),
                 (evt.EVT_DIMSE_RECV, message_complete),
+                (evt.EVT_ACCEPTED, _accepted, [terms]),
                 (evt.EVT_REJECTED, _rejected, [terms]),
             ],
             server_class=Server,
@@ -142,6 +143,22 @@ def _proof_of_titles(terms: Terms) -> Callable[[str, Any], bool] | None:
 
 def _echo(_: Any) -> int:
     return SUCCESS
+
+
+def _accepted(event: Any, terms: Terms) -> None:
+    """Say so when an association is good for nothing: the peer's own words for it help nobody to find out why."""
+    taken = {str(context.abstract_syntax) for context in event.assoc.accepted_contexts}
+    refused = [str(context.abstract_syntax) for context in event.assoc.rejected_contexts]
+    if not refused or taken - {VERIFICATION}:
+        return
+    title = event.assoc.requestor.ae_title.strip()
+    logger().warning(
+        "classes refused",
+        code="sop-class",
+        reason="none of the SOP classes that it offered is taken, or none in a transfer syntax that is",
+        sop_classes=sorted({one if UID.fullmatch(one) else "?" for one in refused}),
+        **({"calling_ae": title} if title in terms.allowed_ae_titles else {}),
+    )
 
 
 def _rejected(event: Any, terms: Terms) -> None:

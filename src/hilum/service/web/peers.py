@@ -32,6 +32,10 @@ NOT_LISTED = (
 )
 WHY = {
     "title": NOT_LISTED,
+    "sop-class": (
+        "It offered no SOP class that is taken here, or none in a transfer syntax that is; the log names the classes. "
+        "Send CR, DX and Secondary Capture alone, or let HILUM_OTHER_CLASSES=skip take others and drop them."
+    ),
     "too-many": "Too many associations at once; HILUM_MAXIMUM_ASSOCIATIONS says how many there may be.",
     "too-many-of-one": "Too many from one address at once; HILUM_ASSOCIATIONS_PER_ADDRESS says how many.",
     "deadline": "Its association lasted longer than HILUM_ASSOCIATION_DEADLINE_S.",
