@@ -85,6 +85,9 @@ def test_an_answer_is_queued_for_every_destination_there_is(database: Database, 
     outbox.register(["archive"])
     assert answered(database, clock, 4) == 1
     assert outbox.counts() == {"archive": {"waiting": 2}, "pacs": {"waiting": 1}}
+    assert outbox.left_behind() == {"pacs": 1}, "nobody sends there any more"
+    outbox.register(["archive", "pacs"])
+    assert outbox.left_behind() == {}
 
 
 def test_a_delivery_carries_all_that_its_objects_are_made_from(

@@ -1,12 +1,16 @@
 """Results on their way, over REST and at the console."""
 
+import html
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import httpx
 from tests.records.test_results_out import answered
-from tests.service.conftest import let_in
+from tests.service.conftest import let_in, settings_in
+from tests.service.small import SmallDrawing, SmallModel
+from tests.service.test_privacy import log  # noqa: F401  # a fixture
 from typer.testing import CliRunner
 
 from hilum.cli.verbs import app
@@ -14,7 +18,7 @@ from hilum.records.database import Database
 from hilum.records.results_out import Outbox
 from hilum.records.schema import LookUpRow
 from hilum.records.store import now
-from hilum.service.app import Running
+from hilum.service.app import Running, running
 
 
 def given_up(database: Database, number: int) -> None:
@@ -68,6 +72,24 @@ def test_dead_letters_are_shown_and_requeued(service: Running) -> None:
         assert http.get("/api/v1/results").json()["dead"] == []
 
 
+def test_results_for_a_destination_that_is_gone_are_told(tmp_path: Path, log: io.StringIO) -> None:  # noqa: F811
+    settings = settings_in(tmp_path)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    database = Database(f"sqlite:///{settings.data / 'hilum.db'}")
+    given_up(database, 1)
+    Outbox(database, now).requeue()
+    database.close()
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
+        with httpx.Client(base_url=service.url, headers=let_in(service, "admin"), timeout=20) as http:
+            page = html.unescape(http.get("/operations").text)
+        shown = hilum("list", "--data", settings.data)
+    told = "pacs is none of the destinations that the service was started with, so nobody sends what waits for it (1)."
+    assert told in page
+    assert told in shown.output
+    assert json.loads(shown.stdout.splitlines()[-1])["left_behind"] == {"pacs": 1}
+    assert '"results wait for a destination that is not named"' in log.getvalue()
+
+
 def hilum(*arguments: object) -> Any:
     return CliRunner().invoke(app, ["results", *map(str, arguments), "--json"])
 
@@ -76,6 +98,7 @@ def test_the_console_shows_and_requeues_them_too(tmp_path: Path) -> None:
     Database(f"sqlite:///{tmp_path / 'hilum.db'}").close()
     assert json.loads(hilum("list", "--data", tmp_path).stdout.splitlines()[-1]) == {
         "destinations": {},
+        "left_behind": {},
         "again": [],
         "dead": [],
     }

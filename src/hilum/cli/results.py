@@ -25,18 +25,20 @@ def list_results(data: DataOption = HERE, as_json: JsonOption = False) -> None:
     """Count results by destination, and list those that failed, with the reason: given up, or tried again and when."""
     from hilum.cli.records import open_records
     from hilum.records.holdings import sent_again
-    from hilum.records.results_out import DELIVERY_STATES, Outbox
+    from hilum.records.results_out import DELIVERY_STATES, Outbox, left_behind_words
     from hilum.records.store import now
 
     with open_records(data) as database:
         outbox = Outbox(database, now)
         counts, dead, again = outbox.counts(), outbox.dead(), sent_again(database, limit=100)
+        left_behind = outbox.left_behind()
     rows = [[name, *(one.get(state, 0) for state in DELIVERY_STATES)] for name, one in sorted(counts.items())]
     lines = (
         table(["destination", *DELIVERY_STATES], rows)
         if rows
         else ["no results yet; HILUM_RESULTS_TO of the service names where they go"]
     )
+    lines += [left_behind_words(name, number) for name, number in sorted(left_behind.items())]
     lines += [f"{one.id}  {one.destination}  film {one.film_id}  {one.attempts} attempts: {one.reason}" for one in dead]
     for one in again:
         tried = f"{one.attempts} attempts, next {one.due_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -45,7 +47,11 @@ def list_results(data: DataOption = HERE, as_json: JsonOption = False) -> None:
     letters = [
         {"id": one.id, "destination": one.destination, "film": one.film_id, "code": one.reason_code} for one in dead
     ]
-    finish({"destinations": counts, "again": waiting, "dead": letters}, as_json=as_json, lines=lines)
+    finish(
+        {"destinations": counts, "left_behind": left_behind, "again": waiting, "dead": letters},
+        as_json=as_json,
+        lines=lines,
+    )
 
 
 @app.command()

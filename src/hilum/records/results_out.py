@@ -177,6 +177,14 @@ def _queue(
     return len(queued)
 
 
+def left_behind_words(destination: str, results: int) -> str:
+    """What is said of results that wait for a destination which the settings don't name any more."""
+    return (
+        f"{destination} is none of the destinations that the service was started with, so nobody sends what "
+        f"waits for it ({results}). Name it in HILUM_RESULTS_TO again, and it is sent."
+    )
+
+
 class Outbox:
     """The queue.
 
@@ -272,6 +280,15 @@ class Outbox:
             for destination, state, number in session.execute(query):
                 counted.setdefault(destination, {})[state] = int(number)
         return counted
+
+    def left_behind(self) -> dict[str, int]:
+        """Number of results that wait for destinations that the service was last started without: nobody sends them."""
+        named = select(DestinationRow.name)
+        query = select(DeliveryRow.destination, func.count()).where(
+            DeliveryRow.state == "waiting", DeliveryRow.destination.not_in(named)
+        )
+        with self._database.read() as session:
+            return {str(name): int(number) for name, number in session.execute(query.group_by(DeliveryRow.destination))}
 
     def dead(self, *, limit: int = 100, cursor: str | None = None) -> tuple[DeadLetter, ...]:
         """What was given up, the latest first.

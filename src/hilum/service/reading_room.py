@@ -315,13 +315,15 @@ def _tend_films(room: ReadingRoom, stack: contextlib.ExitStack) -> None:
 
 def _send_results(room: ReadingRoom, database: Database, stack: contextlib.ExitStack) -> None:
     """Start the senders where there are destinations; they stop after the workers, whose last answers they may send."""
-    if not room.settings.results_to:
-        room.outbox.register(())
-        return
-    from hilum.service.results_opening import open_results_out
+    if room.settings.results_to:
+        from hilum.service.results_opening import open_results_out
 
-    sole = database.is_sqlite
-    room.senders = stack.enter_context(open_results_out(room.settings, room.outbox, room.intake.files, sole=sole))
+        sole = database.is_sqlite
+        room.senders = stack.enter_context(open_results_out(room.settings, room.outbox, room.intake.files, sole=sole))
+    else:
+        room.outbox.register(())
+    for destination, results in room.outbox.left_behind().items():
+        logger().warning("results wait for a destination that is not named", destination=destination, results=results)
 
 
 def _look_back(room: ReadingRoom, database: Database, stack: contextlib.ExitStack) -> None:

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from hilum.records.access import Caller
 from hilum.records.cursors import write_cursor
 from hilum.records.holdings import holdings, sent_again
-from hilum.records.results_out import DELIVERY_STATES
+from hilum.records.results_out import DELIVERY_STATES, left_behind_words
 from hilum.records.values import STATES
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.rest.access import needs, room_of
@@ -39,6 +39,7 @@ def operations(
     shown: dict[str, Any] = {
         "health": room.health(),
         "destinations": _destinations(room),
+        "left_behind": [left_behind_words(*one) for one in sorted(room.outbox.left_behind().items())],
         "again": sent_again(room.database, limit=LINES),
         "dead": dead[:LINES],
         "next": write_cursor(last.given_up_at, last.id) if last else None,
