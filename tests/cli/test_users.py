@@ -46,6 +46,30 @@ def test_a_mistyped_folder_is_refused_and_not_taken_for_an_empty_site(verb: tupl
     assert not (tmp_path / "mistyped").exists()
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("users", "list"),
+        ("users", "add", "bob", "--role", "viewer", "--no-password"),
+        ("results", "list"),
+        ("keys", "status"),
+        ("privacy", "retain", "--dry-run", "--pixels-days", "9"),
+    ],
+    ids=" ".join,
+)
+def test_records_of_an_earlier_version_are_left_to_the_service(verb: tuple[str, ...], tmp_path: Path) -> None:
+    """Brought up to date by a look, they would be lost to the earlier version before anybody made a backup."""
+    Database(f"sqlite:///{tmp_path / 'hilum.db'}").close()
+    with sqlite3.connect(tmp_path / "hilum.db") as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '0014'")
+    raw.close()
+    done = run(*verb, data=tmp_path, code=1)
+    assert "of an earlier version of hilum, and this leaves them so. Make a backup" in str(done.exception)
+    with sqlite3.connect(tmp_path / "hilum.db") as raw:
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [("0014",)]
+    raw.close()
+
+
 def sign(data: Path) -> None:
     """As the service does while it runs."""
     if not (data / "audit.key").exists():

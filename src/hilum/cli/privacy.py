@@ -52,7 +52,7 @@ def retain(
             "No time is set, so everything is kept for ever. Give --pixels-days, or HILUM_RETAIN_PIXELS_DAYS as for "
             "the service."
         )
-    with _opened(data) as (database, files):
+    with _opened(data, upgrade=apply) as (database, files):
         done = retain_in(database, files, retention, actor="console", dry=dry_run)
     done_to = "are past their time" if dry_run else "were erased"
     lines = [
@@ -133,7 +133,7 @@ def replay(
 
 
 @contextlib.contextmanager
-def _opened(data: Path) -> Iterator[tuple["Database", "FilmFiles"]]:
+def _opened(data: Path, *, upgrade: bool = True) -> Iterator[tuple["Database", "FilmFiles"]]:
     from hilum.errors import UsageError
     from hilum.records.database import Database
     from hilum.records.key_change import require_taken_over
@@ -142,6 +142,6 @@ def _opened(data: Path) -> Iterator[tuple["Database", "FilmFiles"]]:
     if not data.is_dir():
         raise UsageError(f"There is no folder {data}. Give the service's with --data.")
     keys = keyring_given()
-    with Database(url_of(data), keys, beside=True) as database:
+    with Database(url_of(data), keys, beside=True, upgrade=upgrade) as database:
         require_taken_over(database)
         yield database, FilmFiles(data, keys, sole=False)

@@ -61,7 +61,8 @@ def open_records(data: Path, *, make: bool = False) -> "Database":
         make: make folder and records where there are none; else a mistyped folder would be taken for an empty site.
 
     Raises:
-        ServiceError: there are none, they can't be opened, or are of another version than a service that has them open.
+        ServiceError: there are none, they can't be opened, or are of another version; only ``hilum serve``, and what
+            can't be done otherwise, brings them up to date.
     """
     from hilum.errors import ServiceError
     from hilum.records.database import Database
@@ -70,7 +71,7 @@ def open_records(data: Path, *, make: bool = False) -> "Database":
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
     elif not records_there(data):
         raise ServiceError(f"There are no records at {data / 'hilum.db'}. Give the service's folder with --data.")
-    return Database(url_of(data), beside=True)
+    return Database(url_of(data), beside=True, upgrade=False)
 
 
 def records_there(data: Path) -> bool:

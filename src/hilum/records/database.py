@@ -18,7 +18,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -100,12 +100,14 @@ class Database:
         keys: data keys; what is written is encrypted with the active one, where it identifies.
         beside: also take an SQLite file that another process owns: its schema is left as it is, and it is not
             checkpointed but by :meth:`tidy`. For acts whose rows the owner looks for, as it does on PostgreSQL.
+        upgrade: bring records of an earlier version up to date; else they are refused, since the way back is a backup
+            that somebody has to make before.
 
     Raises:
         ServiceError: the URL is of no known kind, the database can't be opened or is in use, or its schema is newer.
     """
 
-    def __init__(self, url: str, keys: Keyring | None = None, *, beside: bool = False) -> None:
+    def __init__(self, url: str, keys: Keyring | None = None, *, beside: bool = False, upgrade: bool = True) -> None:
         self._held, self._url = contextlib.ExitStack(), url
         self._queue: tuple[int, ...] = ()
         owned = True
@@ -136,7 +138,7 @@ class Database:
         self._marks = 0
         try:
             with self._turn():
-                self._migrate() if owned else self._check_schema()
+                self._migrate(upgrade=upgrade) if owned else self._check_schema()
         except BaseException:
             self.close()
             raise
@@ -345,7 +347,7 @@ class Database:
                 "start this version."
             )
 
-    def _migrate(self) -> None:
+    def _migrate(self, *, upgrade: bool) -> None:
         """Bring the schema to this version's.
 
         Loading alembic takes as long as half of the rest of a start, so it is left out where there is nothing to
@@ -355,6 +357,7 @@ class Database:
             with self._writer.connect() as connection, connection.begin():
                 self._alone(connection)
                 tables = inspect(connection).get_table_names()
+                versions: Sequence[str] = ()
                 if "alembic_version" in tables:
                     versions = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
                     up_to_date = versions == [HEAD]
@@ -362,8 +365,14 @@ class Database:
                     up_to_date = not tables and self._make(connection)
         except SQLAlchemyError as error:
             raise unusable(error, self._url) from None
-        if not up_to_date:
-            self._upgrade()
+        if up_to_date:
+            return
+        if not upgrade and versions and versions[0] < HEAD:
+            raise ServiceError(
+                "The records are of an earlier version of hilum, and this leaves them so. Make a backup, then start "
+                "hilum serve, which brings them up to date."
+            )
+        self._upgrade()
 
     def _alone(self, connection: Connection) -> None:
         """Two services that start at once must not both migrate; SQLite's transaction is exclusive by itself."""

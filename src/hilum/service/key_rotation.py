@@ -156,7 +156,7 @@ def key_status(data: Path, url: str, keys: Keyring) -> KeyStatus:
     counted: dict[str, int] = {}
     missing = 0
     _require_folder(data)
-    with Database(url, beside=True) as database:  # names of keys and files lie there readable
+    with Database(url, beside=True, upgrade=False) as database:  # names of keys and files lie there readable
         files = FilmFiles(data, keys, sole=False)
         for name in film_files(database):
             try:
