@@ -1,6 +1,8 @@
 """JSON, forms and addresses that nobody sends by mistake: refused, never a 5xx, and never read whole without an end."""
 
+import contextlib
 import json
+import socket
 from collections.abc import Iterator
 
 import httpx
@@ -8,6 +10,7 @@ import pytest
 from tests.service.conftest import let_in
 
 from hilum.service.app import Running
+from hilum.service.shield import MOST_AT_ONCE
 
 JSON = {"Content-Type": "application/json"}
 DEEP = b"[" * 20_000 + b"]" * 20_000
@@ -103,3 +106,21 @@ def test_headers_that_are_none_are_no_failure(service: Running) -> None:
                 http.get("/api/v1/studies", headers={k: v.encode("latin-1") for k, v in headers.items()}).status_code
                 == 401
             )
+
+
+def test_bodies_that_never_come_keep_nobody_out(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = ("127.0.0.1", int(service.url.rpartition(":")[2]))
+    head = "POST {} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {}\r\nContent-Length: 100\r\n\r\n{{"
+    with contextlib.ExitStack() as stack, httpx.Client(base_url=service.url, timeout=90) as good:
+        for number in range(MOST_AT_ONCE + 10):
+            path, kind = (("/login", "application/x-www-form-urlencoded"), ("/api/v1/users", "application/json"))[
+                number % 2
+            ]
+            peer = stack.enter_context(socket.create_connection(at))
+            peer.sendall(head.format(path, kind).encode())
+            assert number % 25 or good.get("/health/live").status_code == 200, number
+        assert good.get("/health/live").status_code == 200
+        monkeypatch.setattr("hilum.service.shield.BODY_S", 0.1)
+        peer = stack.enter_context(socket.create_connection(at, timeout=90))
+        peer.sendall(head.format("/login", "application/x-www-form-urlencoded").encode())
+        assert peer.recv(100).startswith(b"HTTP/1.1 408 ")

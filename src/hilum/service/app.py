@@ -256,7 +256,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 timeout_keep_alive=15,
                 timeout_graceful_shutdown=max(1, int(settings.drain_s)),
-                limit_concurrency=200,
+                backlog=256,  # so many connections are taken at once, before the oldest can give way
                 h11_max_incomplete_event_size=32 * 1024,
                 ssl_certfile=settings.tls_certificate,
                 ssl_keyfile=settings.tls_key,

@@ -1,5 +1,6 @@
 """What wraps every reply: security headers, a log line without identifiers, and no traceback."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -37,7 +38,11 @@ whole before anybody asks who sent it."""
 
 TOO_LARGE = "The body is larger than the 1 MiB that anything but a film or a bundle may have. Send less."
 MOST_AT_ONCE = 150
-"""Requests in work at once; uvicorn's own limit lies above it, and says no in words that no program can read."""
+"""Requests in work at once. One that waits for the rest of its body is in no work: a peer takes no place by silence."""
+
+BODY_S = 30.0
+TOO_SLOW = f"The body was not complete after {BODY_S:g} s. Send it over a faster line."
+"""Films and bundles have a limit of their own; a megabyte of anything else is there after so long."""
 
 OVERLOADED = "The service has as many requests in work as it can. Send this one again in a few seconds."
 
@@ -90,13 +95,14 @@ class Shield:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, seen, request_id = time.monotonic(), {"status": 0, "bytes": 0}, secrets.token_hex(8)
+        started, seen, request_id = time.monotonic(), {"status": 0, "bytes": 0, "whole": False}, secrets.token_hex(8)
         structlog.contextvars.bind_contextvars(request=request_id)  # ours: a peer's could hold anything
 
         large = scope["path"] in LARGE or scope["path"].startswith(STUDY)
 
         async def receive_some() -> Message:
-            message = await receive()
+            message = await (receive() if seen["whole"] else self._from_peer(receive, started + BODY_S))
+            seen["whole"] = not message.get("more_body", False)
             seen["bytes"] += len(message.get("body", b""))
             if seen["bytes"] > LARGEST_BODY:
                 raise HTTPException(413, TOO_LARGE)
@@ -138,6 +144,17 @@ class Shield:
             self.counted(_route(scope), seen["status"], seconds)
             logger().debug("request", route=_route(scope), status=seen["status"], milliseconds=milliseconds)
             structlog.contextvars.unbind_contextvars("request")
+
+    async def _from_peer(self, receive: Receive, until: float) -> Message:
+        """Wait for more of a body, until then (``time.monotonic``); meanwhile the request is in no work."""
+        self.in_work -= 1
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                return await receive()
+        except TimeoutError:
+            raise HTTPException(408, TOO_SLOW, {"Connection": "close"}) from None
+        finally:
+            self.in_work += 1
 
 
 def _announced(scope: Scope) -> int:
