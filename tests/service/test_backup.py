@@ -166,6 +166,24 @@ def test_a_backup_that_was_touched_is_refused_and_leaves_nothing(backup: Path, t
     assert [p.name for p in tmp_path.iterdir()] == ["touched"]
 
 
+def test_all_films_that_are_amiss_are_named_with_what_mends_them(backup: Path, tmp_path: Path) -> None:
+    """Bits rot where there are many films, and one that is named a try would take as many backups."""
+    touched = copy(backup, tmp_path / "touched")
+    first, second, _ = (
+        film_path(Path("films"), one) for one in json.loads((touched / "backup.json").read_text())["films"]
+    )
+    (touched / first).unlink()
+    (touched / second).write_bytes(b"rotten")
+    amiss = f"2 of 3 film files in .*: {first} is missing, {second} is damaged. "
+    with pytest.raises(DataError, match=amiss + ".*put it in its place from another one"):
+        restore(touched, tmp_path / "data")
+    with pytest.raises(DataError, match=amiss + "Send these films again, which puts their files back"):
+        back_up(touched, tmp_path / "out")
+    for one in (first, second):
+        shutil.copy2(backup / one, touched / one)
+    assert restore(touched, tmp_path / "data").films == 3
+
+
 def test_nothing_is_written_over(backup: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "x").touch()

@@ -50,6 +50,16 @@ FORMAT = 1
 TRIES = 3
 """How often it is begun anew when the running service records an answer meanwhile."""
 
+NAMED = 100
+"""So many film files that are missing or damaged are named."""
+
+PUT_BACK = "A film's file is the same in every backup: put it in its place from another one, and try again."
+
+SENT_AGAIN = (
+    "Send these films again, which puts their files back; or put each in its place from an earlier backup, or erase "
+    "its study with hilum privacy erase. Then make the backup."
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
@@ -120,7 +130,9 @@ def back_up(
             if not unlike:
                 break
         _require_keys(names.data_keys, keys or Keyring())
-        _copy_films(names.films, data, folder, keys or Keyring(), progress or Silent(), "Back up films")
+        _copy_films(
+            names.films, data, folder, keys or Keyring(), progress or Silent(), "Back up films", mend=SENT_AGAIN
+        )
         digest = sha256_file(folder / records)
         digests = {name: sha256_file(folder / name) for name in sorted(beside)}
         listed = {"format": FORMAT, "records": records, "database": digest, "films": sorted(names.films)}
@@ -193,7 +205,7 @@ def restore(
         _require_keys(listed["data_keys"], keys or Keyring())
     gone = erased_list.read_erased(erasures) if erasures is not None else ()
     with written_whole(data) as folder:
-        _copy_films(kept, backup, folder, keys or Keyring(), progress or Silent(), "Restore films")
+        _copy_films(kept, backup, folder, keys or Keyring(), progress or Silent(), "Restore films", mend=PUT_BACK)
         for name in listed["beside"]:
             shutil.copy2(backup / name, folder / _name_after(backup / name))
         _copy_anchors(backup, folder)
@@ -290,9 +302,11 @@ def _require_keys(needed: Sequence[str], keys: Keyring) -> None:
 
 
 def _copy_films(
-    films: Collection[str], source: Path, target: Path, keys: Keyring, progress: Progress, title: str
+    films: Collection[str], source: Path, target: Path, keys: Keyring, progress: Progress, title: str, *, mend: str
 ) -> None:
+    """Copy and check them all, so that what is amiss is named at once and not one a try."""
     (target / "films").mkdir()
+    amiss: list[str] = []
     with progress.bar(title, len(films)) as bar:
         for sha256 in sorted(films):
             place = film_path(target / "films", sha256)
@@ -301,10 +315,15 @@ def _copy_films(
                 shutil.copyfile(film_path(source / "films", sha256), place)
                 _check(StoredFilm(path=place, file_sha256=sha256, keys=keys))
             except FileNotFoundError:
-                raise DataError(f"Film file {sha256} is missing in {source}. Use an earlier backup for it.") from None
+                amiss.append(f"{film_path(Path('films'), sha256)} is missing")
             except FilmError:
-                raise DataError(f"Film file {sha256} in {source} is damaged. Use an earlier backup for it.") from None
+                amiss.append(f"{film_path(Path('films'), sha256)} is damaged")
             bar.advance()
+    if amiss:
+        more = f" and {len(amiss) - NAMED} more" if len(amiss) > NAMED else ""
+        raise DataError(
+            f"{len(amiss)} of {len(films)} film files in {source}: {', '.join(amiss[:NAMED])}{more}. {mend}"
+        )
 
 
 def _name_after(path: Path) -> str:
