@@ -1,8 +1,11 @@
 """Who may do what: every route and role, no default way in, cookies that other sites can't use."""
 
 import re
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -16,7 +19,7 @@ from hilum.errors import ConfigError, ServiceError
 from hilum.records.audit import check, entries
 from hilum.records.roles import ROLES
 from hilum.service.app import Running, create_app, running
-from hilum.service.doors import Throttle
+from hilum.service.doors import MOST_AT_DOOR, Throttle
 from hilum.service.rest.access import declared
 
 PASSWORD = "open sesame, please"
@@ -388,13 +391,52 @@ def test_guessing_is_slowed_down() -> None:
     now = [0.0]
     throttle = Throttle(lambda: now[0])
     for _ in range(5):
-        assert throttle.wait_s("ada") == 0
-        throttle.failed("ada")
+        assert throttle.attempt("ada") == 0
         now[0] += 1
-    assert throttle.wait_s("ada") == 295
-    assert throttle.wait_s("bob") == 0
+    assert [throttle.attempt("ada") for _ in range(3)] == [295] * 3
+    assert throttle.attempt("bob") == 0
+    throttle.succeeded("bob")
+    assert "bob" not in throttle._failed
     now[0] = 301
-    assert throttle.wait_s("ada") == 0
+    assert throttle.attempt("ada") == 0
+
+
+def tried(service: Running, name: str, times: int) -> Counter[int]:
+    """Statuses of so many logins at once, with a wrong password."""
+
+    def one(number: int) -> int:
+        form = {"name": name.format(number), "password": "not the password"}
+        return httpx.post(f"{service.url}/login", data=form, timeout=120).status_code
+
+    with ThreadPoolExecutor(times) as many:
+        return Counter(many.map(one, range(times)))
+
+
+def test_guesses_at_once_are_no_more_than_one_after_another(alone: Running) -> None:
+    assert tried(alone, "ada", 15) == {401: 5, 429: 10}
+
+
+def test_who_knocks_takes_no_threads_of_others(alone: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    knocked, opened = threading.Semaphore(0), threading.Event()
+
+    def slow(*_: object) -> None:
+        knocked.release()
+        assert opened.wait(120)
+
+    monkeypatch.setattr(alone.room.access, "log_in", slow)
+    with ThreadPoolExecutor(1) as others, httpx.Client(base_url=alone.url, timeout=120) as http:
+        statuses = others.submit(tried, alone, "nobody{}", 60)
+        try:
+            assert knocked.acquire(timeout=120)
+            headers = let_in(alone)
+            while alone.room.door.waiting < MOST_AT_DOOR:
+                assert http.get("/api/v1/studies", headers=headers).status_code == 200
+            assert http.get("/api/v1/studies", headers=headers).status_code == 200
+            while alone.room.door.turned_away < 60 - MOST_AT_DOOR:
+                assert http.get("/api/v1/studies", headers=headers).status_code == 200
+        finally:
+            opened.set()
+        assert statuses.result() == {401: MOST_AT_DOOR, 503: 60 - MOST_AT_DOOR}
 
 
 def test_a_network_address_needs_an_admin_first(tmp_path: Path) -> None:

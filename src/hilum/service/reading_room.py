@@ -35,7 +35,7 @@ from hilum.service.backup_folder import require_finished
 from hilum.service.dicom.loading import load
 from hilum.service.dicom.strangers import Strangers
 from hilum.service.dicomweb.room import DicomWeb, make_dicomweb, open_dicomweb
-from hilum.service.doors import Links, Throttle
+from hilum.service.doors import Door, Links, Throttle
 from hilum.service.film_files import NEWEST, FilmFiles, films_elsewhere
 from hilum.service.following import Streams
 from hilum.service.former_reading import FormerReading
@@ -84,6 +84,7 @@ class ReadingRoom:
     links: Links = field(default_factory=Links)
     own_passwords: Links = field(default_factory=Links)
     throttle: Throttle = field(default_factory=Throttle)
+    door: Door = field(default_factory=Door)
     strangers: Strangers = field(default_factory=Strangers)
     last_seen: dict[str, int] = field(default_factory=dict)
     witness: Witness | None = None

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from hilum.errors import UsageError
+from hilum.errors import ServiceError, UsageError
 from hilum.records.access import Caller, OwnPasswordFirst, csrf_token
 from hilum.service.doors import FIRST_ADMIN
 from hilum.service.rest.access import COOKIE, form_of, needs, open_to_all, room_of
+from hilum.service.rest.problems import RETRY_AFTER_S
 from hilum.service.web.rendering import render
 
 HOMES = (
@@ -47,19 +48,25 @@ async def log_in(request: Request) -> Response:
         return _login(request, onward, "The form came from another site. Log in here.", 403)
     if not name or not form.get("password"):
         return _login(request, onward, "Give a name and a password.", 422, name=name)
-    wait = room.throttle.wait_s(name)
+    wait = room.throttle.attempt(name)
     if wait > 0:
         sorry = f"Too many failures for this name. Wait {math.ceil(wait / 60)} min."
         reply = _login(request, onward, sorry, 429, name=name)
         reply.headers["Retry-After"] = str(int(wait) + 1)
         return reply
     try:
-        token = await run_in_threadpool(room.access.log_in, name, form["password"])
+        token = await room.door.check(room.access.log_in, name, form["password"])
     except OwnPasswordFirst:
+        room.throttle.succeeded(name)
         return _own_password(request, room.own_passwords.make(name), onward)
+    except ServiceError as error:
+        room.throttle.succeeded(name)
+        reply = _login(request, onward, str(error), 503, name=name)
+        reply.headers["Retry-After"] = RETRY_AFTER_S
+        return reply
     if token is None:
-        room.throttle.failed(name)
         return _login(request, onward, "Name and password don't fit, or the user is disabled.", 401, name=name)
+    room.throttle.succeeded(name)
     return await run_in_threadpool(_enter, request, token, onward)
 
 
