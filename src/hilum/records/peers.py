@@ -73,7 +73,7 @@ TITLES = {
     "title": "an AE title that is not on the list",
     "certificate": "another certificate than its AE title has to show",
     "no-tls": "no TLS, or no certificate that is trusted",
-    "sop-class": "no SOP class that is taken",
+    "sop-class": "SOP classes that are not taken",
     "too-many": "too many associations at once",
     "too-many-of-one": "too many associations from one address",
     "deadline": "an association that lasted too long",

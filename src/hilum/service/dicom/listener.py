@@ -6,6 +6,7 @@ Bytes go to the intake as they came; success is said when they are durable, and 
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,7 @@ class Listener:
     def __init__(self, terms: Terms, door: Door, listening: socket.socket) -> None:
         self._terms, self._door = terms, door
         entity, tls = _entity(terms), terms.context()
+        heard = weakref.WeakSet[Any]()  # associations in which the peer asked for something
         guard: Callable[[AssociationSocket], GuardedSocket] = lambda plain: GuardedSocket(  # noqa: E731
             plain,
             largest_pdu=LARGEST_PDU_BYTES,
@@ -57,7 +59,8 @@ class Listener:
                 (evt.EVT_C_STORE, self._store),
                 (evt.EVT_C_ECHO, _echo),
                 (evt.EVT_DIMSE_RECV, message_complete),
-                (evt.EVT_ACCEPTED, _accepted, [terms]),
+                (evt.EVT_DIMSE_RECV, lambda event: heard.add(event.assoc)),
+                (evt.EVT_CONN_CLOSE, _ended, [terms, heard]),
                 (evt.EVT_REJECTED, _rejected, [terms]),
             ],
             server_class=Server,
@@ -145,18 +148,19 @@ def _echo(_: Any) -> int:
     return SUCCESS
 
 
-def _accepted(event: Any, terms: Terms) -> None:
-    """Say so when an association is good for nothing: the peer's own words for it help nobody to find out why."""
-    taken = {str(context.abstract_syntax) for context in event.assoc.accepted_contexts}
-    refused = [str(context.abstract_syntax) for context in event.assoc.rejected_contexts]
-    if not refused or taken - {VERIFICATION}:
+def _ended(event: Any, terms: Terms, heard: "weakref.WeakSet[Any]") -> None:
+    """Say so when a peer left without a word after we refused classes: its own words for it don't help to see why."""
+    association = event.assoc
+    refused = [str(context.abstract_syntax) for context in association.rejected_contexts]
+    if not refused or association in heard:
         return
-    title = event.assoc.requestor.ae_title.strip()
+    heard.add(association)
+    title = association.requestor.ae_title.strip()
     logger().warning(
         "classes refused",
         code="sop-class",
-        reason="none of the SOP classes that it offered is taken, or none in a transfer syntax that is",
-        sop_classes=sorted({one if UID.fullmatch(one) else "?" for one in refused}),
+        reason="it sent nothing; SOP classes that it offered are not taken, or not in a transfer syntax that it offered",
+        sop_classes=list(dict.fromkeys(one if UID.fullmatch(one) else "?" for one in refused)),
         **({"calling_ae": title} if title in terms.allowed_ae_titles else {}),
     )
 

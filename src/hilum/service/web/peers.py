@@ -33,7 +33,7 @@ NOT_LISTED = (
 WHY = {
     "title": NOT_LISTED,
     "sop-class": (
-        "It offered no SOP class that is taken here, or none in a transfer syntax that is; the log names the classes. "
+        "It sent nothing, after SOP classes that it offered were not taken; the log names them. "
         "Send CR, DX and Secondary Capture alone, or let HILUM_OTHER_CLASSES=skip take others and drop them."
     ),
     "too-many": "Too many associations at once; HILUM_MAXIMUM_ASSOCIATIONS says how many there may be.",
