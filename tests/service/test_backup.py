@@ -9,7 +9,9 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -184,6 +186,25 @@ def test_all_films_that_are_amiss_are_named_with_what_mends_them(backup: Path, t
     assert restore(touched, tmp_path / "data").films == 3
 
 
+def test_records_that_find_no_room_are_told_as_a_full_disk(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    class Full(sqlite3.Connection):
+        def backup(self, target: sqlite3.Connection, **_: Any) -> None:  # type: ignore[override]
+            """A page more than there is: SQLite says so as of a full disk."""
+            target.execute("PRAGMA max_page_count = 3")
+            super().backup(target)
+            target.execute("CREATE TABLE more AS SELECT hex(zeroblob(100000)) AS x")
+
+    monkeypatch.setattr(sqlite3, "connect", partial(connect, factory=Full))
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        back_up(backup, tmp_path / "out")
+    assert str(raised.value.filename).endswith("hilum.db")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_written_over(backup: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "x").touch()
@@ -200,6 +221,7 @@ def test_nothing_is_written_over(backup: Path, tmp_path: Path) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
+from typing import Any
 from hilum.service import backup
 backup.write_json = lambda *_: os.kill(os.getpid(), 9)
 backup._restored = lambda *_, **__: os.kill(os.getpid(), 9)

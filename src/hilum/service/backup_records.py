@@ -5,6 +5,8 @@ programs; the films that the dump names are read in the very snapshot that is du
 """
 
 import contextlib
+import errno
+import os
 import re
 import shutil
 import sqlite3
@@ -160,8 +162,13 @@ def _copy(source: Path, target: Path) -> None:
         contextlib.closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as running,
         contextlib.closing(sqlite3.connect(target)) as copy,
     ):
-        running.backup(copy)
-        copy.execute("PRAGMA journal_mode=DELETE")
+        try:
+            running.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from None
+            raise
         found = copy.execute("PRAGMA integrity_check").fetchone()[0]
         if found != "ok":
             raise DataError(f"The records in {source} are damaged ({str(found)[:80]}). Restore an earlier backup.")
