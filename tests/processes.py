@@ -41,3 +41,24 @@ def at_a_terminal(words: list[str], mark: str, **pipes: int) -> subprocess.Popen
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell ignores behind an &
         **pipes,  # type: ignore[call-overload]  # the same for all
     )
+
+
+def family(pid: int) -> list[int]:
+    """A process and those that it started, and they."""
+    found, parents = [pid], {}
+    for one in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(one.parent.name)] = int(one.read_text().rpartition(")")[2].split()[1])
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
+def family_mb(pid: int) -> float:
+    """Memory of a process and all that it started; pages that several of them share count once together (PSS)."""
+    total = 0
+    for one in family(pid):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+            total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+    return total / 1024

@@ -1,4 +1,8 @@
-"""A service on the smallest model as a process: ``python -m tests.service.serve_small DATA DELAY_S [dicom]``."""
+"""A service on the smallest model as a process.
+
+``python -m tests.service.serve_small DATA DELAY_S [dicom|no [ROLE …]]``
+prints its address, a key of a user with these roles (a reviewer's where none is named), and its DICOM port.
+"""
 
 import sys
 import time
@@ -24,7 +28,12 @@ class Slow(SmallModel):
 
 
 if __name__ == "__main__":
-    settings = settings_in(Path(sys.argv[1]), dicom_port=0 if sys.argv[3:] else None)
+    settings = settings_in(Path(sys.argv[1]), dicom_port=0 if sys.argv[3:4] == ["dicom"] else None)
     with running(settings, answering=Slow(float(sys.argv[2])), drawing=SmallDrawing()) as service:
-        print(service.url, let_in(service)["Authorization"].split()[1], service.dicom_port or "", flush=True)
+        print(
+            service.url,
+            let_in(service, *sys.argv[4:])["Authorization"].split()[1],
+            service.dicom_port or "",
+            flush=True,
+        )
         service.wait()

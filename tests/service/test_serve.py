@@ -18,6 +18,7 @@ import numpy as np
 import pydicom
 import pytest
 from tests.bundle.small import small_bundle
+from tests.processes import family
 
 from hilum.client.api import Client
 from hilum.errors import BundleError, FilmError, HilumError
@@ -92,17 +93,6 @@ def served(bundle: Path, data: Path) -> Iterator[tuple[subprocess.Popen[str], di
             )
         finally:
             process.kill()
-
-
-def family(pid: int) -> list[int]:
-    """A process and those that it started, and they."""
-    found, parents = [pid], {}
-    for one in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parents[int(one.parent.name)] = int(one.read_text().rpartition(")")[2].split()[1])
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
-    return found
 
 
 def threads(pid: int) -> list[int]:
