@@ -1,13 +1,17 @@
 """Reading together: own opinion first, undoing within a minute, two readers and a third, and claims on films."""
 
+import base64
+import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.records.test_store import answer, film
+from tests.records.test_store import Clock, answer, film
 
-from hilum.errors import UsageError
+from hilum.errors import ServiceError, UsageError
+from hilum.records.audit import entries
+from hilum.records.cursors import write_cursor
 from hilum.records.database import Database
 from hilum.records.results_out import Outbox
 from hilum.records.reviews import Conflict, Noted, Reviews
@@ -15,19 +19,8 @@ from hilum.records.store import Store
 from hilum.records.values import Identity
 from hilum.records.worklist import Wanted, Worklist
 
-START = datetime(2026, 1, 5, tzinfo=UTC)
+START = Clock().now
 HOUR = timedelta(hours=1)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.at = START
-
-    def __call__(self) -> datetime:
-        return self.at
-
-    def later(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
 
 
 @pytest.fixture
@@ -81,12 +74,12 @@ def test_who_reads_first_says_something_before_deciding(database: Database, cloc
 def test_a_review_is_undone_within_a_minute_as_an_event_of_its_own(database: Database, clock: Clock) -> None:
     film_id, reviews = add(database, clock, "a"), Reviews(database, clock)
     put(reviews, film_id, "ada", "agree")
-    clock.later(59)
+    clock.pass_(59)
     put(reviews, film_id, "ada", "withdraw", over=1)
     assert (status(database, film_id), reviews.counting(film_id)) == ("unread", ())
     assert reviews.by(film_id, "ada").version == 2  # type: ignore[union-attr]
     put(reviews, film_id, "ada", "override", "normal", over=2)
-    clock.later(61)
+    clock.pass_(61)
     with pytest.raises(UsageError, match="Only a review of the last 60 s can be undone"):
         put(reviews, film_id, "ada", "withdraw", over=3)
     with pytest.raises(UsageError, match="can be undone"):
@@ -141,7 +134,7 @@ def test_a_held_film_is_not_reviewed_by_another_until_the_claim_runs_out(databas
         put(reviews, film_id, "bob", "agree")
     worklist.release(film_id, "bob")
     assert worklist.entry(film_id) == ("unread", "ada")
-    clock.later(301)
+    clock.pass_(301)
     assert worklist.claim(film_id, "bob") == "bob"
     put(reviews, film_id, "bob", "agree")
     assert worklist.entry(film_id) == ("read", "")
@@ -176,8 +169,79 @@ def test_the_worklist_filters_searches_and_leads_on(database: Database, clock: C
     assert found(status="read") == [ids[0.9]]
     assert found(status="open") == [ids[0.5], ids[0.1]]
     assert found(status="answered", mine=True) == [ids[0.9]]
-    clock.later(3601)
+    clock.pass_(3601)
     late = add(database, clock, "late", 0.99)
     assert found()[:3] == [ids[0.5], ids[0.1], late]  # nobody waits behind fresher films beyond the cap
     page = worklist.lines(Wanted(), reader="ada", offset=1, limit=2)
     assert (page.total, [entry.film.film_id for entry in page.entries]) == (4, [ids[0.1], late])
+
+
+def walked(worklist: Worklist, reader: str = "ada", limit: int = 2, **wanted: object) -> list[str]:
+    """All of the worklist, page by page."""
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = worklist.page(Wanted(**wanted), viewer=reader, cursor=cursor, limit=limit)  # type: ignore[arg-type]
+        found += [entry.film.film_id for entry in page.entries]
+        if (cursor := page.next_cursor) is None:
+            return found
+
+
+def test_pages_of_the_worklist_are_its_lines_in_its_order(database: Database, clock: Clock) -> None:
+    reviews, worklist = Reviews(database, clock), Worklist(database, waiting_cap=HOUR, clock=clock)
+    early = [add(database, clock, f"early{risk}", risk) for risk in (0.2, 0.7, 0.7)]
+    clock.pass_(3601)
+    late = [add(database, clock, f"late{risk}", risk) for risk in (0.9, 0.9, 0.1, 0.5)]
+    late.append(Store(database, clock).receive(film("waiting")).film_id)  # no risk yet: in the middle
+    put(reviews, late[0], "ada", "agree")
+    for wanted in ({}, {"status": "open"}, {"finding": "pneumonia"}, {"mine": True}):
+        lines = worklist.lines(Wanted(**wanted), reader="ada")  # type: ignore[arg-type]
+        for limit in (1, 2, 3, 8, 9):
+            assert walked(worklist, limit=limit, **wanted) == [entry.film.film_id for entry in lines.entries]
+    assert {walked(worklist)[0], *early} == set(early), "who waited beyond the cap goes first"
+    with pytest.raises(UsageError, match="not one that this service gave"):
+        worklist.page(Wanted(), viewer="ada", cursor=write_cursor(START, "2..x"))
+    with pytest.raises(UsageError, match="was erased"):
+        worklist.page(Wanted(), viewer="ada", cursor=write_cursor(START, f"0..{'0' * 32}"))
+
+
+def test_a_page_goes_on_where_the_one_before_ended_whatever_became_of_its_last_film(
+    database: Database, clock: Clock
+) -> None:
+    reviews, worklist = Reviews(database, clock), Worklist(database, waiting_cap=HOUR, clock=clock)
+    ids = {risk: add(database, clock, f"r{risk}", risk) for risk in (0.9, 0.7, 0.5, 0.3)}
+    first = worklist.page(Wanted(), viewer="ada", limit=2)
+    assert [entry.film.film_id for entry in first.entries] == [ids[0.9], ids[0.7]]
+    put(reviews, ids[0.7], "ada", "agree")  # goes to the end
+    late = add(database, clock, "late", 0.6)
+    clock.pass_(3601)  # all that is there is beyond the cap by now, as it wasn't on the first page
+    rest = worklist.page(Wanted(), viewer="ada", cursor=first.next_cursor, limit=9)
+    assert [entry.film.film_id for entry in rest.entries] == [late, ids[0.5], ids[0.3], ids[0.7]]
+    assert rest.next_cursor is None
+
+
+def test_a_cursor_of_the_worklist_tells_no_risk(database: Database, clock: Clock) -> None:
+    """Readers who go first have it, too."""
+    for risk in (0.125, 0.625):
+        add(database, clock, f"r{risk}", risk)
+    cursor = Worklist(database, waiting_cap=HOUR, clock=clock).page(Wanted(), viewer="ada", limit=1).next_cursor
+    assert cursor is not None
+    told = base64.urlsafe_b64decode(cursor + "==").decode()
+    assert re.fullmatch(rf"{re.escape(START.isoformat())}\|0\.[0-9a-f]{{32}}\.[0-9a-f]{{32}}", told), told
+
+
+def test_a_page_of_the_worklist_is_written_down_as_seen_or_not_shown(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worklist, film_id = Worklist(database, waiting_cap=HOUR, clock=clock), add(database, clock, "a")
+    worklist.page(Wanted(), viewer="ada")
+    with database.read() as session:
+        (row,) = [row for row in entries(session) if row.act == "worklist.viewed"]
+    assert (row.actor, film_id in row.body) == ("ada", True)
+
+    def full(*_: object) -> None:
+        raise ServiceError("The disk is full. Make room.")
+
+    monkeypatch.setattr("hilum.records.worklist.append", full)
+    with pytest.raises(ServiceError, match="full"):
+        worklist.page(Wanted(), viewer="ada")

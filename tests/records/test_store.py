@@ -41,7 +41,8 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
 
 
 def film(name: str, **changes: object) -> NewFilm:
-    values = {"content_sha256": name * 64, "file_sha256": name * 64, "size": 10, "format": "dicom", "origin": "rest"}
+    sha256 = (name * 64)[:64]
+    values = {"content_sha256": sha256, "file_sha256": sha256, "size": 10, "format": "dicom", "origin": "rest"}
     return NewFilm(**{**values, **changes})  # type: ignore[arg-type]
 
 

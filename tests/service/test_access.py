@@ -51,6 +51,7 @@ ALLOWED: dict[tuple[str, str], set[str] | None] = {
     ("GET", "/api/v1/studies/{film_id}/film.png"): READERS,
     ("GET", "/api/v1/studies/{film_id}/pixels"): READERS,
     ("GET", "/api/v1/studies/{film_id}/heatmap/{finding}.png"): READERS,
+    ("GET", "/api/v1/worklist"): READERS,
     ("POST", "/api/v1/studies/{film_id}/requeue"): {"model-manager", "admin"},
     ("GET", "/api/v1/studies/{film_id}/reviews"): READERS,
     ("GET", "/api/v1/studies/{film_id}/reviews/mine"): {"reviewer"},

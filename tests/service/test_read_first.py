@@ -40,7 +40,12 @@ def test_the_answer_comes_after_the_opinion_and_not_before(first: Running) -> No
         ]
         assert not [words for words in TOLD for page in pages if words in page]
         assert "after your own reading" in pages[0]
+        (line,) = http.get("/api/v1/worklist").json()["lines"]
+        assert (line["study"]["answer"], line["study"]["reason"], line["comes_first"]) == (None, None, "reading")
         # Filters by the answer would tell it.
+        for wanted in ({"finding": "normal"}, {"doubt": "abstained"}):
+            refused = http.get("/api/v1/worklist", params=wanted)
+            assert (refused.status_code, "not filtered by answers" in refused.json()["detail"]) == (403, True)
         assert sent["id"] in http.get("/", params={"finding": "normal", "doubt": "abstained"}).text
         assert http.put(mine, json={"decision": "agree"}, headers={"If-None-Match": "*"}).status_code == 422
         # Who doesn't read sees it.

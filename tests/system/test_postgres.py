@@ -16,6 +16,7 @@ from tests.records import test_audit_search as search_on_sqlite
 from tests.records import test_dicom_index as index_on_sqlite
 from tests.records import test_labelling as labelling_on_sqlite
 from tests.records import test_peers as peers_on_sqlite
+from tests.records import test_readings as readings_on_sqlite
 from tests.records import test_store as store_on_sqlite
 from tests.records import test_study_reading as studies_on_sqlite
 from tests.records.stepping import downgrade
@@ -81,6 +82,7 @@ globals().update(same_tests(studies_on_sqlite, without=()))
 globals().update(same_tests(labelling_on_sqlite, without=()))
 globals().update(same_tests(alarms_on_sqlite, without=()))
 globals().update(same_tests(peers_on_sqlite, without=()))
+globals().update(same_tests(readings_on_sqlite, without=()))
 globals().update(same_tests(search_on_sqlite, without=("test_an_act_is_found_by_its_index_and_nothing_is_sorted",)))
 
 

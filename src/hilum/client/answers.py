@@ -73,6 +73,30 @@ def read_answer(reply: Mapping[str, Any], *, new: bool | None = None) -> StudyAn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorklistLine:
+    """A film of the worklist."""
+
+    study: StudyAnswer
+    """The film with its answer, where that is shown."""
+    reading: str
+    """``unread``, ``once``, ``disagreement``, ``read`` or ``settled``."""
+    held_by: str | None
+    """Who reads it now; None when nobody does."""
+    comes_first: str | None
+    """``reading`` or ``label`` where the answer is not shown before one's own; None where it is shown."""
+
+
+def read_line(reply: Mapping[str, Any]) -> WorklistLine:
+    """A reply's JSON as a value; a KeyError or ValueError when it is none."""
+    return WorklistLine(
+        study=read_answer(reply["study"]),
+        reading=reply["reading"],
+        held_by=reply["held_by"],
+        comes_first=reply["comes_first"],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
     """A reader's opinion."""
 

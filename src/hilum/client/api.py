@@ -16,8 +16,10 @@ from hilum.client.answers import (
     Review,
     StudyAnswer,
     UserAccount,
+    WorklistLine,
     read_answer,
     read_check,
+    read_line,
     read_models,
     read_review,
     read_user,
@@ -111,6 +113,41 @@ class Client:
         asked = {"state": state} if state else {}
         for study in self._transport.pages("/api/v1/studies", "studies", page_size, **asked):
             yield read_answer(study)
+
+    def worklist(
+        self,
+        *,
+        status: str | None = None,
+        finding: str | None = None,
+        doubt: Literal["abstained", "unsure"] | None = None,
+        mine: bool = False,
+        accession: str | None = None,
+        page_size: int = 50,
+    ) -> Iterator[WorklistLine]:
+        """Films to be read, in the worklist's order, fetched page by page; what is fetched is in the audit as seen.
+
+        Args:
+            status: ``open`` for films that need a reader; how far the reading is, or a state; None for all.
+            finding: only films with this label.
+            doubt: only films of which the model abstained or is unsure.
+            mine: only films that one holds or has reviewed.
+            accession: only films with this accession number, whole.
+            page_size: films fetched at a time, 1 … 200.
+
+        Yields:
+            each film once, also when it changes its place meanwhile.
+
+        Raises:
+            ServiceError: the service refuses, such as an unknown status, or can't be reached.
+        """
+        filters = {"status": status, "finding": finding, "doubt": doubt, "accession": accession}
+        asked = {name: value for name, value in filters.items() if value} | ({"mine": "true"} if mine else {})
+        given: set[str] = set()
+        for one in self._transport.pages("/api/v1/worklist", "lines", page_size, **asked):
+            line = read_line(one)
+            if line.study.id not in given:
+                given.add(line.study.id)
+                yield line
 
     def heatmap(self, study_id: str, finding: str, *, layer: bool = False) -> bytes:
         """A finding's heat map over the film (or, as a layer, alone), as PNG bytes.

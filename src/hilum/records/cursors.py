@@ -6,23 +6,31 @@ from datetime import datetime
 
 from hilum.errors import UsageError
 
+YEARS = range(1970, 9999)
+"""Years in which a time of ours lies: in others a time zone or an age can't be taken away."""
 
-def write_cursor(received_at: datetime, film_id: str) -> str:
-    """A cursor that stands after a film."""
-    return base64.urlsafe_b64encode(f"{received_at.isoformat()}|{film_id}".encode()).decode().rstrip("=")
+
+def write_cursor(at: datetime, item: str) -> str:
+    """A cursor that stands after an item of a list: its instant, and what tells it from others of that instant."""
+    return base64.urlsafe_b64encode(f"{at.isoformat()}|{item}".encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str) -> tuple[datetime, str]:
-    """The film that a cursor stands after.
+    """The item that a cursor stands after.
 
     Raises:
         UsageError: it is none of ours.
     """
     try:
-        when, film_id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split("|")
+        when, item = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split("|")
         instant = datetime.fromisoformat(when)
     except (ValueError, binascii.Error):
-        instant, film_id = None, ""
-    if instant is None or instant.tzinfo is None:
-        raise UsageError("The cursor is not one that this service gave. Leave it out to start from the newest film.")
-    return instant, film_id
+        instant, item = None, ""
+    if instant is None or instant.tzinfo is None or instant.year not in YEARS or "\0" in item:
+        raise bad_cursor()
+    return instant, item
+
+
+def bad_cursor() -> UsageError:
+    """What is said of a cursor that is none."""
+    return UsageError("The cursor is not one that this service gave for this list. Leave it out to begin anew.")

@@ -39,6 +39,7 @@ from hilum.service.rest import (
     reviews,
     studies,
     users,
+    worklist,
 )
 from hilum.service.rest.access import NotForThem, declared
 from hilum.service.rest.schemas import NOTICE
@@ -91,6 +92,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     troubles.install(app)
     app.add_exception_handler(NotForThem, pages.not_for_them)
     app.include_router(studies.router)
+    app.include_router(worklist.router)
     app.include_router(pixels.router)
     app.include_router(claims.router)
     app.include_router(reviews.router)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from hilum.records.access import Caller
 from hilum.records.values import FilmRecord
@@ -74,6 +75,16 @@ def hidden(
     if not reads_first(room, caller):
         return covered
     return covered | (frozenset(film_ids) - room.reviews.opined(film_ids, caller.name) - shown)
+
+
+Comes = Literal["reading", "label"]
+
+
+def covered(room: ReadingRoom, caller: Caller, film_ids: Sequence[str]) -> dict[str, Comes]:
+    """Which answers of a list this caller must not see yet, and what of their own comes first: a reading or a label."""
+    label_first = to_label(room, caller, film_ids)
+    without = hidden(room, caller, film_ids, opened=False, to_label=label_first)
+    return {film_id: "label" if film_id in label_first else "reading" for film_id in without}
 
 
 def tells(film: FilmRecord) -> bool:

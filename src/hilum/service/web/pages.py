@@ -11,14 +11,14 @@ from hilum.records.priors import prior_beside
 from hilum.records.reviews import REASONS
 from hilum.records.values import STATES, FilmRecord
 from hilum.records.worklist import OPEN, Entry, Lines, Wanted
-from hilum.service.reading_first import hidden, labels, labels_now, reads_first, to_label, without_answers
+from hilum.service.reading_first import covered, hidden, labels, labels_now, reads_first, without_answers
 from hilum.service.reading_room import ReadingRoom
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.pixels import draw_ahead
 from hilum.service.rest.reviews import sees_others
 from hilum.service.rest.studies import FILM_ID
 from hilum.service.web.login import home_of
-from hilum.service.web.phrases import READING_WORDS, STATE_WORDS
+from hilum.service.web.phrases import COMES_WORDS, READING_WORDS, STATE_WORDS
 from hilum.service.web.rendering import render
 from hilum.service.web.views import FilmView, film_view, prior_words, review_view
 
@@ -103,11 +103,11 @@ def film(
         return render(request, "unknown.html", status=404, caller=caller)
     if part == "page":
         draw_ahead(room, record)
-    covered = hidden(room, caller, [film_id], to_label=frozenset())  # labels_now has asked
+    veil = hidden(room, caller, [film_id], to_label=frozenset())  # labels_now has asked
     numbers = room.store.accession_numbers([film_id])
     shown: dict[str, Any] = {
-        "film": _view(room, without_answers([record], covered)[0], numbers.get(film_id, "")),
-        "covered": bool(covered),
+        "film": _view(room, without_answers([record], veil)[0], numbers.get(film_id, "")),
+        "covered": bool(veil),
     }
     if part == "answer":
         return render(request, "answer.html", caller=caller, **shown)
@@ -166,14 +166,10 @@ def _note_seen(room: ReadingRoom, caller: Caller, lines: Lines, *, again: bool) 
 def _rows(room: ReadingRoom, caller: Caller, lines: Lines) -> list[tuple[FilmView, Entry, str]]:
     """Each line with its film as the page shows it, and when its answer is shown; empty where it is."""
     films = [entry.film for entry in lines.entries]
-    ids = [film.film_id for film in films]
-    label_first = to_label(room, caller, ids)
-    without = hidden(room, caller, ids, opened=False, to_label=label_first)
-    covered = dict.fromkeys(without, "after your own reading") | dict.fromkeys(label_first, "after your label")
-    open_films = without_answers(films, without)
+    first = covered(room, caller, [film.film_id for film in films])
     return [
-        (_view(room, film, entry.accession), entry, covered.get(film.film_id, ""))
-        for film, entry in zip(open_films, lines.entries, strict=True)
+        (_view(room, film, entry.accession), entry, COMES_WORDS[first[film.film_id]] if film.film_id in first else "")
+        for film, entry in zip(without_answers(films, first), lines.entries, strict=True)
     ]
 
 

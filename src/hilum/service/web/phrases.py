@@ -19,6 +19,9 @@ READING_WORDS = {
     "settled": "settled",
 }
 
+COMES_WORDS = {"reading": "after your own reading", "label": "after your label"}
+"""When an answer that is covered will be shown."""
+
 DOOR_WORDS = {
     "rest": "over REST",
     "dicom": "over DICOM",
