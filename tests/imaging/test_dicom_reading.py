@@ -337,6 +337,11 @@ def test_every_truncation_is_refused():
         ({"SamplesPerPixel": 0}, "unreadable", "Samples per Pixel is 0, but MONOCHROME2 has 1"),
         ({"SamplesPerPixel": 3}, "unreadable", "Samples per Pixel is 3, but MONOCHROME2 has 1"),
         ({"PhotometricInterpretation": "HSV"}, "unreadable", "Photometric Interpretation 'HSV' can't be read"),
+        (
+            {"PhotometricInterpretation": "QANARY"},
+            "unreadable",
+            r"^Photometric Interpretation \(0028,0004\), no term of ",
+        ),
         ({"PhotometricInterpretation": "RGB"}, "unreadable", "Samples per Pixel is 1, but RGB has 3"),
         ({"Rows": None, "BitsStored": None}, "unreadable", "lacks Rows, BitsStored"),
         ({"PixelData": None}, "no-pixels", "holds no pixels"),
@@ -378,7 +383,9 @@ def test_unknown_transfer_syntax(as_bytes):
     dataset = changed()
     content = as_bytes(dataset).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0")
     refused(
-        content, "unsupported-syntax", r"'1.2.840.10008.1.2.9' can't be read. Have the film sent or converted in one"
+        content,
+        "unsupported-syntax",
+        r"^Transfer syntax \(0002,0010\), which PS3.6 doesn't list, can't be read. Have the",
     )
     content = as_bytes(compressed(b"\xff\x4f\xff\x51", "1.2.840.10008.1.2.4.201"))
     refused(

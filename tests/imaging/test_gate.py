@@ -71,6 +71,36 @@ def test_what_is_out_of_use_is_refused(picture, facts, code, sentence):
 
 
 @pytest.mark.parametrize(
+    ("fact", "code", "sentence"),
+    [
+        (
+            "modality",
+            "modality",
+            "Modality (0008,0060) holds a text that is none of DICOM's terms for it, but only CR, DX",
+        ),
+        ("presentation_intent", "presentation", "Presentation intent (0008,0068) holds a text"),
+        ("view_position", "view", "View position (0018,5101) holds a text"),
+        ("body_part", "body-part", "Body part (0018,0015) holds a text"),
+    ],
+)
+@pytest.mark.parametrize("text", ["QANARY", "QANARY CHEST", "CHEST QANARY", "PA QANARY", "CHEST " * 20])
+def test_a_text_that_is_no_term_is_refused_and_not_quoted(picture, fact, code, sentence, text):
+    """It may hold a name; its attribute is named, and what would be right."""
+    found = answer(gate(picture, **{fact: text}), code)
+    assert found.outcome == "fail"
+    assert found.sentence.startswith(sentence)
+    assert found.sentence.endswith("are analysed.")
+    assert "QANARY" not in found.sentence
+    assert len(found.sentence) < 160
+
+
+def test_a_site_s_own_term_is_quoted(picture):
+    """The site wrote it into its policy."""
+    found = gate(picture, policy=GatePolicy(body_parts=("BRUSTKORB",)), body_part="BRUSTKORB")
+    assert answer(found, "body-part").sentence == "Body part is BRUSTKORB."
+
+
+@pytest.mark.parametrize(
     ("facts", "code"),
     [
         ({"modality": None}, "modality"),

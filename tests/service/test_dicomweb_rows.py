@@ -12,7 +12,10 @@ from hilum.records.dicom_index import FILM, DicomIndex, DicomObject
 from hilum.records.results_out import answer_as_sent
 from hilum.records.store import Store
 from hilum.records.values import HeatmapRecord, Identity
-from hilum.service.dicomweb.indexing import results_of
+from hilum.service.dicomweb.attributes import KEPT
+from hilum.service.dicomweb.indexing import film_of, results_of
+from hilum.service.dicomweb.matching import COMPUTED, Query
+from hilum.service.dicomweb.searching import search
 from hilum.service.results_out import finding_drawn, result_of
 
 HOW = {"preprocessing": {"size": 224}, "heatmap_top": 4.0}
@@ -35,6 +38,29 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 def maps(*findings: str) -> tuple[HeatmapRecord, ...]:
     return tuple(HeatmapRecord(finding=one, rows=1, columns=2, values=b"\0" * 8) for one in findings)
+
+
+def test_a_text_that_is_no_term_stands_in_the_header_alone_and_is_found_there(database: Database) -> None:
+    """Columns of their own lie as they are; the header lies encrypted."""
+    odd = {"SOPClassUID": "2.25.4711", "Modality": "QANARY", "StudyDate": "QANARY11", "SOPInstanceUID": "1.2.1"}
+    odd |= {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3"}
+    header = {KEPT[name][0]: {"vr": KEPT[name][1], "Value": [value]} for name, value in odd.items()}
+    film_id = Store(database).receive(film("a")).film_id
+    own = film_of(film_id, header)
+    assert (own.sop_class_uid, own.modality, own.study_date) == ("", "", "")
+    usual = {
+        KEPT[name][0]: {"vr": "", "Value": [value]} for name, value in (("Modality", "DX"), ("StudyDate", "20261101"))
+    }
+    told = film_of("b", header | usual)
+    assert (told.modality, told.study_date) == ("DX", "20261101")
+    index = DicomIndex(database)
+    index.put([own, *results_of(own, index.known(film_id), verified=False)])
+    (study,) = search(
+        index, Query(level="study", keys={"ModalitiesInStudy": "QANARY"}, limit=None, offset=0, fuzzy=False), ""
+    ).hits
+    assert study.attributes[COMPUTED["ModalitiesInStudy"][0]]["Value"] == ["QANARY"]
+    assert study.attributes[COMPUTED["SOPClassesInStudy"][0]]["Value"] == ["2.25.4711"]
+    assert study.attributes[KEPT["StudyDate"][0]]["Value"] == ["QANARY11"]
 
 
 @pytest.mark.parametrize("label", ["pneumonia", "covid", "normal", None])

@@ -39,6 +39,13 @@ def test_an_observation_holds_classes_figures_scores_and_nothing_that_names_anyb
     assert "CANARY7" not in repr(seen)
 
 
+def test_a_view_that_is_no_term_is_one_class_and_not_quoted(assessor: Assessor) -> None:
+    prepared = assessor.prepare(film(1, view_position="QANARY"))
+    seen = observation_of(prepared, assessor.assess_prepared([prepared])[0], fingerprints=False)
+    assert seen.view_position == "another term"
+    assert "QANARY" not in repr(seen)
+
+
 def test_fingerprints_are_kept_only_where_the_policy_lets_them(tmp_path: Path) -> None:
     path, where = tmp_path / "film.dcm", small_bundle(tmp_path / "small.hilum")
     path.write_bytes(film(2))

@@ -205,6 +205,9 @@ def test_a_name_that_the_character_set_lacks_is_refused() -> None:
     source = read_source(film(raw={0x00080005: b"ISO_IR 100"}))
     with pytest.raises(FilmError, match="can't be written in the film's character set 'ISO_IR 100'"):
         make_verified_report(source, result(), decision(reader="山田^太郎"))
+    source = read_source(film(raw={0x00080005: b"QANARY"}))
+    with pytest.raises(FilmError, match=r"character set \(0008,0005\), no term of DICOM's\. Write it"):
+        make_verified_report(source, result(), decision(reader="山田^太郎"))
 
 
 def test_a_heat_map_names_its_model_and_its_film() -> None:

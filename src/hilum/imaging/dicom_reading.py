@@ -18,6 +18,7 @@ from hilum.imaging.codecs import CODECS, Frame, SampleFormat, check_codestream, 
 from hilum.imaging.colour import Grey, palette_to_rgb, rgb_to_grey, ycbcr_to_rgb
 from hilum.imaging.dicom_facts import FACT_KEYWORDS, GREY, dicom_facts, text, value_of, whole
 from hilum.imaging.dicom_structure import FLOAT_PIXEL_DATA, IMPLICIT, PIXEL_DATA, Structure, examine
+from hilum.imaging.dicom_terms import PHOTOMETRIC_INTERPRETATIONS, is_registered
 from hilum.imaging.grey_scale import film_order
 from hilum.imaging.limits import Limits
 from hilum.imaging.pixel_order import PixelOrder, present
@@ -152,12 +153,10 @@ def _readable(content: bytes | memoryview, limits: Limits) -> Structure:
 
 
 def _named(syntax: str) -> str:
-    """A transfer syntax with its name in PS3.6, where it has one."""
-    from pydicom.config import IGNORE
+    """A transfer syntax with its name in PS3.6; one that has none isn't quoted, since it may be any text."""
     from pydicom.uid import UID
 
-    name = UID(syntax, validation_mode=IGNORE).name
-    return repr(syntax) if name == syntax else f"{syntax!r} ({name})"
+    return f"{syntax!r} ({UID(syntax).name})" if is_registered(syntax) else "(0002,0010), which PS3.6 doesn't list,"
 
 
 def _at_the_boundary(step: Callable[[], T]) -> T:
@@ -294,8 +293,9 @@ def _check_bits(allocated: int, stored: int, samples: int, photometric: str) -> 
             code="unreadable",
         )
     if photometric not in (*GREY, *COLOURS):
+        told = repr(photometric) if photometric in PHOTOMETRIC_INTERPRETATIONS else "(0028,0004), no term of DICOM's,"
         raise FilmError(
-            f"Photometric Interpretation {photometric[:16]!r} can't be read. {nearest(photometric, [*GREY, *COLOURS])}",
+            f"Photometric Interpretation {told} can't be read. {nearest(photometric, [*GREY, *COLOURS])}",
             code="unreadable",
         )
     expected = 1 if photometric in (*GREY, "PALETTE COLOR") else 3

@@ -9,13 +9,14 @@ feature space follows later.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hilum.config import from_mapping
 from hilum.errors import ConfigError, nearest
+from hilum.imaging.dicom_terms import BODY_PARTS, MODALITIES, PRESENTATION_INTENTS, VIEW_POSITIONS
 from hilum.imaging.quality import Quality
 from hilum.imaging.radiograph import Described
 
@@ -137,24 +138,43 @@ def check_intended_use(film: Described, quality: Quality, policy: GatePolicy) ->
 Answer = tuple[Outcome, str]
 
 
-def _among(value: str | None, allowed: tuple[str, ...], what: str) -> Answer:
+@dataclass(frozen=True, slots=True)
+class _Attribute:
+    """Where the header says it, and which of its values may be quoted."""
+
+    what: str
+    tag: str
+    terms: frozenset[str]
+
+
+_LONGEST_QUOTED = 64
+
+_MODALITY = _Attribute("Modality", "(0008,0060)", MODALITIES)
+_INTENT = _Attribute("Presentation intent", "(0008,0068)", PRESENTATION_INTENTS)
+_VIEW = _Attribute("View position", "(0018,5101)", VIEW_POSITIONS)
+_BODY_PART = _Attribute("Body part", "(0018,0015)", BODY_PARTS)
+
+
+def _among(value: str | None, allowed: tuple[str, ...], at: _Attribute, words: Sequence[str] = ()) -> Answer:
     if value is None:
-        return "unknown", f"{what} is not recorded."
-    known = ", ".join(allowed)
+        return "unknown", f"{at.what} is not recorded."
     if value in allowed:
-        return "pass", f"{what} is {value}."
-    # Header text is shown in part: free text could hold anything.
-    return "fail", f"{what} is {value[:16]}, but only {known} are analysed."
+        return "pass", f"{at.what} is {value}."
+    only = f"but only {', '.join(allowed)} are analysed."
+    if len(value) <= _LONGEST_QUOTED and at.terms.issuperset(words or (value,)):
+        return "fail", f"{at.what} is {value}, {only}"
+    # Free text could hold a name, and this goes into the records and out.
+    return "fail", f"{at.what} {at.tag} holds a text that is none of DICOM's terms for it, {only}"
 
 
 def _modality(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
-    return _among(film.facts.modality, policy.modalities, "Modality")
+    return _among(film.facts.modality, policy.modalities, _MODALITY)
 
 
 def _presentation(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
     intent = film.facts.presentation_intent
     if intent is not None:
-        return _among(intent, ("FOR PRESENTATION",), "Presentation intent")
+        return _among(intent, ("FOR PRESENTATION",), _INTENT)
     if film.facts.sop_class_uid == CR_IMAGE:
         return "pass", "A Computed Radiography object has no presentation intent and is meant to be looked at."
     if film.facts.sop_class_uid == DX_FOR_PRESENTATION:
@@ -170,7 +190,7 @@ def _view(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
             return "pass", "View position is not recorded, but the patient's orientation is frontal."
         if row in ("A", "P"):
             return "fail", "View position is not recorded, and the patient's orientation is lateral, not frontal."
-    return _among(film.facts.view_position, policy.views, "View position")
+    return _among(film.facts.view_position, policy.views, _VIEW)
 
 
 def _frontal_picture(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
@@ -196,7 +216,7 @@ def _body_part(film: Described, quality: Quality, policy: GatePolicy) -> Answer:
     recorded = film.facts.body_part
     words = [word for word in re.split(r"[^A-Z]+", recorded or "") if word and word not in _ADDED]
     if recorded and words:
-        return _among(" ".join(words), policy.body_parts, "Body part")
+        return _among(" ".join(words), policy.body_parts, _BODY_PART, words)
     return "unknown", "Body part is not recorded, and grey values alone don't tell a chest from something else."
 
 

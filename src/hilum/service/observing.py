@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hilum.imaging.dicom_terms import VIEW_POSITIONS
 from hilum.inference.assessment import Assessment
 from hilum.inference.preparing import Prepared
 from hilum.predictions import NOT_RECORDED
@@ -10,6 +11,8 @@ from hilum.records.values import NewObservation
 
 LARGEST = float(np.finfo("<f2").max)
 """What a kept feature is cut to: an infinite one would count as none, and hide what it was to show."""
+
+ANOTHER = "another term"
 
 
 def observation_of(prepared: Prepared, assessment: Assessment, *, fingerprints: bool) -> NewObservation:
@@ -26,7 +29,7 @@ def observation_of(prepared: Prepared, assessment: Assessment, *, fingerprints: 
     return NewObservation(
         outcome=assessment.outcome,
         device=_word(facts.device),
-        view_position=_word(facts.view_position),
+        view_position=_view(facts.view_position),
         sex=_word(facts.sex),
         age_band=age_band(facts.age_years),
         size_class=f"{round(quality.height / 1000)}x{round(quality.width / 1000)}",
@@ -42,6 +45,11 @@ def age_band(age_years: float | None) -> str:
         return NOT_RECORDED
     low = min(90, 10 * int(age_years // 10))
     return "90+" if low == 90 else f"{low}-{low + 9}"
+
+
+def _view(position: str | None) -> str:
+    """A term of DICOM's; another text could hold a name, and counts as one class."""
+    return position if position in VIEW_POSITIONS else ANOTHER if position else NOT_RECORDED
 
 
 def _word(text: str | None) -> str:

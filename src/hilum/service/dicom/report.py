@@ -13,7 +13,7 @@ from hilum.service.dicom import codes
 from hilum.service.dicom.codes import Code, finding_code, plain
 from hilum.service.dicom.part10 import part10
 from hilum.service.dicom.result import NOT_FOR_DIAGNOSIS, Decision, Result, ResultObject
-from hilum.service.dicom.source_film import SourceFilm, can_hold, local_time
+from hilum.service.dicom.source_film import SourceFilm, can_hold, local_time, named_charset
 from hilum.service.dicom.uids import derived_uid
 
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -49,7 +49,7 @@ def make_verified_report(source: SourceFilm, result: Result, decision: Decision)
         if not can_hold(source, text):
             raise FilmError(
                 "The reader's name, organization or comment can't be written in the film's character set "
-                f"{source.charset or 'ISO_IR 6'!r}. Write it in Latin letters.",
+                f"{named_charset(source)}. Write it in Latin letters.",
                 code="character-set",
             )
     return _report(source, result, decision)

@@ -98,6 +98,15 @@ def can_hold(source: SourceFilm, text: str) -> bool:
         return bool(decode_bytes(encode_string(text, encodings), encodings, set()) == text)
 
 
+def named_charset(source: SourceFilm) -> str:
+    """The film's character set for a sentence; a value that is none of DICOM's terms isn't quoted."""
+    from pydicom.charset import python_encoding
+
+    charset = source.charset or "ISO_IR 6"
+    several = [charset] if isinstance(charset, str) else [str(one) for one in charset]
+    return repr(charset) if all(one in python_encoding for one in several) else "(0008,0005), no term of DICOM's"
+
+
 def read_source(content: bytes) -> SourceFilm:
     """Read what results take over.
 

@@ -1,11 +1,13 @@
 """Keeps what DICOMweb finds up to date: follows the events, reads headers, derives the results' UIDs."""
 
+import re
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hilum.errors import DataError, FilmError, ServiceError
+from hilum.imaging.dicom_terms import MODALITIES, is_registered
 from hilum.records.dicom_index import FILM, DicomIndex, DicomObject, Known
 from hilum.records.events import FILES, KINDS, Events, FilmEvent
 from hilum.service.dicom.capture import SECONDARY_CAPTURE
@@ -25,6 +27,9 @@ After a pause the first film is found at once."""
 
 PATIENCE_S = 5.0
 """A film that has no answer for so long is listed without one."""
+
+
+DATE = re.compile(r"\d{8}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,16 +174,21 @@ class Indexer:
 
 
 def film_of(film_id: str, header: Attributes) -> DicomObject:
-    """A film's own row, from its header."""
+    """A film's own row, from its header.
+
+    Columns that lie as they are hold terms and dates of the standard's own, so that no name is among them; what the
+    film says instead is in its header, which lies encrypted.
+    """
+    sop_class, modality, date = (value_of(header, name) for name in ("SOPClassUID", "Modality", "StudyDate"))
     return DicomObject(
         sop_instance_uid=value_of(header, "SOPInstanceUID"),
         study_instance_uid=value_of(header, "StudyInstanceUID"),
         series_instance_uid=value_of(header, "SeriesInstanceUID"),
-        sop_class_uid=value_of(header, "SOPClassUID"),
+        sop_class_uid=sop_class if is_registered(sop_class) else "",
         kind=FILM,
         film_id=film_id,
-        modality=value_of(header, "Modality"),
-        study_date=value_of(header, "StudyDate"),
+        modality=modality if modality in MODALITIES else "",
+        study_date=date if DATE.fullmatch(date) else "",
         header=header,
     )
 

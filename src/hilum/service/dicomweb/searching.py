@@ -8,7 +8,7 @@ from hilum.errors import ServiceError
 from hilum.records.dicom_index import FILM, DicomIndex, DicomObject, Narrowing
 from hilum.service.dicom import capture, report
 from hilum.service.dicom.part10 import EXPLICIT_LITTLE_ENDIAN
-from hilum.service.dicomweb.attributes import INSTANCE, KEPT, SERIES, STUDY, Attributes
+from hilum.service.dicomweb.attributes import INSTANCE, KEPT, SERIES, STUDY, Attributes, value_of
 from hilum.service.dicomweb.matching import COMPUTED, Query, matcher, split_uids
 
 MOST_RESULTS, MOST_STUDIES, STUDIES_AT_ONCE = 1000, 20_000, 200
@@ -136,13 +136,20 @@ def _study(objects: list[DicomObject], series: int) -> Attributes:
         return {tag: {"vr": vr, "Value": list(found)}}
 
     of = {name: tag for name, (tag, _) in COMPUTED.items()}
+    modalities = sorted({_told(one, "Modality", one.modality) for one in objects} - {""})
+    classes = sorted({_told(one, "SOPClassUID", one.sop_class_uid) for one in objects})
     return (
         _only(dict(objects[0].header), STUDY)
-        | values(of["ModalitiesInStudy"], "CS", *sorted({one.modality for one in objects if one.modality}))
-        | values(of["SOPClassesInStudy"], "UI", *sorted({one.sop_class_uid for one in objects}))
+        | values(of["ModalitiesInStudy"], "CS", *modalities)
+        | values(of["SOPClassesInStudy"], "UI", *classes)
         | values(of["NumberOfStudyRelatedSeries"], "IS", series)
         | values(of["NumberOfStudyRelatedInstances"], "IS", len(objects))
     )
+
+
+def _told(one: DicomObject, keyword: str, kept: str) -> str:
+    """A value that its row holds; of a film whose value is none of the standard's, what its header says."""
+    return kept if kept or one.kind != FILM else value_of(dict(one.header), keyword)
 
 
 def attributes_of(one: DicomObject) -> Attributes:

@@ -1,4 +1,7 @@
-"""Every error as a problem document (RFC 9457), without a word of what the caller sent."""
+"""Every error as a problem document (RFC 9457).
+
+Of what the caller sent it quotes names of fields, users, studies and findings, never a value of a film or a patient.
+"""
 
 from http import HTTPStatus
 from typing import Any

@@ -1,0 +1,46 @@
+"""Which values of a film's header may be quoted: terms of the standard's own lists.
+
+An attribute that should hold a term is text like any other, and may hold a name. So a sentence, a log or a column that
+isn't encrypted shows it only where it is one of these; what is none is spoken of by its attribute.
+"""
+
+from hilum.imaging.kept_attributes import TERMS
+
+# PS3.3 C.7.3.1.1.1, with the retired ones.
+_MODALITIES = (
+    "ANN AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DG DMS DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL IVOCT "
+    "IVUS KER KO LEN LS M3D MG MR NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG RESP RF RG "
+    "RTDOSE RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA "
+    "XA XAPROTOCOL XC AS CD CF CP CS DD DF DM DS EC FA FS LP MA MS OPR ST VF"
+)
+MODALITIES = frozenset(_MODALITIES.split())
+
+VIEW_POSITIONS = TERMS["ViewPosition"]
+
+# Words of PS3.16 table L-1, and those that devices write for them.
+_BODY_PARTS = (
+    "ABDOMENPELVIS ADRENAL AORTA AXILLA BACK BLADDER BRAIN BREAST BRONCHUS BUTTOCK CALCANEUS CALF CAROTID CEREBELLUM "
+    "CERVIX CHEEK CHESTABDOMEN CHESTABDPELVIS CIRCLEOFWILLIS COCCYX COLON CORNEA CORONARYARTERY CTSPINE DUODENUM EAR "
+    "ESOPHAGUS EYE EYELID FACE FEMUR GALLBLADDER HEADNECK HEART HUMERUS IAC ILEUM ILIUM JAW JEJUNUM KIDNEY LARYNX "
+    "LIVER LSSPINE MAXILLA MEDIASTINUM MOUTH NECKCHEST NECKCHESTABDOMEN NECKCHESTABDPELV NOSE ORBIT OVARY PANCREAS "
+    "PAROTID PATELLA PENIS PHARYNX PROSTATE RECTUM SCALP SCAPULA SCLERA SCROTUM SPLEEN SSPINE STOMACH SUBMANDIBULAR "
+    "TESTIS THIGH THUMB THYMUS THYROID TLSPINE TMJOINT TONGUE TRACHEA UPPEREXTREMITY LOWEREXTREMITY URETER URETHRA "
+    "UTERUS VAGINA VULVA ZYGOMA LUNGS"
+)
+BODY_PARTS = TERMS["BodyPartExamined"] | frozenset(_BODY_PARTS.split())
+
+# PS3.3 C.7.6.3.1.2, with the retired ones.
+PHOTOMETRIC_INTERPRETATIONS = frozenset(
+    ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "YBR_FULL", "YBR_FULL_422",
+     "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB")
+)  # fmt: skip
+
+PRESENTATION_INTENTS = frozenset(("FOR PRESENTATION", "FOR PROCESSING"))
+
+
+def is_registered(uid: str) -> bool:
+    """Whether a UID is one of the standard's own (PS3.6 annex A), and so names no film and no patient."""
+    from pydicom.config import IGNORE
+    from pydicom.uid import UID
+
+    return UID(uid, validation_mode=IGNORE).name != uid
