@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 from hilum.cli.verbs import app
 from hilum.errors import UsageError
 from hilum.records.database import Database
-from hilum.service.dicom.patients import Ambiguous
 from hilum.service.dicom.unfetched import Unfetched
 
 HELD = (study(1, "20250101"), study(2, "20260101"), study(3, "20240101", PatientID="P10"))
@@ -33,7 +32,16 @@ def test_what_a_pacs_offers_and_has_is_told() -> None:
         found = json.loads(run("find", "--pacs", pacs.setting, "--patient-id", "P1", "--json"))
         assert [one["date"] for one in found["studies"]] == ["20260101", "20250101"]
         assert "nothing of this patient" in run("find", "--pacs", pacs.setting, "--patient-id", "P2")
-        run("find", "--pacs", pacs.setting, "--patient-id", "P*", fails=Ambiguous, saying="wildcard")
+        run(
+            "find",
+            "--pacs",
+            pacs.setting,
+            "--patient-id",
+            "P*",
+            fails=UsageError,
+            saying="--patient-id is empty, or has a wild",
+        )
+        run("find", "--pacs", pacs.setting, "--patient-id", " ", fails=UsageError, saying="--patient-id is empty")
         run("fetch", "1.2.3.1", "--pacs", pacs.setting, fails=Unfetched, saying="does not know HILUM")
     run("echo", "--pacs", pacs.setting, fails=Unfetched, saying="nothing listens there (connection refused)")
 

@@ -86,12 +86,21 @@ def find(
     as_json: JsonOption = False,
 ) -> None:
     """List what it has of exactly this patient: study date, modalities, study UID."""
+    from hilum.errors import UsageError
     from hilum.service.dicom.pacs import asking
-    from hilum.service.dicom.patients import Patient, text_of
+    from hilum.service.dicom.patients import Ambiguous, Patient, asked_with, text_of
     from hilum.service.dicom.priors import find_studies
 
+    patient = Patient(patient_id=patient_id.strip(" "), issuer=issuer)
+    try:
+        asked_with(patient)
+    except Ambiguous:
+        raise UsageError(
+            "--patient-id is empty, or has a wildcard (*, ?), a backslash, a control character or more than 64 "
+            "characters. Give one patient's id as it stands in films."
+        ) from None
     with asking(_reached(at, ae_title, ca, certificate)) as ask:
-        found = find_studies(ask, Patient(patient_id=patient_id.strip(" "), issuer=issuer), ("ISO_IR 192",))
+        found = find_studies(ask, patient, ("ISO_IR 192",))
     keys = ("StudyDate", "ModalitiesInStudy", "StudyInstanceUID")
     rows = sorted(([text_of(one, key) for key in keys] for one in found), reverse=True)
     studies = [dict(zip(("date", "modalities", "study"), row, strict=True)) for row in rows]
