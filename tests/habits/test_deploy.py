@@ -1,6 +1,8 @@
 """deploy/ agrees with the code: settings that exist, versions that were tested, metrics that are counted; no torch."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -70,3 +72,42 @@ def test_alerts_speak_of_metrics_that_are_counted() -> None:
     text = (DEPLOY.parent / "src" / source).read_text()
     assert len(named) >= 5
     assert {name for name in named if f'"{name.removesuffix("_total")}"' not in text} == set()
+
+
+ERROR, REFUSED = (f'hilum_http_requests_total{{status="{status}",job="hilum"}}' for status in (500, 503))
+FIRST = {"ServerErrors": [{"status": "500", "job": "hilum"}], "PartNotWell": [{"part": "model"}]}
+CASES = (
+    ({ERROR: "_x4 1x30"}, "8m", {"ServerErrors": FIRST["ServerErrors"]}),
+    ({ERROR: "_x4 1x30"}, "20m", {"ServerErrors": []}),
+    ({ERROR: "1x30 2x30"}, "35m", {"ServerErrors": FIRST["ServerErrors"]}),
+    ({ERROR: "1x60"}, "30m", {"ServerErrors": []}),
+    ({REFUSED: "_x4 1+5x30"}, "8m", {"ServerErrors": []}),
+    ({'hilum_ready{part="model"}': "1x4 0x30"}, "9m", {"PartNotWell": FIRST["PartNotWell"]}),
+    ({'hilum_ready{part="model"}': "1 0 1 1 1 1 1 1"}, "5m", {"PartNotWell": []}),
+    ({"hilum_model_restarts_total": "0x4 2 4 6x30"}, "9m", {"ModelRestarts": [{}]}),
+)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool, of Debian's prometheus, is not installed")
+@pytest.mark.parametrize(("series", "at", "alerts"), CASES)
+def test_alerts_tell_the_first_error_and_what_is_not_well(
+    series: dict[str, str], at: str, alerts: dict[str, list[dict[str, str]]], tmp_path: Path
+) -> None:
+    """By Prometheus's own arithmetic, for which a count that begins with 1 has not increased."""
+    rules = yaml.safe_load((DEPLOY / "alerts.yml").read_text())
+    for rule in rules["groups"][0]["rules"]:
+        rule["annotations"] = {}
+    (tmp_path / "alerts.yml").write_text(yaml.safe_dump(rules))
+    expected = [
+        {"eval_time": at, "alertname": name, "exp_alerts": [{"exp_labels": labels} for labels in told]}
+        for name, told in alerts.items()
+    ]
+    inputs = [{"series": name, "values": values} for name, values in series.items()]
+    test = {"interval": "1m", "input_series": inputs, "alert_rule_test": expected}
+    (tmp_path / "test.yml").write_text(
+        yaml.safe_dump({"rule_files": ["alerts.yml"], "evaluation_interval": "1m", "tests": [test]})
+    )
+    done = subprocess.run(
+        ["promtool", "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

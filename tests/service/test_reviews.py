@@ -95,5 +95,6 @@ def test_metrics_count_by_pattern_and_hold_nothing_of_a_film(http: httpx.Client,
     assert "hilum_records_up 1.0" in text
     assert 'hilum_films_worked_on_total{state="answered"}' in text
     assert "hilum_disk_free_bytes" in text
+    assert {f'hilum_ready{{part="{part}"}} 1.0' in text for part in ("model", "records", "storage", "audit")} == {True}
     assert "CANARY" not in text
     assert film_id not in text

@@ -2,7 +2,7 @@
 destination's name."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -13,6 +13,7 @@ from hilum.records.look_ups import LookUps
 from hilum.records.results_out import DELIVERY_STATES, Outbox
 from hilum.records.store import Store
 from hilum.records.values import STATES
+from hilum.service.health import Health
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
@@ -32,6 +33,8 @@ class Metrics:
     def __init__(self, store: Store, outbox: Outbox, look_ups: LookUps, alarms: Alarms, films_folder: str) -> None:
         self._store, self._outbox, self._look_ups, self._folder = store, outbox, look_ups, films_folder
         self._alarms = alarms
+        self.health: Callable[[], Health] | None = None
+        """Says which part is well, once there is a reading room."""
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "hilum_http_requests", "HTTP requests by route and status.", ("route", "status"), registry=self.registry
@@ -144,9 +147,14 @@ class Metrics:
             up.add_metric([], 1)
         except ServiceError:
             up.add_metric([], 0)
+        ready = GaugeMetricFamily(
+            "hilum_ready", "1 while a part is well, as /health/ready says; else 0.", labels=["part"]
+        )
+        for part, said in (self.health().checks if self.health else {}).items():
+            ready.add_metric([part], said == "ok")
         free = GaugeMetricFamily("hilum_disk_free_bytes", "Free bytes where films lie.")
         free.add_metric([], shutil.disk_usage(self._folder).free)
-        yield from (films, results, look_ups, alarms, up, free)
+        yield from (films, results, look_ups, alarms, up, ready, free)
 
     def text(self) -> bytes:
         """All of it."""

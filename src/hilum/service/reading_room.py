@@ -248,6 +248,7 @@ def _assemble(settings: Settings, database: Database, answering: Answering, draw
         streams=Streams(settings.event_streams),
         dicomweb=make_dicomweb(settings, database, files),
     )
+    metrics.health = room.health
     return room
 
 
