@@ -66,7 +66,7 @@ def test_without_an_alarm_the_page_says_who_opens_one_and_others_say_nothing(
     manager: httpx.Client, auditor: httpx.Client
 ) -> None:
     assert "No alarm is open. hilum monitor check" in read(auditor, "/monitoring")
-    assert manager.get("/api/v1/alarms").json() == {"alarms": []}
+    assert manager.get("/api/v1/alarms").json() == {"alarms": [], "next": None}
     for path in ("/models", "/operations"):
         assert NOBODY_HAS not in read(manager, path)
     assert 'hilum_alarms_open{state="open"} 0.0' in manager.get("/metrics").text

@@ -58,7 +58,7 @@ def test_a_manager_draws_and_the_same_request_draws_once(manager: httpx.Client, 
     assert manager.post(f"{API}/batches", json=new, headers=key).json() == first.json()
     assert "another request" in manager.post(f"{API}/batches", json={"films": 1}, headers=key).json()["detail"]
     assert "between 1 and 3" in manager.post(f"{API}/batches", json={"films": 9}).json()["detail"]
-    assert [one["id"] for one in manager.get(f"{API}/batches").json()] == [first.json()["id"]]
+    assert [one["id"] for one in manager.get(f"{API}/batches").json()["batches"]] == [first.json()["id"]]
     page = manager.get("/labelling/batches").text
     assert re.search(r"<td>3</td><td>6</td><td>2</td><td>3</td>", page)
 
@@ -90,7 +90,7 @@ def test_readers_label_without_the_answer_and_differ(service: Running, manager: 
         assert "one of both" in ann.post(f"{API}/{twice[0]}/labels", json={"over": 1}).json()["detail"]
         assert "No film waits for your label" in ann.get("/labelling").text
         assert "You said: normal" in ann.get(f"/labelling?film={twice[0]}").text
-    told = manager.get(f"{API}/unsettled").json()
+    told = manager.get(f"{API}/unsettled").json()["films"]
     assert sorted(one["study"] for one in told) == sorted(twice)
     assert {label["finding"] for label in told[0]["labels"]} == {"normal", "pneumonia"}
     page = manager.get("/labelling/batches").text

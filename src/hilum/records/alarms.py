@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from hilum.errors import UsageError
 from hilum.records.audit import Act, append
+from hilum.records.cursors import behind
 from hilum.records.database import Database
 from hilum.records.schema import AlarmRow
 from hilum.records.store import now
@@ -99,10 +100,21 @@ class Alarms:
     def __init__(self, database: Database, clock: Callable[[], datetime] = now) -> None:
         self._database, self._clock = database, clock
 
-    def newest(self, *, limit: int) -> tuple[Alarm, ...]:
-        """So many, newest first."""
+    def newest(self, *, limit: int, cursor: str | None = None) -> tuple[Alarm, ...]:
+        """So many, newest first.
+
+        Args:
+            limit: most of them.
+            cursor: only those behind it, as :func:`hilum.records.cursors.write_cursor` makes it of an alarm.
+
+        Raises:
+            UsageError: the cursor is none of ours.
+        """
+        query = newest_first().limit(limit)
+        if cursor is not None:
+            query = query.where(behind(cursor, AlarmRow.opened_at, AlarmRow.id))
         with self._database.read() as session:
-            return tuple(to_alarm(row) for row in session.scalars(newest_first().limit(limit)))
+            return tuple(to_alarm(row) for row in session.scalars(query))
 
     def unsettled(self) -> tuple[Alarm, ...]:
         """All that are not closed, newest first; read from the index of states."""

@@ -3,6 +3,9 @@
 import base64
 import binascii
 from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_
 
 from hilum.errors import UsageError
 
@@ -29,6 +32,21 @@ def read_cursor(cursor: str) -> tuple[datetime, str]:
     if instant is None or instant.tzinfo is None or instant.year not in YEARS or "\0" in item:
         raise bad_cursor()
     return instant, item
+
+
+def behind(cursor: str, at: Any, item: Any) -> ColumnElement[bool]:
+    """What stands behind a cursor in a list that has the newest first, and items of one instant by their names.
+
+    Args:
+        cursor: as :func:`write_cursor` makes it.
+        at: the column of the instant.
+        item: the column of the name.
+
+    Raises:
+        UsageError: the cursor is none of ours.
+    """
+    instant, name = read_cursor(cursor)
+    return or_(at < instant, and_(at == instant, item > name))
 
 
 def bad_cursor() -> UsageError:

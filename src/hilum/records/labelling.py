@@ -8,18 +8,20 @@ mind is another one, and none is ever changed.
 """
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from hilum.errors import UsageError
 from hilum.records.audit import Act, append, without_floats
+from hilum.records.cursors import bad_cursor, read_cursor, write_cursor
 from hilum.records.database import Database
 from hilum.records.labelling_schema import BlindLabelRow, LabelBatchRow, LabelHoldRow, LabelTaskRow
 from hilum.records.labelling_sight import OPENED, sight, to_label
@@ -40,6 +42,8 @@ CANNOT_TELL: Mapping[str, str] = {
 """Why a reader can't tell, and what it means."""
 
 MOST_READINGS = 5
+PLACE = re.compile(r"[0-9]{1,6}")
+"""A film's place in its batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,16 @@ class Unsettled:
     """The newest of each reader."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsettledPage:
+    """Some films without an agreement, and where to go on."""
+
+    films: tuple[Unsettled, ...]
+    """In the order of their batches."""
+    next_cursor: str | None
+    """Give it to get the films after these; None at the end."""
+
+
 class Labelling:
     """The acts on the queue, each one transaction.
 
@@ -93,27 +107,51 @@ class Labelling:
         self._database, self._clock, self._held_for = database, clock, held_for
 
     def unsettled(self, *, viewer: str, limit: int = 100) -> tuple[Unsettled, ...]:
+        """The first films without an agreement; see :meth:`unsettled_page`."""
+        return self.unsettled_page(viewer=viewer, limit=limit).films
+
+    def unsettled_page(self, *, viewer: str, limit: int = 100, cursor: str | None = None) -> UnsettledPage:
         """Films whose readers differ, or of whom none can tell, in the order of their batches; who looks is written
-        down."""
+        down.
+
+        Args:
+            viewer: who looks.
+            limit: most films.
+            cursor: where the page before ended.
+
+        Raises:
+            UsageError: the cursor is none of ours.
+        """
+        order = LabelBatchRow.drawn_at, LabelTaskRow.place, LabelTaskRow.film_id
         query = (
-            select(LabelTaskRow.film_id, LabelTaskRow.state)
+            select(LabelTaskRow.film_id, LabelTaskRow.state, LabelBatchRow.drawn_at, LabelTaskRow.place)
             .join(LabelBatchRow, LabelBatchRow.id == LabelTaskRow.batch_id)
             .where(LabelTaskRow.state.in_(("differ", "undecided")))
-            .order_by(LabelBatchRow.drawn_at, LabelTaskRow.place)
+            .order_by(*order)
         )
+        if cursor is not None:
+            at, line = read_cursor(cursor)
+            place, _, film = line.partition(".")
+            if not PLACE.fullmatch(place):
+                raise bad_cursor()
+            query = query.where(tuple_(*order) > (at, int(place), film))
         with self._database.write() as session:
-            rows = session.execute(query.limit(limit)).all()
-            if rows:
-                seen = Act(actor=viewer, act="labels.viewed", detail={"films": [film for film, _ in rows]})
+            rows = session.execute(query.limit(limit + 1)).all()
+            shown, following = rows[:limit], None
+            if shown:
+                seen = Act(actor=viewer, act="labels.viewed", detail={"films": [row.film_id for row in shown]})
                 append(session, seen, self._clock())
-            return tuple(
+            if len(rows) > limit:
+                following = write_cursor(shown[-1].drawn_at, f"{shown[-1].place}.{shown[-1].film_id}")
+            films = tuple(
                 Unsettled(
-                    film_id=film,
-                    state=cast(TaskState, state),
-                    labels=tuple(_label(one) for one in newest_labels(session, film)),
+                    film_id=row.film_id,
+                    state=cast(TaskState, row.state),
+                    labels=tuple(_label(one) for one in newest_labels(session, row.film_id)),
                 )
-                for film, state in rows
+                for row in shown
             )
+        return UnsettledPage(films=films, next_cursor=following)
 
     def sight(self, film_ids: Sequence[str], reader: str) -> tuple[frozenset[str], frozenset[str]]:
         """Which of these films the reader is to label, and which ones the reader labels just now."""

@@ -20,6 +20,7 @@ from hilum.evaluation import selection
 from hilum.randomness import stream
 from hilum.records import creations
 from hilum.records.audit import Act, append
+from hilum.records.cursors import behind
 from hilum.records.database import Database
 from hilum.records.labelling_schema import LabelBatchRow, LabelTaskRow
 from hilum.records.reviews import Conflict
@@ -107,11 +108,21 @@ class LabelBatches:
             raise Conflict("Somebody drew films at the same moment. Look at the queue, then draw again.") from None
         return _batch(batch, {"waiting": count})
 
-    def all(self) -> tuple[Batch, ...]:
-        """All draws, the newest first."""
+    def all(self, *, limit: int | None = None, cursor: str | None = None) -> tuple[Batch, ...]:
+        """All draws, the newest first.
+
+        Args:
+            limit: most of them; None for all.
+            cursor: only those behind it, as :func:`hilum.records.cursors.write_cursor` makes it of a draw.
+
+        Raises:
+            UsageError: the cursor is none of ours.
+        """
+        query = select(LabelBatchRow).order_by(LabelBatchRow.drawn_at.desc(), LabelBatchRow.id).limit(limit)
+        if cursor is not None:
+            query = query.where(behind(cursor, LabelBatchRow.drawn_at, LabelBatchRow.id))
         with self._database.read() as session:
-            rows = session.scalars(select(LabelBatchRow).order_by(LabelBatchRow.drawn_at.desc(), LabelBatchRow.id))
-            return tuple(_batch(row, _states(session, row.id)) for row in rows.all())
+            return tuple(_batch(row, _states(session, row.id)) for row in session.scalars(query).all())
 
 
 def _drawn(films: Unread, count: int, second: float, seed: int) -> tuple[LabelBatchRow, list[LabelTaskRow]]:

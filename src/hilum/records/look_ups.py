@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from hilum.errors import UsageError
 from hilum.records import leases
 from hilum.records.audit import Act, append
+from hilum.records.cursors import behind
 from hilum.records.database import Database
 from hilum.records.identifiers import keep_identity
 from hilum.records.schema import FilmRow, LookUpRow, PriorRow
@@ -270,9 +271,19 @@ class LookUps:
             rows = session.execute(select(LookUpRow.state, func.count()).group_by(LookUpRow.state))
             return {str(state): int(number) for state, number in rows}
 
-    def lost(self, *, limit: int = 100) -> tuple[LostLookUp, ...]:
-        """What was given up, the latest first."""
+    def lost(self, *, limit: int = 100, cursor: str | None = None) -> tuple[LostLookUp, ...]:
+        """What was given up, the latest first.
+
+        Args:
+            limit: most of it.
+            cursor: only what is behind it, as :func:`hilum.records.cursors.write_cursor` makes it of a look-up.
+
+        Raises:
+            UsageError: the cursor is none of ours.
+        """
         query = select(LookUpRow).where(LookUpRow.state == "dead")
+        if cursor is not None:
+            query = query.where(behind(cursor, LookUpRow.finished_at, LookUpRow.film_id))
         with self._database.read() as session:
             return tuple(
                 LostLookUp(

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from hilum.errors import UsageError
 from hilum.records import leases
 from hilum.records.audit import Act, append
-from hilum.records.cursors import read_cursor
+from hilum.records.cursors import behind
 from hilum.records.database import Database
 from hilum.records.schema import AnswerRow, DeliveryRow, DestinationRow, FilmRow, HeatmapRow, ReviewRow
 from hilum.records.values import HeatmapRecord
@@ -308,9 +308,7 @@ class Outbox:
             .limit(limit)
         )
         if cursor is not None:
-            at, delivery_id = read_cursor(cursor)
-            same_instant = and_(DeliveryRow.finished_at == at, DeliveryRow.id > delivery_id)
-            query = query.where(or_(DeliveryRow.finished_at < at, same_instant))
+            query = query.where(behind(cursor, DeliveryRow.finished_at, DeliveryRow.id))
         with self._database.read() as session:
             return tuple(
                 DeadLetter(

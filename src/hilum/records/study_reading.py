@@ -18,6 +18,7 @@ from hilum.errors import UsageError, nearest
 from hilum.records.access import NAME
 from hilum.records.audit import Act, append
 from hilum.records.creations import Request, made_before, remember
+from hilum.records.cursors import behind
 from hilum.records.database import Database
 from hilum.records.reviews import Conflict
 from hilum.records.roles import scopes_of
@@ -124,9 +125,19 @@ class ReaderStudies:
                 row.closed_at = self._clock()
                 append(session, Act(actor=actor, act="reader-study.closed", subject=name), row.closed_at)
 
-    def all(self) -> tuple[StudyState, ...]:
-        """Every study with its readers, the newest first."""
-        query = select(ReaderStudyRow).order_by(ReaderStudyRow.created_at.desc(), ReaderStudyRow.name)
+    def all(self, *, limit: int | None = None, cursor: str | None = None) -> tuple[StudyState, ...]:
+        """Every study with its readers, the newest first.
+
+        Args:
+            limit: most of them; None for all.
+            cursor: only those behind it, as :func:`hilum.records.cursors.write_cursor` makes it of a study.
+
+        Raises:
+            UsageError: the cursor is none of ours.
+        """
+        query = select(ReaderStudyRow).order_by(ReaderStudyRow.created_at.desc(), ReaderStudyRow.name).limit(limit)
+        if cursor is not None:
+            query = query.where(behind(cursor, ReaderStudyRow.created_at, ReaderStudyRow.name))
         with self._database.read() as session:
             return tuple(self._state(session, row) for row in session.scalars(query))
 

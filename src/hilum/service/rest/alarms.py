@@ -9,8 +9,9 @@ from starlette.exceptions import HTTPException
 
 from hilum.records.access import Caller
 from hilum.records.alarms import Alarm, AlarmMovedOn, NoSuchAlarm
+from hilum.records.cursors import write_cursor
 from hilum.service.rest.access import needs, room_of
-from hilum.service.rest.users import PROBLEM, RESPONSES, Kept
+from hilum.service.rest.users import PROBLEM, RESPONSES, Cursor, Kept
 
 router = APIRouter(prefix="/api/v1/alarms", tags=["alarms"], responses=RESPONSES)
 Manager = Annotated[Caller, needs("models:write")]
@@ -39,6 +40,7 @@ class AlarmList(BaseModel):
     """Alarms, newest first."""
 
     alarms: list[AlarmOut]
+    next: str | None = Field(description="Cursor of the following page; null at the end.")
 
 
 class CloseAlarm(BaseModel):
@@ -55,10 +57,15 @@ class CloseAlarm(BaseModel):
 def alarms(
     request: Request,
     caller: Annotated[Caller, needs("alarms:read")],
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most alarms.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most alarms of a page.")] = 100,
+    cursor: Cursor = None,
 ) -> AlarmList:
-    """What `hilum monitor check` opened, newest first, and where their owners are with them."""
-    return AlarmList(alarms=[_out(one) for one in room_of(request).alarms.newest(limit=limit)])
+    """One page of what `hilum monitor check` opened, newest first, and where their owners are with them."""
+    found = room_of(request).alarms.newest(limit=limit + 1, cursor=cursor)
+    last = found[limit - 1] if len(found) > limit else None
+    return AlarmList(
+        alarms=[_out(one) for one in found[:limit]], next=write_cursor(last.opened_at, last.id) if last else None
+    )
 
 
 @router.post("/{alarm_id}/acknowledge", response_model=AlarmOut, summary="Take an alarm on", responses=MOVED)

@@ -9,12 +9,13 @@ from starlette.exceptions import HTTPException
 
 from hilum.errors import DataError, UsageError, nearest
 from hilum.records.access import Caller
+from hilum.records.cursors import write_cursor
 from hilum.records.labelling import CANNOT_TELL, BlindLabel, TaskState
 from hilum.records.labelling_batches import Batch
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.reviews import WhatWasShown
 from hilum.service.rest.studies import known_film
-from hilum.service.rest.users import PROBLEM, RESPONSES, Kept, Once, once
+from hilum.service.rest.users import PROBLEM, RESPONSES, Cursor, Kept, Limit, Once, once
 
 router = APIRouter(prefix="/api/v1/labelling", tags=["labelling"], responses=RESPONSES)
 Reader = Annotated[Caller, needs("reviews:write")]
@@ -41,6 +42,13 @@ class BatchOut(BaseModel):
     pool: int = Field(description="Films that it chose from.")
     twice: int = Field(description="Films that two readers label.")
     states: dict[str, int] = Field(description="Films that are waiting, agreed, differ, undecided.")
+
+
+class BatchList(BaseModel):
+    """Batches, newest first."""
+
+    batches: list[BatchOut]
+    next: str | None = Field(description="Cursor of the following page; null at the end.")
 
 
 class LabelIn(BaseModel):
@@ -74,6 +82,13 @@ class UnsettledOut(BaseModel):
     study: str = Field(description="The film.")
     state: TaskState = Field(description="`differ`, or `undecided` where nobody can tell.")
     labels: list[LabelOut] = Field(description="The newest of each reader.")
+
+
+class UnsettledList(BaseModel):
+    """Films without an agreement, in the order of their batches."""
+
+    films: list[UnsettledOut]
+    next: str | None = Field(description="Cursor of the following page; null at the end.")
 
 
 class Task(BaseModel):
@@ -114,19 +129,25 @@ def draw(request: Request, new: NewBatch, caller: Manager, idempotency_key: Once
         raise HTTPException(409, str(error)) from None
 
 
-@router.get("/batches", response_model=list[BatchOut], summary="List batches")
-def batches(request: Request, caller: Manager) -> list[BatchOut]:
-    """All batches, the newest first."""
-    return [_batch(one) for one in room_of(request).label_batches.all()]
+@router.get("/batches", response_model=BatchList, summary="List batches")
+def batches(request: Request, caller: Manager, limit: Limit = 50, cursor: Cursor = None) -> BatchList:
+    """One page of batches, the newest first."""
+    found = room_of(request).label_batches.all(limit=limit + 1, cursor=cursor)
+    last = found[limit - 1] if len(found) > limit else None
+    return BatchList(
+        batches=[_batch(one) for one in found[:limit]], next=write_cursor(last.drawn_at, last.id) if last else None
+    )
 
 
-@router.get("/unsettled", response_model=list[UnsettledOut], summary="Films without an agreement")
-def unsettled(request: Request, caller: Manager) -> list[UnsettledOut]:
-    """At most 100 films whose readers differ, or that none of them can tell."""
-    return [
+@router.get("/unsettled", response_model=UnsettledList, summary="Films without an agreement")
+def unsettled(request: Request, caller: Manager, limit: Limit = 100, cursor: Cursor = None) -> UnsettledList:
+    """One page of films whose readers differ, or that none of them can tell; that it was looked at is written down."""
+    page = room_of(request).labelling.unsettled_page(viewer=caller.name, limit=limit, cursor=cursor)
+    films = [
         UnsettledOut(study=one.film_id, state=one.state, labels=[_label(label) for label in one.labels])
-        for one in room_of(request).labelling.unsettled(viewer=caller.name)
+        for one in page.films
     ]
+    return UnsettledList(films=films, next=page.next_cursor)
 
 
 @router.post("/next", response_model=Task, summary="Take the next film")

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from hilum.records.access import Caller
+from hilum.records.cursors import write_cursor
 from hilum.records.look_ups import LOOK_UP_STATES
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.results import Requeue, Requeued
-from hilum.service.rest.users import RESPONSES
+from hilum.service.rest.users import RESPONSES, Cursor
 
 router = APIRouter(prefix="/api/v1/look-ups", tags=["priors"], responses=RESPONSES)
 Manager = Annotated[Caller, needs("models:write")]
@@ -34,15 +35,20 @@ class LookUpsOut(BaseModel):
     done: int = Field(description="Made, whether or not there was a prior.")
     dead: int = Field(description="Given up.")
     given_up: list[LostOut] = Field(description="The latest first.")
+    next: str | None = Field(description="Cursor of further ones that were given up; null at the end.")
 
 
 @router.get("", response_model=LookUpsOut, summary="Look at look-ups of priors")
 def look_ups(
-    request: Request, caller: Manager, limit: Annotated[int, Query(ge=1, le=1000, description="Most given up.")] = 100
+    request: Request,
+    caller: Manager,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most given up of a page.")] = 100,
+    cursor: Cursor = None,
 ) -> LookUpsOut:
     """Counts by state, and the look-ups that were given up with their reasons. None without `HILUM_PACS`."""
     book = room_of(request).look_ups
-    counts = book.counts()
+    lost = book.lost(limit=limit + 1, cursor=cursor)
+    last, counts = lost[limit - 1] if len(lost) > limit else None, book.counts()
     return LookUpsOut(
         **{state: counts.get(state, 0) for state in LOOK_UP_STATES},
         given_up=[
@@ -50,8 +56,9 @@ def look_ups(
                 film=one.film_id, attempts=one.attempts, given_up_at=one.given_up_at, code=one.reason_code,
                 reason=one.reason,
             )
-            for one in book.lost(limit=limit)
+            for one in lost[:limit]
         ],
+        next=write_cursor(last.given_up_at, last.film_id) if last else None,
     )  # fmt: skip
 
 

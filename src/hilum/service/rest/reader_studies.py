@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hilum.errors import UsageError
 from hilum.records.access import Caller
+from hilum.records.cursors import write_cursor
 from hilum.records.study_values import Place, Protocol, Said, StudySlot, StudyState
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.reviews import WhatWasShown
-from hilum.service.rest.users import PROBLEM, RESPONSES, Kept, Once, once
+from hilum.service.rest.users import PROBLEM, RESPONSES, Cursor, Kept, Limit, Once, once
 
 router = APIRouter(prefix="/api/v1/reader-studies", tags=["reader studies"], responses=RESPONSES)
 Manager = Annotated[Caller, needs("models:write")]
@@ -85,6 +86,13 @@ class StudyOut(BaseModel):
     readers: dict[str, PlaceOut] = Field(description="By reader, how far they are.")
 
 
+class StudiesOut(BaseModel):
+    """Reader studies, newest first."""
+
+    studies: list[StudyOut]
+    next: str | None = Field(description="Cursor of the following page; null at the end.")
+
+
 class OpinionIn(BaseModel):
     """A reader's opinion of the present film."""
 
@@ -109,10 +117,13 @@ def create(request: Request, new: NewStudy, caller: Manager, idempotency_key: On
     return _study(room_of(request).studies.create(*asked_for(new), actor=caller.name, request=asked))
 
 
-@router.get("", response_model=list[StudyOut], summary="List reader studies")
-def studies(request: Request, caller: Manager) -> list[StudyOut]:
-    """All studies, the newest first, with how far each reader is. What readers said is scored from the records."""
-    return [_study(one) for one in room_of(request).studies.all()]
+@router.get("", response_model=StudiesOut, summary="List reader studies")
+def studies(request: Request, caller: Manager, limit: Limit = 50, cursor: Cursor = None) -> StudiesOut:
+    """One page of studies, newest first, with how far each reader is. What they said is scored from the records."""
+    found = room_of(request).studies.all(limit=limit + 1, cursor=cursor)
+    last = found[limit - 1] if len(found) > limit else None
+    following = write_cursor(last.created_at, last.protocol.name) if last else None
+    return StudiesOut(studies=[_study(one) for one in found[:limit]], next=following)
 
 
 @router.post("/{name}/close", status_code=204, summary="Close a reader study")
@@ -123,7 +134,7 @@ def close(request: Request, name: Kept, caller: Manager) -> None:
 
 @router.get("/mine", response_model=list[MyPlace], summary="One's own reader studies")
 def mine(request: Request, caller: Reader) -> list[MyPlace]:
-    """Where the caller is in each open study."""
+    """Where the caller is in each open study: all of them, for few are open at once."""
     return [_mine(place) for place in room_of(request).studies.of(caller.name)]
 
 

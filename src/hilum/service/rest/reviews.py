@@ -70,7 +70,7 @@ class ReviewOut(ReviewIn):
 
 @router.get("", response_model=list[ReviewOut], summary="Read a film's reviews", responses={404: PROBLEM})
 def reviews(request: Request, film_id: str, caller: Annotated[Caller, needs("films:read")]) -> list[ReviewOut]:
-    """The newest opinion of each reader. A reader who has not decided yet sees nobody else's, until readers differ."""
+    """The newest opinion of each reader, all at once. Who has not decided sees nobody else's, until readers differ."""
     room = room_of(request)
     known_film(room, film_id)
     found = room.reviews.of(film_id, viewer=caller.name)

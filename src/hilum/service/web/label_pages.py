@@ -51,7 +51,7 @@ def batches(request: Request, caller: Annotated[Caller, needs("models:write")]) 
     """What was drawn, how far it is, and where readers differ."""
     room = room_of(request)
     shown: dict[str, Any] = {
-        "batches": room.label_batches.all()[:LINES],
+        "batches": room.label_batches.all(limit=LINES),
         "unsettled": room.labelling.unsettled(viewer=caller.name, limit=LINES),
         "reasons": CANNOT_TELL,
         "most": MOST_READINGS,
