@@ -1,5 +1,6 @@
 """Ten times what it can answer, through both doors: it refuses, keeps its memory, and is itself again in 5 s."""
 
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from tests.processes import family_mb
 from tests.service.hostile import stored, storing
 from tests.service.small import CR, dataset, dicom
 
@@ -24,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 DELAY_S, MOST_WAITING = 1.6, 8
 """A batch of eight takes so long: about 5 films a second. More than 2.5 a second fill what may wait, which senders also
 reach on a machine that is busy with other things."""
-CAPACITY = 8 / DELAY_S
+CAPACITY, TIMES = 8 / DELAY_S, 10
 REST_SENDERS, DICOM_SENDERS = 6, 2
 GROWTH_MB = 150
 NORMAL_AGAIN_S = 5.0
@@ -32,6 +34,13 @@ NORMAL_AGAIN_S = 5.0
 
 ALONE_S = 2.0
 """What a film alone takes there at most; where other work makes it slower, the end of the queue may be so as well."""
+
+MOST_SLOWER, TRIES = 2.0, 3
+"""Where a film alone takes longer than twice that, or the senders don't get to ten times its rate, the machine is too
+busy with other work to tell; the whole is tried again."""
+
+TOLD = {"201", "429", "503", "0x0000", "0xA700"}
+MEASURED = {"sent", "seconds", "normal again, ms", "alone, ms", "grew, MB"}
 
 LONGEST_S = 120.0
 """An acknowledged film is answered, whatever else the machine does; a test has to end."""
@@ -59,19 +68,13 @@ def plain(film: Dataset) -> bytes:
     return bytes(out.getvalue())
 
 
-def memory_mb(process: subprocess.Popen[str]) -> float:
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-
-
 def overload(slow: tuple[subprocess.Popen[str], str, str, int], seconds: float) -> Counter[str]:
-    """Send for so long as fast as the senders can, and at least ten times its rate; what they were told."""
+    """Send for so long as fast as the senders can; what they were told, and what was measured."""
     process, url, key, port = slow
     told: Counter[str] = Counter()
     acknowledged: list[str] = []
     numbers, lock = iter(range(10_000_000)), threading.Lock()
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/dicom"}
-    stop, latest = time.monotonic() + seconds, time.monotonic() + seconds + LONGEST_S
 
     def goes_on() -> bool:
         """For so long, and until both doors have refused: where other work slows senders down, that takes longer."""
@@ -108,33 +111,36 @@ def overload(slow: tuple[subprocess.Popen[str], str, str, int], seconds: float) 
         """Seconds from sending a film, again where it is refused, to its answer."""
         began, content = time.monotonic(), dicom(number(), 100)
         reply = http.post("/api/v1/studies", content=content, params={"wait": 60})
-        while reply.status_code == 429:
+        while reply.status_code in (429, 503):
             time.sleep(0.1)
             reply = http.post("/api/v1/studies", content=content, params={"wait": 60})
+        assert reply.is_success, (reply.status_code, reply.text)
         await_answer(http, reply.json()["id"])
         return time.monotonic() - began
 
     with httpx.Client(base_url=url, headers=headers, timeout=LONGEST_S) as http:
         alone_s = max(answered_in(http), answered_in(http))
-        before = memory_mb(process)
+        before = family_mb(process.pid)
         most = [before]
         threads = [threading.Thread(target=by_rest) for _ in range(REST_SENDERS)]
         threads += [threading.Thread(target=by_dicom) for _ in range(DICOM_SENDERS)]
+        began = time.monotonic()
+        stop, latest = began + seconds, began + seconds + LONGEST_S
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
-            most.append(memory_mb(process))
+            most.append(family_mb(process.pid))
             assert http.get("/health/live").status_code == 200
             time.sleep(0.2)
         for thread in threads:
             thread.join()
+        told["sent"], told["seconds"] = sum(told.values()), math.ceil(time.monotonic() - began)
         normal_s = answered_in(http)
         assert process.poll() is None
         for film_id in acknowledged:
             await_answer(http, film_id)
         alone_s = max(alone_s, answered_in(http))
-        told["seconds"], told["normal again, ms"] = round(seconds), round(1000 * normal_s)
-        told["alone, ms"] = round(1000 * alone_s)
+        told["normal again, ms"], told["alone, ms"] = round(1000 * normal_s), round(1000 * alone_s)
         told["grew, MB"] = round(max(most) - before)
     return told
 
@@ -146,36 +152,76 @@ def await_answer(http: httpx.Client, film_id: str) -> None:
         assert time.monotonic() < end, "it was acknowledged"
 
 
-def judge(told: Counter[str], seconds: float) -> None:
-    sent = sum(count for what, count in told.items() if what[0] in "245" or what.startswith("0x"))
-    assert set(told) <= {
-        "201",
-        "429",
-        "503",
-        "0x0000",
-        "0xA700",
-        "seconds",
-        "normal again, ms",
-        "alone, ms",
-        "grew, MB",
-    }, told
+def too_busy(told: Counter[str]) -> str:
+    """Why nothing can be said of the service here; empty where it can."""
+    if told["sent"] < TIMES * CAPACITY * told["seconds"]:
+        return f"less than {TIMES} times what it can answer was sent: {dict(told)}"
+    if told["alone, ms"] > 1000 * MOST_SLOWER * ALONE_S:
+        return f"a film alone takes more than {MOST_SLOWER * ALONE_S:g} s: {dict(told)}"
+    return ""
+
+
+def judge(told: Counter[str]) -> None:
+    assert set(told) <= TOLD | MEASURED, told
     assert told["429"] > 0, told
     assert told["0xA700"] > 0, told
     assert told["grew, MB"] < GROWTH_MB, told
-    slower = max(1.0, told["alone, ms"] / 1000 / ALONE_S)
+    assert not (busy := too_busy(told)), busy
+    slower = min(MOST_SLOWER, max(1.0, told["alone, ms"] / 1000 / ALONE_S))
     assert told["normal again, ms"] < 1000 * NORMAL_AGAIN_S * slower, told
-    print(f"{sent / seconds:.0f} films/s were sent, about {CAPACITY:.0f} can be answered: {dict(told)}")
+    print(f"{told['sent'] / told['seconds']:.0f} films/s were sent, about {CAPACITY:.0f} can be answered: {dict(told)}")
+
+
+def overloaded(slow: tuple[subprocess.Popen[str], str, str, int], seconds: float) -> None:
+    """Overload it, again where the machine is too busy for that, and judge."""
+    for _ in range(TRIES):
+        told = overload(slow, seconds)
+        if not too_busy(told):
+            break
+    judge(told)
+
+
+GOOD = {
+    "sent": 1500,
+    "seconds": 30,
+    "201": 150,
+    "429": 1000,
+    "0xA700": 350,
+    "normal again, ms": 4200,
+    "alone, ms": 1800,
+}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sent": 21},
+        {"sent": 1499},
+        {"429": 0},
+        {"0xA700": 0},
+        {"500": 1},
+        {"0xC000": 1},
+        {"grew, MB": 150},
+        {"normal again, ms": 5000},
+        {"normal again, ms": 29_000, "alone, ms": 4000},
+        {"normal again, ms": 29_000, "alone, ms": 20_000},
+    ],
+)
+def test_what_is_no_overload_or_is_not_withstood_is_told(wrong: dict[str, int]) -> None:
+    judge(Counter(GOOD))
+    judge(Counter(GOOD | {"normal again, ms": 9000, "alone, ms": 3900}))
+    with pytest.raises(AssertionError):
+        judge(Counter(GOOD | wrong))
 
 
 @pytest.mark.system
 def test_half_a_minute_of_ten_times_its_rate(slow: tuple[subprocess.Popen[str], str, str, int]) -> None:
-    judge(overload(slow, 30), 30)
+    overloaded(slow, 30)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 def test_ten_minutes_of_ten_times_its_rate(
     slow: tuple[subprocess.Popen[str], str, str, int], counted: Callable[[int], int]
 ) -> None:
-    seconds = counted(600)
-    judge(overload(slow, seconds), seconds)
+    overloaded(slow, counted(600))
