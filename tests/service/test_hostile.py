@@ -21,6 +21,7 @@ from tests.service.hostile import (
     WAYS,
     associate,
     attack,
+    attack_again,
     attack_often,
     command,
     listener_of,
@@ -43,13 +44,16 @@ pytestmark = [
 ]
 
 WAIT_S = 120.0
-"""The network's limit is 1 s; the rest is for a busy machine."""
+"""A test has to end; what takes longer than the service allows is tried again alone, and then not excused."""
+
+LIMIT_S, MORE_S = 1, 5.0
+"""How long the service here waits for a silent peer, and how much later a connection may end."""
 
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("hostile")
-    settings = settings_in(folder, dicom_port=0, network_timeout_s=1, largest_film_mb=1, maximum_associations=10)
+    settings = settings_in(folder, dicom_port=0, network_timeout_s=LIMIT_S, largest_film_mb=1, maximum_associations=10)
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as started:
         yield started
 
@@ -60,7 +64,7 @@ def good(impatient: Running) -> list[bytes]:
 
 
 def all_end(service: Running, attacks: dict[str, list[bytes]]) -> None:
-    """Each of them, all at once, has its connection closed, and the listener goes on."""
+    """Each of them, all at once, has its connection closed in time, and the listener goes on."""
     process = listener_of(service)
     before = resident_mb(process)
     with ThreadPoolExecutor(8) as peers:
@@ -68,8 +72,12 @@ def all_end(service: Running, attacks: dict[str, list[bytes]]) -> None:
             name: peers.submit(attack, port_of(service), parts, stays=True, within_s=WAIT_S)
             for name, parts in attacks.items()
         }
+    longest_s = LIMIT_S + MORE_S
     for name, one in ended.items():
         assert one.exception() is None, name
+        if one.result() >= longest_s:
+            how = {"stays": True, "within_s": WAIT_S, "longest_s": longest_s}
+            assert attack_again(port_of(service), attacks[name], **how) < longest_s, name
     assert resident_mb(process) - before < 256
     assert still_serves(service)
     assert listener_of(service) == process, "and it is still the same one"
@@ -273,13 +281,14 @@ def attacked(service: Running, count: int, seed: int) -> None:
     lasting = logging.getLogger("pynetdicom").level
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
     try:
-        ways, slowest = attack_often(port_of(service), count, seed, within_s=WAIT_S)
+        longest_s = LIMIT_S + MORE_S
+        ways, slowest = attack_often(port_of(service), count, seed, within_s=WAIT_S, longest_s=longest_s)
     finally:
         logging.getLogger("pynetdicom").setLevel(lasting)
     more = resident_mb(process) - before
     print(f"{count} associations, slowest end {slowest[0]:.1f} s ({slowest[1]}), {more:.0f} MB more")
     assert set(ways) == set(WAYS) or count < 200
-    assert slowest[0] < WAIT_S
+    assert slowest[0] < longest_s, slowest
     assert resident_mb(process) - before < 256
     deadline = time.monotonic() + WAIT_S
     while threads_of(process) > threads + 4:
