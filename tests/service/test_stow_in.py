@@ -3,6 +3,7 @@
 import asyncio
 import io
 import re
+import socket
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from xml.etree import ElementTree
@@ -33,6 +34,22 @@ JSON = {"Accept": "application/dicom+json"}
 def web(service: Running) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"{service.url}/dicom-web", headers=let_in(service), timeout=30) as client:
         yield client
+
+
+def test_a_refusal_is_read_also_by_who_sends_a_short_body_later(service: Running, web: httpx.Client) -> None:
+    """The head is refused before the body has come: a connection that is closed then is reset by what comes."""
+    address, key = httpx.URL(service.url), web.headers["Authorization"]
+    head = f"POST /dicom-web/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {key}\r\n"
+    head += "Content-Type: multipart/related; boundary=%\r\nContent-Length: 900\r\n\r\n"
+    with socket.create_connection((address.host, address.port or 0), timeout=60) as peer:
+        for _ in range(2):
+            peer.sendall(head.encode())
+            reply = b""
+            while b"boundary of the body" not in reply:
+                assert (more := peer.recv(65_536)), reply
+                reply += more
+            assert reply.startswith(b"HTTP/1.1 400")
+            peer.sendall(b"x" * 900)
 
 
 def body(*films: bytes, kind: str = "application/dicom") -> bytes:

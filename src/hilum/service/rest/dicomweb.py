@@ -34,6 +34,7 @@ from hilum.service.settings import is_loopback
 ROOT = "/dicom-web"
 UID = r"^[0-9.]{1,64}$"
 CHUNK = 1024 * 1024
+SHORT_BODY = 64 * 1024
 NO_FUZZY = "The fuzzymatching parameter is not supported. Only literal matching has been performed."
 
 router = APIRouter(prefix=ROOT, tags=["dicomweb"], responses=RESPONSES)
@@ -211,7 +212,7 @@ async def _store(request: Request, caller: Caller, study: str | None) -> Respons
     try:
         outcomes = await storing.take(_chunks(request), boundary)
     except Malformed as error:
-        raise HTTPException(400, str(error), headers={"Connection": "close"}) from None
+        raise HTTPException(400, str(error), headers=_ending(request)) from None
     if not outcomes:
         raise HTTPException(400, "The body holds no film. Send at least one part.")
     outcomes = await run_in_threadpool(_indexed, room, outcomes)
@@ -221,6 +222,14 @@ async def _store(request: Request, caller: Caller, study: str | None) -> Respons
     content, kind = write(response_of(outcomes, _base(request)))
     headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
     return Response(content, status_code=status, media_type=kind, headers=headers)
+
+
+def _ending(request: Request) -> dict[str, str]:
+    """End the connection rather than read the rest of a long body; where it is short, who sends it must not be cut off
+    before they have read why."""
+    length = request.headers.get("content-length", "")
+    short = length.isdigit() and len(length) < 9 and int(length) <= SHORT_BODY
+    return {} if short else {"Connection": "close"}
 
 
 def _indexed(room: ReadingRoom, outcomes: Sequence[Outcome]) -> list[Outcome]:
