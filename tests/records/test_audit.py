@@ -199,7 +199,7 @@ def test_heads_are_signed_read_back_and_a_forged_one_is_named(tmp_path: Path) ->
         read_heads(path, [public])
     text_ = path.read_text().splitlines()
     path.write_text(text_[0].replace('"seq":2', '"seq":3') + "\n")
-    with pytest.raises(DataError, match="line 1 was signed by none"):
+    with pytest.raises(DataError, match="line 1 doesn't fit its signature, whose key .* is given: it was changed"):
         read_heads(path, [public])
     path.write_text('{"seq": 1}\n')
     with pytest.raises(DataError, match="line 1 is no signed head"):

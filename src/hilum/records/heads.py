@@ -130,6 +130,11 @@ def _head(line: bytes, where: str, keys: Sequence[PublicKey]) -> Head:
                 "with --key, and each audit-*.pub from before a restore."
             )
         known = ", ".join(one.id for one in keys)
+        if any(one.id == key for one in keys):
+            raise DataError(
+                f"{where} doesn't fit its signature, whose key {key} is given: it was changed after it was signed. "
+                "Use an earlier copy of the heads."
+            )
         raise DataError(
             f"{where} was signed by none of the keys given ({known}). It names the key {key[:64]}: give that one's "
             "file with --key, too (after a restore there are several, audit-*.pub); where you have none, it was forged."
