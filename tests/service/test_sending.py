@@ -1,6 +1,7 @@
 """Results on their way: real peers in this process, peers that are away, refuse or break off."""
 
 import contextlib
+import gzip
 import io
 import ipaddress
 import json
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -219,7 +221,7 @@ def test_tls_checks_who_answers(report: ResultObject, tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def web(
-    status: int, answer: bytes, tls: ssl.SSLContext | None = None
+    status: int, answer: bytes, tls: ssl.SSLContext | None = None, *, packed: str = "", endless: bool = False
 ) -> Iterator[tuple[Destination, list[tuple[dict[str, str], bytes]]]]:
     """A DICOMweb server that gives one answer; what it was asked."""
     asked: list[tuple[dict[str, str], bytes]] = []
@@ -229,9 +231,15 @@ def web(
             body = self.rfile.read(int(self.headers["Content-Length"]))
             asked.append(({**{k.lower(): v for k, v in self.headers.items()}, "path": self.path}, body))
             self.send_response(status)
-            self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Content-Length", str(10**9 if endless else len(answer)))
+            if packed:
+                self.send_header("Content-Encoding", packed)
             self.end_headers()
             self.wfile.write(answer)
+            with contextlib.suppress(OSError):
+                while endless:
+                    self.wfile.write(b" ")
+                    time.sleep(0.01)
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -298,6 +306,8 @@ def test_stow_over_tls_checks_who_answers(report: ResultObject, tmp_path: Path) 
         (401, b"", "http-401", True),
         (503, b"", "http-503", False),
         (404, b"", "http-404", True),
+        (200, b"[" * 500_000, "no-answer", False),
+        (200, b'{"00081198": {"Value": [{"00081197": {"Value": [1e999]}}]}}', "no-answer", False),
     ],
 )
 def test_stow_reads_the_answer(report: ResultObject, status: int, answer: bytes, code: str, permanent: bool) -> None:
@@ -310,6 +320,27 @@ def test_stow_reads_the_answer(report: ResultObject, status: int, answer: bytes,
 def test_stow_takes_what_is_there_already_as_stored(report: ResultObject, status: int, answer: bytes) -> None:
     with web(status, answer) as (destination, _):
         stow([report], destination)
+
+
+def test_stow_unpacks_no_answer(report: ResultObject) -> None:
+    bomb = gzip.compress(gzip.compress(bytes(64 << 20)))
+    with web(200, bomb, packed="gzip, gzip") as (destination, asked), pytest.raises(Undelivered) as refused:
+        tracemalloc.start()
+        try:
+            stow([report], destination)
+        finally:
+            most = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+    assert refused.value.code == "no-answer"
+    assert most < 16 << 20, f"{len(bomb)} bytes"
+    assert asked[0][0]["accept-encoding"] == "identity"
+
+
+def test_stow_waits_for_no_answer_without_an_end(report: ResultObject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hilum.service.stow.ANSWER_S", 0.1)
+    with web(200, b"", endless=True) as (destination, _), pytest.raises(Undelivered) as refused:
+        stow([report], destination)
+    assert refused.value.code == "no-answer"
 
 
 def test_stow_to_nobody(report: ResultObject) -> None:

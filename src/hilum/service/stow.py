@@ -3,6 +3,7 @@
 import json
 import secrets
 import ssl
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from hilum.service.dicom.result import ResultObject
 FAILED_SOP_SEQUENCE, FAILURE_REASON, FAILED_UID = "00081198", "00081197", "00081155"
 DUPLICATE = 0x0111
 LONGEST_ANSWER_BYTES = 1024 * 1024
+ANSWER_S = 60.0
+"""An answer that has begun is there after so long, however many bytes come one at a time."""
+
 AGAIN = (408, 423, 425, 429, 500, 502, 503, 504, 507)
 """HTTP statuses that may pass; every other failure stays until a person has changed something."""
 
@@ -41,6 +45,7 @@ def stow(
     headers = {
         "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
         "Accept": "application/dicom+json",
+        "Accept-Encoding": "identity",  # a few KiB that are compressed twice can be gigabytes
     }
     try:
         with (
@@ -49,7 +54,7 @@ def stow(
                 "POST", f"{destination.url}/studies", content=_body(objects, boundary), headers=headers
             ) as reply,
         ):
-            content = _read(reply)
+            content = _read(reply, time.monotonic() + ANSWER_S)
     except httpx.TransportError as error:
         doubt = certificate_doubt(error)
         if doubt:
@@ -74,11 +79,12 @@ def _body(objects: Sequence[ResultObject], boundary: str) -> bytes:
     return b"".join(parts) + b"--" + boundary.encode() + b"--\r\n"
 
 
-def _read(reply: httpx.Response) -> bytes:
+def _read(reply: httpx.Response, until: float) -> bytes:
+    """The answer as it came, never unpacked; cut off where it is too long or comes too slowly."""
     content = bytearray()
-    for chunk in reply.iter_bytes():
+    for chunk in reply.iter_raw():
         content += chunk
-        if len(content) > LONGEST_ANSWER_BYTES:
+        if len(content) > LONGEST_ANSWER_BYTES or time.monotonic() > until:
             break
     return bytes(content)
 
@@ -114,5 +120,5 @@ def _failures(content: bytes) -> list[int] | None:
         answer = answer[0] if isinstance(answer, list) else answer
         failed = answer.get(FAILED_SOP_SEQUENCE, {}).get("Value", [])
         return [int(one[FAILURE_REASON]["Value"][0]) for one in failed]
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError):
         return None
