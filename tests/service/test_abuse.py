@@ -1,6 +1,7 @@
 """JSON, forms and addresses that nobody sends by mistake: refused, never a 5xx, and never read whole without an end."""
 
 import contextlib
+import hashlib
 import json
 import socket
 from collections.abc import Iterator
@@ -20,6 +21,11 @@ BODIES = {
     "deep": DEEP,
     "deep inside": b'{"name": ' + DEEP + b', "roles": ["viewer"]}',
     "a surrogate": rb'{"name": "q", "roles": ["viewer"], "password": "\ud800\ud800\ud800\ud800\ud800\ud800"}',
+    "a surrogate in a user": rb'{"user": "\ud800", "name": "\ud800", "roles": ["\ud800"]}',
+    "a surrogate in a key's user": rb'{"user": "\ud800"}',
+    "a surrogate in a name": rb'{"name": "\ud800", "roles": ["viewer"]}',
+    "a surrogate in a role": rb'{"name": "q", "roles": ["\ud800"]}',
+    "a surrogate in a scope": rb'{"user": "test-admin", "scopes": ["\ud800"]}',
     "a surrogate in a label": rb'{"user": "test-admin", "label": "\ud800"}',
     "a zero byte": rb'{"user": "test-admin", "label": "a\u0000b"}',
     "a great number": b'{"user": "test-admin", "days": 1' + b"0" * 5000 + b"}",
@@ -42,8 +48,9 @@ def admin(service: Running) -> Iterator[httpx.Client]:
 def test_a_body_that_is_none_is_refused(admin: httpx.Client, body: bytes) -> None:
     for method, path in ROUTES:
         for kind in ("application/json", "application/x-www-form-urlencoded"):
-            reply = admin.request(method, path, content=body, headers={"Content-Type": kind})
-            assert 400 <= reply.status_code < 500, (path, kind, reply.status_code)
+            for own in ({}, {"Idempotency-Key": hashlib.sha256(body).hexdigest()}):
+                reply = admin.request(method, path, content=body, headers={"Content-Type": kind} | own)
+                assert 400 <= reply.status_code < 500, (path, kind, reply.status_code)
 
 
 @pytest.mark.parametrize(

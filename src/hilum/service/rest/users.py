@@ -175,7 +175,8 @@ def once(caller: Caller, kind: str, key: str | None, asked: dict[str, Any]) -> c
     if key is None:
         return None
     own = hashlib.sha256(f"{caller.name}\0{kind}\0{key}".encode()).hexdigest()
-    return creations.Request(key_sha256=own, request_sha256=hashlib.sha256(canonical_json(asked).encode()).hexdigest())
+    said = canonical_json(asked).encode("utf-8", "surrogatepass")  # what is asked for is judged later
+    return creations.Request(key_sha256=own, request_sha256=hashlib.sha256(said).hexdigest())
 
 
 def _user(user: User) -> UserOut:
