@@ -106,7 +106,7 @@ def test_a_bundle_is_served_and_stops_clean(bundle: Path, film: Path, tmp_path: 
             assert client.ready()
             answer = client.submit(film, wait_s=60)
             assert answer.state in ("answered", "not-analysed"), answer.reasons
-            assert answer.provenance["bundle_name"] == "small"
+            assert answer.provenance.bundle_name == "small"
             assert client.film(answer.id).startswith(b"\x89PNG")
             if sys.platform == "linux":
                 policies = {os.sched_getscheduler(thread) for one in family(process.pid) for thread in threads(one)}
@@ -179,7 +179,7 @@ def test_dcmtk_sends_a_film(bundle: Path, film: Path, tmp_path: Path, need: Call
         for _ in range(2):
             subprocess.run(["storescu", *peer, str(film)], check=True, timeout=240)
         (study,) = client.studies()
-        assert client.study(study.id, wait_s=60).provenance["bundle_name"] == "small"
+        assert client.study(study.id, wait_s=60).provenance.bundle_name == "small"
 
 
 def test_where_keys_are_trusted_an_unsigned_bundle_does_not_start(bundle: Path, tmp_path: Path) -> None:

@@ -1,9 +1,73 @@
 """What the service answers, as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uncertainty:
+    """How sure the model is; what it doesn't give is empty or None."""
+
+    mc_mean: Mapping[str, float]
+    """Mean probability of each finding under dropout."""
+    mc_std: Mapping[str, float]
+    """Its standard deviation."""
+    member_std: Mapping[str, float]
+    """Standard deviation of the members' probabilities."""
+    mutual_information: float | None
+    """In nats."""
+    ood_distance: float | None
+    """Distance from usual films; about 1 is usual."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateCheck:
+    """One question of the intended use and its answer."""
+
+    code: str
+    """Its stable name."""
+    outcome: str
+    """``pass``, ``fail`` or ``unknown``."""
+    sentence: str
+    """Why, for a person."""
+    refuses: bool
+    """True when this alone keeps the film from being analysed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateVerdict:
+    """Whether the film is within the intended use."""
+
+    analyse: bool | None
+    """False when it is outside, and so not analysed; None while there is no answer."""
+    checks: tuple[GateCheck, ...]
+    """Every check; empty while there is no answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What made an answer; None for what is not told, and all None while there is none."""
+
+    bundle_name: str | None
+    """Name of the model."""
+    bundle_version: str | None
+    """Its version, for people."""
+    bundle_sha256: str | None
+    """Digest of its bundle."""
+    preprocessing_version: int | None
+    """Version of the preprocessing function."""
+    preprocessing_fingerprint: str | None
+    """Hash of its parameters."""
+    runtime: str | None
+    """Runtime and its version."""
+    precision: str | None
+    """What it computed in."""
+    hilum: str | None
+    """Version of the service."""
+    answered_at: datetime | None
+    """When (UTC)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,19 +86,19 @@ class StudyAnswer:
     """The finding; None when abstained, not analysed or not answered yet."""
     probs: Mapping[str, float]
     """Calibrated probability of each finding; empty while there is no answer."""
-    uncertainty: Mapping[str, Any]
-    """``mc_mean``, ``mc_std``, ``member_std``, ``mutual_information``, ``ood_distance``: those that the model gives."""
+    uncertainty: Uncertainty
+    """How sure the model is."""
     positive: tuple[str, ...]
     """Findings that reach their operating point, likeliest first."""
     abstained: bool
     """True when the film goes to a person without a label."""
     reasons: tuple[str, ...]
     """Why there is no label, one sentence each."""
-    gate: Mapping[str, Any]
+    gate: GateVerdict
     """Verdict of the intended-use checks."""
     heatmaps: tuple[str, ...]
     """Findings that have a heat map."""
-    provenance: Mapping[str, Any]
+    provenance: Provenance
     """Model version, preprocessing version, runtime, time."""
     new: bool | None
     """When it was sent just now: False if the service had it already. None when it was only asked for."""
@@ -60,16 +124,42 @@ def read_answer(reply: Mapping[str, Any], *, new: bool | None = None) -> StudyAn
         sha256=reply["sha256"],
         label=answer.get("label"),
         probs=answer.get("probabilities") or {},
-        uncertainty=answer.get("uncertainty", {}),
+        uncertainty=_uncertainty(answer.get("uncertainty", {})),
         positive=tuple(answer.get("positive", ())),
         abstained=bool(answer.get("abstained", False)),
         reasons=(*why, *said),
-        gate=answer.get("gate", {}),
+        gate=_gate(answer.get("gate", {})),
         heatmaps=tuple(answer.get("heatmaps", ())),
-        provenance=answer.get("provenance", {}),
+        provenance=_provenance(answer.get("provenance", {})),
         new=new,
         raw=reply,
     )
+
+
+def _uncertainty(said: Mapping[str, Any]) -> Uncertainty:
+    return Uncertainty(
+        mc_mean=said.get("mc_mean") or {},
+        mc_std=said.get("mc_std") or {},
+        member_std=said.get("member_std") or {},
+        mutual_information=said.get("mutual_information"),
+        ood_distance=said.get("ood_distance"),
+    )
+
+
+def _gate(said: Mapping[str, Any]) -> GateVerdict:
+    checks = [
+        GateCheck(
+            code=one["code"], outcome=one["outcome"], sentence=one["sentence"], refuses=bool(one.get("refuses", False))
+        )
+        for one in said.get("checks", ())
+    ]
+    return GateVerdict(analyse=said.get("analyse"), checks=tuple(checks))
+
+
+def _provenance(said: Mapping[str, Any]) -> Provenance:
+    at = said.get("answered_at")
+    plain = {one.name: said.get(one.name) for one in fields(Provenance) if one.name != "answered_at"}
+    return Provenance(answered_at=datetime.fromisoformat(at) if at else None, **plain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

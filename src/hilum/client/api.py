@@ -10,6 +10,16 @@ from urllib.parse import quote
 
 import httpx
 
+from hilum.client.administration import (
+    ApiKey,
+    AuditEntry,
+    DeadLetter,
+    Destination,
+    read_dead_letter,
+    read_destination,
+    read_entry,
+    read_key,
+)
 from hilum.client.answers import (
     ModelCheck,
     ModelsInService,
@@ -26,7 +36,7 @@ from hilum.client.answers import (
 )
 from hilum.client.following import FilmEvent, follow
 from hilum.client.transport import Transport
-from hilum.errors import ServiceError
+from hilum.errors import ServiceError, UsageError
 
 KINDS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
 WAIT_S = 60.0
@@ -343,6 +353,68 @@ class Client:
             ServiceError: no such key, or the service refuses or can't be reached.
         """
         self._ask("DELETE", f"/api/v1/keys/{quote(key_id, safe='')}")
+
+    def api_keys(self, *, page_size: int = 50) -> Iterator[ApiKey]:
+        """All keys, oldest first, without their secrets (scope ``users:write``).
+
+        Raises:
+            ServiceError: the service refuses or can't be reached.
+        """
+        for one in self._transport.pages("/api/v1/keys", "keys", page_size):
+            yield read_key(one)
+
+    def audit(self, *, after: int = 0, subject: str | None = None, page_size: int = 200) -> Iterator[AuditEntry]:
+        """Who did and saw what, in its order (scope ``audit:read``); ``hilum audit verify`` proves it.
+
+        Args:
+            after: only rows behind this place.
+            subject: only rows about this: a film's id, a user's name, a key's id.
+            page_size: rows fetched at a time, 2 … 1,000: each fetch is a row itself.
+
+        Raises:
+            UsageError: a page is too small to come to an end.
+            ServiceError: the service refuses or can't be reached.
+        """
+        if page_size < 2:
+            raise UsageError(
+                "The audit is read in pages of 2 rows or more, since each page adds one. Give a larger one."
+            )
+        asked = {"after": str(after)} | ({"subject": subject} if subject else {})
+        for one in self._transport.pages("/api/v1/audit", "entries", page_size, onward="after", **asked):
+            yield read_entry(one)
+
+    def destinations(self) -> tuple[Destination, ...]:
+        """Where results go, and how many of them are on their way (scope ``models:write``).
+
+        Raises:
+            ServiceError: the service refuses or can't be reached.
+        """
+        queue = self._json(self._ask("GET", "/api/v1/results", params={"limit": "1"}))
+        return tuple(read_destination(one) for one in queue["destinations"])
+
+    def dead_letters(self, *, page_size: int = 50) -> Iterator[DeadLetter]:
+        """Results that were given up, the latest first (scope ``models:write``).
+
+        Raises:
+            ServiceError: the service refuses or can't be reached.
+        """
+        for one in self._transport.pages("/api/v1/results", "dead", page_size):
+            yield read_dead_letter(one)
+
+    def requeue_results(self, letter_id: str | None = None) -> int:
+        """Try results again, at once (scope ``models:write``).
+
+        Args:
+            letter_id: one dead letter; None for all, and for what waits for its next attempt.
+
+        Returns:
+            how many are in the queue again.
+
+        Raises:
+            ServiceError: no dead letter has this id, or the service refuses or can't be reached.
+        """
+        body = {"id": letter_id} if letter_id else None
+        return int(self._json(self._ask("POST", "/api/v1/results/requeue", json=body))["requeued"])
 
     def _answer(self, reply: httpx.Response, new: bool | None = None) -> StudyAnswer:
         body: dict[str, Any] = self._json(reply)

@@ -114,15 +114,28 @@ class Transport:
             raise ServiceError(f"{self.base_url} replied with something that is not JSON. Is it a hilum service?")
         return body
 
-    def pages(self, path: str, what: str, size: int, **asked: str) -> Iterator[dict[str, Any]]:
-        """All items of a list, fetched page by page."""
+    def pages(
+        self, path: str, what: str, size: int, *, onward: str = "cursor", **asked: str
+    ) -> Iterator[dict[str, Any]]:
+        """All items of a list, fetched page by page.
+
+        Args:
+            path: of the list.
+            what: the reply's field that has the items.
+            size: most items of a page.
+            onward: the parameter that takes the page's ``next``.
+            asked: other parameters.
+
+        Raises:
+            ServiceError: the service refuses or can't be reached.
+        """
         params = {"limit": str(size), **asked}
         while True:
             page = self.json(self.ask("GET", path, params=params))
             yield from page[what]
             if not page["next"]:
                 return
-            params["cursor"] = page["next"]
+            params[onward] = str(page["next"])
 
 
 def _trusting(authorities: Path | None) -> ssl.SSLContext:
