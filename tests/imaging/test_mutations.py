@@ -1,9 +1,8 @@
-"""Mutated DICOM files and picture bombs end in a film or in a `FilmError`: no other exception, no hang, no memory.
+"""Mutated DICOM files, PNGs and JPEGs, and bombs, end in a film or a `FilmError`: nothing else, no hang, no memory.
 
 Films are prepared in a sandbox's children, as in service: the limits there are part of the promise.
 """
 
-import functools
 import io
 import struct
 import time
@@ -13,10 +12,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
+from tests.imaging import pictures_by_hand
 from tests.imaging.jpeg_by_hand import extended_jpeg, lossless_jpeg
+from tests.imaging.pictures_by_hand import chunk, jpeg, more_scans, much
 
 from hilum.errors import FilmError
 from hilum.imaging.dicom_writing import FilmHeader, film_bytes, film_dataset
@@ -27,11 +27,15 @@ from hilum.imaging.preprocessing import Preprocessing
 from hilum.imaging.reading import read_facts, read_film
 from hilum.imaging.sandbox import Sandbox
 from hilum.inference.preparing import prepare_film
+from hilum.service.bundled import PRELOAD
 
 QUICK, FULL = 3_000, 100_000
 LIMITS = Limits(max_pixels=1_000_000, max_bytes=8 << 20, max_header_bytes=1 << 20)
 """Small, so that an overflow would show at once."""
 
+SANDBOX = {
+    "memory_mb": 256, "cpu_s": 5.0, "wall_s": 120.0, "preload": PRELOAD,
+}  # fmt: skip
 KNOWN = {
     "empty", "too-large", "truncated", "unreadable", "not-an-image", "no-pixels", "unsupported-syntax",
     "decoders-disagree",
@@ -131,37 +135,61 @@ def ended(content):
     return outcome
 
 
-def endings(count, seed):
-    """Mutate and prepare films as the reading room does, in children under its limits; counts of ways and of ends."""
+def endings(count, seed, films, mutate, limits):
+    """Mutate and prepare films as the reading room does, in children under its limits.
+
+    Returns:
+        How often each way was gone, how often each end was met, and what took too much memory.
+    """
     rng = np.random.default_rng(seed)
-    films = originals()
-    ways, ends, told = Counter(), Counter(), []
-    config, policy = Preprocessing(size=32), GatePolicy()
-    preload = ("hilum.inference.preparing", "pydicom.pixels.decoders", "PIL.Image", "gdcm")
-    with Sandbox(2, memory_mb=256, cpu_s=5.0, wall_s=120.0, preload=preload) as sandbox:
+    ways, ends, told, large = Counter(), Counter(), [], []
+
+    def prepare(sandbox, jobs):
+        """End of each, by its number."""
+        for at, found in sandbox.map(prepare_film, jobs):
+            yield at, found.code if isinstance(found, FilmError) else "film"
+            if isinstance(found, FilmError):
+                told.append(str(found))
+
+    with Sandbox(2, **SANDBOX) as sandbox:
         for start in range(0, count, 1000):
             jobs = []
             for at in range(start, min(count, start + 1000)):
                 way, content = mutate(films[at % len(films)], rng)
                 ways[way] += 1
-                jobs.append((content, config, policy, LIMITS))
-            for _, found in sandbox.map(prepare_film, jobs):
-                ends[found.code if isinstance(found, FilmError) else "film"] += 1
-                if isinstance(found, FilmError):
-                    told.append(str(found))
+                jobs.append((content, Preprocessing(size=32), GatePolicy(), limits))
+            for at, end in list(prepare(sandbox, jobs)):
+                ends[end] += 1
+                if end == "out-of-memory":
+                    large.append(jobs[at][0])
     assert not any("CANARY" in sentence for sentence in told)
     assert sum(ends.values()) == count
-    return ways, ends
+    return ways, ends, large
 
 
 @pytest.mark.parametrize("count", [QUICK, pytest.param(FULL, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
-def test_mutated_films_end_in_a_film_or_a_refusal(count):
+def test_mutated_films_end_in_a_film_or_a_refusal(count, counted):
     """In every transfer syntax; no child crashes, computes for 5 s or takes over 256 MB, which other codes tell."""
-    ways, ends = endings(count, seed=7)
+    tried = counted(count) if count == FULL else count
+    ways, ends, _ = endings(tried, 7, originals(), mutate, LIMITS)
     assert set(ends) <= KNOWN | {"film"}, ends
     assert len(ways) == 10
-    assert min(ways.values()) >= count // 25
-    assert min(ends["film"], ends["truncated"], ends["unreadable"], ends["too-large"]) >= count // 40
+    assert min(ways.values()) >= tried // 25
+    assert min(ends["film"], ends["truncated"], ends["unreadable"], ends["too-large"]) >= tried // 40
+
+
+@pytest.mark.parametrize("count", [QUICK, pytest.param(FULL, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
+def test_mutated_pictures_end_in_a_film_or_a_refusal(count, counted):
+    """PNG and JPEG of every form, at the service's limits of size: the same, and out of memory are those alone that
+    announce millions of pixels."""
+    tried = counted(count) if count == FULL else count
+    pictures = list(pictures_by_hand.originals().values())
+    ways, ends, large = endings(tried, 11, pictures, pictures_by_hand.mutate, Limits())
+    assert set(ends) <= KNOWN | {"film", "out-of-memory"}, ends
+    assert min(map(pictures_by_hand.announced, large), default=6_000_000) >= 6_000_000
+    assert len(ways) == 10
+    assert min(ways.values()) >= tried // 25
+    assert min(ends["film"], ends["truncated"], ends["unreadable"], ends["too-large"]) >= tried // 125
 
 
 def test_facts_of_mutated_films():
@@ -186,26 +214,10 @@ def test_deep_sequences(depth):
     assert ended(content[:at] + nested + content[at:]) == "too-large"
 
 
-def chunk(name, content):
-    return struct.pack(">L", len(content)) + name + content + struct.pack(">L", zlib.crc32(name + content))
-
-
-@functools.cache
-def much():
-    """32 MB of zeros, deflated."""
-    return zlib.compress(bytes(32 << 20), 6)
-
-
 def png_bomb(width, height, data, text=b""):
     """A picture that announces much, or announces little and inflates to more."""
     head = chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, 8, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + text + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-
-
-def jpeg(picture, **options):
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", **options)
-    return buffer.getvalue()
 
 
 def jpeg_of_size(rows, columns):
@@ -219,8 +231,7 @@ def jpeg_of_size(rows, columns):
 def scans_bomb():
     """One progressive JPEG with its last scan again and again."""
     content = jpeg(np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8), progressive=True)
-    last = content.rindex(b"\xff\xda")
-    return content[:last] + content[last:-2] * 3000 + b"\xff\xd9"
+    return more_scans(content, 3000)
 
 
 READ = {"film of uint16", "truncated", "unreadable"}

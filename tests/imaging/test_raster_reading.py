@@ -7,10 +7,14 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID
 
 from hilum.errors import FilmError
+from hilum.imaging.dicom_writing import FilmHeader, film_dataset
 from hilum.imaging.limits import Limits
 from hilum.imaging.reading import read_facts, read_film
+from hilum.imaging.sandbox import Sandbox
 
 
 def encoded(picture, kind, **options):
@@ -189,3 +193,50 @@ def test_real_photographs_are_in_colour(shared_data):
     """At least nine of ten photographs of flowers count as colour pictures."""
     paths = sorted((shared_data / "flowers").rglob("*.jpg"))[::90]
     assert np.mean([bool(read_film(path).facts.colour) for path in paths]) >= 0.9
+
+
+def progressive(side, **options):
+    """A grey picture in three channels of full size: libjpeg keeps 6 bytes a pixel of it."""
+    slope = np.add.outer(np.arange(side), np.arange(side)).astype(np.uint8)
+    return encoded(np.repeat(slope[..., None], 3, axis=2), "JPEG", progressive=True, subsampling=0, **options)
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    preload = ("hilum.imaging.reading", "pydicom.pixels", "PIL.JpegImagePlugin", "PIL.PngImagePlugin")
+    with Sandbox(1, memory_mb=64, wall_s=60, preload=preload) as sandbox:
+        yield sandbox
+
+
+def end_of(sandbox, content):
+    try:
+        sandbox.run(read_film, content)
+        return "film"
+    except FilmError as error:
+        return error.code
+
+
+@pytest.mark.parametrize("side", [2600, 3000])
+def test_a_picture_that_finds_no_memory_is_not_called_damaged(narrow, side, as_bytes):
+    """libjpeg says the same of both. The sizes fail within libjpeg, beside a picture that has its memory already."""
+    picture = progressive(side)
+    assert end_of(narrow, picture) == "out-of-memory"
+    stored = np.zeros((side, side), np.uint8)
+    dataset = film_dataset(stored, FilmHeader(bits_stored=8))
+    dataset.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.50")
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "YBR_FULL_422", 0
+    dataset.add_new(0x7FE00010, "OB", encapsulate([picture]))
+    dataset["PixelData"].is_undefined_length = True
+    assert end_of(narrow, as_bytes(dataset)) == "out-of-memory"
+
+
+def test_a_damaged_progressive_picture_is_called_damaged(narrow):
+    """Where there is memory for it, whatever its header says of sampling."""
+    whole = progressive(600)
+    assert end_of(narrow, whole) == "film"
+    at = whole.index(b"\xff\xc2")
+    for changed, value in ((4, 12), (9, 2), (9, 200), (11, 0), (11, 0xFF)):
+        content = bytearray(whole)
+        content[at + changed] = value
+        assert end_of(narrow, bytes(content)) in {"unreadable", "truncated"}
+    assert end_of(narrow, whole[: len(whole) // 2]) == "truncated"

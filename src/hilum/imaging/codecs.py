@@ -16,6 +16,7 @@ import numpy as np
 
 from hilum.arrays import Array
 from hilum.errors import FilmError
+from hilum.imaging.jpeg_memory import ask_for_jpeg_memory
 
 Frame = bytes | memoryview
 """An encoded frame, or where it lies in a file."""
@@ -321,7 +322,11 @@ def _jpeg_8_bit(frame: bytes, form: SampleFormat) -> Array:
         if form.samples == 3 and form.photometric == "RGB" and "adobe_transform" not in image.info:
             # Without a marker libjpeg takes three samples for YCbCr; the header says they are RGB, so leave them be.
             image.draft("YCbCr", image.size)
-        return np.asarray(image)
+        try:
+            return np.asarray(image)
+        except OSError:
+            ask_for_jpeg_memory(frame)
+            raise
 
 
 def jpeg_precision(frame: bytes) -> int:

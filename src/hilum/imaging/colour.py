@@ -17,6 +17,10 @@ COLOUR_PICTURE = 0.01
 """Share of coloured pixels from which a picture is a colour picture; a marker or an annotation stays below."""
 
 
+AT_ONCE = 1 << 20
+"""Pixels that are turned into grey at a time: what is computed on the way takes twenty times their size."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Grey:
     """A picture turned into grey.
@@ -42,13 +46,22 @@ def rgb_to_grey(rgb: Array, *, bits: int) -> Grey:
         rgb: uint8 or uint16 [h, w, 3].
         bits: significant bits of a sample.
     """
-    white = (1 << bits) - 1
+    pixels, coloured = np.empty(rgb.shape[:2], np.uint16), 0
+    rows = max(1, AT_ONCE // max(1, rgb.shape[1]))
+    for top in range(0, len(rgb), rows):
+        pixels[top : top + rows], found = _grey_of(rgb[top : top + rows], (1 << bits) - 1)
+        coloured += found
+    return Grey(pixels=pixels, share_coloured=coloured / max(1, pixels.size))
+
+
+def _grey_of(rgb: Array, white: int) -> tuple[Pixels, int]:
+    """The same of some rows, and how many of their pixels are coloured."""
     rgb = np.minimum(rgb, white) if white < np.iinfo(rgb.dtype).max else rgb
     red, green, blue = (rgb[..., i].astype(np.uint32) for i in range(3))
     luma = (299 * red + 587 * green + 114 * blue + 500) // 1000
     spread = rgb.max(axis=2) - rgb.min(axis=2)
     pixels = ((luma.astype(np.uint64) * 65535 + white // 2) // white).astype(np.uint16)
-    return Grey(pixels=pixels, share_coloured=float(np.mean(spread > COLOURED * white)))
+    return pixels, int(np.count_nonzero(spread > COLOURED * white))
 
 
 def ycbcr_to_rgb(ycbcr: Array, *, bits: int) -> Array:

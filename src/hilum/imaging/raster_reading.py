@@ -13,6 +13,7 @@ import numpy as np
 from hilum.arrays import Array, Pixels
 from hilum.errors import FilmError
 from hilum.imaging.colour import rgb_to_grey
+from hilum.imaging.jpeg_memory import ask_for_jpeg_memory
 from hilum.imaging.limits import Limits
 from hilum.imaging.pixel_order import PixelOrder, present
 from hilum.imaging.radiograph import FilmFacts
@@ -71,7 +72,7 @@ def read_raster(content: bytes, name: str, limits: Limits) -> tuple[Pixels, Film
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with _open(io.BytesIO(content), name, limits) as image:
-            return _film(image, name)
+            return _film(image, name, content)
 
 
 def _open(stream: BinaryIO, name: str, limits: Limits) -> Any:
@@ -112,24 +113,28 @@ def _facts(image: Any, name: str, colour: bool | None = None) -> FilmFacts:
     )
 
 
-def _film(image: Any, name: str) -> tuple[Pixels, FilmFacts, tuple[str, ...]]:
+def _film(image: Any, name: str, content: bytes) -> tuple[Pixels, FilmFacts, tuple[str, ...]]:
     from PIL import ImageOps
 
     try:
         image.load()
         facts = _facts(image, name)
-        upright = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     except (FilmError, MemoryError):
         raise
     except Exception as error:  # as in _open
+        if "out of memory" in str(error):  # Pillow's own decoders; libjpeg doesn't say so
+            raise MemoryError from error
+        if name == "jpeg":
+            ask_for_jpeg_memory(content)
         code = "truncated" if "truncated" in str(error) or isinstance(error, EOFError) else "unreadable"
         raise FilmError(
             f"The {name.upper()} is {'truncated' if code == 'truncated' else 'damaged'}. Send it again.", code=code
         ) from error
     if facts.colour is False:
         flags = ("no-voi",) if image.mode in WIDE else ()
-        return _grey(upright, inverted=_white_is_zero(image)), facts, flags
-    grey = rgb_to_grey(np.asarray(_rgb(upright)), bits=8)
+        return _grey(image, inverted=_white_is_zero(image)), facts, flags
+    grey = rgb_to_grey(np.asarray(_rgb(image)), bits=8)
     flags = ("some-colour",) if grey.share_coloured > 0 and not grey.colour else ()
     return grey.pixels, _facts(image, name, grey.colour), flags
 
@@ -153,4 +158,4 @@ def _grey(image: Any, *, inverted: bool) -> Pixels:
 def _rgb(image: Any) -> Any:
     if image.mode not in ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "La", "RGBa"):
         raise FilmError(f"Pictures of mode {image.mode} can't be read; grey or RGB can.", code="unreadable")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
