@@ -1,5 +1,6 @@
 """The audit's chain: written with the act, and any flip, delete, swap, insert or cut is found and placed."""
 
+import contextlib
 import json
 import random
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from hilum.records import audit
 from hilum.records.audit import GENESIS, Act, Entry, Tip, append, canonical, check, digest, entries, entry_after, tip_of
 from hilum.records.database import Database
 from hilum.records.heads import HeadBook, read_heads
+from hilum.records.proving import Proof, prove
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FIELDS = ("seq", "at", "actor", "act", "subject", "body", "hash")
@@ -204,3 +206,20 @@ def test_heads_are_signed_read_back_and_a_forged_one_is_named(tmp_path: Path) ->
     path.write_text('{"seq": 1}\n')
     with pytest.raises(DataError, match="line 1 is no signed head"):
         read_heads(path, [public])
+
+
+def test_heads_that_are_gone_are_told_where_their_key_is_there(tmp_path: Path) -> None:
+    url, heads = f"sqlite:///{tmp_path / 'hilum.db'}", tmp_path / "heads.jsonl"
+    with contextlib.closing(Database(url)) as database, database.write() as session:
+        append(session, Act(actor="ada", act="film.viewed"), START)
+
+    def proved(*keys: Path) -> Proof:
+        return prove(url=url, export=None, heads=heads, heads_given=False, keys=keys)
+
+    assert proved().heads == 0
+    create_key(tmp_path / "audit.key")
+    public = tmp_path / "audit.key.pub"
+    with pytest.raises(DataError, match=r"The signed heads .*heads.jsonl are gone, though .*audit.key.pub is there"):
+        proved(public)
+    HeadBook(heads, read_private_key(tmp_path / "audit.key")).sign(Tip(seq=1, hash="0" * 64), START)
+    assert not proved(public).verdict.whole

@@ -363,3 +363,12 @@ for number in range(1_000_000):
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="folder exists and is writable"):
         Database(f"sqlite:///{tmp_path / 'none' / 'hilum.db'}")
+
+
+def test_records_are_made_for_their_owner_alone(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'hilum.db'}")
+    database.ping()
+    modes = {one.name: one.stat().st_mode & 0o077 for one in tmp_path.iterdir()}
+    database.close()
+    assert {"hilum.db", "hilum.db-wal"} <= modes.keys()
+    assert set(modes.values()) == {0}

@@ -46,7 +46,8 @@ def test_a_refusal_is_read_also_by_who_sends_a_short_body_later(service: Running
             peer.sendall(head.encode())
             reply = b""
             while b"boundary of the body" not in reply:
-                assert (more := peer.recv(65_536)), reply
+                more = peer.recv(65_536)
+                assert more, reply
                 reply += more
             assert reply.startswith(b"HTTP/1.1 400")
             peer.sendall(b"x" * 900)

@@ -323,3 +323,27 @@ def test_a_label_that_comes_twice_at_once_is_one(records: Database) -> None:
     assert len(kept) == 1, said
     with records.read() as session:
         assert session.scalar(select(func.count()).select_from(BlindLabelRow)) == 1
+
+
+def test_records_are_not_brought_up_to_date_beneath_a_service_of_an_earlier_version(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = Database(url)
+    earlier.ping()
+    downgrade(url, "0015")
+    monkeypatch.setattr("hilum.records.database.APPLICATION", "hilum another")
+    with contextlib.closing(Database(url)) as alike:  # of this version, and started at the same time
+        alike.ping()
+        assert alike.others() >= 1
+        assert alike.others(but=HEAD) == 0
+    downgrade(url, "0015")
+    earlier.close()
+    monkeypatch.setattr("hilum.records.database.APPLICATION", "hilum earlier")
+    monkeypatch.setattr("hilum.records.database.HEAD", "0015")
+    old = Database(url)
+    old.ping()
+    monkeypatch.undo()
+    with pytest.raises(ServiceError, match="a process of that version has them open"):
+        Database(url)
+    old.close()
+    Database(url).close()

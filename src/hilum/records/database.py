@@ -59,8 +59,8 @@ MIGRATION_LOCK = 0x68696C01
 """Key of PostgreSQL's advisory lock around a migration."""
 
 APPLICATION = f"hilum {secrets.token_hex(4)}"
-"""As what PostgreSQL knows this process, so that who needs the records alone finds the others; its active data key's
-id follows."""
+"""As what PostgreSQL knows this process, so that who needs the records alone finds the others; its schema's revision
+and active data key follow, each between strokes."""
 
 POSTGRES_OPTIONS = (
     "-c synchronous_commit=on -c statement_timeout=30000 -c lock_timeout=10000 "
@@ -70,7 +70,7 @@ POSTGRES_OPTIONS = (
 
 OTHERS = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-    "AND application_name LIKE 'hilum %' AND application_name NOT LIKE :own AND application_name NOT LIKE :knows"
+    "AND application_name LIKE 'hilum %' AND application_name NOT LIKE :own AND application_name NOT LIKE :named"
 )
 
 
@@ -153,6 +153,8 @@ class Database:
             )
         if owner is not None:
             self._held.callback(os.close, owner)
+            with contextlib.suppress(OSError):  # which SQLite finds as well, and names
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # its log and index get the same rights
         # First one waits, then one writes: so who writes all the time lets another process in between.
         for name in (f"{path.name}.waiting", f"{path.name}.writing"):
             self._queue += (os.open(path.with_name(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600),)
@@ -189,11 +191,11 @@ class Database:
         version = self._writer.dialect.server_version_info or ()
         return f"PostgreSQL {'.'.join(map(str, version))}"
 
-    def others(self, *, but_with_key: str = "") -> int:
+    def others(self, *, but: str = "") -> int:
         """Connections that other processes of hilum have to PostgreSQL's database; 0 for SQLite, which has one owner.
 
         Args:
-            but_with_key: id of a data key; those whose active one it is are not counted.
+            but: a schema's revision, or id of a data key; those that have it are not counted.
 
         Raises:
             ServiceError: the database is away.
@@ -201,8 +203,7 @@ class Database:
         if self.is_sqlite:
             return 0
         with self.read() as session:
-            named = {"own": f"{APPLICATION}%", "knows": f"% {but_with_key or 'none'}"}
-            return int(session.execute(OTHERS, named).scalar_one())
+            return int(session.execute(OTHERS, {"own": f"{APPLICATION}%", "named": f"%/{but or '-'}/%"}).scalar_one())
 
     @property
     def protection(self) -> str | None:
@@ -372,6 +373,11 @@ class Database:
                 "The records are of an earlier version of hilum, and this leaves them so. Make a backup, then start "
                 "hilum serve, which brings them up to date."
             )
+        if versions and versions[0] < HEAD and self.others(but=HEAD):
+            raise ServiceError(
+                "The records are of an earlier version of hilum, and a process of that version has them open. Stop "
+                "every service on them and make a backup, then start this version."
+            )
         self._upgrade()
 
     def _alone(self, connection: Connection) -> None:
@@ -452,7 +458,7 @@ def _locked_until(descriptor: int, end: float) -> None:
 
 
 def _postgres_engine(url: str, keys: Keyring) -> Engine:
-    name = f"{APPLICATION} {keys.active_id}".rstrip()
+    name = f"{APPLICATION}/{HEAD}/{keys.active_id}/"
     options = {"connect_timeout": 5, "options": POSTGRES_OPTIONS, "application_name": name}
     return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8, pool_timeout=10, connect_args=options)
 

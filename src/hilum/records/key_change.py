@@ -79,7 +79,7 @@ def bring_under_key(database: Database, clock: Callable[[], datetime]) -> int:
         if not keys or keys.active_id in used:
             return 0
         kept = session.scalar(select(FilmRow.file_sha256).where(FilmRow.file_sha256 != "").limit(1)) is not None
-        if kept and database.others(but_with_key=keys.active_id):
+        if kept and database.others(but=keys.active_id):
             raise ServiceError(
                 f"Other hilum processes have the database open and don't have the data key {keys.active_id} first. "
                 "Stop every service on it, give all of them the same keys, and start them."

@@ -47,17 +47,23 @@ def prove(*, url: str, export: Path | None, heads: Path, heads_given: bool, keys
         url: of the database.
         export: a file of :func:`write_export` instead of it; None for the database.
         heads: file of the signed heads.
-        heads_given: whether it was asked for by name; else it may be absent.
+        heads_given: whether it was asked for by name; else it may be absent where there are no keys.
         keys: files of the public keys whose signatures count.
 
     Raises:
         UsageError: a file can't be read.
-        DataError: a head is damaged or forged, or a line of the export is none.
+        DataError: a head is damaged or forged, the heads of a database are gone while their key is there, or a line of
+            the export is none.
         ServiceError: the database can't be read.
     """
     known: tuple[Tip, ...] = ()
     if heads_given or heads.exists():
         known = tuple(head.tip for head in read_heads(heads, [read_public_key(key) for key in keys]))
+    elif export is None and keys:
+        raise DataError(
+            f"The signed heads {heads} are gone, though {keys[0]} is there, which they are checked with: a cut end, or "
+            "a chain computed anew, could not be told. Put a copy of them there, or give it with --heads."
+        )
     if export is not None:
         verdict = check(_exported(export), known)
     else:

@@ -159,7 +159,7 @@ def _ended(event: Any, terms: Terms, heard: "weakref.WeakSet[Any]") -> None:
     logger().warning(
         "classes refused",
         code="sop-class",
-        reason="it sent nothing; SOP classes that it offered are not taken, or not in a transfer syntax that it offered",
+        reason="it sent nothing; SOP classes that it offered are not taken, or not in its transfer syntaxes",
         sop_classes=list(dict.fromkeys(one if UID.fullmatch(one) else "?" for one in refused)),
         **({"calling_ae": title} if title in terms.allowed_ae_titles else {}),
     )
