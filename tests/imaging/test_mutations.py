@@ -28,14 +28,17 @@ from hilum.imaging.reading import read_facts, read_film
 from hilum.imaging.sandbox import Sandbox
 from hilum.inference.preparing import prepare_film
 from hilum.service.bundled import PRELOAD
+from hilum.service.settings import Settings
 
 QUICK, FULL = 3_000, 100_000
 LIMITS = Limits(max_pixels=1_000_000, max_bytes=8 << 20, max_header_bytes=1 << 20)
 """Small, so that an overflow would show at once."""
 
 SANDBOX = {
-    "memory_mb": 256, "cpu_s": 5.0, "wall_s": 120.0, "preload": PRELOAD,
+    "memory_mb": 256, "cpu_s": 5.0, "wall_s": Settings.model_fields["decode_wall_s"].default, "preload": PRELOAD,
 }  # fmt: skip
+"""Less memory and processor time than the service's own, and as long to wait."""
+
 KNOWN = {
     "empty", "too-large", "truncated", "unreadable", "not-an-image", "no-pixels", "unsupported-syntax",
     "decoders-disagree",
@@ -151,7 +154,7 @@ def endings(count, seed, films, mutate, limits):
             if isinstance(found, FilmError):
                 told.append(str(found))
 
-    with Sandbox(2, **SANDBOX) as sandbox:
+    with Sandbox(2, **SANDBOX) as sandbox, Sandbox(1, **SANDBOX) as alone:
         for start in range(0, count, 1000):
             jobs = []
             for at in range(start, min(count, start + 1000)):
@@ -159,6 +162,8 @@ def endings(count, seed, films, mutate, limits):
                 ways[way] += 1
                 jobs.append((content, Preprocessing(size=32), GatePolicy(), limits))
             for at, end in list(prepare(sandbox, jobs)):
+                if end == "timeout":  # on a machine that is busy with other things, perhaps
+                    ((_, end),) = prepare(alone, [jobs[at]])
                 ends[end] += 1
                 if end == "out-of-memory":
                     large.append(jobs[at][0])
@@ -169,7 +174,8 @@ def endings(count, seed, films, mutate, limits):
 
 @pytest.mark.parametrize("count", [QUICK, pytest.param(FULL, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
 def test_mutated_films_end_in_a_film_or_a_refusal(count, counted):
-    """In every transfer syntax; no child crashes, computes for 5 s or takes over 256 MB, which other codes tell."""
+    """In every transfer syntax; no child crashes, computes for 5 s, takes over 256 MB or longer than the service waits,
+    which other codes tell."""
     tried = counted(count) if count == FULL else count
     ways, ends, _ = endings(tried, 7, originals(), mutate, LIMITS)
     assert set(ends) <= KNOWN | {"film"}, ends
