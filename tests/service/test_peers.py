@@ -15,7 +15,7 @@ from cryptography import x509
 from tests.service.conftest import let_in, settings_in
 from tests.service.hostile import noted
 from tests.service.pem import DAY, issue
-from tests.service.small import SmallDrawing, SmallModel, dataset
+from tests.service.small import SmallDrawing, SmallModel, dataset, dicom
 from tests.service.test_dicom import CR, CT, ECHO, associated, port_of
 from tests.service.test_privacy import log  # noqa: F401  # a fixture
 
@@ -28,6 +28,7 @@ from hilum.service.dicom.strangers import MOST, Strangers
 from hilum.service.web.peers import WHY, peers_of
 
 STRANGER = "STRANGE<B>9"
+AS_DICOM = {"Content-Type": "application/dicom"}
 
 
 def until(happened: Callable[[], object], within_s: float = 60) -> None:
@@ -83,6 +84,29 @@ def test_who_sends_who_is_called_and_who_is_turned_away(tmp_path: Path, log: io.
         elsewhere = log.getvalue() + audit + service.room.metrics.text().decode()
         assert "association rejected" in log.getvalue()
         assert "STRANGE" not in elsewhere, "a title that nobody announced may be anything"
+
+
+def test_a_film_tells_who_sent_it(tmp_path: Path, log: io.StringIO) -> None:  # noqa: F811
+    """Its record, the REST view and the page say the title; log and audit where the settings name it."""
+    for named, folder in ((True, tmp_path / "listed"), (False, tmp_path / "any")):
+        folder.mkdir()
+        settings = settings_in(folder, dicom_port=0, allowed_ae_titles=("CR1",) if named else ())
+        with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
+            with associated(port_of(service), title="CR1") as association:
+                assert association.send_c_store(dataset(873)).Status == 0x0000
+            with httpx.Client(base_url=service.url, timeout=90, headers=let_in(service)) as http:
+                (film,) = http.get("/api/v1/studies").json()["studies"]
+                assert (film["origin"], film["calling_ae"]) == ("dicom", "CR1")
+                assert "over DICOM, AE title CR1" in http.get(f"/films/{film['id']}").text
+                sent = http.post("/api/v1/studies?wait=60", content=dicom(874), headers=AS_DICOM).json()
+                assert (sent["origin"], sent["calling_ae"]) == ("rest", "")
+                assert "over REST</dd>" in http.get(f"/films/{sent['id']}").text
+            with service.room.database.read() as session:
+                (came,) = (one for one in entries(session, subject=film["id"]) if one.act == "film.received")
+            assert json.loads(came.body)["detail"].get("calling_ae") == ("CR1" if named else None)
+        lines = [json.loads(one) for one in log.getvalue().splitlines()]
+        told = [one.get("calling_ae") for one in lines if one["event"] == "film received" and one["film"] == film["id"]]
+        assert told == ["CR1" if named else None]
 
 
 def test_a_peer_that_sends_nothing_since_a_class_was_refused_is_told(tmp_path: Path, log: io.StringIO) -> None:  # noqa: F811

@@ -23,6 +23,8 @@ def test_an_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch
     assert read_settings(bundle=BUNDLE, port=None).port == 1234
     assert read_settings(bundle=BUNDLE, port=99).port == 99
     assert read_settings(bundle=BUNDLE).allowed_ae_titles == ("ONE", "TWO")
+    named = read_settings(bundle=BUNDLE, pacs="archive=dicom://PACS@10.0.0.7:4242").named_ae_titles
+    assert named == ("ONE", "TWO", "PACS")
     monkeypatch.setenv("HILUM_TRUSTED_KEYS", "site.pub, maker.pub")
     assert read_settings(bundle=BUNDLE).trusted_keys == (Path("site.pub"), Path("maker.pub"))
 

@@ -47,6 +47,7 @@ def _film(row: FilmRow, answer: AnswerRecord | None) -> FilmRecord:
         film_id=row.id,
         received_at=row.received_at,
         origin=row.origin,
+        calling_ae=row.calling_ae,
         format=row.format,
         file_sha256=row.file_sha256,
         size=row.size,

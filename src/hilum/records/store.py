@@ -195,6 +195,7 @@ class Store:
         }
         session.connection().execute(NEW_FILM, values)
         facts = {"origin": film.origin, "sha256": film.file_sha256, "size": film.size, "state": state}
+        facts |= {"calling_ae": film.named_ae} if film.named_ae else {}
         self._note(session, actor, "film.received", film_id, **facts)
         return Receipt(film_id=film_id, new=True, state=state, file_sha256=film.file_sha256, leased=leased)
 

@@ -29,6 +29,8 @@ class NewFilm:
     """Which door it came through: ``rest`` or ``dicom``."""
     calling_ae: str = ""
     """AE title that the peer called itself; empty for REST. A claim, not a proof."""
+    named_ae: str = ""
+    """The same where the settings name it. Only then it is in the audit, which holds no name that may be anybody's."""
     sop_instance_uid: str | None = None
     """As the peer announced it; None where it is known only after reading."""
     named_uid: str | None = None
@@ -212,7 +214,9 @@ class FilmRecord:
     received_at: datetime
     """When it was acknowledged (UTC)."""
     origin: str
-    """``rest`` or ``dicom``."""
+    """``rest``, ``dicom``, ``dicomweb`` or ``pacs``."""
+    calling_ae: str
+    """AE title that the peer called itself; empty where it came over HTTP. A claim, not a proof."""
     format: str
     """``dicom``, ``png`` or ``jpeg``."""
     file_sha256: str

@@ -16,7 +16,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -65,6 +65,7 @@ class Intake:
         pressure: raises Refused when no further film may come in.
         begins_at_once: whether ``pressure`` can tell just now without a look at the records.
         busy: whether so many films wait for the model that a further one has time.
+        named_ae_titles: peers' AE titles that the audit may name.
         received: told each film's id after it is durable, to wake the workers, where none of them has it already.
         offered: opens a worker's place for a film that is about to be recorded.
         fsync: makes a descriptor durable; tests make it fail.
@@ -84,6 +85,7 @@ class Intake:
         pressure: Callable[[], None] = lambda: None,
         begins_at_once: Callable[[], bool] = lambda: False,
         busy: Callable[[], bool] = lambda: False,
+        named_ae_titles: Collection[str] = (),
         fsync: Callable[[int], None] = os.fsync,
         point: Callable[[str], None] = pass_by,
     ) -> None:
@@ -91,6 +93,7 @@ class Intake:
         self.largest_bytes, self.least_free_bytes = largest_bytes, least_free_bytes
         self.received, self.offered, self.fsync, self.point = received, offered, fsync, point
         self._pressure, self.begins_at_once, self.busy = pressure, begins_at_once, busy
+        self.named_ae_titles = frozenset(named_ae_titles)
         self.broken: str | None = None
         self._stopping = threading.Event()
 
@@ -233,6 +236,7 @@ class Arrival:
             format=written.format,
             origin=origin,
             calling_ae=calling_ae,
+            named_ae=calling_ae if calling_ae in self._intake.named_ae_titles else "",
             sop_instance_uid=sop_instance_uid,
             named_uid=self._writer.named_uid,
             request_key=request_key,

@@ -272,6 +272,7 @@ def _intake(
         pressure=pressure.check,
         begins_at_once=lambda: pressure.knows,
         busy=lambda: workflow.busy,
+        named_ae_titles=settings.named_ae_titles,
     )
 
 

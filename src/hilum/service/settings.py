@@ -298,6 +298,13 @@ class Settings(BaseSettings):
         return read_destination(self.pacs) if self.pacs is not None else None
 
     @property
+    def named_ae_titles(self) -> tuple[str, ...]:
+        """Peers' AE titles that these settings name: another one may be anything, a person's name among them."""
+        proved = (read_sender_certificate(text).title for text in self.dicom_sender_certificates)
+        pacs = (self.pacs_node.ae_title,) if self.pacs_node else ()
+        return tuple(dict.fromkeys((*self.allowed_ae_titles, *proved, *pacs)))
+
+    @property
     def on_loopback(self) -> bool:
         """True when only this machine can reach us."""
         return is_loopback(self.host)

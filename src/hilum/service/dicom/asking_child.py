@@ -136,7 +136,8 @@ def _fetch(pacs: Pacs, intake: FarIntake, asked: Mapping[str, Any]) -> str:
         _, sop_instance = announced(event)
         if sop_instance not in wanted:
             raise Refused("The PACS sends a film that it was not asked for.", code="unsupported")
-        keep(event, intake, sop_instance_uid=sop_instance, calling_ae=pacs.node.ae_title, fetched=True)
+        title = pacs.node.ae_title
+        keep(event, intake, sop_instance_uid=sop_instance, calling_ae=title, named=True, fetched=True)
         return 0x0000
 
     return fetch(pacs, films, way=asked["way"], keep=lambda event: answer_store(event, receive_one))

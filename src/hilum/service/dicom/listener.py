@@ -104,7 +104,8 @@ class Listener:
             return SUCCESS
         calling = event.assoc.requestor.ae_title.strip()
         fetched = asked_for(event.request, calling, self._terms)
-        keep(event, self._door, sop_instance_uid=sop_instance, calling_ae=calling, fetched=fetched)
+        named = calling in self._terms.named_ae_titles
+        keep(event, self._door, sop_instance_uid=sop_instance, calling_ae=calling, named=named, fetched=fetched)
         return SUCCESS
 
 
@@ -161,7 +162,7 @@ def _ended(event: Any, terms: Terms, heard: "weakref.WeakSet[Any]") -> None:
         code="sop-class",
         reason="it sent nothing; SOP classes that it offered are not taken, or not in its transfer syntaxes",
         sop_classes=list(dict.fromkeys(one if UID.fullmatch(one) else "?" for one in refused)),
-        **({"calling_ae": title} if title in terms.allowed_ae_titles else {}),
+        **({"calling_ae": title} if title in terms.named_ae_titles else {}),
     )
 
 

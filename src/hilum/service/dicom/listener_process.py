@@ -200,6 +200,7 @@ def terms_of(settings: Settings) -> Terms:
     return Terms(
         ae_title=settings.ae_title,
         allowed_ae_titles=settings.allowed_ae_titles,
+        named_ae_titles=settings.named_ae_titles,
         skip_other_classes=settings.other_classes == "skip",
         pacs_ae_title=settings.pacs_node.ae_title if settings.pacs_node else None,
         largest_film_bytes=settings.largest_film_mb * MIB,

@@ -60,7 +60,7 @@ def announced(event: Any) -> tuple[str, str]:
     return sop_class, sop_instance
 
 
-def keep(event: Any, door: Door, *, sop_instance_uid: str, calling_ae: str, fetched: bool) -> Receipt:
+def keep(event: Any, door: Door, *, sop_instance_uid: str, calling_ae: str, named: bool, fetched: bool) -> Receipt:
     """Make the film of a C-STORE durable, as it came.
 
     Args:
@@ -68,6 +68,7 @@ def keep(event: Any, door: Door, *, sop_instance_uid: str, calling_ae: str, fetc
         door: where films go.
         sop_instance_uid: as announced.
         calling_ae: what the peer calls itself.
+        named: whether the settings name that title, so that the log may.
         fetched: we asked for it as a prior, by what the peer says; the records know better.
 
     Raises:
@@ -89,5 +90,6 @@ def keep(event: Any, door: Door, *, sop_instance_uid: str, calling_ae: str, fetc
             expected="dicom",
             urgent=event.request.Priority == HIGH_PRIORITY,
         )
-    logger().info("film received", origin="dicom", film=receipt.film_id, new=receipt.new, state=receipt.state)
+    by = {"calling_ae": calling_ae} if named else {}
+    logger().info("film received", origin="dicom", **by, film=receipt.film_id, new=receipt.new, state=receipt.state)
     return receipt

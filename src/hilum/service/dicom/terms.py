@@ -18,6 +18,8 @@ class Terms:
     """Our AE title."""
     allowed_ae_titles: tuple[str, ...] = ()
     """Calling AE titles that may send; empty for any."""
+    named_ae_titles: tuple[str, ...] = ()
+    """Peers' AE titles that the settings name; only these are logged."""
     skip_other_classes: bool = False
     """Accept, drop and log other storage classes."""
     pacs_ae_title: str | None = None

@@ -49,7 +49,10 @@ class Study(BaseModel):
         "unreadable. `quarantined`: set aside, because it claims the identity of another film."
     )
     received_at: datetime = Field(description="When it was acknowledged (UTC).")
-    origin: str = Field(description="`rest` or `dicom`.")
+    origin: str = Field(description="`rest`, `dicom`, `dicomweb`, or `pacs` for an earlier film that was asked for.")
+    calling_ae: str = Field(
+        default="", description="AE title that the DICOM peer called itself, a claim; empty where it came over HTTP."
+    )
     sha256: str = Field(
         description="Digest of the file as kept, which DICOMweb gives: a DICOM file has a head of ours."
     )
@@ -84,6 +87,7 @@ def study_of(film: FilmRecord) -> Study:
         state=film.state,
         received_at=film.received_at,
         origin=film.origin,
+        calling_ae=film.calling_ae,
         sha256=film.file_sha256,
         reason=Reason(code=film.reason_code, sentence=film.reason) if film.reason_code else None,
         answer=_answer_of(film, base),

@@ -66,6 +66,12 @@ def percent(probability: float) -> str:
     return "> 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
 
 
+def door_words(origin: str, calling_ae: str) -> str:
+    """Which way a film came, and over DICOM from whom."""
+    words = DOOR_WORDS.get(origin, origin)
+    return f"{words}, AE title {calling_ae}" if calling_ae else words
+
+
 def waited(since: datetime, now: datetime) -> str:
     """How long ago, within a day; empty for longer."""
     minutes = int(max(now - since, timedelta()).total_seconds() // 60)

@@ -10,9 +10,9 @@ from hilum.records.reviews import REASONS, Review
 from hilum.records.values import WAITING, FilmRecord
 from hilum.service.web.phrases import (
     DECISION_WORDS,
-    DOOR_WORDS,
     STATE_WORDS,
     came,
+    door_words,
     how_long_before,
     percent,
     probability_phrase,
@@ -120,7 +120,7 @@ def film_view(
         received=film.received_at,
         came=came(film.received_at, now),
         waited=waited(film.received_at, now),
-        door=DOOR_WORDS.get(film.origin, film.origin),
+        door=door_words(film.origin, film.calling_ae),
         state=film.state,
         state_words=STATE_WORDS[film.state],
         waiting=film.state in WAITING,
