@@ -211,6 +211,7 @@ def test_from_the_first_link_to_a_logout(alone: Running) -> None:
         alone.room.throttle._failed["late"] = [time.monotonic() - 260] * 5
         late = http.post("/login", data={"name": "late", "password": "x"})
         assert (late.status_code, "Wait 1 min" in late.text) == (429, True), "less than a minute is not no wait"
+        assert late.headers["content-type"].startswith("text/html")
         link = alone.first_admin or ""
         assert "The first admin" in http.get(link).text
         form = {"token": link.partition("token=")[2], "name": "ada", "password": "short"}
@@ -411,6 +412,30 @@ def tried(service: Running, name: str, times: int) -> Counter[int]:
 
     with ThreadPoolExecutor(times) as many:
         return Counter(many.map(one, range(times)))
+
+
+def test_a_program_that_takes_json_is_told_in_a_problem_document_why_it_does_not_come_in(alone: Running) -> None:
+    """A browser's form has text/html in what it accepts, and is told on the page."""
+    with httpx.Client(base_url=alone.url, timeout=90, headers={"Accept": "application/json"}) as http:
+        told = [http.post("/login", data={"name": "ada", "password": "x"}) for _ in range(6)]
+        told += [http.post("/login"), http.get("/enter?token=x"), http.post("/password", data={"token": "x"})]
+        told.append(http.post("/login", headers={"Sec-Fetch-Site": "cross-site"}))
+        for reply in told:
+            said = reply.json()
+            assert reply.headers["content-type"] == "application/problem+json"
+            assert (said["status"], said["detail"][-1]) == (reply.status_code, ".")
+        assert [reply.status_code for reply in told] == [401] * 5 + [429, 422, 410, 410, 403]
+        late = told[5]
+        assert late.json()["type"] == "urn:hilum:problem:too-many-requests"
+        assert re.search("Wait [1-5] min", late.json()["detail"])
+        assert 0 < int(late.headers["retry-after"]) <= 301
+        link = alone.first_admin or ""
+        form = {"token": link.partition("token=")[2], "name": "ada", "password": "short"}
+        short = http.post("/enter", data=form)
+        assert (short.status_code, "has 5 characters" in short.json()["detail"]) == (422, True)
+        for accept in ("*/*", "text/html,application/json", ""):
+            page = http.post("/login", data={"name": "ada", "password": "x"}, headers={"Accept": accept})
+            assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (429, "text/html"), accept
 
 
 def test_guesses_at_once_are_no_more_than_one_after_another(alone: Running) -> None:

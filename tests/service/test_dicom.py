@@ -214,7 +214,13 @@ def test_a_full_disk_is_out_of_resources_and_ready_says_so(tmp_path: Path) -> No
         headers = {"Content-Type": "image/png", **let_in(service)}
         reply = httpx.post(f"{service.url}/api/v1/studies", content=dicom(), headers=headers)
         assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
-        assert "MiB are needed" in httpx.get(f"{service.url}/health/ready").json()["checks"]["disk"]
+        ready = httpx.get(f"{service.url}/health/ready")
+        told = ready.json()
+        assert (ready.status_code, ready.headers["content-type"]) == (503, "application/problem+json")
+        assert ready.headers["retry-after"] == "10"
+        assert (told["type"], told["status"], told["ready"]) == ("urn:hilum:problem:not-ready", 503, False)
+        assert "MiB are needed" in told["checks"]["disk"]
+        assert (told["detail"], told["checks"]["dicom"]) == (f"disk: {told['checks']['disk']}", "ok")
 
 
 def test_a_taken_port_is_named(tmp_path: Path, service: Running) -> None:

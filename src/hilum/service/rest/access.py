@@ -161,6 +161,12 @@ def by_hand(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "")
 
 
+def takes_json(request: Request) -> bool:
+    """Whether a program says that it takes JSON; a browser that opens a page or sends a form takes HTML beside it."""
+    accepted = request.headers.get("accept", "")
+    return "text/html" not in accepted and ("application/json" in accepted or "application/problem+json" in accepted)
+
+
 def _unknown(request: Request) -> Exception:
     if _is_page(request):
         path = request.url.path

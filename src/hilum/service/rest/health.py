@@ -1,9 +1,15 @@
 """``/health``: for whoever watches over the service."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from hilum.service.health import Health
 from hilum.service.rest.access import open_to_all, room_of
+from hilum.service.rest.problems import RETRY_AFTER_S, problem
+from hilum.service.rest.schemas import Problem
 
 router = APIRouter(prefix="/health", tags=["health"], dependencies=[open_to_all])
 
@@ -29,21 +35,37 @@ async def live() -> Live:
     return Live()
 
 
+class NotReady(ReadyReport, Problem):
+    """Verdict on each part, as a problem document."""
+
+
 @router.get(
     "/ready",
     response_model=ReadyReport,
     summary="Is it ready for films?",
-    responses={503: {"model": ReadyReport, "description": "Not ready; `checks` says why."}},
+    responses={
+        503: {
+            "model": NotReady,
+            "content": {"application/problem+json": {}},
+            "description": "Not ready; `detail` and `checks` say why.",
+        }
+    },
 )
-def ready(request: Request, response: Response) -> ReadyReport:
+def ready(request: Request) -> Response:
     """Checks the model, the records, the storage, the disk and the DICOM listener."""
     room = room_of(request)
     health = room.health()
-    response.status_code = 200 if health.ready else 503
     waiting = 0
     if health.checks["records"] == "ok":
         counts = room.store.counts()
         waiting = counts.get("received", 0) + counts.get("preparing", 0)
-    return ReadyReport(
+    report = ReadyReport(
         ready=health.ready, checks=dict(health.checks), model=room.answering.model.sha256, waiting=waiting
-    )
+    ).model_dump()
+    return JSONResponse(report) if health.ready else _not_ready(health, report)
+
+
+def _not_ready(health: Health, report: dict[str, Any]) -> JSONResponse:
+    wrong = " ".join(f"{part}: {said}" for part, said in health.checks.items() if said != "ok")
+    retry = {"Retry-After": RETRY_AFTER_S}
+    return problem(503, "not-ready", "The service is not ready for films", wrong, retry, more=report)

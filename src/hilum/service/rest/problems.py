@@ -3,6 +3,7 @@
 Of what the caller sent it quotes names of fields, users, studies and findings, never a value of a film or a patient.
 """
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -33,10 +34,20 @@ REFUSALS = {
 RETRY_AFTER_S = "10"
 
 
-def problem(status: int, code: str, title: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """A problem document."""
+def problem(
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    *,
+    more: Mapping[str, Any] | None = None,
+) -> JSONResponse:
+    """A problem document; ``more`` are members of its own kind."""
     body = {"type": f"urn:hilum:problem:{code}", "title": title, "status": status, "detail": detail}
-    return JSONResponse(body, status_code=status, media_type="application/problem+json", headers=headers)
+    return JSONResponse(
+        body | dict(more or {}), status_code=status, media_type="application/problem+json", headers=headers
+    )
 
 
 def unknown_study() -> HTTPException:

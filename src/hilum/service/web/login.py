@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
 
 from hilum.errors import ServiceError, UsageError
 from hilum.records.access import Caller, OwnPasswordFirst, csrf_token
 from hilum.service.doors import FIRST_ADMIN
-from hilum.service.rest.access import COOKIE, form_of, needs, open_to_all, room_of
+from hilum.service.rest.access import COOKIE, form_of, needs, open_to_all, room_of, takes_json
 from hilum.service.rest.problems import RETRY_AFTER_S
 from hilum.service.web.rendering import render
 
@@ -51,9 +52,7 @@ async def log_in(request: Request) -> Response:
     wait = room.throttle.attempt(name)
     if wait > 0:
         sorry = f"Too many failures for this name. Wait {math.ceil(wait / 60)} min."
-        reply = _login(request, onward, sorry, 429, name=name)
-        reply.headers["Retry-After"] = str(int(wait) + 1)
-        return reply
+        return _login(request, onward, sorry, 429, name=name, retry_after_s=str(int(wait) + 1))
     try:
         token = await room.door.check(room.access.log_in, name, form["password"])
     except OwnPasswordFirst:
@@ -61,9 +60,7 @@ async def log_in(request: Request) -> Response:
         return _own_password(request, room.own_passwords.make(name), onward)
     except ServiceError as error:
         room.throttle.succeeded(name)
-        reply = _login(request, onward, str(error), 503, name=name)
-        reply.headers["Retry-After"] = RETRY_AFTER_S
-        return reply
+        return _login(request, onward, str(error), 503, name=name, retry_after_s=RETRY_AFTER_S)
     if token is None:
         return _login(request, onward, "Name and password don't fit, or the user is disabled.", 401, name=name)
     room.throttle.succeeded(name)
@@ -135,6 +132,7 @@ async def make_first_admin(request: Request) -> Response:
     try:
         await run_in_threadpool(room.access.add_first_admin, name, roles, form.get("password", ""))
     except UsageError as error:
+        _tell_programs(request, 422, str(error))
         return render(request, "first.html", status=422, token=token, sorry=str(error), name=name)
     room.links.use(token)
     token = await run_in_threadpool(room.access.begin_session, name, how="first")
@@ -147,13 +145,30 @@ def home_of(caller: Caller) -> str:
 
 
 def _login(
-    request: Request, onward: str, sorry: str = "", status: int = 200, *, ended: bool = False, name: str = ""
+    request: Request,
+    onward: str,
+    sorry: str = "",
+    status: int = 200,
+    *,
+    ended: bool = False,
+    name: str = "",
+    retry_after_s: str = "",
 ) -> HTMLResponse:
+    headers = {"Retry-After": retry_after_s} if retry_after_s else {}
+    _tell_programs(request, status, sorry, headers)
     settings = room_of(request).settings
     times: dict[str, Any] = {"idle_min": f"{settings.session_idle_min:g}", "whole_h": f"{settings.session_hours:g}"}
-    return render(
+    page = render(
         request, "login.html", status=status, onward=_inside(onward), sorry=sorry, ended=ended, name=name, **times
     )
+    page.headers.update(headers)
+    return page
+
+
+def _tell_programs(request: Request, status: int, sorry: str, headers: dict[str, str] | None = None) -> None:
+    """Say what is wrong as a problem document to a program that takes JSON; a person gets the form again."""
+    if sorry and takes_json(request):
+        raise HTTPException(status, sorry, headers=headers)
 
 
 def _session(caller: Caller) -> JSONResponse:
@@ -163,6 +178,7 @@ def _session(caller: Caller) -> JSONResponse:
 
 
 def _own_password(request: Request, token: str, onward: str, sorry: str = "", status: int = 200) -> HTMLResponse:
+    _tell_programs(request, status, sorry)
     return render(request, "own_password.html", status=status, token=token, onward=_inside(onward), sorry=sorry)
 
 
