@@ -78,6 +78,7 @@ TITLES = {
     "too-many-of-one": "too many associations from one address",
     "deadline": "an association that lasted too long",
     "pdu-size": "a PDU larger than agreed",
+    "command-size": "a command longer than any there is",
     "message-size": "a film that is too large",
     "too-slow": "silence, or a PDU that took too long",
     "memory": "no memory left beside what others sent",

@@ -22,6 +22,9 @@ ADVERTISED_PDU_BYTES = 256 * 1024
 LARGEST_PDU_BYTES = 4 * ADVERTISED_PDU_BYTES
 """Some peers exceed what is advertised; beyond this they are cut off."""
 
+LARGEST_COMMAND_BYTES = 64 * 1024
+"""A command has a few hundred, and pynetdicom decodes it element by element, 100 MB in half a minute."""
+
 QUEUED_MESSAGES = 2
 SHORT_S, IDLE_S = 0.002, 0.02
 """Longest wait for a peer that sends, and for one that is silent for longer than BUSY_S."""
@@ -204,6 +207,28 @@ def watch(association: Any) -> None:
     for thread in (association, association.dul):
         thread.run = _ending(thread.run, association)
     association.dul.run = _waking(association.dul.run, association)
+    association.dimse.receive_primitive = _brief(association.dimse.receive_primitive, association)
+
+
+def _brief(receive: Callable[[Any], None], association: Any) -> Callable[[Any], None]:
+    """Take no command that is longer than any there is (PS3.7 section 9.3): it is cut off before it is decoded."""
+
+    def taken(primitive: Any) -> None:
+        # The first bit of a fragment's header says that it is of a command (PS3.8 annex E.2).
+        said = sum(len(value) for _, value in primitive.presentation_data_value_list if value[:1] and value[0] & 1)
+        if said:
+            begun = association.dimse.message
+            said += begun.encoded_command_set.tell() if begun is not None else 0
+        if said <= LARGEST_COMMAND_BYTES:
+            receive(primitive)
+            return
+        reason = f"a command of more than {LARGEST_COMMAND_BYTES} bytes"
+        logger().warning("association cut off", code="command-size", reason=reason)
+        guarded = association.dul.socket
+        if isinstance(guarded, GuardedSocket):
+            guarded.drop()
+
+    return taken
 
 
 def _ending(run: Callable[[], None], association: Any) -> Callable[[], None]:

@@ -40,6 +40,7 @@ WHY = {
     "too-many-of-one": "Too many from one address at once; HILUM_ASSOCIATIONS_PER_ADDRESS says how many.",
     "deadline": "Its association lasted longer than HILUM_ASSOCIATION_DEADLINE_S.",
     "pdu-size": "It sent a PDU of more than 1 MiB, although less was agreed.",
+    "command-size": "It sent a command of more than 64 KiB, where a few hundred bytes are usual.",
     "message-size": "It sent a film larger than HILUM_LARGEST_FILM_MB.",
     "too-slow": "It was silent, or took over one PDU, for longer than HILUM_NETWORK_TIMEOUT_S.",
     "memory": "There was no memory left beside what others sent; HILUM_LISTENER_MEMORY_MB says how much there is.",
