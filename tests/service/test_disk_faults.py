@@ -76,7 +76,7 @@ class Writing:
 
 @contextlib.contextmanager
 def commits_that_fail(when: Callable[[], bool], database: Database) -> Iterator[None]:
-    """The records' disk fails while committing."""
+    """The records fail as they are to be committed, before SQLite's COMMIT is executed."""
 
     def lost(_: Any) -> None:
         if when():
