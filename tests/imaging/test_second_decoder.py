@@ -1,13 +1,18 @@
 """Compressed films are decoded twice where a site asks for it, and refused when the decoders disagree."""
 
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
+import pydicom.data
 import pytest
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import UID
 from tests.imaging.jpeg_by_hand import extended_jpeg, lossless_jpeg
 
 from hilum.errors import FilmError
-from hilum.imaging import second_decoder
+from hilum.imaging import codecs, second_decoder
 from hilum.imaging.codecs import CODECS, decode_frame
 from hilum.imaging.dicom_reading import sample_format
 from hilum.imaging.dicom_structure import Structure
@@ -17,9 +22,10 @@ from hilum.imaging.intended_use import GatePolicy
 from hilum.imaging.limits import Limits
 from hilum.imaging.preprocessing import Preprocessing
 from hilum.imaging.reading import read_film
-from hilum.imaging.second_decoder import APART, check_decoded
+from hilum.imaging.second_decoder import APART, JPEG, check_decoded
 from hilum.inference.preparing import prepare_film
 
+FOLDER = Path(pydicom.data.__file__).parent / "test_files"
 ENCAPSULATED = [name for name, encoder in ENCODERS.items() if CODECS[encoder.uid].decode]
 
 
@@ -82,16 +88,65 @@ def by_hand(uid, write, stored, bits):
     return dataset
 
 
-@pytest.mark.parametrize(
-    ("last", "write", "bits", "flagged"),
-    [("51", extended_jpeg, 12, True), ("51", extended_jpeg, 8, False), ("57", lossless_jpeg, 12, True),
-     ("70", lossless_jpeg, 16, True)],
-)  # fmt: skip
-def test_where_there_is_one_decoder_the_film_says_so(as_bytes, last, write, bits, flagged):
-    """Lossless and 12-bit JPEG have no second decoder; asked for or not, they are read."""
-    stored = np.repeat(np.repeat(noise(bits)[:4, :4], 8, axis=0), 8, axis=1)
-    content = as_bytes(by_hand(f"1.2.840.10008.1.2.4.{last}", write, stored, bits))
-    assert ("one-decoder" in read_film(content, second_decoder=True).flags) is flagged
+@pytest.fixture
+def turbo(need):
+    need(find_spec("imagecodecs"), "imagecodecs (make install)")
+
+
+LOSSLESS = [("57", bits, predictor) for bits in (8, 10, 12, 14, 16) for predictor in range(1, 8)]
+WRITTEN = [("51", 8, None), ("51", 12, None), *LOSSLESS, *(("70", bits, 1) for bits in (8, 10, 12, 14, 16))]
+
+
+def of_jpeg(last, bits, predictor=None):
+    """A film written from T.81, by hand."""
+    stored = noise(bits)
+    if predictor is None:
+        stored = np.repeat(np.repeat(stored[:4, :4], 8, axis=0), 8, axis=1)
+        return by_hand(JPEG + last, extended_jpeg, stored, bits)
+    return by_hand(JPEG + last, lambda codes, precision: lossless_jpeg(codes, precision, predictor), stored, bits)
+
+
+@pytest.mark.parametrize(("last", "bits", "predictor"), WRITTEN)
+def test_lossless_and_12_bit_jpeg_are_decoded_twice(as_bytes, turbo, last, bits, predictor):
+    """Every depth and predictor; what has no second decoder would carry a flag."""
+    content = as_bytes(of_jpeg(last, bits, predictor))
+    assert "one-decoder" not in read_film(content, second_decoder=True).flags
+
+
+@pytest.mark.parametrize(("last", "predictor"), [("51", None), ("57", 6), ("70", 1)])
+def test_disagreement_about_lossless_and_12_bit_jpeg_refuses(monkeypatch, as_bytes, turbo, last, predictor):
+    """GDCM's codes are off by one more than allowed in one pixel."""
+    content = as_bytes(of_jpeg(last, 12, predictor))
+    right = codecs.by_gdcm
+
+    def wrong(frame, form, syntax):
+        codes = right(frame, form, syntax).copy()
+        codes[3, 4] ^= APART[syntax] + 1
+        return codes
+
+    monkeypatch.setattr(codecs, "by_gdcm", wrong)
+    with pytest.raises(FilmError, match=r"Two decoders disagree about the JPEG .* 1 of .* pixels differ"):
+        read_film(content, second_decoder=True)
+
+
+def test_12_bit_jpeg_of_noise_stays_within_the_bound(turbo):
+    """Both round the cosine transform's values in their own way, by 1 at most here."""
+    from imagecodecs import jpeg8_encode
+
+    stored = noise(12)
+    frame = bytes(jpeg8_encode(stored, level=90, bitspersample=12))
+    dataset = by_hand(JPEG + "51", lambda codes, bits: frame, stored, 12)
+    structure = Structure(
+        transfer_syntax=JPEG + "51", elements=0, depth=0, pixels=0x7FE00010, pixel_bytes=1, fragments=1
+    )
+    form = sample_format(dataset, structure, Limits())
+    assert check_decoded(decode_frame(frame, JPEG + "51", form), frame, JPEG + "51", form)
+
+
+def test_colour_has_one_decoder_and_says_so():
+    """A film in colour is read, flagged, and for the gate to judge."""
+    content = (FOLDER / "SC_rgb_rle.dcm").read_bytes()
+    assert "one-decoder" in read_film(content, second_decoder=True).flags
     assert "one-decoder" not in read_film(content).flags
 
 
@@ -112,12 +167,23 @@ def test_site_policy_asks_for_it(monkeypatch):
     assert prepare_film(content, Preprocessing(size=32), GatePolicy(second_decoder=False)).shape == (64, 48)
 
 
-def test_second_decoder_that_fails_is_no_disagreement(monkeypatch):
-    """It says nothing of the pixels, so the film is read and flagged."""
+def test_second_decoder_that_fails_refuses(monkeypatch):
+    """What one reads and the other can't is a disagreement."""
 
     def fails(frame, form, syntax):
         raise RuntimeError("cannot")
 
     monkeypatch.setattr(second_decoder, "by_gdcm", fails)
     content, _ = film_bytes(noise(12), FilmHeader(bits_stored=12), transfer_syntax="rle")
-    assert "one-decoder" in read_film(content, second_decoder=True).flags
+    with pytest.raises(FilmError, match="One of two decoders can't read the RLE Lossless pixel data") as caught:
+        read_film(content, second_decoder=True)
+    assert caught.value.code == "decoders-disagree"
+    monkeypatch.setattr(second_decoder, "by_gdcm", lambda frame, form, syntax: np.zeros((2, 2), "u2"))
+    with pytest.raises(FilmError, match="One of two decoders can't read"):
+        read_film(content, second_decoder=True)
+
+
+def test_second_decoder_that_is_not_installed_is_flagged(monkeypatch, as_bytes):
+    """hilum doctor warns of it."""
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    assert "one-decoder" in read_film(as_bytes(of_jpeg("70", 12, 1)), second_decoder=True).flags

@@ -90,10 +90,17 @@ def test_decoders_are_tried_where_nobody_hears_complaints() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "{'ok'}\n"
 
 
-def test_without_gdcm_its_syntaxes_are_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "saying"),
+    [
+        ("gdcm", "python-gdcm is not installed"),
+        ("imagecodecs", "imagecodecs is not installed, so there is no second decoder"),
+    ],
+)
+def test_without_a_decoder_its_syntaxes_are_limits(monkeypatch: pytest.MonkeyPatch, module: str, saying: str) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "gdcm" else find(name, *more))
-    limited = [sign.what for sign in decoders() if sign.found == "python-gdcm is not installed"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == module else find(name, *more))
+    limited = [sign.what for sign in decoders() if sign.found == saying]
     assert limited == ["decoder JPEG Extended", "decoder JPEG Lossless", "decoder JPEG Lossless SV1"]
 
 

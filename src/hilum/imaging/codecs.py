@@ -1,9 +1,9 @@
 """From the bytes of one encoded frame to stored samples: one decoder for each transfer syntax (PS3.5 Annex A).
 
 Decoders were chosen for being right on 8 to 16 bits and for their licence: openjpeg for JPEG 2000, CharLS for JPEG-LS,
-libjpeg through Pillow for baseline JPEG, GDCM for what only it can do (12-bit and lossless JPEG), and the Rust decoder
-of pylibjpeg-rle. They are imported when first needed. A codestream's own size is compared with the header before it
-is decoded, so that a small header can't unpack into a huge picture.
+libjpeg through Pillow for baseline JPEG, GDCM for 12-bit and lossless JPEG, and the Rust decoder of pylibjpeg-rle. They
+are imported when first needed. A codestream's own size is compared with the header before it is decoded, so that a
+small header can't unpack into a huge picture.
 """
 
 import io
@@ -372,6 +372,14 @@ def by_gdcm(frame: bytes, form: SampleFormat, syntax: str) -> Array:
     content = image.GetBuffer().encode("utf-8", "surrogateescape")
     shape = (form.rows, form.columns) if form.samples == 1 else (form.rows, form.columns, form.samples)
     return np.frombuffer(content, form.dtype).reshape(shape)
+
+
+def by_libjpeg_turbo(frame: bytes) -> Array:
+    """Decode a JPEG frame of any process and of 2 to 16 bits: samples as they are coded, uint8 up to 8 bits."""
+    from imagecodecs import jpeg8_decode
+
+    decoded: Array = jpeg8_decode(frame)
+    return decoded
 
 
 # PS3.6 table A-1. 57 and 70 differ in the predictor alone, 80 and 81, 90 and 91 in whether loss is allowed.

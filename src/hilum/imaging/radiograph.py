@@ -122,7 +122,7 @@ class Radiograph:
 
 
 FLAGS: dict[str, str] = {
-    "one-decoder": "A second decoder was asked for, and there is none for this film, or it couldn't read it.",
+    "one-decoder": "A second decoder was asked for, and there is none for this film: it is in colour.",
     "polarity-contradiction": "Presentation LUT Shape and Photometric Interpretation disagree; the shape was followed.",
     "presentation-lut-shape-unknown": "Presentation LUT Shape holds an unknown value; Photometric Interpretation was "
     "followed.",

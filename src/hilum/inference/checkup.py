@@ -125,7 +125,9 @@ def decoders() -> list[Sign]:
         else:
             problem = _known_frame(uid)
             found = "reads a known frame"
-        mend = "films in this syntax are refused by name; install hilum again with all its dependencies"
+        mend = (
+            "films in this syntax are refused by name, or decoded once; install hilum again with all its dependencies"
+        )
         state: State = "warn" if problem else "ok"
         signs.append(Sign(what=what, state=state, found=problem or found, mend=mend if problem else ""))
     none = f"{', '.join(WITHOUT_DECODER)} and video; not agreed to over DICOM, and files in them are refused by name"
@@ -151,11 +153,13 @@ def _round_trip(syntax: str, *, lossy: bool) -> str:
 
 
 def _known_frame(syntax: str) -> str:
-    """What is wrong with a decoder of GDCM's; empty when nothing is."""
+    """What is wrong with a decoder of GDCM's, or is missing to check it; empty when nothing is."""
     from hilum.imaging.known_frames import KNOWN_FRAMES
 
     if importlib.util.find_spec("gdcm") is None:
         return "python-gdcm is not installed"
+    if importlib.util.find_spec("imagecodecs") is None:
+        return "imagecodecs is not installed, so there is no second decoder"
     try:
         with _without_stderr():
             apart = KNOWN_FRAMES[syntax].largest_difference(syntax)
