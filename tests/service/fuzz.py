@@ -13,9 +13,6 @@ from hilum.service.app import Running, create_app
 ENDLESS = ("GET", "/api/v1/events")
 """Streams end when the follower goes away, and this one doesn't."""
 
-PASSING = 503
-"""Said with Retry-After where a part of the service is away: it must not be, here."""
-
 
 @schemathesis.serializer("application/dicom", "multipart/related", "image/png", "image/jpeg")
 def as_bytes(ctx: object, value: object) -> bytes:
