@@ -16,6 +16,7 @@ from hilum.change.overrides import labelled, new_labels
 from hilum.errors import DataError, UsageError
 from hilum.monitoring.simulation import Site, simulate
 from hilum.records.audit import check, entries
+from hilum.records.cursors import write_cursor
 from hilum.records.database import Database
 from hilum.records.labelling import BlindLabel, Labelling, agreed_finding
 from hilum.records.labelling_batches import LabelBatches
@@ -227,3 +228,39 @@ def test_agreed_labels_are_quarantined_with_their_probability_and_settle_nothing
     assert [one.film_id for one in kept] == [found[1].film_id], "two people say two things of the first"
     states = {one.finding: one.state for one in collect(EMPTY, found, LabelRules()).labels}
     assert states == {"pneumonia": "quarantined", "covid-19": "outlier"}
+
+
+def test_films_without_an_agreement_come_in_pages_and_each_page_is_written_down(
+    queue: Labelling, batches: LabelBatches, records: Database, clock: Clock
+) -> None:
+    for _ in range(2):
+        batches.draw(3, second=1, actor="mel")
+        clock.pass_(60)
+    for reader, finding in (("ann", "normal"), ("bob", "pneumonia")):
+        while (film := queue.following(reader)) is not None:
+            queue.put(film, reader, finding=finding)
+    whole = [one.film_id for one in queue.unsettled(viewer="test")]
+    assert len(whole) == 6
+    walked: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = queue.unsettled_page(viewer="mel", limit=2, cursor=cursor)
+        walked += [one.film_id for one in page.films]
+        if (cursor := page.next_cursor) is None:
+            break
+    assert walked == whole
+    with records.read() as session:
+        looks = [row.body for row in entries(session) if row.act == "labels.viewed" and row.actor == "mel"]
+    assert [[film in body for film in whole].count(True) for body in looks] == [2, 2, 2]
+    with pytest.raises(UsageError, match="for this list"):
+        queue.unsettled_page(viewer="mel", cursor=write_cursor(clock.now, "a"))
+
+
+def test_batches_come_in_pages(batches: LabelBatches, clock: Clock) -> None:
+    for second in (0, 0, 60, 0):
+        clock.pass_(second)
+        batches.draw(1, second=0, actor="mel")
+    newest = batches.all(limit=2)
+    rest = batches.all(cursor=write_cursor(newest[-1].drawn_at, newest[-1].id))
+    assert (*newest, *rest) == batches.all()
+    assert (len(newest), len(rest)) == (2, 2)
