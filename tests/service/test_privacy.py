@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,13 +35,14 @@ FIELDS = {
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     out = io.StringIO()
-    foreign = logging.getLogger("uvicorn.error")
-    before = list(foreign.handlers), foreign.propagate, foreign.level
+    foreign = [logging.getLogger(name) for name in logs.FOREIGN]
+    before = [(list(one.handlers), one.propagate, one.level) for one in foreign]
     monkeypatch.setattr(logs, "_log", logs._log)
     start_logs(out, logging.DEBUG)
     yield out
-    foreign.handlers[:], foreign.propagate = before[:2]
-    foreign.setLevel(before[2])
+    for one, (handlers, propagates, level) in zip(foreign, before, strict=True):
+        one.handlers[:], one.propagate = handlers, propagates
+        one.setLevel(level)
 
 
 class Leaky(SmallModel):
@@ -126,6 +128,26 @@ def test_a_foreign_exception_is_logged_without_its_message(log: io.StringIO) -> 
     assert first["at"][-1].startswith("test_privacy.py:")
     assert [one["event"] for one in (first, second)] == ["it happened", "an exception that nobody caught"]
     assert [one["level"] for one in (first, second)] == ["error", "error"]
+    assert CANARY not in log.getvalue()
+
+
+def test_a_flood_of_foreign_lines_fills_no_disk(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As asyncio's are where no file can be opened any more, each with a traceback."""
+    now, foreign = [0.0], logging.getLogger("asyncio")
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for _ in range(1000):
+        foreign.error("socket.accept() out of system resource\nsocket: %s", CANARY)
+    foreign.warning("another severity")
+    now[0] += logs.WINDOW_S
+    foreign.error("out of system resource", exc_info=OSError(24, CANARY))
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert [one["event"] for one in lines] == [
+        *["socket.accept() out of system resource"] * logs.MOST_LINES,
+        "another severity",
+        "lines left out",
+        "an exception that nobody caught",
+    ]
+    assert (lines[-2]["lines"], lines[-2]["seconds"], lines[-1]["error"]) == (1000 - logs.MOST_LINES, 60, "OSError")
     assert CANARY not in log.getvalue()
 
 

@@ -1,11 +1,14 @@
 """The web application, and the service as one call."""
 
 import contextlib
+import functools
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -13,6 +16,7 @@ from fastapi import FastAPI
 import hilum
 from hilum.errors import HilumError, ServiceError
 from hilum.service.answering import Answering, Drawing
+from hilum.service.connections import Connections, Entrance, Limits, most_open
 from hilum.service.doors import FIRST_ADMIN
 from hilum.service.http_protocol import HttpProtocol
 from hilum.service.logs import logger, start_logs
@@ -61,6 +65,9 @@ from hilum.service.web import (
     uploads,
 )
 from hilum.service.web.assets import Assets
+
+KEEP_ALIVE_S = 15
+"""Longest time between two requests on a connection."""
 
 DESCRIPTION = f"""
 Send chest radiographs, read answers. **{NOTICE}**
@@ -170,15 +177,18 @@ def running(
     """
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(bound(settings.host, settings.port, option="--port"))
+        limits = limits_of(settings)
         room = stack.enter_context(open_reading_room(settings, answering, drawing))
-        server = _Server(create_app(room), settings)
-        thread = threading.Thread(target=server.run, args=([listening],), name="hilum-web", daemon=True)
+        connections = Connections(limits, room.metrics.connection_closed)
+        door = stack.enter_context(Entrance(listening, connections, says_why=not settings.tls))
+        server = _Server(create_app(room), settings, connections)
+        thread = threading.Thread(target=server.run, args=([door],), name="hilum-web", daemon=True)
         thread.start()
         stack.callback(_stop_web, room, server, thread, settings.drain_s)
         _await_start(server, thread)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         port = room.listener.port if room.listener else None
-        url = f"{'https' if settings.tls else 'http'}://{host}:{listening.getsockname()[1]}"
+        url = f"{'https' if settings.tls else 'http'}://{host}:{door.getsockname()[1]}"
         yield Running(
             room=room,
             url=url,
@@ -243,22 +253,37 @@ def _look_again(room: ReadingRoom) -> str:
     return f"Model {model.name} {model.version} ({model.sha256[:12]}) {'is in production now' if changed else 'stays'}."
 
 
+def limits_of(settings: Settings) -> Limits:
+    """What the settings, and the system, say of connections to REST and page."""
+    most = most_open(settings.connections)
+    return Limits(
+        most=most,
+        most_of_one=settings.connections_per_address or most - most // 5,
+        head_s=settings.head_deadline_s,
+        least_rate=settings.least_upload_rate,
+        keep_alive_s=KEEP_ALIVE_S,
+    )
+
+
 class _Server(uvicorn.Server):
     """uvicorn, leaving signals to us: it would raise them again after a clean stop."""
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, connections: Connections) -> None:
+        self._connections = connections
+        protocol: Any = functools.partial(HttpProtocol, connections=connections)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=HttpProtocol,
+                loop="asyncio",  # what Entrance and HttpProtocol know
+                http=protocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 date_header=True,
                 lifespan="off",
-                timeout_keep_alive=15,
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, int(settings.drain_s)),
-                backlog=256,  # so many connections are taken at once, before the oldest can give way
+                limit_concurrency=None,  # Shield's is one of requests in work, and Entrance's one of connections
                 h11_max_incomplete_event_size=32 * 1024,
                 ssl_certfile=settings.tls_certificate,
                 ssl_keyfile=settings.tls_key,
@@ -272,6 +297,19 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop."""
+        try:
+            super().run(sockets)
+        finally:
+            self._connections.end()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % 10 == 0:
+            self._connections.sweep()
+        return await super().on_tick(counter)
 
     def tell_to_stop(self) -> None:
         """Finish the requests in work, then end."""

@@ -2,9 +2,7 @@
 
 Between the headers and the last byte of a body whose length is known there is nothing to parse, and h11 would copy
 every byte of it several times. Heads, chunked bodies, the end of each body and everything that is wrong are h11's.
-
-uvicorn waits for a request's head, and for somebody to read a reply, for as long as the peer likes. Here both have an
-end, and where connections are many, the one of which nothing was heard for longest gives way to a new one.
+What a connection waits for is told to :mod:`hilum.service.connections`, which cuts off who is too slow.
 """
 
 import asyncio
@@ -13,91 +11,76 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from hilum.service.connections import Connections, Doing
+
 READ_BYTES = 512 * 1024
 """Most bytes of one read: what is done for each read costs more than what is done for its bytes."""
 
 LONG = 64 * 1024
-HEAD_S, UNREAD_S = 20.0, 60.0
-"""A request's head is there after so long, and of a reply something is taken in each stretch of so long."""
-
-MOST_CONNECTIONS = 400
-"""Requests that are worked on are bounded by the shield, below this; the rest wait for their peers."""
-
 END_OF_HEAD = b"\r\n\r\n"
 REPLY_TO_COME = (h11.SEND_RESPONSE, h11.SEND_BODY)
+SORRY = (
+    b'{"type": "urn:hilum:problem:too-slow", "title": "The request took too long", "status": 408, '
+    b'"detail": "The request came too slowly. Send it over a faster line."}'
+)
+TOO_SLOW = (
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(SORRY), SORRY)
+)
 
 
 class HttpProtocol(H11Protocol):
-    """One connection."""
+    """One connection.
+
+    Args:
+        given: as for uvicorn's.
+        connections: told of it; None when nobody counts.
+    """
+
+    def __init__(self, *given: Any, connections: Connections | None = None, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.open, self.replies, self.came = connections, 0, 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; asyncio's own transports read so much at a time, others as they like."""
         if hasattr(transport, "max_size"):
             transport.max_size = READ_BYTES
         super().connection_made(transport)
-        self.heard = self._head_began = self.loop.time()
-        self._in_head, self._unread = True, (0.0, 0)
-        if len(self.connections) > MOST_CONNECTIONS:
-            self._make_room()
-        self._look_later()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
-        self._looks.cancel()
-        super().connection_lost(exc)
+        if self.open is not None:
+            self.open.speaks(transport.get_extra_info("socket").fileno(), self)
 
     def on_response_complete(self) -> None:
-        """A reply is out; what comes now is another head."""
-        self._in_head = False
+        """Count it."""
+        self.replies += 1
         super().on_response_complete()
 
-    def pause_writing(self) -> None:
-        """The peer doesn't take what it is sent as fast as it comes."""
-        self._unread = self.loop.time(), self.transport.get_write_buffer_size()
-        super().pause_writing()
+    def doing(self) -> Doing:
+        """What it waits for."""
+        cycle = self.cycle
+        if self.unsent():
+            return "reply"
+        if self.conn.their_state is h11.SEND_BODY:
+            return "work" if self.flow.read_paused or cycle.waiting_for_100_continue else "body"
+        if cycle is None or cycle.response_complete:
+            return "head" if self.timeout_keep_alive_task is None else "idle"
+        return "work"
 
-    def resume_writing(self) -> None:
-        """It does again."""
-        self._unread = 0.0, 0
-        super().resume_writing()
+    def unsent(self) -> int:
+        """Bytes of replies that the peer has not taken yet."""
+        # Over TLS what is encrypted already waits in the transport below, which asyncio names to nobody.
+        below = getattr(getattr(self.transport, "_ssl_protocol", None), "_transport", None)
+        return self.transport.get_write_buffer_size() + (below.get_write_buffer_size() if below is not None else 0)
 
-    @property
-    def waits_for_peer(self) -> bool:
-        """Whether there is no request, or one whose body is not all there."""
-        return not self._in_work or self.cycle.more_body
-
-    @property
-    def _in_work(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def _make_room(self) -> None:
-        """End the connection of which nothing was heard for longest, of those that wait for their peer."""
-        others: list[Any] = [one for one in self.connections if one is not self]
-        waiting = [one for one in others if one.waits_for_peer and not one.transport.is_closing()]
-        if waiting:
-            min(waiting, key=lambda one: one.heard).transport.abort()
-
-    def _look_later(self) -> None:
-        self._looks = self.loop.call_later(HEAD_S / 2, self._look)
-
-    def _look(self) -> None:
-        """End the connection where its peer has had its time."""
-        now, (since, size), left = self.loop.time(), self._unread, self.transport.get_write_buffer_size()
-        if since and now - since >= UNREAD_S:
-            if left >= size:
-                self.transport.abort()
-                return
-            self._unread = now, left
-        if self._in_head and not self._in_work and now - self._head_began >= HEAD_S:
-            self.transport.abort()
-            return
-        self._look_later()
+    def cut_off(self, *, says_why: bool) -> None:
+        """Close at once; first say that the request came too slowly, where one has begun and no reply to it."""
+        begun = self.conn.their_state is not h11.IDLE or bool(self.conn.trailing_data[0])
+        if says_why and begun and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.write(TOO_SLOW)
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take what came: the head and the last byte of a body go to the parser, what lies between doesn't."""
-        self.heard = self.loop.time()
-        if not self._in_head and not self._in_work:
-            self._in_head, self._head_began = True, self.heard
+        self.came += len(data)
         if len(data) > LONG and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
             end = data.find(END_OF_HEAD, 0, LONG)
             end = LONG if end < 0 else end + len(END_OF_HEAD)

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, MutableMapping
@@ -16,8 +17,11 @@ from typing import Any, TextIO
 
 import structlog
 
-FOREIGN = "uvicorn.error"
-"""The one logger of another's whose lines are written beside ours."""
+FOREIGN = ("uvicorn.error", "asyncio")
+"""The loggers of others whose lines are written beside ours."""
+
+MOST_LINES, WINDOW_S = 20, 60.0
+"""Of each of them, and each severity: what a peer can cause must not fill the disk."""
 
 _STAMPS: tuple[Any, ...] = (
     structlog.contextvars.merge_contextvars,  # the request's own id, where there is one
@@ -41,10 +45,16 @@ class _Sink:
 
 
 class _Foreign(logging.Handler):
-    """Writes another's lines as ours, without what its exceptions say."""
+    """Writes another's lines as ours, without what its exceptions say, and no more than so many of them a minute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._windows: dict[int, tuple[float, int]] = {}  # by severity: begin, and lines since
 
     def emit(self, record: logging.LogRecord) -> None:
         level = min(logging.CRITICAL, max(logging.DEBUG, record.levelno // 10 * 10))  # structlog has no others
+        if not self._has_room(level):
+            return
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             logger().log(level, "an exception that nobody caught", **where(error))
@@ -53,7 +63,18 @@ class _Foreign(logging.Handler):
             said = record.getMessage()
         except Exception:  # its values don't fit its text
             said = "a line that can't be put together"
-        logger().log(level, said)
+        logger().log(level, said.partition("\n")[0])  # asyncio's further lines show objects, and what is in them
+
+    def _has_room(self, level: int) -> bool:
+        """True where the line may be written; says before it how many were not."""
+        now = time.monotonic()
+        begun, count = self._windows.get(level, (now, 0))
+        if now - begun >= WINDOW_S:
+            if count > MOST_LINES:
+                logger().log(level, "lines left out", lines=count - MOST_LINES, seconds=round(now - begun))
+            begun, count = now, 0
+        self._windows[level] = begun, count + 1
+        return count < MOST_LINES
 
 
 def _made(write: Callable[[dict[str, Any]], object], level: int) -> Any:
@@ -90,9 +111,10 @@ def start_logs(out: TextIO | None = None, level: int = logging.INFO) -> None:
         stream.flush()
 
     _log = _made(write, level)
-    log = logging.getLogger(FOREIGN)
-    log.handlers[:], log.propagate = [_Foreign()], False
-    log.setLevel(level)
+    for name in FOREIGN:
+        log = logging.getLogger(name)
+        log.handlers[:], log.propagate = [_Foreign()], False
+        log.setLevel(level)
     logging.getLogger("uvicorn.access").disabled = True
     quieten()
 

@@ -70,6 +70,12 @@ class Metrics:
             ("code",),
             registry=self.registry,
         )
+        self._connections_closed = Counter(
+            "hilum_http_connections_closed",
+            "HTTP connections that were refused or cut off, by reason.",
+            ("code",),
+            registry=self.registry,
+        )
         self._listener_restarts = Counter(
             "hilum_listener_restarts",
             "Times that the DICOM listener's process was started again.",
@@ -117,6 +123,14 @@ class Metrics:
             code: why, one of few.
         """
         self._dicom_refusals.labels(code).inc()
+
+    def connection_closed(self, code: str) -> None:
+        """Count an HTTP connection that was refused or cut off.
+
+        Args:
+            code: why, one of few.
+        """
+        self._connections_closed.labels(code).inc()
 
     def listener_restarted(self, _: str) -> None:
         """Count that the DICOM listener's process was started again."""

@@ -83,8 +83,16 @@ class Settings(BaseSettings):
 
     largest_film_mb: int = Field(default=128, ge=1, le=2048)
     """Largest film accepted, MiB."""
-    upload_deadline_s: float = Field(default=60, gt=0)
-    """A REST upload must be complete after so long."""
+    upload_deadline_s: float = Field(default=1800, gt=0)
+    """A REST upload must be complete after so long: the largest film over a line of 75 kB/s."""
+    connections: int = Field(default=512, ge=16, le=512)
+    """Connections to REST and page at once; fewer where the system allows fewer open files."""
+    connections_per_address: int | None = Field(default=None, ge=1, le=512)
+    """Of these from one address; None for four fifths. Behind a proxy, whose address is that of all, as many."""
+    head_deadline_s: float = Field(default=15, gt=0)
+    """A TLS handshake and a request's head, and each further head, must be complete after so long."""
+    least_upload_rate: float = Field(default=1000, ge=0)
+    """Bytes a second that a request's body must bring on average over every 20 s."""
     least_free_mb: int = Field(default=256, ge=0)
     """Below this much free disk, MiB, no film is accepted."""
     most_waiting: int = Field(default=2000, ge=1)

@@ -44,6 +44,9 @@ BODY_S = 30.0
 TOO_SLOW = f"The body was not complete after {BODY_S:g} s. Send it over a faster line."
 """Films and bundles have a limit of their own; a megabyte of anything else is there after so long."""
 
+ALWAYS = frozenset(("/health/live", "/health/ready"))
+"""Who asks for these would take an overloaded service for a broken one, and start it anew."""
+
 OVERLOADED = "The service has as many requests in work as it can. Send this one again in a few seconds."
 
 
@@ -120,7 +123,7 @@ class Shield:
 
         self.in_work += 1
         try:
-            if self.in_work > self.most:
+            if self.in_work > self.most and scope["path"] not in ALWAYS:
                 again = {"Retry-After": RETRY_AFTER_S, "Connection": "close"}
                 await problem(503, "overloaded", "Too many requests at once", OVERLOADED, again)(
                     scope, receive, send_shielded
