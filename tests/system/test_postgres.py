@@ -14,6 +14,7 @@ from tests.records import test_access as access_on_sqlite
 from tests.records import test_alarms as alarms_on_sqlite
 from tests.records import test_audit_search as search_on_sqlite
 from tests.records import test_dicom_index as index_on_sqlite
+from tests.records import test_film_story as stories_on_sqlite
 from tests.records import test_labelling as labelling_on_sqlite
 from tests.records import test_peers as peers_on_sqlite
 from tests.records import test_readings as readings_on_sqlite
@@ -82,6 +83,7 @@ globals().update(same_tests(studies_on_sqlite, without=()))
 globals().update(same_tests(labelling_on_sqlite, without=()))
 globals().update(same_tests(alarms_on_sqlite, without=()))
 globals().update(same_tests(peers_on_sqlite, without=()))
+globals().update(same_tests(stories_on_sqlite, without=()))
 globals().update(same_tests(readings_on_sqlite, without=()))
 globals().update(same_tests(search_on_sqlite, without=("test_an_act_is_found_by_its_index_and_nothing_is_sorted",)))
 

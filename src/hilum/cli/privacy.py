@@ -84,8 +84,8 @@ def erase(
     from hilum.cli.forgetting import forget_erased
     from hilum.service.erasing import erase as erase_in
 
-    patient = _asked("Patient ID", hide=True) if patient == "-" else patient
-    study = _asked("Study Instance UID", hide=False) if study == "-" else study
+    patient = asked("Patient ID", hide=True) if patient == "-" else patient
+    study = asked("Study Instance UID", hide=False) if study == "-" else study
     with _opened(data) as (database, files):
         done = erase_in(database, files, patient_id=patient, study_uid=study, actor="console")
     lines = [f"erased: {counted(done.films, 'film')}, with answers, reviews and files; the audit says so"]
@@ -104,7 +104,7 @@ def erase(
     finish(summary, as_json=as_json, lines=lines)
 
 
-def _asked(what: str, *, hide: bool) -> str:
+def asked(what: str, *, hide: bool) -> str:
     """Typed at a terminal, else the first line of standard input."""
     import sys
 

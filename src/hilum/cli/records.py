@@ -53,12 +53,13 @@ def signed_heads() -> Path | None:
     return Path(os.environ[HEADS]) if os.environ.get(HEADS) else None
 
 
-def open_records(data: Path, *, make: bool = False) -> "Database":
+def open_records(data: Path, *, make: bool = False, keys: "Keyring | None" = None) -> "Database":
     """The records, to look at them or change them beside a running service or without one; closed by ``with``.
 
     Args:
         data: the service's folder.
         make: make folder and records where there are none; else a mistyped folder would be taken for an empty site.
+        keys: data keys, for who reads what is encrypted.
 
     Raises:
         ServiceError: there are none, they can't be opened, or are of another version; only ``hilum serve``, and what
@@ -71,7 +72,7 @@ def open_records(data: Path, *, make: bool = False) -> "Database":
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
     elif not records_there(data):
         raise ServiceError(f"There are no records at {data / 'hilum.db'}. Give the service's folder with --data.")
-    return Database(url_of(data), beside=True, upgrade=False)
+    return Database(url_of(data), keys, beside=True, upgrade=False)
 
 
 def records_there(data: Path) -> bool:

@@ -16,6 +16,7 @@ from hilum.cli.demo import demo
 from hilum.cli.docs import app as docs
 from hilum.cli.doctor import doctor
 from hilum.cli.explain import explain
+from hilum.cli.films import app as films
 from hilum.cli.keys import app as keys
 from hilum.cli.labels import app as labels
 from hilum.cli.lr_find import lr_find
@@ -72,6 +73,7 @@ app.add_typer(runs)
 app.command()(pretrain)
 app.command()(serve)
 app.add_typer(users)
+app.add_typer(films)
 app.add_typer(audit)
 app.add_typer(results)
 app.add_typer(pacs)
