@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.records.test_store import answer
@@ -20,6 +21,7 @@ from hilum.records.audit import check, entries
 from hilum.records.database import Database
 from hilum.records.erased_list import note_erased, read_erased
 from hilum.records.erasure import Eraser
+from hilum.records.key_change import bring_under_key
 from hilum.records.retention import Retention, retention_of
 from hilum.records.reviews import Reviews
 from hilum.records.store import Store, now
@@ -78,6 +80,36 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
 
 def mine(number: int, level: int = 1) -> bytes:
     return dicom(number, level, PatientID="MRCANARY", PatientName="MRCANARY^X", StudyInstanceUID="1.2.77.7")
+
+
+def test_a_film_that_was_set_aside_is_listed_and_dropped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    if desk.keys:
+        monkeypatch.setenv("HILUM_DATA_KEY", KEY.text)
+        bring_under_key(desk.database, now)
+    used, aside = desk.answered(mine(1)), desk.send(mine(1, 9))
+    assert desk.store.claim("w", lease_s=60, max_attempts=3)
+    assert desk.store.record_answer(aside, "w", read(mine(1, 9))[1], answer()) == "quarantined"
+
+    def films(*words: str) -> dict[str, Any]:
+        done = CliRunner().invoke(app, ["films", *words, "--data", str(desk.data), "--json"], catch_exceptions=False)
+        assert done.exit_code == 0
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    (told,) = films("set-aside")["films"]
+    assert (told["film"], told["in_use"], told["code"]) == (aside, used, "same-uid-other-content")
+    for other in (used, "f" * 32):
+        with pytest.raises(UsageError, match="No film that was set aside has this id"):
+            films("drop", other)
+    assert films("drop", aside) == {"dropped": aside}
+    assert films("set-aside") == {"films": [], "more": False}
+    assert desk.store.film(aside) is None
+    assert desk.store.film(used) is not None
+    assert len(desk.files.names()) == 1
+    assert read_erased(desk.files.erased_list) == (aside,)
+    with desk.database.read() as session:
+        rows = [(one.actor, one.act) for one in entries(session, subject=aside)]
+    assert rows[-1] == ("console", "film.erased")
 
 
 def test_a_patient_is_gone_from_every_byte_and_the_audit_says_so(desk: Desk) -> None:

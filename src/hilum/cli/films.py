@@ -61,6 +61,56 @@ def show(
         raise typer.Exit(1)
 
 
+@app.command("set-aside")
+def list_set_aside(
+    limit: Annotated[int, typer.Option(help="Most films.", min=1)] = 100,
+    data: DataOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """List films that were set aside, the newest first: why, from whom they came, and which film is in use instead.
+
+    Two films that bear one SOP instance UID have to be compared by a person: hilum films show tells of both.
+    """
+    from hilum.cli.records import keyring_given, open_records
+    from hilum.records.film_story import in_use_instead
+    from hilum.records.store import Store
+    from hilum.service.web.phrases import door_words
+
+    with open_records(data, keys=keyring_given()) as database:
+        page = Store(database).films(limit=limit, states=("quarantined",), viewer="console")
+        instead = in_use_instead(database, [one.film_id for one in page.films])
+    lines: list[str] = []
+    found: list[dict[str, Any]] = []
+    for one in page.films:
+        other, door = instead.get(one.film_id), door_words(one.origin, one.calling_ae)
+        lines.append(f"{one.film_id}  {one.received_at:%Y-%m-%d %H:%M:%S} UTC {door}: {one.reason}")
+        lines += [f"  in use is film {other}"] if other else []
+        told: dict[str, Any] = {"film": one.film_id, "received_at": one.received_at.isoformat(), "origin": one.origin}
+        told |= {"calling_ae": one.calling_ae, "sha256": one.file_sha256, "code": one.reason_code, "in_use": other}
+        found.append(told)
+    lines += [f"more than {counted(limit, 'film')}: --limit shows older ones"] if page.next_cursor else []
+    more = page.next_cursor is not None
+    finish({"films": found, "more": more}, as_json=as_json, lines=lines or ["no film is set aside"])
+
+
+@app.command("drop")
+def drop_film(
+    film: Annotated[str, typer.Argument(metavar="FILM", help="Id of a film that was set aside.")],
+    data: DataOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase a film that was set aside, with its file; the one in use is not touched, and the audit says so.
+
+    Sent again, it is set aside again: see to it that its sender gives it a SOP instance UID of its own.
+    """
+    from hilum.cli.privacy import opened
+    from hilum.service.erasing import drop
+
+    with opened(data, upgrade=False) as (database, files):
+        drop(database, files, film, actor="console")
+    finish({"dropped": film}, as_json=as_json, lines=[f"film {film} was dropped, with its file; the audit says so"])
+
+
 def _summary(one: "Story", answers: dict[str, bool | None]) -> dict[str, Any]:
     from dataclasses import asdict
 

@@ -52,7 +52,7 @@ def retain(
             "No time is set, so everything is kept for ever. Give --pixels-days, or HILUM_RETAIN_PIXELS_DAYS as for "
             "the service."
         )
-    with _opened(data, upgrade=apply) as (database, files):
+    with opened(data, upgrade=apply) as (database, files):
         done = retain_in(database, files, retention, actor="console", dry=dry_run)
     done_to = "are past their time" if dry_run else "were erased"
     lines = [
@@ -86,7 +86,7 @@ def erase(
 
     patient = asked("Patient ID", hide=True) if patient == "-" else patient
     study = asked("Study Instance UID", hide=False) if study == "-" else study
-    with _opened(data) as (database, files):
+    with opened(data) as (database, files):
         done = erase_in(database, files, patient_id=patient, study_uid=study, actor="console")
     lines = [f"erased: {counted(done.films, 'film')}, with answers, reviews and files; the audit says so"]
     if not done.films:
@@ -124,7 +124,7 @@ def replay(
     from hilum.service.erasing import erase_again
 
     gone = read_erased(erasures)
-    with _opened(data) as (database, files):
+    with opened(data) as (database, files):
         films = erase_again(database, files, gone, actor="console")
     lines = [
         f"erased again: {films} of {counted(len(gone), 'film')} in the list, those that were here; the audit says so"
@@ -133,7 +133,13 @@ def replay(
 
 
 @contextlib.contextmanager
-def _opened(data: Path, *, upgrade: bool = True) -> Iterator[tuple["Database", "FilmFiles"]]:
+def opened(data: Path, *, upgrade: bool = True) -> Iterator[tuple["Database", "FilmFiles"]]:
+    """Records and films, to erase of, beside a running service or without one.
+
+    Raises:
+        UsageError: there is no such folder.
+        ServiceError: the records can't be opened, or a data key is missing or not taken over yet.
+    """
     from hilum.errors import UsageError
     from hilum.records.database import Database
     from hilum.records.key_change import require_taken_over

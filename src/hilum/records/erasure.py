@@ -66,7 +66,8 @@ class Eraser:
         Args:
             film_ids: which.
             actor: who does it.
-            by: ``patient`` or ``study``; ``list`` for what was erased before and came back with an older backup.
+            by: ``patient`` or ``study``; ``list`` for what was erased before and came back with an older backup;
+                ``set-aside`` for a film that bore another's UID.
             value: the patient's id or the study's UID; only a keyed digest of it is written down, if there is a key.
 
         Returns:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from hilum.records.audit import Act, append, entries
 from hilum.records.database import Database
@@ -152,6 +152,23 @@ def stories(database: Database, named: str, *, viewer: str) -> tuple[Story, ...]
                 detail = {"model": newest, "shown": "history"}
                 append(session, Act(actor=viewer, act="film.viewed", subject=one.film_id, detail=detail), now())
     return told
+
+
+def in_use_instead(database: Database, film_ids: Sequence[str]) -> dict[str, str]:
+    """Of films that were set aside, those that bear the same SOP instance UID and are in use: id by id.
+
+    Args:
+        database: the records.
+        film_ids: of films that were set aside.
+    """
+    aside, used = aliased(FilmRow), aliased(FilmRow)
+    query = (
+        select(aside.id, used.id)
+        .join(used, used.sop_instance_uid == aside.sop_instance_uid)
+        .where(aside.id.in_(film_ids), used.id != aside.id, used.state != "quarantined")
+    )
+    with database.read() as session:
+        return {str(row[0]): str(row[1]) for row in session.execute(query)}
 
 
 def _films(session: Session, named: str) -> Sequence[str]:

@@ -11,7 +11,7 @@ from hilum.records.database import Database
 from hilum.records.erased_list import note_erased, read_erased
 from hilum.records.erasure import FILMS_AT_ONCE, Eraser
 from hilum.records.retention import Retention
-from hilum.records.store import now
+from hilum.records.store import Store, now
 from hilum.service.film_files import FilmFiles
 
 
@@ -104,6 +104,32 @@ def erase_again(database: Database, files: FilmFiles, film_ids: Sequence[str], *
     finish_erasures(database, files)
     eraser.tidy(whole=True)
     return films
+
+
+def drop(database: Database, files: FilmFiles, film_id: str, *, actor: str) -> None:
+    """Erase a film that was set aside, with its file.
+
+    Args:
+        database: the records.
+        files: the films' files.
+        film_id: which.
+        actor: who decided it, for the audit.
+
+    Raises:
+        UsageError: there is no such film, or it was not set aside; nothing was erased.
+        ServiceError: the list of erasures can't be written; nothing was erased.
+    """
+    film = Store(database).film(film_id)
+    if film is None or film.state != "quarantined":
+        raise UsageError(
+            "No film that was set aside has this id. hilum films set-aside lists them; hilum privacy erase erases "
+            "others."
+        )
+    eraser = Eraser(database, now)
+    _note(files, [film_id])
+    eraser.erase([film_id], actor=actor, by="set-aside")
+    finish_erasures(database, files)
+    eraser.tidy(whole=True)
 
 
 def retain(database: Database, files: FilmFiles, retention: Retention, *, actor: str, dry: bool = False) -> Retained:
