@@ -68,7 +68,7 @@ def test_the_films_of_missing_studies_are_sent_to_us_and_no_report_of_ours() -> 
     with archive([report, *HELD]) as pacs, archive([]) as us:
         pacs.destinations["HILUM"] = ("127.0.0.1", us.port)
         said = run("fetch", "1.2.3.1", "1.2.3.2", "--pacs", pacs.setting)
-        assert "2 series of films in 2 studies were sent to HILUM" in said
+        assert "Sent to HILUM: 2 series of films, 2 studies." in said
         assert us.kept == [HELD[0].SOPInstanceUID, HELD[1].SOPInstanceUID]
         run(
             "fetch",
@@ -123,4 +123,4 @@ def test_without_a_pacs_its_forms_are_told(words: tuple[str, ...], monkeypatch: 
 def test_look_ups_are_listed_and_put_back(tmp_path: Path) -> None:
     Database(f"sqlite:///{tmp_path / 'hilum.db'}").close()
     assert "no look-ups yet: set HILUM_PACS" in run("list", "--data", str(tmp_path))
-    assert "0 look-ups are in the queue again" in run("requeue", "--data", str(tmp_path))
+    assert "In the queue again: 0 look-ups." in run("requeue", "--data", str(tmp_path))

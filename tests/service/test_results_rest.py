@@ -3,6 +3,7 @@
 import html
 import io
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 from hilum.cli.verbs import app
 from hilum.records.database import Database
 from hilum.records.results_out import Outbox
-from hilum.records.schema import LookUpRow
+from hilum.records.schema import DeliveryRow, LookUpRow
 from hilum.records.store import now
 from hilum.service.app import Running, running
 
@@ -72,6 +73,26 @@ def test_dead_letters_are_shown_and_requeued(service: Running) -> None:
         assert http.get("/api/v1/results").json()["dead"] == []
 
 
+def test_what_waits_for_its_next_attempt_says_why(alone: Running) -> None:
+    given_up(alone.room.database, 911)
+    with alone.room.database.write() as session:
+        row = session.query(DeliveryRow).one()
+        row.state, row.attempts, row.reason, row.due_at = "waiting", 2, "Nobody listens.", now() + timedelta(hours=1)
+        session.add(
+            LookUpRow(
+                film_id="film911", state="waiting", attempts=1, created_at=now(), due_at=row.due_at,
+                reason_code="away", reason="The PACS could not be reached.",
+            )
+        )  # fmt: skip
+    with httpx.Client(base_url=alone.url, headers=let_in(alone, "admin"), timeout=20) as http:
+        (one,) = http.get("/api/v1/results").json()["again"]
+        assert (one["destination"], one["film"], one["attempts"]) == ("pacs", "film911", 2)
+        assert (one["reason"], datetime.fromisoformat(one["due_at"])) == ("Nobody listens.", row.due_at)
+        (one,) = http.get("/api/v1/look-ups").json()["again"]
+        assert (one["film"], one["attempts"]) == ("film911", 1)
+        assert (one["reason"], datetime.fromisoformat(one["due_at"])) == ("The PACS could not be reached.", row.due_at)
+
+
 def test_results_for_a_destination_that_is_gone_are_told(tmp_path: Path, log: io.StringIO) -> None:  # noqa: F811
     settings = settings_in(tmp_path)
     settings.data.mkdir(parents=True, exist_ok=True)
@@ -106,7 +127,7 @@ def test_the_console_shows_and_requeues_them_too(tmp_path: Path) -> None:
     given_up(database, 1)
     database.close()
     shown = hilum("list", "--data", tmp_path)
-    assert "1 attempts: PACS does not take it." in shown.output
+    assert "1 attempt: PACS does not take it." in shown.output
     said = json.loads(shown.stdout.splitlines()[-1])
     assert said["destinations"] == {"pacs": {"dead": 1}}
     done = hilum("requeue", said["dead"][0]["id"], "--data", tmp_path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilum.cli.records import DataOption
-from hilum.cli.terminal import JsonOption, finish, table
+from hilum.cli.terminal import JsonOption, counted, finish, table
 
 if TYPE_CHECKING:
     from hilum.service.dicom.pacs import Pacs
@@ -130,7 +130,7 @@ def fetch_studies(
             raise UsageError(f"{one!r} is no study instance UID. hilum pacs find prints them.")
     reached = _reached(at, ae_title, ca, certificate)
     series = sum(move_study(reached, one) for one in studies)
-    lines = [f"{series} series of films in {len(studies)} studies were sent to {ae_title}."]
+    lines = [f"Sent to {ae_title}: {series} series of films, {_studies(len(studies))}."]
     finish({"moved": studies, "series": series}, as_json=as_json, lines=lines)
 
 
@@ -146,9 +146,9 @@ def list_look_ups(data: DataOption = HERE, as_json: JsonOption = False) -> None:
         counts, lost, again = look_ups.counts(), look_ups.lost(), look_ups.put_off()
     rows = [[counts.get(state, 0) for state in LOOK_UP_STATES]]
     lines = table(list(LOOK_UP_STATES), rows) if counts else ["no look-ups yet: set HILUM_PACS"]
-    lines += [f"film {one.film_id}  {one.attempts} attempts: {one.reason}" for one in lost]
+    lines += [f"film {one.film_id}  {counted(one.attempts, 'attempt')}: {one.reason}" for one in lost]
     for one in again:
-        tried = f"{one.attempts} attempts, next {one.due_at:%Y-%m-%d %H:%M:%S} UTC"
+        tried = f"{counted(one.attempts, 'attempt')}, next {one.due_at:%Y-%m-%d %H:%M:%S} UTC"
         lines.append(f"film {one.film_id}  {tried}: {one.reason}")
     waiting = [{"film": one.film_id, "attempts": one.attempts, "reason": one.reason} for one in again]
     letters = [{"film": one.film_id, "code": one.reason_code, "attempts": one.attempts} for one in lost]
@@ -168,7 +168,11 @@ def requeue(
 
     with open_records(data) as database:
         number = LookUps(database, now).requeue(film, actor="console")
-    finish({"requeued": number}, as_json=as_json, lines=[f"{number} look-ups are in the queue again."])
+    finish({"requeued": number}, as_json=as_json, lines=[f"In the queue again: {counted(number, 'look-up')}."])
+
+
+def _studies(number: int) -> str:
+    return f"{number} {'study' if number == 1 else 'studies'}"
 
 
 def _reached(at: str, ae_title: str, ca: Path | None, certificate: Path | None) -> "Pacs":

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from hilum.cli.records import DataOption
-from hilum.cli.terminal import JsonOption, finish, table
+from hilum.cli.terminal import JsonOption, counted, finish, table
 
 app = typer.Typer(name="results", help="Results on their way to PACS and archives.", no_args_is_help=True)
 HERE = Path("hilum-data")
@@ -39,9 +39,12 @@ def list_results(data: DataOption = HERE, as_json: JsonOption = False) -> None:
         else ["no results yet; HILUM_RESULTS_TO of the service names where they go"]
     )
     lines += [left_behind_words(name, number) for name, number in sorted(left_behind.items())]
-    lines += [f"{one.id}  {one.destination}  film {one.film_id}  {one.attempts} attempts: {one.reason}" for one in dead]
+    lines += [
+        f"{one.id}  {one.destination}  film {one.film_id}  {counted(one.attempts, 'attempt')}: {one.reason}"
+        for one in dead
+    ]
     for one in again:
-        tried = f"{one.attempts} attempts, next {one.due_at:%Y-%m-%d %H:%M:%S} UTC"
+        tried = f"{counted(one.attempts, 'attempt')}, next {one.due_at:%Y-%m-%d %H:%M:%S} UTC"
         lines.append(f"{one.destination}  film {one.film_id}  {tried}: {one.reason}")
     waiting = [{"destination": one.destination, "film": one.film_id, "reason": one.reason} for one in again]
     letters = [
@@ -69,4 +72,4 @@ def requeue(
 
     with open_records(data) as database:
         number = Outbox(database, now).requeue(letter, actor="console")
-    finish({"requeued": number}, as_json=as_json, lines=[f"{number} results are in the queue again."])
+    finish({"requeued": number}, as_json=as_json, lines=[f"In the queue again: {counted(number, 'result')}."])

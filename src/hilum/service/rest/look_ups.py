@@ -10,7 +10,7 @@ from hilum.records.access import Caller
 from hilum.records.cursors import write_cursor
 from hilum.records.look_ups import LOOK_UP_STATES
 from hilum.service.rest.access import needs, room_of
-from hilum.service.rest.results import Requeue, Requeued
+from hilum.service.rest.results import MOST_AGAIN, Requeue, Requeued
 from hilum.service.rest.users import RESPONSES, Cursor
 
 router = APIRouter(prefix="/api/v1/look-ups", tags=["priors"], responses=RESPONSES)
@@ -27,6 +27,15 @@ class LostOut(BaseModel):
     reason: str = Field(description="Why, in one sentence.")
 
 
+class PutOffOut(BaseModel):
+    """A look-up that was tried and waits to be tried again."""
+
+    film: str = Field(description="The film whose priors are looked for.")
+    attempts: int = Field(description="How often it was tried.")
+    due_at: datetime = Field(description="When it is tried next (UTC).")
+    reason: str = Field(description="Why the last try failed, in one sentence.")
+
+
 class LookUpsOut(BaseModel):
     """The queue of look-ups."""
 
@@ -34,6 +43,7 @@ class LookUpsOut(BaseModel):
     looking: int = Field(description="Being made.")
     done: int = Field(description="Made, whether or not there was a prior.")
     dead: int = Field(description="Given up.")
+    again: list[PutOffOut] = Field(description="Tried, and waiting for the next try, next due first; at most 100.")
     given_up: list[LostOut] = Field(description="The latest first.")
     next: str | None = Field(description="Cursor of further ones that were given up; null at the end.")
 
@@ -45,12 +55,16 @@ def look_ups(
     limit: Annotated[int, Query(ge=1, le=1000, description="Most given up of a page.")] = 100,
     cursor: Cursor = None,
 ) -> LookUpsOut:
-    """Counts by state, and the look-ups that were given up with their reasons. None without `HILUM_PACS`."""
+    """Counts by state, and with reasons those that wait after a try or were given up; none without `HILUM_PACS`."""
     book = room_of(request).look_ups
     lost = book.lost(limit=limit + 1, cursor=cursor)
     last, counts = lost[limit - 1] if len(lost) > limit else None, book.counts()
     return LookUpsOut(
         **{state: counts.get(state, 0) for state in LOOK_UP_STATES},
+        again=[
+            PutOffOut(film=one.film_id, attempts=one.attempts, due_at=one.due_at, reason=one.reason)
+            for one in book.put_off(limit=MOST_AGAIN)
+        ],
         given_up=[
             LostOut(
                 film=one.film_id, attempts=one.attempts, given_up_at=one.given_up_at, code=one.reason_code,

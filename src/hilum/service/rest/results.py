@@ -8,11 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hilum.records.access import Caller
 from hilum.records.cursors import write_cursor
+from hilum.records.holdings import sent_again
 from hilum.records.results_out import DELIVERY_STATES
 from hilum.service.rest.access import needs, room_of
 from hilum.service.rest.users import RESPONSES, Cursor
 
 router = APIRouter(prefix="/api/v1/results", tags=["results"], responses=RESPONSES)
+
+MOST_AGAIN = 100
 
 
 class DestinationOut(BaseModel):
@@ -37,10 +40,21 @@ class DeadLetterOut(BaseModel):
     reason: str = Field(description="Why, in one sentence.")
 
 
+class AgainOut(BaseModel):
+    """A result that was tried and waits to be tried again."""
+
+    destination: str = Field(description="Where it goes.")
+    film: str = Field(description="The film that was answered.")
+    attempts: int = Field(description="How often it was tried.")
+    due_at: datetime = Field(description="When it is tried next (UTC).")
+    reason: str = Field(description="Why the last try failed, in one sentence.")
+
+
 class ResultsOut(BaseModel):
     """The queue of results."""
 
     destinations: list[DestinationOut] = Field(description="By name; also those that the settings name no more.")
+    again: list[AgainOut] = Field(description="Tried, and waiting for the next try, next due first; at most 100.")
     dead: list[DeadLetterOut] = Field(description="The latest first.")
     next: str | None = Field(description="Cursor of further dead letters; null at the end.")
 
@@ -66,14 +80,25 @@ def results(
     limit: Annotated[int, Query(ge=1, le=1000, description="Most dead letters.")] = 100,
     cursor: Cursor = None,
 ) -> ResultsOut:
-    """Counts by destination, and the dead letters with their reasons."""
-    outbox = room_of(request).outbox
+    """Counts by destination, and with their reasons what waits to be tried again, and the dead letters."""
+    room = room_of(request)
+    outbox, again = room.outbox, sent_again(room.database, limit=MOST_AGAIN)
     dead = outbox.dead(limit=limit + 1, cursor=cursor)
     last = dead[limit - 1] if len(dead) > limit else None
     return ResultsOut(
         destinations=[
             DestinationOut(name=name, **{state: counts.get(state, 0) for state in DELIVERY_STATES})
             for name, counts in sorted(outbox.counts().items())
+        ],
+        again=[
+            AgainOut(
+                destination=one.destination,
+                film=one.film_id,
+                attempts=one.attempts,
+                due_at=one.due_at,
+                reason=one.reason,
+            )
+            for one in again
         ],
         dead=[
             DeadLetterOut(
