@@ -18,6 +18,7 @@ from tests.records import test_film_story as stories_on_sqlite
 from tests.records import test_labelling as labelling_on_sqlite
 from tests.records import test_peers as peers_on_sqlite
 from tests.records import test_readings as readings_on_sqlite
+from tests.records import test_seen as seen_on_sqlite
 from tests.records import test_store as store_on_sqlite
 from tests.records import test_study_reading as studies_on_sqlite
 from tests.records.stepping import downgrade
@@ -25,6 +26,7 @@ from tests.records.test_store import Clock, answer, film
 from tests.service.conftest import let_in, settings_in
 from tests.service.small import SmallDrawing, SmallModel, png
 from tests.service.test_killed_often import kill_often
+from tests.service.test_seen import nothing_is_shown
 from tests.system.postgres import Server, programs, served
 
 from hilum.errors import ServiceError
@@ -78,6 +80,7 @@ def same_tests(module: object, *, without: tuple[str, ...]) -> dict[str, object]
 
 globals().update(same_tests(store_on_sqlite, without=("test_two_films_never_hold_one_uid_even_behind_the_store",)))
 globals().update(same_tests(access_on_sqlite, without=()))
+globals().update(same_tests(seen_on_sqlite, without=()))
 globals().update(same_tests(index_on_sqlite, without=()))
 globals().update(same_tests(studies_on_sqlite, without=()))
 globals().update(same_tests(labelling_on_sqlite, without=()))
@@ -145,6 +148,12 @@ def test_fresh_and_migrated_are_what_the_code_knows(server: Server, url: str) ->
             assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
             assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == HEAD
         database.close()
+
+
+def test_nothing_is_shown_that_can_not_be_written_down(url: str, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, database_url=url)
+    with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:
+        nothing_is_shown(service)
 
 
 def test_films_of_before_migration_0016_stay_what_they_are(url: str) -> None:
