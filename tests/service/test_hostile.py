@@ -5,6 +5,7 @@ import logging
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from tests.service.hostile import (
     noted,
     pdu,
     pdv,
+    received,
     recorded_at_last,
     resident_mb,
     store,
@@ -209,6 +211,38 @@ def test_five_slow_peers_are_cut_off_while_a_good_one_finishes(impatient: Runnin
         assert still_serves(impatient)
         for one in slow:
             assert one.result() < WAIT_S, "1000 bytes at five a second would take 200 s"
+
+
+def test_films_that_come_a_byte_at_a_time_keep_no_place(impatient: Running) -> None:
+    """Each of their PDUs comes whole, so that no limit of one is exceeded."""
+    at, places = ("127.0.0.1", port_of(impatient)), impatient.room.settings.maximum_associations
+    with contextlib.ExitStack() as stack:
+        peers: list[socket.socket] = []
+        for number in range(places):
+            from_where = (f"127.0.0.{1 + number % 2}", 0)  # one address may not have all of them
+            peer = stack.enter_context(socket.create_connection(at, timeout=WAIT_S, source_address=from_where))
+            peers.append(peer)
+            with contextlib.suppress(OSError, AssertionError):
+                peer.sendall(associate([(1, 1)]))
+                received(peer)
+                peer.sendall(pdu(DATA, pdv(1, 3, command(CR, b"1.2.826.0.1.3680043.10.9"))))
+
+        def go_on() -> None:
+            while peers:
+                for peer in list(peers):
+                    try:
+                        peer.sendall(pdu(DATA, pdv(1, 0, b"x")))
+                    except OSError:
+                        peers.remove(peer)
+                time.sleep(0.02)
+
+        sender = threading.Thread(target=go_on, daemon=True)
+        sender.start()
+        sender.join(WAIT_S)
+        assert not peers, f"{len(peers)} are still there"
+        deadline = time.monotonic() + WAIT_S
+        while not still_serves(impatient):
+            assert time.monotonic() < deadline
 
 
 LIES = {

@@ -80,7 +80,7 @@ TITLES = {
     "pdu-size": "a PDU larger than agreed",
     "command-size": "a command longer than any there is",
     "message-size": "a film that is too large",
-    "too-slow": "silence, or a PDU that took too long",
+    "too-slow": "silence, or a PDU or message that took too long",
     "memory": "no memory left beside what others sent",
     "protocol": "something that the protocol doesn't have",
 }

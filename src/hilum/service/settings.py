@@ -92,7 +92,8 @@ class Settings(BaseSettings):
     head_deadline_s: float = Field(default=15, gt=0)
     """A TLS handshake and a request's head, and each further head, must be complete after so long."""
     least_upload_rate: float = Field(default=1000, ge=0)
-    """Bytes a second that a request's body must bring on average over every 20 s."""
+    """Bytes a second that a request's body must bring on average over every 20 s, and a DICOM message over each half of
+    ``network_timeout_s``, of which one may be slower."""
     least_free_mb: int = Field(default=256, ge=0)
     """Below this much free disk, MiB, no film is accepted."""
     most_waiting: int = Field(default=2000, ge=1)

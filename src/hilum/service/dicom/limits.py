@@ -49,17 +49,28 @@ class GuardedSocket(AssociationSocket):
         largest_message: bytes of the largest message received, command and data set together.
         pdu_s: a PDU must be complete after so long.
         association_s: the connection ends after so long, whatever it does.
+        least_rate: bytes a second that a message must bring; below it for two halves of ``pdu_s`` in a row it is too
+            slow.
     """
 
     def __init__(
-        self, plain: AssociationSocket, *, largest_pdu: int, largest_message: int, pdu_s: float, association_s: float
+        self,
+        plain: AssociationSocket,
+        *,
+        largest_pdu: int,
+        largest_message: int,
+        pdu_s: float,
+        association_s: float,
+        least_rate: float = 0,
     ) -> None:
         # Not the parent's constructor: it would announce the connection to the state machine a second time.
         self.__dict__.update(plain.__dict__)
         self.largest_pdu, self.largest_message, self.pdu_s = largest_pdu, largest_message, pdu_s
         self.ends = time.monotonic() + association_s
         self.message_bytes = 0
+        self.least_rate, self.slow = least_rate, False
         self.heard = time.monotonic()
+        self.since, self.counted = self.heard, 0
         connection: socket.socket | None = self.socket
         if connection is not None:
             # A request is two PDUs; the second would wait for the first one's acknowledgement, 40 ms each time.
@@ -73,6 +84,7 @@ class GuardedSocket(AssociationSocket):
             self.close()
             return False
         if self.assoc.dimse.msg_queue.qsize() >= QUEUED_MESSAGES:
+            self._count_anew()
             return False  # the peer sends ahead of our answers: it waits
         if not self._await():
             return False
@@ -102,6 +114,7 @@ class GuardedSocket(AssociationSocket):
             OSError: the peer exceeds a limit; pynetdicom then closes the connection.
         """
         try:
+            self._pace()
             self._check(nr_bytes)
             received = bytearray(nr_bytes)
             count = self._fill(memoryview(received))
@@ -112,6 +125,23 @@ class GuardedSocket(AssociationSocket):
             self.drop()
             del received[count:]
         return received
+
+    def _pace(self) -> None:
+        """Judge how fast the message comes that is on its way; twice, since a machine that stood still is slow once."""
+        if self.assoc.dimse.message is None:
+            self._count_anew()
+            return
+        took = time.monotonic() - self.since
+        if took < self.pdu_s / 2:
+            return
+        before, slow = self.slow, self.message_bytes - self.counted < self.least_rate * took
+        if slow and before:
+            self._refuse("too-slow", f"a message of less than {self.least_rate:g} bytes a second")
+        self._count_anew()
+        self.slow = slow
+
+    def _count_anew(self) -> None:
+        self.since, self.counted, self.slow = time.monotonic(), self.message_bytes, False
 
     def _check(self, nr_bytes: int) -> None:
         self.message_bytes += nr_bytes

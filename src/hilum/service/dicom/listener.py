@@ -52,6 +52,7 @@ class Listener:
             largest_message=terms.largest_film_bytes + COMMAND_BYTES,
             pdu_s=terms.network_timeout_s,
             association_s=terms.association_deadline_s,
+            least_rate=terms.least_rate,
         )
         self._server = entity.make_server(
             listening.getsockname(),

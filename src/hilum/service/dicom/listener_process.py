@@ -208,6 +208,7 @@ def terms_of(settings: Settings) -> Terms:
         associations_per_address=settings.associations_per_address or most_of_one(settings.maximum_associations),
         association_deadline_s=settings.association_deadline_s,
         network_timeout_s=settings.network_timeout_s,
+        least_rate=settings.least_upload_rate,
         tls=settings.dicom_tls if pair else "off",
         certificate=str(pair[0].absolute()) if pair else "",
         key=str(pair[1].absolute()) if pair else "",

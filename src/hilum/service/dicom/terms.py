@@ -34,6 +34,8 @@ class Terms:
     """An association is closed after so long, whatever it does."""
     network_timeout_s: float = 30
     """A peer that is silent for so long, or takes so long over one PDU, is cut off."""
+    least_rate: float = 1000
+    """Bytes a second that a message must bring; a slower peer is cut off."""
     tls: Literal["off", "on", "optional", "required"] = "off"
     """Whether connections are encrypted, and peers asked for a certificate."""
     certificate: str = ""

@@ -42,7 +42,8 @@ WHY = {
     "pdu-size": "It sent a PDU of more than 1 MiB, although less was agreed.",
     "command-size": "It sent a command of more than 64 KiB, where a few hundred bytes are usual.",
     "message-size": "It sent a film larger than HILUM_LARGEST_FILM_MB.",
-    "too-slow": "It was silent, or took over one PDU, for longer than HILUM_NETWORK_TIMEOUT_S.",
+    "too-slow": "It was silent, or took over one PDU, for longer than HILUM_NETWORK_TIMEOUT_S, or was slower than "
+    "HILUM_LEAST_UPLOAD_RATE.",
     "memory": "There was no memory left beside what others sent; HILUM_LISTENER_MEMORY_MB says how much there is.",
     "protocol": "It sent what the protocol doesn't have.",
 }
