@@ -98,9 +98,13 @@ def test_a_film_that_was_set_aside_is_listed_and_dropped(desk: Desk, monkeypatch
 
     (told,) = films("set-aside")["films"]
     assert (told["film"], told["in_use"], told["code"]) == (aside, used, "same-uid-other-content")
-    for other in (used, "f" * 32):
-        with pytest.raises(UsageError, match="No film that was set aside has this id"):
-            films("drop", other)
+    found = films("compare", aside)
+    assert (found["aside"], found["in_use"], found["pixels"]) == (aside, used, "they differ")
+    assert found["elements"] == {"differing": ["PixelData"], "first_only": [], "second_only": []}
+    for verb in ("drop", "compare"):
+        for other in (used, "f" * 32):
+            with pytest.raises(UsageError, match="No film that was set aside has this id"):
+                films(verb, other)
     assert films("drop", aside) == {"dropped": aside}
     assert films("set-aside") == {"films": [], "more": False}
     assert desk.store.film(aside) is None

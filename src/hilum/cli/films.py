@@ -69,7 +69,7 @@ def list_set_aside(
 ) -> None:
     """List films that were set aside, the newest first: why, from whom they came, and which film is in use instead.
 
-    Two films that bear one SOP instance UID have to be compared by a person: hilum films show tells of both.
+    Two films that bear one SOP instance UID have to be compared by a person: hilum films compare begins with that.
     """
     from hilum.cli.records import keyring_given, open_records
     from hilum.records.film_story import in_use_instead
@@ -91,6 +91,35 @@ def list_set_aside(
     lines += [f"more than {counted(limit, 'film')}: --limit shows older ones"] if page.next_cursor else []
     more = page.next_cursor is not None
     finish({"films": found, "more": more}, as_json=as_json, lines=lines or ["no film is set aside"])
+
+
+@app.command()
+def compare(
+    film: Annotated[str, typer.Argument(metavar="FILM", help="Id of a film that was set aside.")],
+    data: DataOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare a film that was set aside with the one in use: which elements differ, and whether the pixels do.
+
+    Elements are named by their keywords, and no value is shown. That both were looked at is in the audit.
+    """
+    from dataclasses import asdict
+
+    from hilum.cli.privacy import opened
+    from hilum.service.comparing import compare_with_used
+
+    with opened(data, upgrade=False) as (database, files):
+        found = compare_with_used(database, files, film, viewer="console")
+    told = found.elements
+    lines = [
+        f"set aside: film {found.aside}",
+        f"in use:    film {found.in_use}",
+        f"pixels: {found.pixels}",
+        f"elements that differ: {', '.join(told.differing) or 'none'}",
+        f"only in the one that was set aside: {', '.join(told.first_only) or 'none'}",
+        f"only in the one in use: {', '.join(told.second_only) or 'none'}",
+    ]
+    finish(asdict(found), as_json=as_json, lines=lines)
 
 
 @app.command("drop")

@@ -12,6 +12,7 @@ from hilum.records.erased_list import note_erased, read_erased
 from hilum.records.erasure import FILMS_AT_ONCE, Eraser
 from hilum.records.retention import Retention
 from hilum.records.store import Store, now
+from hilum.service.comparing import NOT_ASIDE
 from hilum.service.film_files import FilmFiles
 
 
@@ -121,10 +122,7 @@ def drop(database: Database, files: FilmFiles, film_id: str, *, actor: str) -> N
     """
     film = Store(database).film(film_id)
     if film is None or film.state != "quarantined":
-        raise UsageError(
-            "No film that was set aside has this id. hilum films set-aside lists them; hilum privacy erase erases "
-            "others."
-        )
+        raise UsageError(NOT_ASIDE)
     eraser = Eraser(database, now)
     _note(files, [film_id])
     eraser.erase([film_id], actor=actor, by="set-aside")
