@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from hilum.files import take_lock
 from hilum.records.audit import check, entries
 from hilum.records.database import Database
 from hilum.records.identifiers import identities
-from hilum.records.key_change import bring_under_key, film_files
+from hilum.records.key_change import bring_under_key, film_files, keys_in_use, require_taken_over
 from hilum.records.store import Store, now
 from hilum.records.values import Identity
 from hilum.sealing import Sealer
@@ -204,6 +205,27 @@ def test_a_service_that_stops_goes_on_with_films_at_its_next_start(tmp_path: Pat
     with rekeying(data, keys) as (thread, _):
         thread.join(30)
     assert key_status(data, url_in(data), keys).films == {keys.active_id: FILMS}
+
+
+@pytest.mark.parametrize("moment", [now, lambda: now() - timedelta(days=400)], ids=["", "the clock was set back"])
+def test_an_older_key_that_comes_first_again_takes_the_records_over_too(
+    tmp_path: Path, moment: Callable[[], datetime]
+) -> None:
+    """Else they would stay under the newer key, which is written down as needed no more once the films are done."""
+    data, older, newer = tmp_path / "data", new_data_key(), new_data_key()
+    fill(data, Keyring([older]))
+    take_over(data, Keyring([newer, older]))
+    back = Keyring([older, newer])
+    with Database(url_in(data), back) as database, pytest.raises(ServiceError, match="not under it yet"):
+        require_taken_over(database)
+    with Database(url_in(data), back) as database:
+        assert bring_under_key(database, moment) > 0
+        assert bring_under_key(database, moment) == 0
+        require_taken_over(database)
+    with rekeying(data, back) as (thread, database):
+        thread.join(30)
+        assert keys_in_use(database) == (older.id,)
+    assert readable(data, Keyring([older])) == FILMS
 
 
 def test_a_film_that_is_removed_while_it_is_encrypted_stays_removed(

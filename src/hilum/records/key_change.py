@@ -6,10 +6,10 @@ sentence before anything is touched, and what is still to be done is known.
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, String, Table, literal, select, text, type_coerce, update
+from sqlalchemy import Column, String, Table, func, literal, select, text, type_coerce, update
 from sqlalchemy.orm import Session
 
 from hilum.data_keys import NO_KEY, SEALED, Keyring
@@ -51,7 +51,7 @@ def require_taken_over(database: Database) -> None:
     """
     with database.read() as session:
         used, active = _require(session), keys_of(session).active_id
-    if used and active not in used:
+    if used and active != used[-1]:
         raise ServiceError(
             f"The data key {active} comes first and the records are not under it yet. Start the service, or start it "
             "anew, and it takes the key over; or run hilum keys apply while none runs."
@@ -76,7 +76,7 @@ def bring_under_key(database: Database, clock: Callable[[], datetime]) -> int:
         if not database.is_sqlite:  # of services that start at once one does it, and the others find it done
             session.execute(text("LOCK TABLE data_keys IN EXCLUSIVE MODE"))
         used, keys = _require(session), keys_of(session)
-        if not keys or keys.active_id in used:
+        if not keys or used[-1:] == (keys.active_id,):
             return 0
         kept = session.scalar(select(FilmRow.file_sha256).where(FilmRow.file_sha256 != "").limit(1)) is not None
         if kept and database.others(but=keys.active_id):
@@ -87,7 +87,7 @@ def bring_under_key(database: Database, clock: Callable[[], datetime]) -> int:
         if kept and not used:
             session.add(DataKeyRow(id=NO_KEY, since=clock()))
         changed = _identifiers(session, keys) + sum(_table(session, table, keys) for table in _sealed_tables())
-        session.add(DataKeyRow(id=keys.active_id, since=clock()))
+        _put_last(session, keys.active_id, clock())
         detail = {"key": keys.active_id, "rows": changed}
         append(session, Act(actor="service", act="data-key.used", detail=detail), clock())
     database.tidy(whole=True)
@@ -95,7 +95,7 @@ def bring_under_key(database: Database, clock: Callable[[], datetime]) -> int:
 
 
 def keys_in_use(database: Database) -> tuple[str, ...]:
-    """Ids of the keys that something may be encrypted with, the oldest first."""
+    """Ids of the keys that something may be encrypted with; the last is the one that the records are under."""
     with database.read() as session:
         return _used(session)
 
@@ -141,6 +141,13 @@ def film_files(database: Database) -> list[str]:
 def _used(session: Session) -> tuple[str, ...]:
     found = select(DataKeyRow.id).where(DataKeyRow.id != NO_KEY).order_by(DataKeyRow.since)
     return tuple(session.scalars(found))
+
+
+def _put_last(session: Session, key_id: str, at: datetime) -> None:
+    """Name the key that the records are under now: the newest, though it was there before or the clock was set back."""
+    newest = session.scalar(select(func.max(DataKeyRow.since)))
+    since = at if newest is None else max(at, newest + timedelta(microseconds=1))
+    session.merge(DataKeyRow(id=key_id, since=since))
 
 
 def _identifiers(session: Session, keys: Keyring) -> int:

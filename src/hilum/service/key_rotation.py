@@ -121,12 +121,12 @@ def _hand_over(url: str, keys: Keyring, key_file: Path) -> HandedOver:
     with Database(url, keys, beside=True) as database:
         require_keys(database)
         used, whole = keys_in_use(database), all_under(database, keys.active_id)
-    if keys.active_id in used and not whole:
+    waiting = used[-1:] != (keys.active_id,)  # put there before, and not taken over yet
+    if not waiting and not whole:
         raise ServiceError(
             f"The service is still bringing films under the data key {keys.active_id}; hilum keys status says how many "
             "are left. Rotate again when it is done. Nothing was changed."
         )
-    waiting = keys.active_id not in used  # put there before, and not taken over yet
     return HandedOver(key_id=keys.active_id if waiting else _put_new(key_file).active_id)
 
 
