@@ -156,6 +156,18 @@ def test_what_waits_for_us_is_never_cut_off(bench: Any) -> None:
     assert not made.codes
 
 
+def test_nobody_is_to_blame_where_the_machine_stood_still(bench: Any) -> None:
+    made, head, body = bench(), Spoken(came=1), Spoken("body")
+    for one in (head, body):
+        made.enter(one)
+    made.after(1)
+    made.now += 120
+    made.after(10)
+    assert not made.codes
+    made.after(20)
+    assert sorted(made.codes) == ["slow-body", "slow-head"]
+
+
 def test_slow_bodies_give_way_last_and_honest_ones_not_at_all(bench: Any) -> None:
     made = bench(most=16, most_of_one=16)
     vpn, trickles, fresh = Spoken("body"), [Spoken("body") for _ in range(3)], Spoken()

@@ -33,8 +33,8 @@ LEAVING = 64
 ROUNDS = 16
 """Where room is made, this share of those that nobody waits for is closed at once, so that few are searched often."""
 
-GRACE_S = 10.0
-"""For asyncio and uvicorn to close what they close themselves."""
+GRACE_S, LOOKS = 10.0, 10
+"""For asyncio and uvicorn to close what they close themselves, in seconds and in sweeps."""
 
 YOUNG_S, STRICTER = 2.0, 5
 """Where there is no room, a body of that age which comes less than so many times as fast as it must gives way."""
@@ -137,7 +137,8 @@ class Connections:
     ) -> None:
         self.limits, self._closed, self._clock = limits, closed, clock
         self._open: dict[int, _Open] = {}
-        self._leaving: dict[int, tuple[_Open, float]] = {}
+        self._leaving: dict[int, tuple[_Open, int]] = {}
+        self._swept = clock()
         self._of = Counter[str]()
         self._unsaid = Counter[str]()
         self._says_again = 0.0
@@ -203,13 +204,18 @@ class Connections:
     def sweep(self) -> None:
         """Cut off what is too slow, and say so in the log, once a minute at most."""
         now = self._clock()
+        stood_still = now - self._swept
+        self._swept = now
+        if stood_still > GRACE_S:  # the machine or this thread did; no peer is to blame for it
+            for one in self._open.values():
+                one.since += stood_still
         looked = [(number, self._too_slow(one, one.look(now), now)) for number, one in self._open.items()]
         for number, code in ((number, code) for number, code in looked if code):
             self._let_go(number, code).end(says_why=code in ("slow-head", "slow-body"))
-        for number, (one, at) in list(self._leaving.items()):
-            if now - at > GRACE_S:
-                del self._leaving[number]
-                one.end()
+        for number, (one, looks) in list(self._leaving.items()):
+            self._leaving[number] = (one, looks + 1)
+            if looks >= LOOKS:
+                one.taken.close()  # asyncio never took it over, or has forgotten it
         if self._unsaid and now >= self._says_again:
             logger().warning("connections closed", open=len(self._open), **self._unsaid)
             self._unsaid.clear()
@@ -246,7 +252,7 @@ class Connections:
         self._note(code)
         one = self._open.pop(number)
         self._discount(one)
-        self._leaving[number] = (one, self._clock())
+        self._leaving[number] = (one, 0)
         return one
 
     def _left(self, number: int) -> None:
