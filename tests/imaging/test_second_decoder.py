@@ -187,3 +187,27 @@ def test_second_decoder_that_is_not_installed_is_flagged(monkeypatch, as_bytes):
     """hilum doctor warns of it."""
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     assert "one-decoder" in read_film(as_bytes(of_jpeg("70", 12, 1)), second_decoder=True).flags
+
+
+def no_memory(form):
+    raise MemoryError
+
+
+def test_a_decoder_that_finds_no_memory_says_nothing_of_the_pixels(monkeypatch):
+    """Neither that they are damaged, nor that two disagree."""
+    content, _ = film_bytes(noise(12), FilmHeader(bits_stored=12), transfer_syntax="rle")
+    monkeypatch.setattr(second_decoder, "by_gdcm", lambda frame, form, syntax: 1 // 0)
+    monkeypatch.setattr(second_decoder, "ask_for_memory", no_memory)
+    with pytest.raises(MemoryError):
+        read_film(content, second_decoder=True)
+
+
+def test_a_decoder_that_fails_without_memory_is_not_called_damaged(monkeypatch):
+    """A frame that can't be decoded is called damaged only where as much memory as that takes was to be had."""
+    _, frame, uid, form = frame_of(noise(12), "jpeg-ls", bits_stored=12)
+    damaged = frame.replace(b"\xff\xd9", b"\0\0")  # without its end
+    with pytest.raises(FilmError, match="pixel data are damaged"):
+        decode_frame(damaged, uid, form)
+    monkeypatch.setattr(codecs, "DECODING", 1 << 50)
+    with pytest.raises(MemoryError):
+        decode_frame(damaged, uid, form)

@@ -21,6 +21,9 @@ from hilum.imaging.jpeg_memory import ask_for_jpeg_memory
 Frame = bytes | memoryview
 """An encoded frame, or where it lies in a file."""
 
+DECODING = 12
+"""Bytes a sample while a frame is decoded: 4 in openjpeg's planes, and copies on the way out."""
+
 JPEG_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{last}" for last in ("50", "51", "57", "70"))
 
 
@@ -103,6 +106,7 @@ def decode_frame(frame: Frame, syntax: str, form: SampleFormat) -> Array:
     except (FilmError, MemoryError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # decoders raise whatever they like; a panic of Rust's is not even an Exception
+        ask_for_memory(form)
         raise FilmError(f"The {codec.name} pixel data are damaged and can't be decoded.", code="unreadable") from error
     expected = (form.rows, form.columns) if form.samples == 1 else (form.rows, form.columns, form.samples)
     if samples.shape != expected:
@@ -110,6 +114,16 @@ def decode_frame(frame: Frame, syntax: str, form: SampleFormat) -> Array:
             f"The {codec.name} pixel data decode to {samples.shape}, but the header says {expected}.", code="unreadable"
         )
     return samples.view(np.dtype(f"u{samples.dtype.itemsize}"))
+
+
+def ask_for_memory(form: SampleFormat) -> None:
+    """Ask for as much memory as a decoder may need for a frame, and give it back: for when one has failed, since most
+    say the same of damage and of an allocation that fails.
+
+    Raises:
+        MemoryError: there is not so much.
+    """
+    np.empty(form.rows * form.columns * form.samples * DECODING, np.uint8)
 
 
 def check_codestream(frame: Frame, syntax: str, form: SampleFormat) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from hilum.arrays import Array
 from hilum.errors import FilmError
-from hilum.imaging.codecs import CODECS, SampleFormat, by_gdcm, by_libjpeg_turbo, jpeg_precision
+from hilum.imaging.codecs import CODECS, SampleFormat, ask_for_memory, by_gdcm, by_libjpeg_turbo, jpeg_precision
 
 JPEG = "1.2.840.10008.1.2.4."
 
@@ -56,6 +56,7 @@ def check_decoded(codes: Array, frame: bytes, syntax: str, form: SampleFormat) -
             raise
         return False
     except Exception as error:  # it raises whatever it likes
+        ask_for_memory(form)
         raise FilmError(
             f"One of two decoders can't read the {name} pixel data that the other read. {SEND}", code=DISAGREE
         ) from error
