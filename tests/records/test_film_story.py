@@ -9,7 +9,7 @@ from tests.records.test_store import MODEL, Clock, answered, film
 from hilum.records.audit import Act, append, entries
 from hilum.records.database import Database
 from hilum.records.erasure import Eraser
-from hilum.records.film_story import stories
+from hilum.records.film_story import in_use_instead, stories
 from hilum.records.results_out import Outbox
 from hilum.records.schema import AnswerRow, DeliveryRow, ModelRow
 from hilum.records.store import Store, now
@@ -101,10 +101,12 @@ def test_an_erased_film_is_told_of_by_the_audit_alone(database: Database) -> Non
 def test_of_a_film_that_was_set_aside_it_tells_the_reason(database: Database) -> None:
     clock = Clock()
     store = Store(database, clock)
-    answered(store, "a", identity=WHO)
+    used = answered(store, "a", identity=WHO)
     clock.pass_(1)
     aside = store.receive(film("b", origin="dicom", calling_ae="CR1", sop_instance_uid=UID)).film_id
     (_, told) = stories(database, UID, viewer="console")
     assert told.film is not None
     assert (told.film_id, told.film.state, told.film.calling_ae) == (aside, "quarantined", "CR1")
     assert "must compare" in told.film.reason
+    assert in_use_instead(database, [aside, used]) == {aside: used}
+    assert in_use_instead(database, []) == {}
