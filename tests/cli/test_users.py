@@ -195,8 +195,8 @@ def test_files_that_are_not_what_they_should_be_are_refused(tmp_path: Path) -> N
     for words, kind, text in (
         (["--export", str(tmp_path / "x.jsonl")], DataError, "line 1 is no row of an audit"),
         (["--export", str(tmp_path / "none")], UsageError, "can't be read"),
-        (["--heads", str(tmp_path / "none")], UsageError, "The heads"),
         ([], ServiceError, "There are no records at"),
+        (["--heads", str(tmp_path / "none")], UsageError, "The heads"),
     ):
         run_in = ["audit", "verify", *words, "--data", str(tmp_path)]
         if "--heads" in words:
