@@ -125,6 +125,19 @@ def test_a_film_that_is_gone_keeps_the_older_key_in_use(tmp_path: Path) -> None:
     assert key_status(data, url_in(data), read_keyring(None, path)).in_use == (first.id, done.key_id)
 
 
+def test_a_film_that_names_an_unknown_key_stops_no_other_one(tmp_path: Path) -> None:
+    """The id lies in the file's head, where damage reaches it."""
+    data, older, newer = tmp_path / "data", new_data_key(), new_data_key()
+    fill(data, Keyring([older]))
+    keys = Keyring([newer, older])
+    files = FilmFiles(data, keys)
+    name, path = files.names()[0], files.path(files.names()[0])
+    content = path.read_bytes()
+    path.write_bytes(content.replace(bytes.fromhex(older.id), bytes.fromhex(new_data_key().id), 1))
+    done = apply_keys(data, url_in(data), keys)
+    assert (done.films, done.missing, done.retired) == (FILMS - 1, (name,), ())
+
+
 def test_a_running_service_is_handed_the_new_key(tmp_path: Path) -> None:
     """The file is changed, once; who would write beside the service with a key that it doesn't know is refused."""
     data, path = tmp_path / "data", tmp_path / "keys"

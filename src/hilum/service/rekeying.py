@@ -54,7 +54,6 @@ def bring_films(
 
     Raises:
         ServiceError: the records can't be read or written.
-        DataError: a film's key is not in the ring.
         OSError: the disk can't be written.
     """
     try:
@@ -66,7 +65,7 @@ def bring_films(
         for number, name in enumerate(names, 1):
             try:
                 films += files.encrypt(name)
-            except FilmError:
+            except (FilmError, DataError):  # all keys that we wrote with are given, so another one's id is damage
                 missing.append(name)
             if after_each and not after_each(number, len(names)):
                 return None
@@ -123,7 +122,7 @@ class Rekeying:
                 self._began = self._said = time.monotonic()
                 if self._done() or self._bring():
                     return
-            except (ServiceError, DataError, OSError) as error:
+            except (ServiceError, OSError) as error:
                 logger().error("films not encrypted", reason=str(error))
             except Exception as error:
                 logger().error("films not encrypted", **where(error))
