@@ -196,7 +196,7 @@ class Connections:
         if doing in ("head", "idle"):
             return (1 if one.phase[0] else 0, one.since)
         took = now - one.since
-        if doing != "body" or speaking is None or took < YOUNG_S:
+        if doing != "body" or speaking is None or took < YOUNG_S or not took:
             return None
         rate = (speaking.came - one.at) / took
         return (2, rate) if rate < STRICTER * self.limits.least_rate else None
@@ -322,8 +322,12 @@ class Entrance(socket.socket):
                     break
                 raise
             taken = Accepted(self.family, self.type, self.proto, number)
-            if self._connections.enter(taken, address[0]):
-                return taken, address
+            try:
+                if self._connections.enter(taken, address[0]):
+                    return taken, address
+            except BaseException:
+                taken.close()
+                raise
             self._refuse(taken)
         raise BlockingIOError(errno.EAGAIN, "others first")
 
