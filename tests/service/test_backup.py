@@ -107,6 +107,19 @@ def copy(backup: Path, target: Path) -> Path:
     return Path(shutil.copytree(backup, target))
 
 
+def test_a_backup_without_heads_is_made_and_comes_back_and_says_so(backup: Path, tmp_path: Path) -> None:
+    """Heads may lie elsewhere, or be lost: that keeps nobody from the films."""
+    restore(backup, tmp_path / "data")
+    (tmp_path / "data" / "audit-heads.jsonl").unlink()
+    assert list((tmp_path / "data").glob("audit*.pub"))
+    made = CliRunner().invoke(app, ["backup", str(tmp_path / "kept"), "--data", str(tmp_path / "data")])
+    back = CliRunner().invoke(app, ["restore", str(tmp_path / "kept"), "--data", str(tmp_path / "again")])
+    for done in (made, back):
+        assert "without the audit's signed heads" in done.stdout
+        assert done.exit_code == 0
+    assert (tmp_path / "again" / "hilum.db").exists()
+
+
 def test_a_restored_service_goes_on_where_the_backup_was(backup: Path, tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     done = restore(backup, settings.data)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from hilum.service.backup import Backup
 
 HERE = Path("hilum-data")
+NO_HEADS = (
+    "without the audit's signed heads: that its end was not cut off could not be told. HILUM_AUDIT_HEADS names the file "
+    "where it lies elsewhere"
+)
 
 
 def backup(
@@ -51,6 +55,7 @@ def _summary(path: Path, done: "Backup") -> dict[str, Any]:
         "path": str(path),
         "films": done.films,
         "audit_rows": done.audit_rows,
+        "heads": done.heads,
         "anchors": done.anchors,
         "anchors_unlike": list(done.unlike),
         "sha256": done.database_sha256,
@@ -67,6 +72,7 @@ def _lines(path: Path, done: "Backup") -> list[str]:
     films, rows = counted(done.films, "film"), counted(done.audit_rows, "row")
     what = f"{films}, {rows} of the audit, {counted(done.anchors, 'file')} of anchors"
     remains = f"removed: {counted(done.remains, 'folder')} that a killed backup or restore had left"
+    unlike += [] if done.heads else [NO_HEADS]
     return [f"{path}: {what}, all checked", *unlike, *([remains] if done.remains else [])]
 
 

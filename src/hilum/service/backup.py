@@ -71,6 +71,8 @@ class Backup:
     """Rows of the audit, all of them whole."""
     database_sha256: str
     """Digest of the snapshot."""
+    heads: bool = True
+    """Whether the audit's signed heads are in it."""
     anchors: int = 0
     """Files of the anchors: phantom films, and a model's answers each."""
     unlike: tuple[str, ...] = ()
@@ -143,6 +145,7 @@ def back_up(
         films=len(names.films),
         audit_rows=names.audit_rows,
         database_sha256=digest,
+        heads=HEADS in beside,
         anchors=len(anchors),
         unlike=unlike,
         remains=remains,
@@ -220,6 +223,7 @@ def restore(
         films=len(kept),
         audit_rows=rows,
         database_sha256=listed["database"],
+        heads=HEADS in listed["beside"],
         anchors=len(anchors),
         unlike=unlike,
         erased=erased,
@@ -360,7 +364,9 @@ def _whole_audit(url: str, folder: Path) -> int:
     Raises:
         DataError: it was changed.
     """
-    proof = prove(url=url, export=None, heads=folder / HEADS, heads_given=False, keys=public_keys(folder))
+    heads = folder / HEADS  # a backup that was made without them has to come back all the same
+    keys = public_keys(folder) if heads.exists() else ()
+    proof = prove(url=url, export=None, heads=heads, heads_given=False, keys=keys)
     verdict = proof.verdict
     if not verdict.whole:
         raise DataError(f"The audit was changed at row {verdict.first_bad}: {verdict.reason}")
