@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 HERE = Path("hilum-data")
 NO_HEADS = (
-    "without the audit's signed heads: that its end was not cut off could not be told. HILUM_AUDIT_HEADS names the file "
-    "where it lies elsewhere"
+    "without the audit's signed heads: that its end was not cut off could not be told. HILUM_AUDIT_HEADS names the "
+    "file where it lies elsewhere"
 )
 
 
