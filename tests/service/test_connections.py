@@ -1,5 +1,6 @@
 """Connections to REST and page: who says nothing, trickles or doesn't read is let go of, and keeps nobody out."""
 
+import asyncio
 import contextlib
 import errno
 import functools
@@ -142,6 +143,22 @@ def test_a_body_of_100_kb_a_second_arrives_and_one_that_stops_is_cut_off(bench: 
     assert vpn.said is None
     assert (stops.said, trickles.said) == (True, True)
     assert made.codes == ["slow-body"] * 2
+
+
+def test_who_does_not_close_too_is_no_slow_head_and_gives_way_first(bench: Any) -> None:
+    made, ends, idle = bench(most=16, most_of_one=16), Spoken("end", replies=1), Spoken("idle", replies=1)
+    for one in (idle, ends, *[Spoken("work") for _ in range(14)]):
+        made.enter(one)
+    made.after(20)
+    made.now += 5
+    assert made.enter(Spoken("work"))
+    assert (ends.said, idle.said) == (False, None)
+    left = bench(stalled_s=60)
+    left.enter(Spoken("end", replies=1))
+    left.after(61)  # seen after the first second
+    assert not left.codes, "asyncio ends it after 30 s"
+    left.after(1)
+    assert left.codes == ["no-reader"]
 
 
 def test_what_waits_for_us_is_never_cut_off(bench: Any) -> None:
@@ -311,13 +328,14 @@ def test_health_is_told_where_all_else_is_refused() -> None:
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Much, at ``/large``; else how long the body was."""
+    """Much, at ``/large``; else how long the body was, at ``/later`` not at once."""
     count, more = 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             return
         count, more = count + len(message["body"]), message["more_body"]
+    await asyncio.sleep(1 if scope["path"] == "/later" else 0)
     body = bytes(LARGE) if scope["path"] == "/large" else b"%d" % count
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
@@ -435,6 +453,40 @@ def test_what_is_read_slowly_arrives_whole() -> None:
         time.sleep(2)
         assert len(rest_of(line)) > LARGE, "longer than any head may take"
         assert codes == []
+
+
+def test_who_does_not_close_too_over_tls_is_no_slow_head(pair: Pair) -> None:
+    with (
+        served(pair, head_s=0.5) as (port, codes, connections),
+        connected(port, pair) as line,
+    ):
+        line.sendall(BEFORE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert rest_of(line).startswith(b"HTTP/1.1 200")
+        until(lambda: doing_of(connections) == ["end"])
+        time.sleep(2)
+        assert codes == []
+        line.close()
+        until(lambda: not len(connections))
+
+
+def test_what_is_closed_twice_over_tls_stops_nothing(pair: Pair) -> None:
+    """Rubbish behind a last request is answered and ends the connection, and then so does what the request came to."""
+    with served(pair) as (port, codes, connections), connected(port, pair) as line:
+        line.sendall(b"GET /later HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        until(lambda: doing_of(connections) == ["work"])
+        line.sendall(b"rubbish\r\n")
+        assert line.recv(1000).startswith(b"HTTP/1.1 400")
+        time.sleep(2)
+        with connected(port, pair) as good:
+            good.sendall(BEFORE)
+            assert good.recv(1000).startswith(b"HTTP/1.1 200")
+        line.close()
+        until(lambda: not len(connections))
+        assert codes == []
+
+
+def doing_of(connections: Connections) -> list[Doing]:
+    return [one.look(time.monotonic()) for one in list(connections._open.values())]
 
 
 def test_who_finds_no_room_is_told_so() -> None:

@@ -18,8 +18,9 @@ from typing import Literal, Protocol
 
 from hilum.service.logs import logger
 
-Doing = Literal["head", "idle", "body", "work", "reply"]
-"""What a connection waits for: a request's head; the next request; the rest of a body; us; a peer that reads."""
+Doing = Literal["head", "idle", "body", "work", "reply", "end"]
+"""What a connection waits for: a request's head; the next request; the rest of a body; us; a peer that reads; one that
+closes too, as over TLS it should."""
 
 RESERVED_FILES = 512
 """File descriptors for everything but HTTP connections: films, records, children, DICOM."""
@@ -193,8 +194,8 @@ class Connections:
     def _rank(self, one: _Open, now: float) -> tuple[int, float] | None:
         """The lower, the sooner it gives way; None for those that don't."""
         doing, speaking = one.look(now), one.speaking
-        if doing in ("head", "idle"):
-            return (1 if one.phase[0] else 0, one.since)
+        if doing in ("head", "idle", "end"):
+            return (1 if one.phase[0] and doing != "end" else 0, one.since)
         took = now - one.since
         if doing != "body" or speaking is None or took < YOUNG_S or not took:
             return None
@@ -234,6 +235,8 @@ class Connections:
             return ("silent" if silent else "slow-head") if took > longest_s else None
         if speaking is None or doing == "work":
             return None
+        if doing == "end":  # asyncio waits half as long for it
+            return "no-reader" if took > limits.stalled_s else None
         if doing == "body":
             if took < limits.window_s:
                 return None

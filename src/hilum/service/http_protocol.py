@@ -40,12 +40,14 @@ class HttpProtocol(H11Protocol):
     def __init__(self, *given: Any, connections: Connections | None = None, **more: Any) -> None:
         super().__init__(*given, **more)
         self.open, self.replies, self.came = connections, 0, 0
+        self.tls: Any = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; asyncio's own transports read so much at a time, others as they like."""
         if hasattr(transport, "max_size"):
             transport.max_size = READ_BYTES
         super().connection_made(transport)
+        self.tls = getattr(transport, "_ssl_protocol", None)  # kept: a transport that is closed twice forgets it
         if self.open is not None:
             self.open.speaks(transport.get_extra_info("socket").fileno(), self)
 
@@ -59,6 +61,8 @@ class HttpProtocol(H11Protocol):
         cycle = self.cycle
         if self.unsent():
             return "reply"
+        if self.transport.is_closing():
+            return "end"
         if self.conn.their_state is h11.SEND_BODY:
             return "work" if self.flow.read_paused or cycle.waiting_for_100_continue else "body"
         if cycle is None or cycle.response_complete:
@@ -67,16 +71,20 @@ class HttpProtocol(H11Protocol):
 
     def unsent(self) -> int:
         """Bytes of replies that the peer has not taken yet."""
-        # Over TLS what is encrypted already waits in the transport below, which asyncio names to nobody.
-        below = getattr(getattr(self.transport, "_ssl_protocol", None), "_transport", None)
-        return self.transport.get_write_buffer_size() + (below.get_write_buffer_size() if below is not None else 0)
+        if self.tls is None:
+            return self.transport.get_write_buffer_size()
+        # What is encrypted already waits in the transport below, which asyncio names to nobody.
+        below = self.tls._transport
+        return int(self.tls._get_write_buffer_size() + (below.get_write_buffer_size() if below is not None else 0))
 
     def cut_off(self, *, says_why: bool) -> None:
         """Close at once; first say that the request came too slowly, where one has begun and no reply to it."""
         begun = self.conn.their_state is not h11.IDLE or bool(self.conn.trailing_data[0])
         if says_why and begun and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.write(TOO_SLOW)
-        self.transport.abort()
+        below = self.transport if self.tls is None else self.tls._transport
+        if below is not None:
+            below.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take what came: the head and the last byte of a body go to the parser, what lies between doesn't."""
