@@ -130,13 +130,13 @@ def shown(seen: Seen, count: int) -> None:
 
 
 def test_some_bodies_that_are_none(tmp_path: Path) -> None:
-    abuse_often(tmp_path, 120, 1)
+    abuse_often(tmp_path, 40, 1)
 
 
 @pytest.mark.system
 @pytest.mark.timeout(1800)
 def test_three_thousand_bodies_that_are_none(tmp_path: Path) -> None:
-    abuse_often(tmp_path, 2_880, 2)
+    abuse_often(tmp_path, 2_960, 2)
 
 
 @pytest.mark.long

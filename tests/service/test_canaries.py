@@ -213,6 +213,7 @@ def test_every_attribute_of_the_film_has_a_canary_and_is_found() -> None:
     assert len(FILM) > 3000
 
 
+@pytest.mark.system
 def test_what_a_header_says_comes_out_where_it_is_meant_to(tmp_path: Path) -> None:
     with watched(tmp_path) as made:
         for route in gets(made):
