@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 from tests.service.conftest import let_in
 from tests.service.small import SmallModel
 
 from hilum.errors import BundleError, DataError, FilmError, HilumError, LabelError, ServiceError, UsageError
 from hilum.records.access import Access
 from hilum.records.registry import Registered, Registry
+from hilum.service import shield
 from hilum.service.app import Running
 from hilum.service.shield import KnownHosts, Shield
 
@@ -119,6 +122,31 @@ def test_more_requests_than_it_can_are_told_when_to_come_again() -> None:
     status, headers = asked(Shield(inside, most=0), "a")
     assert (status, headers[b"retry-after"], headers[b"content-type"]) == (503, b"10", b"application/problem+json")
     assert asked(Shield(inside, most=1), "a")[0] == 200
+
+
+def test_a_form_that_breaks_off_is_no_fault_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever breaks off forms fills the log, and wakes who watches over server errors."""
+    counted: list[tuple[str, int]] = []
+    monkeypatch.setattr(shield, "logger", lambda: Unheard())
+
+    async def run() -> None:
+        async def receive() -> dict[str, object]:
+            return {"type": "http.disconnect"}
+
+        async def reads(scope: Any, receive: Any, send: Any) -> None:
+            await Request(scope, receive).body()
+
+        scope = {"type": "http", "method": "POST", "path": "/login", "headers": []}
+        await Shield(reads, lambda route, status, _: counted.append((route, status)))(scope, receive, None)  # type: ignore[arg-type]
+
+    asyncio.run(run())
+    assert counted == [("POST ?", 400)]
+
+
+class Unheard:
+    """A log that takes no error."""
+
+    def debug(self, event: str, **said: object) -> None: ...
 
 
 def test_a_user_is_made_once_however_often_the_request_is_sent(admin: httpx.Client, service: Running) -> None:

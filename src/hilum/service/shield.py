@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hilum.service.logs import logger, where
@@ -38,8 +39,11 @@ whole before anybody asks who sent it."""
 
 TOO_LARGE = "The body is larger than the 1 MiB that anything but a film or a bundle may have. Send less."
 MOST_AT_ONCE = 150
-"""Requests in work at once. One that waits for the rest of its body is in no work: a peer takes no place by silence."""
+"""Requests in work at once. One that waits for the rest of its body is in no work: a peer takes no place by silence.
+Films and bundles, whose sender is known before their first byte is read, are in work from then on: each has a file open.
+"""
 
+BROKEN_OFF = 400
 BODY_S = 30.0
 TOO_SLOW = f"The body was not complete after {BODY_S:g} s. Send it over a faster line."
 """Films and bundles have a limit of their own; a megabyte of anything else is there after so long."""
@@ -134,6 +138,8 @@ class Shield:
                 await sorry(scope, receive, send_shielded)
                 return
             await self.app(scope, receive if large else receive_some, send_shielded)
+        except ClientDisconnect:
+            seen["status"] = seen["status"] or BROKEN_OFF  # nobody is left to be told, and it is no fault of ours
         except Exception as error:
             logger().error("request failed", route=_route(scope), **where(error))
             if seen["status"]:
