@@ -328,13 +328,19 @@ def test_health_is_told_where_all_else_is_refused() -> None:
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Much, at ``/large``; else how long the body was, at ``/later`` not at once."""
+    """Much, at ``/large``; else how long the body was, at ``/later`` not at once, at ``/half`` behind a head."""
     count, more = 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             return
         count, more = count + len(message["body"]), message["more_body"]
+    if scope["path"] == "/half":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        await asyncio.sleep(1)
+        await send({"type": "http.response.body", "body": b"whole"})
+        return
     await asyncio.sleep(1 if scope["path"] == "/later" else 0)
     body = bytes(LARGE) if scope["path"] == "/large" else b"%d" % count
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
@@ -483,6 +489,26 @@ def test_what_is_closed_twice_over_tls_stops_nothing(pair: Pair) -> None:
         line.close()
         until(lambda: not len(connections))
         assert codes == []
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before", "within"])
+def test_rubbish_behind_a_request_is_no_fault_of_the_service(
+    begun: bool, pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else each such peer writes lines of errors, as many as it likes."""
+    path = b"/half" if begun else b"/later"
+    with caplog.at_level("ERROR"), served(pair) as (port, _, connections), connected(port, pair) as line:
+        line.sendall(b"GET %s HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n" % path)
+        if begun:
+            assert line.recv(1000).startswith(b"HTTP/1.1 200")
+        else:
+            until(lambda: doing_of(connections) == ["work"])
+        line.sendall(b"rubbish\r\n")
+        assert begun or line.recv(1000).startswith(b"HTTP/1.1 400")
+        time.sleep(1.5)  # the reply comes to nothing meanwhile
+        line.close()
+        until(lambda: not len(connections))
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def doing_of(connections: Connections) -> list[Doing]:

@@ -56,6 +56,16 @@ class HttpProtocol(H11Protocol):
         self.replies += 1
         super().on_response_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Say what came wrong, where no reply has begun, and close; one that is made to an earlier request goes nowhere."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        elif not self.transport.is_closing():
+            self.transport.close()
+
     def doing(self) -> Doing:
         """What it waits for."""
         cycle = self.cycle
