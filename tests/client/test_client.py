@@ -101,7 +101,15 @@ class Other(http.server.BaseHTTPRequestHandler):
     """Some other web server."""
 
     def do_GET(self) -> None:
-        body = {"/api/v1/studies/html": b"<html>", "/api/v1/studies/json": b'{"id": 1}'}.get(self.path)
+        film = b'"id": "a", "state": "answered", "received_at": "2026-01-05", "sha256": "b", "reason": null'
+        bodies = {
+            "html": b"<html>",
+            "json": b'{"id": 1}',
+            "gate": b"{" + film + b', "answer": {"gate": "chest"}}',
+            "worklist": b'{"lines": [{"film": 1}], "next": null}',
+            "keys": b'{"keys": [{"id": 1}], "next": null}',
+        }
+        body = bodies.get(self.path.partition("?")[0].rpartition("/")[2])
         self.send_response(200 if body else 404)
         self.end_headers()
         self.wfile.write(body or b"gone")
@@ -116,8 +124,12 @@ def test_another_server_is_recognised() -> None:
         with Client(f"http://127.0.0.1:{server.server_port}") as client:
             with pytest.raises(ServiceError, match="not JSON. Is it a hilum service"):
                 client.study("html")
-            with pytest.raises(ServiceError, match="no answer. Is it a hilum service"):
-                client.study("json")
+            for name in ("json", "gate"):
+                with pytest.raises(ServiceError, match="no answer. Is it a hilum service"):
+                    client.study(name)
+            for some in (client.worklist(), client.api_keys()):
+                with pytest.raises(ServiceError, match="no answer. Is it a hilum service of this version"):
+                    next(iter(some))
             with pytest.raises(ServiceError, match=r"\(404\): Not Found. Is it a hilum service"):
                 client.study("other")
         server.shutdown()

@@ -2,10 +2,11 @@
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -38,6 +39,7 @@ from hilum.client.following import FilmEvent, follow
 from hilum.client.transport import Transport
 from hilum.errors import ServiceError, UsageError
 
+T = TypeVar("T")
 KINDS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
 WAIT_S = 60.0
 LOADING_S = 120.0
@@ -122,7 +124,7 @@ class Client:
         """
         asked = {"state": state} if state else {}
         for study in self._transport.pages("/api/v1/studies", "studies", page_size, **asked):
-            yield read_answer(study)
+            yield self._told(read_answer, study)
 
     def worklist(
         self,
@@ -154,7 +156,7 @@ class Client:
         asked = {name: value for name, value in filters.items() if value} | ({"mine": "true"} if mine else {})
         given: set[str] = set()
         for one in self._transport.pages("/api/v1/worklist", "lines", page_size, **asked):
-            line = read_line(one)
+            line = self._told(read_line, one)
             if line.study.id not in given:
                 given.add(line.study.id)
                 yield line
@@ -309,7 +311,7 @@ class Client:
             ServiceError: the service refuses or can't be reached.
         """
         for one in self._transport.pages("/api/v1/users", "users", page_size):
-            yield read_user(one)
+            yield self._told(read_user, one)
 
     def add_user(self, name: str, roles: Sequence[str], *, password: str | None = None) -> UserAccount:
         """Make a user (scope ``users:write``).
@@ -361,7 +363,7 @@ class Client:
             ServiceError: the service refuses or can't be reached.
         """
         for one in self._transport.pages("/api/v1/keys", "keys", page_size):
-            yield read_key(one)
+            yield self._told(read_key, one)
 
     def audit(self, *, after: int = 0, subject: str | None = None, page_size: int = 200) -> Iterator[AuditEntry]:
         """Who did and saw what, in its order (scope ``audit:read``); ``hilum audit verify`` proves it.
@@ -381,7 +383,7 @@ class Client:
             )
         asked = {"after": str(after)} | ({"subject": subject} if subject else {})
         for one in self._transport.pages("/api/v1/audit", "entries", page_size, onward="after", **asked):
-            yield read_entry(one)
+            yield self._told(read_entry, one)
 
     def destinations(self) -> tuple[Destination, ...]:
         """Where results go, and how many of them are on their way (scope ``models:write``).
@@ -390,7 +392,7 @@ class Client:
             ServiceError: the service refuses or can't be reached.
         """
         queue = self._json(self._ask("GET", "/api/v1/results", params={"limit": "1"}))
-        return tuple(read_destination(one) for one in queue["destinations"])
+        return tuple(self._told(read_destination, one) for one in queue["destinations"])
 
     def dead_letters(self, *, page_size: int = 50) -> Iterator[DeadLetter]:
         """Results that were given up, the latest first (scope ``models:write``).
@@ -399,7 +401,7 @@ class Client:
             ServiceError: the service refuses or can't be reached.
         """
         for one in self._transport.pages("/api/v1/results", "dead", page_size):
-            yield read_dead_letter(one)
+            yield self._told(read_dead_letter, one)
 
     def requeue_results(self, letter_id: str | None = None) -> int:
         """Try results again, at once (scope ``models:write``).
@@ -417,10 +419,12 @@ class Client:
         return int(self._json(self._ask("POST", "/api/v1/results/requeue", json=body))["requeued"])
 
     def _answer(self, reply: httpx.Response, new: bool | None = None) -> StudyAnswer:
-        body: dict[str, Any] = self._json(reply)
+        return self._told(partial(read_answer, new=new), self._json(reply))
+
+    def _told(self, read: Callable[[dict[str, Any]], T], body: dict[str, Any]) -> T:
         try:
-            return read_answer(body, new=new)
-        except (KeyError, TypeError, ValueError):
+            return read(body)
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise ServiceError(
                 f"{self._base_url} replied with something that is no answer. Is it a hilum service of this version?"
             ) from None
