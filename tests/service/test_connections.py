@@ -28,6 +28,7 @@ from tests.service.test_dicom import associated, port_of
 from tests.service.test_http_protocol import until
 from tests.service.test_overload import plain
 
+from hilum.service import app as app_module
 from hilum.service import connections as ours
 from hilum.service.app import Running, limits_of, running
 from hilum.service.connections import Accepted, Connections, Doing, Entrance, Limits, most_open
@@ -322,6 +323,12 @@ def test_health_is_told_where_all_else_is_refused() -> None:
     for path in ("/health/live", "/health/ready", "/login"):
         ask(path)
     assert said == [200, 200, 503]
+
+
+def test_no_connection_becomes_a_web_socket(tmp_path: Path) -> None:
+    """Whichever libraries are installed: of one in such hands nobody could say what it waits for."""
+    server = app_module._Server(app, settings_in(tmp_path), Connections(Limits()))  # type: ignore[arg-type]
+    assert server.config.ws == "none"
 
 
 # Real connections.

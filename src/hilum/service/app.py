@@ -276,6 +276,7 @@ class _Server(uvicorn.Server):
                 app,
                 loop="asyncio",  # what Entrance and HttpProtocol know
                 http=protocol,
+                ws="none",  # where its library is installed, uvicorn would hand such connections to another protocol
                 log_config=None,
                 access_log=False,
                 server_header=False,
