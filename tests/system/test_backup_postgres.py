@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_refused_by_name(server: Server, tmp_path: Path, mo
     film = next(path for path in (kept / "films").rglob("*") if path.is_file())
     content = film.read_bytes()
     film.unlink()
-    assert "is missing in" in str(hilum(server.fresh("missing"), *other, code=1).exception)
+    assert "film is missing" in str(hilum(server.fresh("missing"), *other, code=1).exception)
     film.write_bytes(content)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert "pg_restore is not installed" in str(hilum(server.fresh("bare"), *other, code=1).exception)

@@ -57,7 +57,7 @@ class HttpProtocol(H11Protocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Say what came wrong, where no reply has begun, and close; one that is made to an earlier request goes nowhere."""
+        """Say what came wrong, where no reply has begun, and close; one to an earlier request goes nowhere."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

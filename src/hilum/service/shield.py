@@ -40,8 +40,8 @@ whole before anybody asks who sent it."""
 TOO_LARGE = "The body is larger than the 1 MiB that anything but a film or a bundle may have. Send less."
 MOST_AT_ONCE = 150
 """Requests in work at once. One that waits for the rest of its body is in no work: a peer takes no place by silence.
-Films and bundles, whose sender is known before their first byte is read, are in work from then on: each has a file open.
-"""
+Films and bundles, whose sender is known before their first byte is read, are in work from then on: each has an open
+file."""
 
 BROKEN_OFF = 400
 BODY_S = 30.0
