@@ -460,6 +460,25 @@ def test_what_nobody_reads_is_not_kept(tls: bool, pair: Pair) -> None:
         assert len(rest_of(line)) < LARGE
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what it holds for a peer")
+def test_few_bytes_that_are_read_are_seen() -> None:
+    """The system takes more of a reply only once a third of what it holds is gone: megabytes, to a proxy nearby."""
+    with served() as (port, _, connections), connected(port) as line:
+        line.sendall(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n")
+        until(lambda: doing_of(connections) == ["reply"])
+        (one,) = connections._open.values()
+        assert one.speaking is not None
+        unsent, before = one.speaking.unsent, -1
+        while before != (before := unsent()):
+            time.sleep(1)
+        taken, buffered = 0, one.speaking.transport.get_write_buffer_size()  # type: ignore[attr-defined]
+        while unsent() == before:
+            taken += len(line.recv(16384))
+            time.sleep(0.01)
+        assert taken < 1_000_000
+        assert one.speaking.transport.get_write_buffer_size() == buffered  # type: ignore[attr-defined]
+
+
 def test_what_is_read_slowly_arrives_whole() -> None:
     with served(stalled_s=WAIT_S, head_s=1, keep_alive_s=0) as (port, codes, _), connected(port) as line:
         line.sendall(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n")

@@ -5,7 +5,11 @@ every byte of it several times. Heads, chunked bodies, the end of each body and 
 What a connection waits for is told to :mod:`hilum.service.connections`, which cuts off who is too slow.
 """
 
+import array
 import asyncio
+import contextlib
+import fcntl
+import termios
 from typing import Any
 
 import h11
@@ -41,6 +45,7 @@ class HttpProtocol(H11Protocol):
         super().__init__(*given, **more)
         self.open, self.replies, self.came = connections, 0, 0
         self.tls: Any = None
+        self.number = -1
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; asyncio's own transports read so much at a time, others as they like."""
@@ -48,8 +53,9 @@ class HttpProtocol(H11Protocol):
             transport.max_size = READ_BYTES
         super().connection_made(transport)
         self.tls = getattr(transport, "_ssl_protocol", None)  # kept: a transport that is closed twice forgets it
+        self.number = transport.get_extra_info("socket").fileno()
         if self.open is not None:
-            self.open.speaks(transport.get_extra_info("socket").fileno(), self)
+            self.open.speaks(self.number, self)
 
     def on_response_complete(self) -> None:
         """Count it."""
@@ -81,11 +87,10 @@ class HttpProtocol(H11Protocol):
 
     def unsent(self) -> int:
         """Bytes of replies that the peer has not taken yet."""
-        if self.tls is None:
-            return self.transport.get_write_buffer_size()
-        # What is encrypted already waits in the transport below, which asyncio names to nobody.
-        below = self.tls._transport
-        return int(self.tls._get_write_buffer_size() + (below.get_write_buffer_size() if below is not None else 0))
+        waits = self.transport.get_write_buffer_size() if self.tls is None else self.tls._get_write_buffer_size()
+        below = None if self.tls is None else self.tls._transport  # what is encrypted already waits there
+        waits += below.get_write_buffer_size() if below is not None else 0
+        return waits + _unsent_by_system(self.number) if waits else 0
 
     def cut_off(self, *, says_why: bool) -> None:
         """Close at once; first say that the request came too slowly, where one has begun and no reply to it."""
@@ -129,3 +134,11 @@ class HttpProtocol(H11Protocol):
             self.flow.pause_reading()
         cycle.message_event.set()
         return count
+
+
+def _unsent_by_system(number: int) -> int:
+    """Bytes that the system holds for the peer of this socket; it takes more only once a third of them is gone."""
+    said = array.array("i", [0])
+    with contextlib.suppress(OSError):  # Linux alone can tell
+        fcntl.ioctl(number, termios.TIOCOUTQ, said)
+    return said[0]
