@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import functools
+import io
 import json
 import resource
 import socket
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
@@ -30,9 +32,10 @@ from tests.service.test_overload import plain
 
 from hilum.service import app as app_module
 from hilum.service import connections as ours
-from hilum.service.app import Running, limits_of, running
+from hilum.service.app import Running, _Server, limits_of, running
 from hilum.service.connections import Accepted, Connections, Doing, Entrance, Limits, most_open
 from hilum.service.http_protocol import HttpProtocol
+from hilum.service.logs import start_logs
 from hilum.service.shield import Shield
 
 LARGE = 24 * 1024 * 1024
@@ -305,6 +308,17 @@ def test_limits_by_the_settings(tmp_path: Path) -> None:
     limits = limits_of(settings_in(tmp_path, connections=100, head_deadline_s=3, least_upload_rate=7))
     assert (limits.most, limits.most_of_one, limits.head_s, limits.least_rate) == (100, 80, 3, 7)
     assert limits_of(settings_in(tmp_path, connections=100, connections_per_address=100)).most_of_one == 100
+
+
+def test_a_fault_in_looking_at_connections_does_not_end_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    start_logs(out)
+    server = object.__new__(_Server)
+    server._connections = mock.Mock(sweep=mock.Mock(side_effect=RuntimeError("CANARY")))
+    monkeypatch.setattr(uvicorn.Server, "on_tick", mock.AsyncMock(return_value=False))
+    assert not asyncio.run(server.on_tick(10))
+    assert "connections not looked at" in out.getvalue()
+    assert "CANARY" not in out.getvalue()
 
 
 def test_health_is_told_where_all_else_is_refused() -> None:

@@ -19,7 +19,7 @@ from hilum.service.answering import Answering, Drawing
 from hilum.service.connections import Connections, Entrance, Limits, most_open
 from hilum.service.doors import FIRST_ADMIN
 from hilum.service.http_protocol import HttpProtocol
-from hilum.service.logs import logger, start_logs
+from hilum.service.logs import logger, start_logs, where
 from hilum.service.ports import bound
 from hilum.service.reading_room import ReadingRoom, open_reading_room
 from hilum.service.renewing import lasting_server
@@ -309,7 +309,10 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
         if counter % 10 == 0:
-            self._connections.sweep()
+            try:
+                self._connections.sweep()
+            except Exception as error:  # it would end uvicorn's loop, and REST and page with it
+                logger().error("connections not looked at", **where(error))
         return await super().on_tick(counter)
 
     def tell_to_stop(self) -> None:
