@@ -111,3 +111,13 @@ def test_alerts_tell_the_first_error_and_what_is_not_well(
         ["promtool", "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_unit_of_systemd_gives_the_service_time_and_nothing_else() -> None:
+    lines = (DEPLOY / "hilum.service").read_text().splitlines()
+    unit = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    assert unit["ExecStart"] == "/opt/hilum/bin/hilum serve /etc/hilum/chest.hilum"
+    assert unit["Environment"].startswith("HILUM_DATA=/var/lib/hilum/")
+    assert int(unit["TimeoutStopSec"]) > Settings.model_fields["drain_s"].default + 10
+    assert unit["KillMode"] == "mixed", "SIGTERM goes to the service alone: its children finish what is in work"
+    assert (unit["CapabilityBoundingSet"], unit["ProtectSystem"], unit["UMask"]) == ("", "strict", "0077")
