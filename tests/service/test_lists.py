@@ -1,7 +1,7 @@
 """Lists that grow have pages; the others are named here, with what bounds them."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
@@ -104,7 +104,7 @@ def test_reader_studies_come_in_pages(service: Running, manager: httpx.Client) -
 
 
 @pytest.mark.parametrize("path", ["alarms", "look-ups", "labelling/batches", "labelling/unsettled", "reader-studies"])
-@pytest.mark.parametrize("cursor", ["x", write_cursor(now().replace(year=1, tzinfo=None), "a")])
+@pytest.mark.parametrize("cursor", ["x", write_cursor(datetime(1, 11, 28), "a")], ids=["none", "the year 1"])
 def test_a_cursor_that_is_none_is_refused(manager: httpx.Client, path: str, cursor: str) -> None:
     reply = manager.get(f"/api/v1/{path}", params={"cursor": cursor})
     assert (reply.status_code, reply.headers["content-type"]) == (422, "application/problem+json")
