@@ -178,13 +178,22 @@ def test_mutated_films_end_in_a_film_or_a_refusal(count, counted):
     which other codes tell."""
     tried = counted(count) if count == FULL else count
     ways, ends, _ = endings(tried, 7, originals(), mutate, LIMITS)
-    assert set(ends) <= KNOWN | {"film"}, ends
+    # A lie about the size may ask for what a child has, or for a little more: which depends on what it read before.
+    assert set(ends) <= KNOWN | {"film", "out-of-memory"}, ends
+    assert ends["out-of-memory"] <= 1 + tried // 50
     assert len(ways) == 10
     assert min(ways.values()) >= tried // 25
     assert min(ends["film"], ends["truncated"], ends["unreadable"], ends["too-large"]) >= tried // 40
 
 
-@pytest.mark.parametrize("count", [QUICK, pytest.param(FULL, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
+@pytest.mark.parametrize(
+    "count",
+    [
+        QUICK // 5,
+        pytest.param(QUICK, marks=pytest.mark.system),
+        pytest.param(FULL, marks=[pytest.mark.long, pytest.mark.timeout(7200)]),
+    ],
+)
 def test_mutated_pictures_end_in_a_film_or_a_refusal(count, counted):
     """PNG and JPEG of every form, at the service's limits of size: the same, and out of memory are those alone that
     announce millions of pixels."""

@@ -437,7 +437,9 @@ def test_who_never_shakes_hands_is_let_go_of(pair: Pair) -> None:
     assert codes == ["slow-head"] * 2
 
 
-@pytest.mark.parametrize("before", [b"", BEFORE], ids=["first", "second"])
+@pytest.mark.parametrize(
+    "before", [pytest.param(b"", id="first"), pytest.param(BEFORE, id="second", marks=pytest.mark.system)]
+)
 def test_a_head_that_never_ends_has_an_end(before: bytes) -> None:
     with served(head_s=1) as (port, codes, _):
         for some, told in ((b"", b""), (b"GET / HTTP/1.1\r\n", b"HTTP/1.1 408")):
@@ -493,6 +495,7 @@ def test_few_bytes_that_are_read_are_seen() -> None:
         assert one.speaking.transport.get_write_buffer_size() == buffered  # type: ignore[attr-defined]
 
 
+@pytest.mark.system
 def test_what_is_read_slowly_arrives_whole() -> None:
     with served(stalled_s=WAIT_S, head_s=1, keep_alive_s=0) as (port, codes, _), connected(port) as line:
         line.sendall(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -311,8 +312,11 @@ def lying_films(service: Running, count: int, seed: int) -> None:
     while set(service.room.store.counts()) & {"received", "preparing"}:
         assert time.monotonic() < deadline, service.room.store.counts()
         time.sleep(0.05)
-    codes = {film.reason_code for film in service.room.store.films(limit=count + 9).films if film.state == "failed"}
-    assert codes <= KNOWN, codes - KNOWN
+    failed = [film for film in service.room.store.films(limit=count + 9).films if film.state == "failed"]
+    codes = Counter(film.reason_code for film in failed)
+    # A lie about the size may ask for what a child has, or for a little more: which depends on what it read before.
+    assert codes.keys() <= KNOWN | {"out-of-memory"}, codes
+    assert codes["out-of-memory"] <= 1 + count // 50, codes
     assert sum(service.room.store.counts().values()) > sum(known.values())
 
 

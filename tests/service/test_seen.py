@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pydicom
+import pytest
 from tests.records.test_seen import refusing_audit
 from tests.service.conftest import let_in, settings_in
 from tests.service.small import SmallDrawing, SmallModel, dicom
@@ -77,6 +78,7 @@ def written_down(service: Running, http: httpx.Client, address: str) -> bool:
     return http.get(address).status_code == 200 and rows() > before
 
 
+@pytest.mark.system
 def test_nothing_is_shown_that_can_not_be_written_down(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     with running(settings, answering=SmallModel(), drawing=SmallDrawing()) as service:

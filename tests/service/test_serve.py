@@ -125,6 +125,7 @@ def test_a_bundle_is_served_and_stops_clean(bundle: Path, film: Path, tmp_path: 
         assert '"meant": "HILUM_RETAIN_PIXELS_DAYS"' in told
 
 
+@pytest.mark.system
 def test_what_was_acknowledged_before_sigterm_is_answered(bundle: Path, film: Path, tmp_path: Path) -> None:
     """Senders that go on while the service drains: each film is acknowledged and answered, or refused."""
     key = key_in(tmp_path / "data")
