@@ -178,12 +178,15 @@ def test_first_bytes_lie_where_nobody_can_write_and_are_all_there_are(tmp_path: 
 
 
 def test_reading_leaves_the_cache_free(tmp_path: Path) -> None:
-    with new_file(tmp_path / "film") as file:
-        write(DirectWriter(file, lambda: mmap.mmap(-1, ROOM)), bytes_of(3 * BLOCK), BLOCK)
-        os.fsync(file.fileno())
-    with opened_past_cache(tmp_path / "film", BLOCK) as stream:
-        assert stream.read() == bytes_of(3 * BLOCK)
-    assert cached(tmp_path / "film") != can_go_past(tmp_path)
+    left = []
+    for name in "abcde":  # the system may bring one of them into the cache by itself
+        with new_file(tmp_path / name) as file:
+            write(DirectWriter(file, lambda: mmap.mmap(-1, ROOM)), bytes_of(3 * BLOCK), BLOCK)
+            os.fsync(file.fileno())
+        with opened_past_cache(tmp_path / name, BLOCK) as stream:
+            assert stream.read() == bytes_of(3 * BLOCK)
+        left.append(cached(tmp_path / name))
+    assert (False in left) == can_go_past(tmp_path)
 
 
 def test_who_reads_on_asks_for_more_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
