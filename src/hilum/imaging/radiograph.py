@@ -122,7 +122,8 @@ class Radiograph:
 
 
 FLAGS: dict[str, str] = {
-    "one-decoder": "A second decoder was asked for, and there is none for this film: it is in colour.",
+    "one-decoder": "A second decoder was asked for, and there is none for this film: it is in colour, or "
+    "imagecodecs is missing.",
     "polarity-contradiction": "Presentation LUT Shape and Photometric Interpretation disagree; the shape was followed.",
     "presentation-lut-shape-unknown": "Presentation LUT Shape holds an unknown value; Photometric Interpretation was "
     "followed.",
